@@ -1,0 +1,31 @@
+import { Controller, Get } from '@nestjs/common';
+import { Unavailable } from '../errors.js';
+import { Operation } from './openapi.js';
+import { Relay } from '../messaging/relay.js';
+import { UnitOfWork } from '../persistence/unit-of-work.js';
+
+@Controller('health')
+export class HealthController {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly relay: Relay,
+  ) {}
+
+  @Get('live')
+  @Operation('The process is there')
+  live(): object {
+    return { status: 'live' };
+  }
+
+  @Get('ready')
+  @Operation('The process can take requests: its database answers and its relay runs')
+  async ready(): Promise<object> {
+    if (!this.relay.running) throw new Unavailable('The relay is not running');
+    try {
+      await this.work.sql.all('SELECT 1');
+    } catch (error) {
+      throw new Unavailable(`The database doesn't answer: ${(error as Error).message}`);
+    }
+    return { status: 'ready' };
+  }
+}

@@ -1,0 +1,96 @@
+import { randomUUID } from 'node:crypto';
+import { StandardSchemaValidationPipe, type INestApplication } from '@nestjs/common';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import type { NextFunction, Request, Response } from 'express';
+import { z } from 'zod';
+import { Malformed } from '../errors.js';
+import { journey, onJourney, traceparent } from '../observability/journey.js';
+
+/** Largest body that is read, in bytes. */
+const BODY_LIMIT = 100 * 1024;
+
+/** Gives an application the HTTP manners of the mesh: journeys, validation, problem documents. */
+export function configureHttp(app: INestApplication): void {
+  const express = app as NestExpressApplication;
+  express.disable('x-powered-by');
+  express.useBodyParser('json', { limit: BODY_LIMIT });
+  app.use(beginJourney, refuseOtherMedia);
+  app.useGlobalPipes(
+    new StandardSchemaValidationPipe({
+      exceptionFactory: (issues) =>
+        new Malformed(
+          issues.map(({ path = [], message }) => ({
+            field: path.map((it) => String(typeof it === 'object' ? it.key : it)).join('.'),
+            detail: message,
+          })),
+        ),
+    }),
+  );
+}
+
+/** Every request is, or begins, a journey; its correlation id is given back. */
+function beginJourney(request: Request, response: Response, next: NextFunction): void {
+  const given = request.get('x-correlation-id');
+  const correlationId = given && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
+  response.setHeader('X-Correlation-Id', correlationId);
+  onJourney({ correlationId, traceparent: traceparent(request.get('traceparent')) }, next);
+}
+
+/** A body in another language than JSON would be taken for none. */
+function refuseOtherMedia(request: Request, _response: Response, next: NextFunction): void {
+  const hasBody = Number(request.get('content-length') ?? 0) > 0 || request.get('transfer-encoding') !== undefined;
+  if (hasBody && !request.is(['json', '+json'])) {
+    next(Object.assign(new Error('Send application/json'), { status: 415 }));
+  } else {
+    next();
+  }
+}
+
+/** The largest id that a 32-bit column holds; beyond it nothing exists. */
+export const MAX_ID = 2 ** 31 - 1;
+
+/** An id in a path: a positive integer. */
+export const idParameter = z.object({
+  id: z
+    .string()
+    .regex(/^[1-9]\d{0,14}$/, 'expected a positive integer')
+    .transform(Number),
+});
+
+/** An id in a path: a UUID. */
+export const uuidParameter = z.object({ id: z.guid().transform((id) => id.toLowerCase()) });
+
+/** Text that people write: trimmed, of a bearable length, and nothing that a database can't keep. */
+export function text(max = 200): z.ZodString {
+  return z
+    .string()
+    .trim()
+    .min(1, 'must not be empty')
+    .max(max)
+    .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not hold control characters');
+}
+
+/** `page` (from 1) and `size` of a listing. */
+export const paging = z.object({
+  page: z.string().regex(/^[1-9]\d{0,6}$/, 'expected a number from 1').transform(Number).default(1),
+  size: z
+    .string()
+    .regex(/^([1-9]\d?|100)$/, 'expected 1 to 100')
+    .transform(Number)
+    .default(20),
+});
+
+/**
+ * How long a client is willing to wait for the outcome, in ms: `Prefer: wait=5` (RFC 7240, seconds, at most 10).
+ * What isn't understood is ignored, as the RFC demands.
+ */
+export function preferredWaitMs(prefer: string | undefined): number {
+  const seconds = /(?:^|[,;]\s*)wait\s*=\s*"?(\d{1,9})"?\s*(?:[,;]|$)/i.exec(prefer ?? '')?.[1];
+  return Math.min(Number(seconds ?? 0), 10) * 1000;
+}
+
+/** Notes which module answers a request: what it sends has that module as its source. */
+export function enterModule(name: string): void {
+  const current = journey();
+  if (current) current.module = name;
+}

@@ -1,0 +1,59 @@
+import { HttpStatus, type INestApplication } from '@nestjs/common';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import type { NextFunction, Request, Response } from 'express';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+
+/**
+ * Describes a route on the API page. It writes what @nestjs/swagger reads, without loading it: that would cost every
+ * start a few hundred ms, and most processes are never asked for the page.
+ */
+export function Operation(summary: string, reply?: { status?: number; body: z.ZodType; also?: number[] }): MethodDecorator {
+  return (_target, _name, descriptor) => {
+    const method = descriptor.value as object;
+    Reflect.defineMetadata('swagger/apiOperation', { summary }, method);
+    if (!reply) return;
+    const { status = HttpStatus.OK, body, also = [] } = reply;
+    const schema = z.toJSONSchema(body, { target: 'openapi-3.0', io: 'output', unrepresentable: 'any' });
+    const responses = { [status]: { description: summary, schema } } as Record<number, object>;
+    for (const other of also) responses[other] = { description: 'problem document (RFC 9457)' };
+    Reflect.defineMetadata('swagger/apiResponse', responses, method);
+  };
+}
+
+/** Serves the API page at `/api` and its document at `/api-json`; both are made when somebody first asks. */
+export function serveApiPage(app: INestApplication, title: string): void {
+  let document: Promise<object> | undefined;
+  const make = async () => {
+    const { DocumentBuilder, SwaggerModule } = await import('@nestjs/swagger');
+    return SwaggerModule.createDocument(app, new DocumentBuilder().setTitle(title).addBearerAuth().build());
+  };
+  app.use('/api-json', (_request: Request, response: Response, next: NextFunction) => {
+    document ??= make();
+    document.then((it) => response.json(it), next);
+  });
+  app.use('/api', (request: Request, response: Response, next: NextFunction) => {
+    if (request.path === '/') response.type('html').send(page(title));
+    else next();
+  });
+  const assets = dirname(fileURLToPath(import.meta.resolve('swagger-ui-dist/package.json')));
+  (app as NestExpressApplication).useStaticAssets(assets, { prefix: '/api', index: false });
+}
+
+function page(title: string): string {
+  return `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8" />
+    <title>${title}</title>
+    <link rel="stylesheet" href="/api/swagger-ui.css" />
+    <link rel="icon" href="/api/favicon-32x32.png" />
+  </head>
+  <body>
+    <div id="page"></div>
+    <script src="/api/swagger-ui-bundle.js"></script>
+    <script>SwaggerUIBundle({ url: '/api-json', dom_id: '#page', deepLinking: true });</script>
+  </body>
+</html>`;
+}

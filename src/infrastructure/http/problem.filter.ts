@@ -1,0 +1,83 @@
+import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import type { Request, Response } from 'express';
+import { Conflict, Forbidden, Malformed, NotFound, Refusal, RuleBroken, Unavailable } from '../errors.js';
+import { journey } from '../observability/journey.js';
+import { DatabaseUnavailable, UnitTimedOut } from '../persistence/sql.js';
+
+/** A problem document (RFC 9457). `errors` names the fields. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail?: string;
+  readonly instance?: string;
+  readonly correlationId?: string;
+  readonly errors?: readonly { field: string; detail: string }[];
+}
+
+const TITLES: Record<number, string> = {
+  400: 'Malformed request',
+  401: 'Who are you?',
+  403: 'Not allowed',
+  404: 'Not found',
+  405: 'Method not allowed',
+  409: 'Conflict',
+  413: 'Too large',
+  415: 'Unsupported media type',
+  422: 'Against a rule',
+  500: 'Internal error',
+  503: 'Not available now',
+};
+
+/** Turns whatever was thrown into a problem document; what isn't the caller's fault is logged. */
+@Catch()
+export class ProblemFilter implements ExceptionFilter {
+  private readonly logger = new Logger('Http');
+
+  catch(error: unknown, host: ArgumentsHost): void {
+    const http = host.switchToHttp();
+    const request = http.getRequest<Request>();
+    const response = http.getResponse<Response>();
+    const { status, ...known } = classify(error);
+    if (status >= 500) this.logger.error({ err: error, method: request.method, url: request.originalUrl }, 'Request failed');
+    if (response.headersSent) return void response.destroy();
+    const problem: Problem = {
+      type: 'about:blank',
+      title: TITLES[status] ?? 'Problem',
+      status,
+      ...known,
+      instance: request.originalUrl?.split('?')[0],
+      correlationId: journey()?.correlationId,
+    };
+    if (status === 503) response.setHeader('Retry-After', '1');
+    response.status(status).type('application/problem+json').send(JSON.stringify(problem));
+  }
+}
+
+function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'> {
+  if (error instanceof Malformed) return { status: 400, detail: error.message, errors: error.issues };
+  if (error instanceof Refusal) {
+    const { message, field } = error;
+    return { status: statusOf(error), detail: message, ...(field && { errors: [{ field, detail: message }] }) };
+  }
+  if (error instanceof DatabaseUnavailable || error instanceof UnitTimedOut) {
+    return { status: 503, detail: 'Nothing was kept; try again' };
+  }
+  const status = error instanceof HttpException ? error.getStatus() : parserStatus(error);
+  return status < 500 ? { status, detail: (error as Error).message } : { status };
+}
+
+function statusOf(refusal: Refusal): number {
+  if (refusal instanceof NotFound) return 404;
+  if (refusal instanceof Forbidden) return 403;
+  if (refusal instanceof Conflict) return 409;
+  if (refusal instanceof RuleBroken) return 422;
+  if (refusal instanceof Unavailable) return 503;
+  return 500;
+}
+
+/** Express and its body parser throw plain errors with a status, which is the caller's fault below 500. */
+function parserStatus(error: unknown): number {
+  const { status } = error as { status?: unknown };
+  return typeof status === 'number' && status >= 400 && status < 500 ? status : 500;
+}

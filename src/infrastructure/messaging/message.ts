@@ -1,0 +1,109 @@
+import { Command, Query } from '@nestjs/cqrs';
+import type { z } from 'zod';
+
+/**
+ * Messages are declared in contracts:
+ *
+ *     export class ShipOrder extends durableCommand('shop.shipping.ship-order', z.object({ parcels: z.int() })) {}
+ *     export class OrderShipped extends durableEvent('shop.shipping.order-shipped', z.object({ carrier: z.string() })) {}
+ *     export class ReadStock extends query('read-stock', z.object({ item: z.string() }), z.object({ left: z.int() })) {}
+ *
+ * A command or event has a subject, which is also its partition key, and data. In the code the data's fields are in
+ * camel case, on the wire in kebab case.
+ */
+export interface DurableMessage {
+  readonly subject: string;
+  readonly data: object;
+}
+
+interface Declaration<Kind> {
+  readonly kind: Kind;
+  /** The CloudEvents type. */
+  readonly type: string;
+  /** Of the data, in camel case. */
+  readonly schema: z.ZodObject;
+}
+
+export type CommandClass = Declaration<'command'> & (new (subject: string, data: never) => DurableMessage);
+export type EventClass = Declaration<'event'> & (new (subject: string, data: never) => DurableMessage);
+export type MessageClass = CommandClass | EventClass;
+export interface QueryClass {
+  new (data: never): object;
+  readonly kind: 'query';
+  readonly queryName: string;
+  readonly schema: z.ZodType;
+  readonly result: z.ZodType;
+}
+
+/** Asks one module to do something: asynchronous, durable, nothing returned. */
+export function durableCommand<Schema extends z.ZodObject>(type: string, schema: Schema) {
+  return class DurableCommand extends Command<void> {
+    static readonly kind = 'command';
+    static readonly type = type;
+    static readonly schema = schema;
+
+    constructor(
+      readonly subject: string,
+      readonly data: z.infer<Schema>,
+    ) {
+      super();
+    }
+  };
+}
+
+/** Says what happened, to whoever cares; durable, each listener on its own. */
+export function durableEvent<Schema extends z.ZodObject>(type: string, schema: Schema) {
+  return class DurableEvent {
+    static readonly kind = 'event';
+    static readonly type = type;
+    static readonly schema = schema;
+
+    constructor(
+      readonly subject: string,
+      readonly data: z.infer<Schema>,
+    ) {}
+  };
+}
+
+/** Asks one module for something: synchronous, without side effects, safe to repeat. */
+export function query<Schema extends z.ZodType, Result extends z.ZodType>(
+  name: string,
+  schema: Schema,
+  result: Result,
+) {
+  return class ModuleQuery extends Query<z.infer<Result>> {
+    static readonly kind = 'query';
+    static readonly queryName = name;
+    static readonly schema = schema;
+    static readonly result = result;
+
+    constructor(readonly data: z.infer<Schema>) {
+      super();
+    }
+  };
+}
+
+/** Handles a durable command, in a unit of work that also holds the record that it was handled. */
+export interface DurableCommandHandler<Message, Prepared = void> {
+  /** Runs before the unit and may wait for queries and I/O; repeated with every attempt, so without effects. */
+  prepare?(message: Message): Promise<Prepared>;
+  execute(message: Message, prepared: Prepared): Promise<void>;
+}
+
+/** Handles a durable event, in a unit of work that also holds the record that it was handled. */
+export interface DurableEventHandler<Message, Prepared = void> {
+  /** Runs before the unit and may wait for queries and I/O; repeated with every attempt, so without effects. */
+  prepare?(message: Message): Promise<Prepared>;
+  handle(message: Message, prepared: Prepared): Promise<void>;
+}
+
+/** Thrown by a handler that will never succeed with this message: it goes to the dead letters without a retry. */
+export class Reject extends Error {
+  override readonly name = 'Reject';
+}
+
+/** The class of a message if that is durable. */
+export function durableClass(message: object): MessageClass | undefined {
+  const candidate = message.constructor as Partial<MessageClass>;
+  return candidate.kind === 'command' || candidate.kind === 'event' ? (candidate as MessageClass) : undefined;
+}

@@ -1,0 +1,86 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { onJourney, traceparent } from '../observability/journey.js';
+import type { Sql } from '../persistence/sql.js';
+import { UnitOfWork } from '../persistence/unit-of-work.js';
+import { fromWire, type CloudEvent } from './cloud-event.js';
+import { Reject, type DurableMessage, type MessageClass } from './message.js';
+import { Registry } from './registry.js';
+import type { DeliveryPolicy } from './retry.js';
+
+/** How deliveries are tried, and how long the mesh remembers. */
+export const DELIVERY_POLICY = Symbol('DELIVERY_POLICY');
+
+/**
+ * Hands one event to one consumer, exactly once as far as its effects go: the inbox record, the consumer's state and
+ * what it sends are one unit of work. Every transport ends here.
+ */
+@Injectable()
+export class Receiver {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly registry: Registry,
+    @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
+  ) {}
+
+  /**
+   * @param claim takes the event off whoever delivers it, first thing in the same unit of work; false leaves it alone
+   * @returns whether it was handled now, had been before, or is somebody else's
+   * @throws Reject when this event can never succeed here; any other error is worth a retry. Nothing was kept then.
+   */
+  async receive(
+    consumer: string,
+    event: CloudEvent,
+    claim?: (sql: Sql) => Promise<boolean>,
+  ): Promise<'handled' | 'duplicate' | 'taken'> {
+    const subscription = this.registry.subscription(consumer, event.type);
+    if (!subscription) throw new Reject(`${consumer} has no handler for ${event.type}`);
+    const message = open(event, subscription.message);
+    const journey = {
+      correlationId: event.correlationid ?? event.id,
+      causationId: event.id,
+      traceparent: traceparent(event.traceparent),
+      module: consumer,
+    };
+    return onJourney(journey, async () => {
+      const prepared = await this.inTime(subscription.prepare(message));
+      return this.work.run(async () => {
+        const { sql } = this.work;
+        if (claim && !(await claim(sql))) return 'taken';
+        const isNew = await sql.run(
+          `INSERT INTO mesh_inbox (consumer, source, id, handled_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+          [consumer, event.source, event.id, Date.now()],
+        );
+        if (!isNew) return 'duplicate';
+        await subscription.handle(message, prepared);
+        return 'handled';
+      });
+    });
+  }
+
+  private async inTime<T>(preparing: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<never>((_, reject) => {
+      const late = () => reject(new Error(`prepare() took more than ${this.policy.timeoutMs} ms`));
+      timer = setTimeout(late, this.policy.timeoutMs);
+    });
+    try {
+      return await Promise.race([preparing, limit]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/**
+ * The message that an event carries. Unknown fields are left out: contracts grow.
+ * @throws Reject when the data isn't what the contract says
+ */
+function open(event: CloudEvent, declaration: MessageClass): DurableMessage {
+  if (!event.subject) throw new Reject(`${event.type} needs a subject`);
+  const data = declaration.schema.safeParse(fromWire(event.data));
+  if (!data.success) {
+    const issues = data.error.issues.map(({ path, message }) => `${path.join('.') || 'data'}: ${message}`);
+    throw new Reject(`${event.type} isn't what its contract says: ${issues.join('; ')}`);
+  }
+  return new declaration(event.subject, data.data as never);
+}

@@ -1,0 +1,263 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { onJourney, traceparent } from '../observability/journey.js';
+import { DatabaseUnavailable, type SqlValue } from '../persistence/sql.js';
+import { UnitOfWork } from '../persistence/unit-of-work.js';
+import { bury, claim, due, fanOut, nextRetryAt, postpone, type Delivery } from './deliveries.js';
+import { Reject } from './message.js';
+import { Outbox } from './outbox.js';
+import { DELIVERY_POLICY, Receiver } from './receiver.js';
+import { Registry } from './registry.js';
+import { jitteredBackoffMs, type DeliveryPolicy } from './retry.js';
+
+/** Messages that one unit of work fans out. */
+const FAN_OUT = 500;
+/** Deliveries of one consumer that may be under way at the same time; one consumer can't take the places of another. */
+const UNDER_WAY = 128;
+/** The safety net for what no commit of this process announces, in ms. */
+const POLL_MS = 1000;
+/** The pause after the database failed us, in ms. */
+const PAUSE_MS = 250;
+/** No consumer sleeps longer than this, in ms, whatever the clock says of its next retry. */
+const LONGEST_SLEEP_MS = 5000;
+
+/**
+ * Carries messages from the outbox to their consumers, by way of the database alone: a message is in the outbox, or in
+ * the deliveries of its consumers, or handled. Woken by the commit that left a message; a timer wakes it for retries.
+ */
+@Injectable()
+export class Relay {
+  private readonly logger = new Logger('Relay');
+  private readonly outside = AsyncLocalStorage.snapshot();
+  private readonly consumers = new Map<string, ConsumerRelay>();
+  private poll?: NodeJS.Timeout;
+  private publishing?: Promise<void>;
+  private wanted = false;
+  private stopped = true;
+
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly outbox: Outbox,
+    private readonly registry: Registry,
+    private readonly receiver: Receiver,
+    @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
+  ) {
+    outbox.onCommitted(() => this.wake());
+  }
+
+  /** Starts with whatever an earlier process left. */
+  start(): void {
+    this.stopped = false;
+    for (const consumer of this.registry.consumers) {
+      const relay = new ConsumerRelay(consumer, this.work, this.receiver, this.policy, this.logger);
+      this.consumers.set(consumer, relay);
+      relay.wake();
+    }
+    this.poll = setInterval(() => this.wake(), POLL_MS);
+    this.wake();
+  }
+
+  /** Looks into the outbox, now or as soon as the present look is over. */
+  wake(): void {
+    this.wanted = true;
+    if (this.stopped || this.publishing) return;
+    // Outside: the loop belongs to nobody's request, though somebody's commit has woken it.
+    this.publishing = this.outside(() => this.publish()).finally(() => {
+      this.publishing = undefined;
+      if (this.wanted) this.wake();
+    });
+  }
+
+  /** For dead letters that were brought back: looks at the deliveries of a consumer. */
+  wakeConsumer(consumer: string): void {
+    this.consumers.get(consumer)?.wake();
+  }
+
+  get running(): boolean {
+    return !this.stopped;
+  }
+
+  /** Delivers what can be delivered until `deadline` (ms since 1970), then lets go of the rest. */
+  async stop(deadline: number): Promise<void> {
+    const relays = [...this.consumers.values()];
+    const busy = () => this.publishing !== undefined || this.wanted || relays.some((relay) => relay.busy);
+    while (!this.stopped && busy() && Date.now() < deadline) await wait(5);
+    this.stopped = true;
+    clearInterval(this.poll);
+    for (const relay of relays) relay.stop();
+    // What has begun is short, or waits in a prepare() that may be cut off.
+    while (relays.some((relay) => relay.busy) && Date.now() < deadline) await wait(5);
+    await this.publishing;
+  }
+
+  private async publish(): Promise<void> {
+    while (this.wanted && !this.stopped) {
+      this.wanted = false;
+      try {
+        // The reading side first: a look into an empty outbox takes no lock and writes nothing.
+        const [some] = await this.work.sql.all(`SELECT 1 FROM mesh_outbox LIMIT 1`);
+        if (!some) continue;
+        const consumersOf = (type: string) => this.registry.subscriptions(type).map(({ consumer }) => consumer);
+        const { consumers, more } = await this.work.run(() => fanOut(this.work.sql, consumersOf, FAN_OUT));
+        if (more) this.wanted = true;
+        for (const consumer of consumers) this.consumers.get(consumer)?.wake();
+      } catch (error) {
+        this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
+        await wait(PAUSE_MS);
+        this.wanted = true;
+      }
+    }
+  }
+}
+
+/** The deliveries of one consumer. */
+class ConsumerRelay {
+  private readonly underWay = new Map<SqlValue, Promise<void>>();
+  /** The last first attempt of each partition key: the next one of the key starts when it is over. */
+  private readonly lanes = new Map<string, Promise<void>>();
+  private readonly outside = AsyncLocalStorage.snapshot();
+  private looking = false;
+  private wanted = false;
+  private stopped = false;
+  private pausedUntil = 0;
+  private timer?: NodeJS.Timeout;
+  private timerAt = 0;
+
+  constructor(
+    private readonly consumer: string,
+    private readonly work: UnitOfWork,
+    private readonly receiver: Receiver,
+    private readonly policy: DeliveryPolicy,
+    private readonly logger: Logger,
+  ) {}
+
+  get busy(): boolean {
+    return this.looking || this.underWay.size > 0;
+  }
+
+  stop(): void {
+    this.stopped = true;
+    clearTimeout(this.timer);
+  }
+
+  wake(): void {
+    this.wanted = true;
+    if (this.looking || this.stopped) return;
+    this.looking = true;
+    void this.outside(() => this.look());
+  }
+
+  /** Starts what is due, until nothing is or all places are taken. */
+  private async look(): Promise<void> {
+    try {
+      while (this.wanted && !this.stopped && this.underWay.size < UNDER_WAY) {
+        this.wanted = false;
+        if (this.pausedUntil > Date.now()) {
+          this.wakeAt(this.pausedUntil);
+          break;
+        }
+        const places = UNDER_WAY - this.underWay.size;
+        const deliveries = await due(this.work, this.consumer, places, [...this.underWay.keys()]);
+        for (const delivery of deliveries) this.begin(delivery);
+        if (deliveries.length === places) this.wanted = true;
+        else await this.sleepUntilNextRetry();
+      }
+    } catch (error) {
+      this.pause(error);
+    } finally {
+      this.looking = false;
+    }
+  }
+
+  private begin(delivery: Delivery): void {
+    const before = delivery.attempts === 0 ? this.lanes.get(delivery.key) : undefined;
+    const attempt = before ? before.then(() => this.attempt(delivery)) : this.attempt(delivery);
+    const over = attempt.finally(() => {
+      this.underWay.delete(delivery.seq);
+      if (this.lanes.get(delivery.key) === over) this.lanes.delete(delivery.key);
+      if (this.wanted && this.underWay.size < UNDER_WAY / 2) this.wake();
+    });
+    this.underWay.set(delivery.seq, over);
+    if (delivery.attempts === 0) this.lanes.set(delivery.key, over);
+  }
+
+  /** One try; it never throws. */
+  private async attempt(delivery: Delivery): Promise<void> {
+    if (this.stopped || this.pausedUntil > Date.now()) return;
+    const { event } = delivery;
+    const journey = { correlationId: event.correlationid ?? event.id, traceparent: traceparent(event.traceparent) };
+    const started = performance.now();
+    await onJourney(journey, async () => {
+      const facts = { consumer: this.consumer, type: event.type, subject: event.subject, event: event.id };
+      try {
+        const outcome = await this.receiver.receive(this.consumer, event, (sql) => claim(sql, delivery));
+        this.logger.log({ ...facts, ms: Math.round(performance.now() - started), waited: Date.now() - delivery.createdAt }, outcome);
+      } catch (error) {
+        await this.failed(delivery, error, facts);
+      }
+    });
+  }
+
+  private async failed(delivery: Delivery, error: unknown, facts: object): Promise<void> {
+    // Not the message's fault, and nothing could be written down anyway.
+    if (error instanceof DatabaseUnavailable) return this.pause(error);
+    const tries = delivery.attempts + 1;
+    const isDead = error instanceof Reject || tries > this.policy.retry;
+    const text = describe(error);
+    try {
+      if (isDead) {
+        await this.work.run(() => bury(this.work.sql, delivery, causeOf(error), text));
+        this.logger.error({ ...facts, tries, err: error }, 'Given up: now among the dead letters');
+      } else {
+        const waitMs = jitteredBackoffMs(this.policy, delivery.attempts);
+        await this.work.run(() => postpone(this.work.sql, delivery, waitMs, text));
+        this.wakeAt(Date.now() + waitMs);
+        this.logger.warn({ ...facts, tries, nextInMs: waitMs, err: error }, 'Failed; will be tried again');
+      }
+    } catch (unrecorded) {
+      this.pause(unrecorded);
+    }
+  }
+
+  private async sleepUntilNextRetry(): Promise<void> {
+    const at = await nextRetryAt(this.work.sql, this.consumer);
+    this.wakeAt(at ?? Date.now() + LONGEST_SLEEP_MS);
+  }
+
+  /** The earliest wish counts; the others are found again when that one has been granted. */
+  private wakeAt(at: number): void {
+    if (this.timer && this.timerAt <= at) return;
+    clearTimeout(this.timer);
+    this.timerAt = at;
+    const ring = () => {
+      this.timer = undefined;
+      this.wake();
+    };
+    this.timer = setTimeout(ring, Math.min(Math.max(1, at - Date.now()), LONGEST_SLEEP_MS));
+  }
+
+  private pause(error: unknown): void {
+    if (this.pausedUntil < Date.now()) this.logger.warn({ consumer: this.consumer, err: error }, 'The database failed; pausing');
+    this.pausedUntil = Date.now() + PAUSE_MS;
+    this.wakeAt(this.pausedUntil + 1);
+  }
+}
+
+/** What is shown of an error, with the errors behind it. */
+function describe(error: unknown): string {
+  const parts: string[] = [];
+  for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
+    parts.push(it instanceof Error ? `${it.name}: ${it.message}` : JSON.stringify(it));
+  }
+  return parts.join('\ncaused by ').slice(0, 2000);
+}
+
+/** Errors with the same cause read the same: without the ids and numbers that differ from message to message. */
+function causeOf(error: unknown): string {
+  const [first = ''] = describe(error).split('\n');
+  return first
+    .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '<id>')
+    .replace(/\d+/g, '<n>')
+    .slice(0, 200);
+}

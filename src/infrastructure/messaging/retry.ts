@@ -1,0 +1,38 @@
+/** How a delivery is tried again, in the terms of Knative's delivery spec. */
+export interface DeliveryPolicy {
+  /** Tries after the first one. */
+  readonly retry: number;
+  readonly backoffDelayMs: number;
+  readonly backoffPolicy: 'exponential' | 'linear';
+  /** Longest time that one try may prepare, in ms. */
+  readonly timeoutMs: number;
+}
+
+/** Retries spread by this share to either side, so that what failed together doesn't come back together. */
+const JITTER = 0.1;
+
+/**
+ * The wait before the n-th retry (n from 0), in ms, without jitter. Knative's channel dispatcher counts from 0:
+ * exponential is delay * 2^n, linear is delay * n, with an immediate first retry (knative.dev/eventing,
+ * pkg/kncloudevents/retries.go).
+ */
+export function backoffMs({ backoffDelayMs, backoffPolicy }: DeliveryPolicy, n: number): number {
+  return backoffPolicy === 'exponential' ? backoffDelayMs * 2 ** n : backoffDelayMs * n;
+}
+
+/** `backoffMs` with the jitter of in-process delivery. */
+export function jitteredBackoffMs(policy: DeliveryPolicy, n: number, random = Math.random()): number {
+  return Math.round(backoffMs(policy, n) * (1 - JITTER + 2 * JITTER * random));
+}
+
+/** The longest time in ms between the first delivery of a message and its last retry. */
+export function redeliveryHorizonMs(policy: DeliveryPolicy): number {
+  let total = (policy.retry + 1) * policy.timeoutMs;
+  for (let n = 0; n < policy.retry; n++) total += backoffMs(policy, n) * (1 + JITTER);
+  return total;
+}
+
+/** Whether a Knative dispatcher retries after this HTTP status (measured on Knative Eventing 1.12.6). */
+export function isRetryable(status: number): boolean {
+  return status >= 500 || [404, 408, 409, 429].includes(status);
+}

@@ -1,0 +1,32 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomBytes } from 'node:crypto';
+
+/** What a request or message brings along, so that everything it causes can be found again. */
+export interface Journey {
+  /** The same in every request, message and log line that belongs together. */
+  readonly correlationId: string;
+  /** The id of the message that is being handled. */
+  readonly causationId?: string;
+  /** W3C Trace Context of whoever called. */
+  readonly traceparent: string;
+  /** The module whose code runs; it becomes the source of what it sends. */
+  module?: string;
+}
+
+const current = new AsyncLocalStorage<Journey>();
+
+/** The journey of the calling code, if it is on one. */
+export function journey(): Journey | undefined {
+  return current.getStore();
+}
+
+/** Runs `work` on a journey. */
+export function onJourney<T>(of: Journey, work: () => T): T {
+  return current.run(of, work);
+}
+
+/** A trace's continuation: the trace id of `parent` when that is well formed, else a new one, and a new span. */
+export function traceparent(parent?: string): string {
+  const trace = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/.exec(parent ?? '');
+  return `00-${trace?.[1] ?? randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-${trace?.[2] ?? '01'}`;
+}

@@ -1,0 +1,150 @@
+import { DataSource, DefaultNamingStrategy, type DataSourceOptions, type MixedList } from 'typeorm';
+import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
+import { PostgresEngine, PostgresSql } from './postgres.js';
+import { UNIT_LIMIT_MS, type Dialect, type Sql } from './sql.js';
+import { SqliteEngine, SqliteStatements, sqliteConnection } from './sqlite.js';
+import type { UnitEngine } from './unit.js';
+
+export interface DatabaseOptions {
+  /** Where the database is: `sqlite:<path>`, `postgres://…`, or the options of a data source that you have already. */
+  readonly database: string | DataSourceOptions;
+  readonly entities: MixedList<new () => object>;
+  readonly histories: MigrationHistory[];
+  /** Apply missing migrations when opening; otherwise a missing one is an error. */
+  readonly migrate: boolean;
+  /** Connections to PostgreSQL that may write at the same time; 10 unless told. */
+  readonly poolSize?: number;
+}
+
+/** SQLite waits this long for a lock before it says busy, in ms; the process stands still meanwhile. */
+const BUSY_TIMEOUT_MS = 20;
+
+/**
+ * The connections of this process: one side that writes, in units of work only, and one that can only read. On SQLite
+ * these are two connections, on PostgreSQL two pools; the reading side never sees what is not committed.
+ */
+export class Database {
+  readonly dialect: Dialect;
+  readonly engine: UnitEngine;
+  /** Plain statements on the reading side. */
+  readonly read: Sql;
+
+  private constructor(
+    private readonly writer: DataSource,
+    /** The reading side; a write through it fails. */
+    readonly reader: DataSource,
+  ) {
+    if (writer.options.type === 'postgres') {
+      this.dialect = 'postgres';
+      this.engine = new PostgresEngine(writer);
+      const { master } = reader.driver as unknown as { master: import('pg').Pool };
+      this.read = new PostgresSql((config) => master.query(config));
+    } else {
+      this.dialect = 'sqlite';
+      this.engine = new SqliteEngine(writer);
+      this.read = new SqliteStatements(sqliteConnection(reader));
+    }
+  }
+
+  /** @throws Error when the database can't be opened, or lacks migrations that it may not apply itself */
+  static async open(options: DatabaseOptions): Promise<Database> {
+    const common = { entities: options.entities, namingStrategy: new SnakeCase(), synchronize: false, logging: false };
+    const [writing, reading] = connections({ ...dataSourceOptions(options.database), ...common } as DataSourceOptions, {
+      poolSize: options.poolSize ?? 10,
+    });
+    const writer = await new DataSource(writing).initialize();
+    let reader: DataSource | undefined;
+    try {
+      if (options.migrate) {
+        await migrate(writer, options.histories);
+      } else {
+        const pending = await pendingMigrations(writer, options.histories);
+        if (pending.length > 0) {
+          throw new Error(`The database lacks migrations; apply them first (npm run migrate): ${pending.join(', ')}`);
+        }
+      }
+      reader = await new DataSource(reading).initialize();
+      return new Database(writer, reader);
+    } catch (error) {
+      await reader?.destroy();
+      await writer.destroy();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.reader.destroy();
+    await this.writer.destroy();
+  }
+}
+
+/** Applies what is missing in the database at `location`, and closes it again. @returns what was applied */
+export async function migrateDatabase(
+  location: string | DataSourceOptions,
+  histories: MigrationHistory[],
+): Promise<string[]> {
+  const dataSource = await new DataSource(dataSourceOptions(location)).initialize();
+  try {
+    return await migrate(dataSource, histories);
+  } finally {
+    await dataSource.destroy();
+  }
+}
+
+/**
+ * Where a database is, in TypeORM's words.
+ * @throws Error when it is neither `sqlite:<path of a file>` nor `postgres://…`
+ */
+function dataSourceOptions(location: string | DataSourceOptions): DataSourceOptions {
+  if (typeof location !== 'string') return location;
+  if (/^postgres(ql)?:\/\//.test(location)) return { type: 'postgres', url: location };
+  const path = /^sqlite:(?!:memory:$)(.+)$/.exec(location)?.[1];
+  // A database in memory can't be opened twice, and holds nothing over a restart.
+  if (path) return { type: 'better-sqlite3', database: path, ...sqliteDefaults };
+  throw new Error(`A database is sqlite:<path of a file> or postgres://…, not ${location}`);
+}
+
+const sqliteDefaults = { timeout: BUSY_TIMEOUT_MS };
+
+/** The options of the writing and of the reading side. */
+function connections(
+  options: DataSourceOptions,
+  { poolSize }: { poolSize: number },
+): [DataSourceOptions, DataSourceOptions] {
+  if (options.type === 'postgres') {
+    const extra = (settings: string) => ({
+      ...(options.extra as object | undefined),
+      application_name: 'mesh',
+      connectionTimeoutMillis: 5000,
+      options: settings,
+    });
+    // The server ends by itself what the fence can only cut off: a statement that hangs, a unit whose process stopped.
+    const limits = `-c statement_timeout=${2 * UNIT_LIMIT_MS} -c idle_in_transaction_session_timeout=${5 * UNIT_LIMIT_MS}`;
+    return [
+      { ...options, poolSize, extra: extra(limits) },
+      { ...options, poolSize, extra: extra('-c default_transaction_read_only=on -c statement_timeout=10000') },
+    ];
+  }
+  if (options.type === 'better-sqlite3') {
+    const pragmas = (db: { pragma(text: string): unknown }) => {
+      db.pragma('journal_mode = WAL');
+      db.pragma('synchronous = FULL');
+    };
+    return [
+      { ...options, ...sqliteDefaults, prepareDatabase: pragmas },
+      { ...options, ...sqliteDefaults, readonly: true, fileMustExist: true },
+    ];
+  }
+  throw new Error(`The mesh lives in better-sqlite3 or postgres, not in ${options.type}`);
+}
+
+/** Columns in snake case, so that plain SQL needs no quotes on PostgreSQL. */
+class SnakeCase extends DefaultNamingStrategy {
+  override columnName(property: string, custom: string, prefixes: string[]): string {
+    return custom || snake([...prefixes, property].join('_'));
+  }
+}
+
+function snake(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

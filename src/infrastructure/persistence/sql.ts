@@ -1,0 +1,42 @@
+/** The databases that the mesh can live in. */
+export type Dialect = 'sqlite' | 'postgres';
+
+/** A value that both drivers bind as it is. */
+export type SqlValue = string | number | bigint | null;
+
+/**
+ * Plain statements below the ORM, prepared once per connection. Parameters are written `$1`, `$2`, …
+ * on both databases.
+ */
+export interface Sql {
+  readonly dialect: Dialect;
+  /** Runs a statement and returns its rows. */
+  all<Row>(statement: string, parameters?: readonly SqlValue[]): Promise<Row[]>;
+  /** Runs a statement and returns how many rows it changed. */
+  run(statement: string, parameters?: readonly SqlValue[]): Promise<number>;
+}
+
+/** Longest time in ms that a unit of work may take: it holds up everybody on SQLite, and locks rows on PostgreSQL. */
+export const UNIT_LIMIT_MS = 1000;
+
+/** The database can't be reached, is locked by somebody else, or has no room: nothing was kept, try again later. */
+export class DatabaseUnavailable extends Error {
+  override readonly name = 'DatabaseUnavailable';
+}
+
+/** Something used a unit of work that is over: a promise was not awaited. */
+export class UnitEnded extends Error {
+  override readonly name = 'UnitEnded';
+}
+
+/** A unit of work ran for longer than it may, and was rolled back. */
+export class UnitTimedOut extends Error {
+  override readonly name = 'UnitTimedOut';
+
+  constructor() {
+    super(
+      `This unit of work took more than ${UNIT_LIMIT_MS} ms and was rolled back: ` +
+        'waiting (network, timers, queries) belongs into prepare() or in front of the unit',
+    );
+  }
+}

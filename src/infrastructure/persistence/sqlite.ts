@@ -1,0 +1,292 @@
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { setTimeout as wait } from 'node:timers/promises';
+import type BetterSqlite3 from 'better-sqlite3';
+import { QueryFailedError, QueryResult, type DataSource, type QueryRunner } from 'typeorm';
+import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
+import { Unit, type UnitEngine } from './unit.js';
+
+/** A group is closed after this many units or ms, so that the first of it doesn't wait long for its COMMIT. */
+const GROUP_UNITS = 256;
+const GROUP_MS = 25;
+/** How long a unit waits for a lock that another process holds, in ms. */
+const LOCK_PATIENCE_MS = 5000;
+
+interface Job {
+  readonly submitted: number;
+  run(unit: Unit): Promise<unknown>;
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+interface Done {
+  readonly job: Job;
+  readonly unit: Unit;
+  readonly value: unknown;
+}
+
+/**
+ * Units of work over the one connection that may write: run one after the other, committed in groups. Each unit is a
+ * savepoint, each group one COMMIT, and a unit's promise resolves only after the COMMIT of its group. SQLite syncs the
+ * disk once per COMMIT, and that is what writing costs.
+ */
+export class SqliteEngine implements UnitEngine {
+  private readonly db: BetterSqlite3.Database;
+  private readonly statements: SqliteStatements;
+  private readonly outside = AsyncLocalStorage.snapshot();
+  private queue: Job[] = [];
+  private draining = false;
+
+  constructor(private readonly dataSource: DataSource) {
+    this.db = sqliteConnection(dataSource);
+    this.statements = new SqliteStatements(this.db);
+  }
+
+  run<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      // The drain below runs in nobody's context; the work must run in its caller's, or every line of a group
+      // would carry the correlation id of whoever woke it.
+      const bound = AsyncResource.bind(work);
+      this.queue.push({ submitted: Date.now(), run: bound, resolve: resolve as (value: unknown) => void, reject });
+      if (this.draining) return;
+      this.draining = true;
+      // After the poll phase: whoever arrived with the same turn of the loop shares the COMMIT.
+      this.outside(() => setImmediate(() => void this.drain()));
+    });
+  }
+
+  private async drain(): Promise<void> {
+    while (this.queue.length > 0) {
+      if (await this.begin()) await this.group();
+      // A turn of the loop between groups, so that requests and timers are not starved by a long queue.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.draining = false;
+  }
+
+  /** Takes the write lock, waiting without blocking the process while another one holds it. */
+  private async begin(): Promise<boolean> {
+    for (let tries = 0; this.queue.length > 0; tries++) {
+      try {
+        this.db.exec('BEGIN IMMEDIATE');
+        return true;
+      } catch (error) {
+        const busy = isBusy(error);
+        const late = Date.now() - LOCK_PATIENCE_MS;
+        const refused = busy ? this.queue.filter((job) => job.submitted <= late) : this.queue;
+        this.queue = this.queue.filter((job) => !refused.includes(job));
+        const reason = busy ? 'The database is locked by another process' : `The database refuses to be written`;
+        for (const job of refused) job.reject(new DatabaseUnavailable(reason, { cause: error }));
+        if (this.queue.length > 0) await wait(Math.min(50, 5 * 2 ** tries) * (0.5 + Math.random()));
+      }
+    }
+    return false;
+  }
+
+  private async group(): Promise<void> {
+    const done: Done[] = [];
+    const closes = performance.now() + GROUP_MS;
+    do {
+      const job = this.queue.shift()!;
+      const outcome = await this.unit(job);
+      if (outcome) done.push(outcome);
+      if (!this.db.inTransaction) return this.lose(done, new Error('SQLite rolled the transaction back by itself'));
+    } while (this.queue.length > 0 && done.length < GROUP_UNITS && performance.now() < closes);
+    try {
+      this.db.exec('COMMIT');
+    } catch (error) {
+      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      return this.lose(done, error);
+    }
+    for (const { job, unit, value } of done) {
+      unit.committed();
+      job.resolve(value);
+    }
+  }
+
+  /** Runs one unit as a savepoint. Rejects it at once when it fails; hands it back when it waits for the COMMIT. */
+  private async unit(job: Job): Promise<Done | undefined> {
+    const unit = new Unit();
+    const fence = new Fence(this.db, this.statements, unit);
+    unit.sql = fence;
+    unit.manager = this.dataSource.createEntityManager(fence.queryRunner(this.dataSource));
+    const started = performance.now();
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      this.db.exec('SAVEPOINT unit');
+      const limit = new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new UnitTimedOut()), UNIT_LIMIT_MS);
+      });
+      const value = await Promise.race([job.run(unit).then((it) => unit.committing().then(() => it)), limit]);
+      if (performance.now() - started > UNIT_LIMIT_MS) throw new UnitTimedOut();
+      if (fence.broken) throw fence.broken;
+      unit.end('This unit of work was committed');
+      this.db.exec('RELEASE unit');
+      return { job, unit, value };
+    } catch (error) {
+      unit.end('This unit of work was rolled back');
+      if (this.db.inTransaction) {
+        // TypeORM leaves a rolled-back savepoint on the stack; a group of failing units would pile them up.
+        this.db.exec('ROLLBACK TO unit');
+        this.db.exec('RELEASE unit');
+      }
+      job.reject(fence.broken ?? error);
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private lose(done: Done[], cause: unknown): void {
+    for (const { job } of done) {
+      job.reject(new DatabaseUnavailable('The group of units that this one belonged to was not committed', { cause }));
+    }
+  }
+}
+
+/**
+ * What a unit writes through: the shared connection until the unit has ended, nothing from then on. Without it a write
+ * that was not awaited lands in the unit of a neighbour.
+ */
+class Fence implements Sql {
+  readonly dialect = 'sqlite';
+  /** Set when SQLite ended the transaction by itself (disk full, I/O error): going on would write in autocommit. */
+  broken?: DatabaseUnavailable;
+
+  constructor(
+    private readonly db: BetterSqlite3.Database,
+    private readonly statements: SqliteStatements,
+    private readonly unit: Unit,
+  ) {}
+
+  async all<Row>(statement: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
+    return this.guard(() => this.statements.numbered(statement, parameters).rows as Row[]);
+  }
+
+  async run(statement: string, parameters: readonly SqlValue[] = []): Promise<number> {
+    return this.guard(() => this.statements.numbered(statement, parameters).affected);
+  }
+
+  /** A query runner of this unit for TypeORM: it believes in a transaction and opens none of its own. */
+  queryRunner(dataSource: DataSource): QueryRunner {
+    // TypeORM has a single runner for SQLite. Ours inherits from it, and keeps its own state and its own `query`.
+    const runner = Object.create(dataSource.createQueryRunner()) as QueryRunner & Record<string, unknown>;
+    Object.assign(runner, { isTransactionActive: true, transactionDepth: 1, data: {}, loadedTables: [] });
+    const Broadcaster = runner.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
+    Object.assign(runner, {
+      broadcaster: new Broadcaster(runner),
+      query: async (statement: string, parameters: SqlValue[] = [], structured = false) => {
+        dataSource.logger.logQuery(statement, parameters, runner);
+        try {
+          return this.guard(() => this.statements.positional(statement, parameters).forTypeOrm(structured));
+        } catch (error) {
+          dataSource.logger.logQueryError(error as Error, statement, parameters, runner);
+          throw new QueryFailedError(statement, parameters, error as Error);
+        }
+      },
+    });
+    Object.assign(runner, { manager: dataSource.createEntityManager(runner) });
+    return runner;
+  }
+
+  private guard<T>(execute: () => T): T {
+    if (this.broken) throw this.broken;
+    this.unit.assertOpen();
+    try {
+      return execute();
+    } catch (error) {
+      if (!this.db.inTransaction) {
+        this.broken = new DatabaseUnavailable('SQLite rolled the transaction back by itself', { cause: error });
+        this.unit.end('SQLite rolled this unit of work back by itself');
+        throw this.broken;
+      }
+      throw error;
+    }
+  }
+}
+
+/** The prepared statements of one connection. */
+export class SqliteStatements implements Sql {
+  readonly dialect = 'sqlite';
+  private readonly cache = new Map<string, { statement: BetterSqlite3.Statement; order?: number[] }>();
+
+  constructor(private readonly db: BetterSqlite3.Database) {}
+
+  async all<Row>(statement: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
+    return this.numbered(statement, parameters).rows as Row[];
+  }
+
+  async run(statement: string, parameters: readonly SqlValue[] = []): Promise<number> {
+    return this.numbered(statement, parameters).affected;
+  }
+
+  /** Runs a statement whose parameters are written `$1`, `$2`, …, each as often as it likes. */
+  numbered(text: string, parameters: readonly SqlValue[]): Result {
+    let entry = this.cache.get(text);
+    if (!entry) {
+      const order: number[] = [];
+      const positional = text.replace(/\$(\d+)/g, (_, number: string) => {
+        order.push(Number(number) - 1);
+        return '?';
+      });
+      entry = this.keep(text, { statement: this.db.prepare(positional), order });
+    }
+    return execute(
+      entry.statement,
+      entry.order!.map((index) => parameters[index]),
+    );
+  }
+
+  /** Runs a statement of TypeORM's, whose parameters are written `?`. */
+  positional(text: string, parameters: readonly SqlValue[]): Result {
+    const entry = this.cache.get(text) ?? this.keep(text, { statement: this.db.prepare(text) });
+    // better-sqlite3 binds no booleans.
+    return execute(
+      entry.statement,
+      parameters.map((value) => (typeof value === 'boolean' ? Number(value) : value)),
+    );
+  }
+
+  private keep(text: string, entry: { statement: BetterSqlite3.Statement; order?: number[] }) {
+    this.cache.set(text, entry);
+    // Statements with lists of values come in many lengths; the oldest go first.
+    if (this.cache.size > 500) this.cache.delete(this.cache.keys().next().value!);
+    return entry;
+  }
+}
+
+class Result {
+  constructor(
+    readonly rows: unknown[],
+    readonly affected: number,
+    private readonly lastId?: number | bigint,
+  ) {}
+
+  /** The shape that TypeORM's own runner for better-sqlite3 gives. */
+  forTypeOrm(structured: boolean): unknown {
+    const raw = this.lastId === undefined ? this.rows : this.lastId;
+    if (!structured) return raw;
+    const result = new QueryResult();
+    result.raw = raw;
+    if (this.lastId === undefined) result.records = this.rows;
+    else result.affected = this.affected;
+    return result;
+  }
+}
+
+function execute(statement: BetterSqlite3.Statement, parameters: unknown[]): Result {
+  if (statement.reader) {
+    const rows = statement.all(...parameters);
+    return new Result(rows, rows.length);
+  }
+  const { changes, lastInsertRowid } = statement.run(...parameters);
+  return new Result([], changes, lastInsertRowid);
+}
+
+/** The driver's connection under a TypeORM data source. */
+export function sqliteConnection(dataSource: DataSource): BetterSqlite3.Database {
+  return (dataSource.driver as unknown as { databaseConnection: BetterSqlite3.Database }).databaseConnection;
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY');
+}

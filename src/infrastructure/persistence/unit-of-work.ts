@@ -1,0 +1,80 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { Injectable } from '@nestjs/common';
+import type { EntityTarget, ObjectLiteral, Repository } from 'typeorm';
+import { Database } from './database.js';
+import type { Sql } from './sql.js';
+import type { Unit } from './unit.js';
+
+const current = new AsyncLocalStorage<Unit>();
+const companions = new AsyncLocalStorage<{ waiting?: Companion }>();
+
+/** Takes part in somebody else's unit of work. */
+export interface Companion {
+  /** Before the work; throwing ends the unit. */
+  before(sql: Sql): Promise<void>;
+  /** After the work, with its result, still inside the transaction. */
+  after(sql: Sql, result: unknown): Promise<void>;
+}
+
+/** Runs `code`, and lets `companion` take part in the first unit of work that it opens. */
+export function accompanied<T>(companion: Companion, code: () => Promise<T>): Promise<T> {
+  return companions.run({ waiting: companion }, code);
+}
+
+/**
+ * The only way to a transaction. One unit holds a state change, the inbox record of the message being handled and
+ * every outgoing message; it is carried by the async context, so that the code inside just uses it.
+ */
+@Injectable()
+export class UnitOfWork {
+  constructor(private readonly database: Database) {}
+
+  /**
+   * Runs `work` in one transaction and resolves after its COMMIT; inside a unit it joins that one.
+   * Don't wait for anything but the database inside: on SQLite everybody waits along.
+   * @throws UnitTimedOut when it took over a second, DatabaseUnavailable when nothing could be kept,
+   *   or whatever `work` throws; in each case nothing was written
+   */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    const open = current.getStore();
+    if (open) {
+      open.assertOpen();
+      return work();
+    }
+    const place = companions.getStore();
+    const companion = place?.waiting;
+    if (place) place.waiting = undefined;
+    return this.database.engine.run((unit) =>
+      current.run(unit, async () => {
+        await companion?.before(unit.sql);
+        const result = await work();
+        await companion?.after(unit.sql, result);
+        return result;
+      }),
+    );
+  }
+
+  /** The unit that the calling code runs in, if any. */
+  get open(): Unit | undefined {
+    const unit = current.getStore();
+    unit?.assertOpen();
+    return unit;
+  }
+
+  /** @throws Error outside a unit */
+  get unit(): Unit {
+    const unit = this.open;
+    if (!unit) throw new Error('No unit of work here: wrap this in unitOfWork.run(…)');
+    return unit;
+  }
+
+  /** The repository of an entity: of the open unit, or, outside one, of the read-only connection. */
+  repository<Entity extends ObjectLiteral>(entity: EntityTarget<Entity>): Repository<Entity> {
+    return (this.open?.manager ?? this.database.reader.manager).getRepository(entity);
+  }
+
+  /** Plain statements: of the open unit, or, outside one, of the read-only connection. */
+  get sql(): Sql {
+    return this.open?.sql ?? this.database.read;
+  }
+}

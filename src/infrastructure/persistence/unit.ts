@@ -1,0 +1,48 @@
+import type { EntityManager } from 'typeorm';
+import { UnitEnded, type Sql } from './sql.js';
+
+/** One local transaction, as the code inside it sees it. */
+export class Unit {
+  private over?: string;
+  private readonly onCommitting: (() => Promise<void>)[] = [];
+  private readonly onCommitted: (() => void)[] = [];
+  manager: EntityManager;
+  sql: Sql;
+
+  /** @throws UnitEnded after the unit has been committed or rolled back */
+  assertOpen(): void {
+    if (this.over) throw new UnitEnded(`${this.over}; a promise of it was not awaited`);
+  }
+
+  /** Runs before the commit, inside the transaction. */
+  beforeCommit(hook: () => Promise<void>): void {
+    this.assertOpen();
+    this.onCommitting.push(hook);
+  }
+
+  /** Runs once the commit is on disk; never after a rollback. */
+  afterCommit(hook: () => void): void {
+    this.assertOpen();
+    this.onCommitted.push(hook);
+  }
+
+  /** For the engines: runs the hooks that still belong to the transaction. */
+  async committing(): Promise<void> {
+    for (const hook of this.onCommitting) await hook();
+  }
+
+  /** For the engines: runs the hooks that had to wait for the disk. */
+  committed(): void {
+    for (const hook of this.onCommitted) hook();
+  }
+
+  /** For the engines: from now on every use of this unit throws. */
+  end(reason: string): void {
+    this.over ??= reason;
+  }
+}
+
+/** How a database runs one unit; it binds the work to its caller's async context. */
+export interface UnitEngine {
+  run<T>(work: (unit: Unit) => Promise<T>): Promise<T>;
+}
