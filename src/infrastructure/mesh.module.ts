@@ -11,6 +11,7 @@ import {
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { CommandBus, CqrsModule, EventBus, QueryBus } from '@nestjs/cqrs';
 import type { DataSourceOptions } from 'typeorm';
+import { Clock } from './clock.js';
 import { ControllerInterceptor } from './http/controller.interceptor.js';
 import { HealthController } from './http/health.controller.js';
 import { IdempotencyInterceptor } from './http/idempotency.js';
@@ -97,7 +98,7 @@ export class MeshModule {
             migrate: options.migrate ?? false,
           }),
       },
-      ...[UnitOfWork, Registry, Outbox, Receiver, Relay, Retention, DeadLetters, AdministrationGuard, Lifecycle],
+      ...[Clock, UnitOfWork, Registry, Outbox, Receiver, Relay, Retention, DeadLetters, AdministrationGuard, Lifecycle],
       { provide: APP_FILTER, useClass: ProblemFilter },
       { provide: APP_INTERCEPTOR, useClass: ControllerInterceptor },
       { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
@@ -108,7 +109,7 @@ export class MeshModule {
       imports: [busesOfTheMesh()],
       controllers: [HealthController, MeshController],
       providers,
-      exports: [Database, UnitOfWork, Registry, Outbox, Receiver, Relay, DeadLetters],
+      exports: [Clock, Database, UnitOfWork, Registry, Outbox, Receiver, Relay, DeadLetters],
     };
   }
 }

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { StandardSchemaValidationPipe, type INestApplication } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
-import { z } from 'zod';
 import { Malformed } from '../errors.js';
 import { journey, onJourney, traceparent } from '../observability/journey.js';
 
@@ -45,40 +44,6 @@ function refuseOtherMedia(request: Request, _response: Response, next: NextFunct
     next();
   }
 }
-
-/** The largest id that a 32-bit column holds; beyond it nothing exists. */
-export const MAX_ID = 2 ** 31 - 1;
-
-/** An id in a path: a positive integer. */
-export const idParameter = z.object({
-  id: z
-    .string()
-    .regex(/^[1-9]\d{0,14}$/, 'expected a positive integer')
-    .transform(Number),
-});
-
-/** An id in a path: a UUID. */
-export const uuidParameter = z.object({ id: z.guid().transform((id) => id.toLowerCase()) });
-
-/** Text that people write: trimmed, of a bearable length, and nothing that a database can't keep. */
-export function text(max = 200): z.ZodString {
-  return z
-    .string()
-    .trim()
-    .min(1, 'must not be empty')
-    .max(max)
-    .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not hold control characters');
-}
-
-/** `page` (from 1) and `size` of a listing. */
-export const paging = z.object({
-  page: z.string().regex(/^[1-9]\d{0,6}$/, 'expected a number from 1').transform(Number).default(1),
-  size: z
-    .string()
-    .regex(/^([1-9]\d?|100)$/, 'expected 1 to 100')
-    .transform(Number)
-    .default(20),
-});
 
 /**
  * How long a client is willing to wait for the outcome, in ms: `Prefer: wait=5` (RFC 7240, seconds, at most 10).

@@ -20,7 +20,7 @@ import { NotFound } from '../errors.js';
 import { DeadLetters } from '../messaging/dead-letters.js';
 import { outboxStatistics } from '../messaging/statistics.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { paging, uuidParameter } from './http.js';
+import { paging, uuidParameter } from '../schemas.js';
 import { Operation } from './openapi.js';
 
 /** Who may look after the mesh: the token that is asked for, or whether everybody may. */

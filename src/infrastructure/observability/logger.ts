@@ -16,6 +16,9 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
   return destination ? pino(options, destination) : pino(options);
 }
 
+/** What Nest tells of every module and route when it starts; worth a look only when it doesn't. */
+const BOOT = new Set<unknown>(['InstanceLoader', 'NestApplication', 'NestFactory', 'RouterExplorer', 'RoutesResolver']);
+
 /** Nest's logger, written by pino: `logger.log({ subject }, 'settled')` becomes one structured line. */
 export class PinoLogger implements LoggerService {
   constructor(private readonly pino: Logger) {}
@@ -31,7 +34,8 @@ export class PinoLogger implements LoggerService {
     return (first: unknown, ...rest: unknown[]) => {
       // Nest hands over the context last, and the stack of an error before it.
       const context = rest.length > 0 ? String(rest.pop()) : undefined;
-      if (first instanceof Error) this.pino[level]({ context, err: first }, first.message);
+      if (level === 'info' && BOOT.has(context)) this.pino.debug({ context }, String(first));
+      else if (first instanceof Error) this.pino[level]({ context, err: first }, first.message);
       else if (typeof first === 'object' && first !== null) this.pino[level]({ context, ...first }, rest.join(' '));
       else this.pino[level]({ context, ...(rest[0] ? { stack: rest[0] } : {}) }, String(first));
     };

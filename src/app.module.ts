@@ -1,0 +1,47 @@
+import { Module, type DynamicModule, type Type } from '@nestjs/common';
+import { CONFIG, type Config } from './config.js';
+import { MeshModule } from './infrastructure/mesh.module.js';
+import { ClientsModule } from './modules/clients/clients.module.js';
+import { DriversModule } from './modules/drivers/drivers.module.js';
+import { GeolocationModule } from './modules/geolocation/geolocation.module.js';
+import { InvoicingModule } from './modules/invoicing/invoicing.module.js';
+import { LoyaltyModule } from './modules/loyalty/loyalty.module.js';
+import { RidesModule } from './modules/rides/rides.module.js';
+
+/** The application's name on the mesh: sources are `usvc://cabs/<module>`. */
+export const APPLICATION_NAME = 'cabs';
+
+/** All modules there are. */
+export const MODULES: readonly Type[] = [
+  RidesModule,
+  GeolocationModule,
+  DriversModule,
+  LoyaltyModule,
+  InvoicingModule,
+  ClientsModule,
+];
+
+@Module({})
+export class AppModule {
+  static with(config: Config): DynamicModule {
+    return {
+      module: AppModule,
+      global: true,
+      imports: [
+        MeshModule.forRoot({
+          application: APPLICATION_NAME,
+          modules: MODULES,
+          database: config.databaseUrl,
+          migrate: config.isDevelopment,
+          delivery: config.delivery,
+          retention: config.retention,
+          administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
+          shutdownGraceMs: config.shutdownGraceMs,
+        }),
+        ...MODULES,
+      ],
+      providers: [{ provide: CONFIG, useValue: config }],
+      exports: [CONFIG],
+    };
+  }
+}

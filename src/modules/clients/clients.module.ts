@@ -1,0 +1,12 @@
+import { Module } from '@nestjs/common';
+import { OnMesh } from '../../infrastructure/messaging/registry.js';
+import { ClientsController } from './clients.controller.js';
+import * as contract from './contract.js';
+import { ReadClientHandler } from './read-client.js';
+import { RegisterClientHandler } from './register-client.js';
+import { ClientsSeed } from './seed.js';
+import { Client, migrations } from './tables.js';
+
+@OnMesh({ name: 'clients', contract, entities: [Client], migrations })
+@Module({ controllers: [ClientsController], providers: [RegisterClientHandler, ReadClientHandler, ClientsSeed] })
+export class ClientsModule {}

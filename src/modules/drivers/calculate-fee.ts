@@ -1,0 +1,29 @@
+import { CommandHandler, EventBus } from '@nestjs/cqrs';
+import type { DurableCommandHandler } from '../../infrastructure/messaging/message.js';
+import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
+import { CalculateFee, DriverFeeCalculated, DriverFeeRefused } from './contract.js';
+import { driverFee } from './driver.js';
+import { findDriver } from './read-driver.js';
+import { TransitFee } from './tables.js';
+
+@CommandHandler(CalculateFee)
+export class CalculateFeeHandler implements DurableCommandHandler<CalculateFee> {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly events: EventBus,
+  ) {}
+
+  async execute({ subject: transitId, data: { driverId, transitPrice } }: CalculateFee): Promise<void> {
+    const driver = await findDriver(this.work, driverId);
+    if (!driver) {
+      this.events.publish(new DriverFeeRefused(transitId, { driverId, reason: `There is no driver ${driverId}` }));
+      return;
+    }
+    const fees = this.work.repository(TransitFee);
+    const row = { transitId, driverId, price: transitPrice, fee: driverFee(driver.fee, transitPrice) };
+    await fees.createQueryBuilder().insert().values(row).orIgnore().execute();
+    // The first answer stands: the agreement may have changed since.
+    const { fee, driverId: paid } = await fees.findOneByOrFail({ transitId });
+    this.events.publish(new DriverFeeCalculated(transitId, { driverId: paid, fee }));
+  }
+}

@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
+import { cents, recordId, storedId } from '../../infrastructure/schemas.js';
+
+/** Work out what the driver earns for a transit (the subject) of this price, in cents; once per transit. */
+export class CalculateFee extends durableCommand(
+  'cabs.drivers.calculate-fee',
+  z.object({ driverId: storedId, transitPrice: cents }),
+) {}
+
+/** What the driver earns for the transit, in cents. */
+export class DriverFeeCalculated extends durableEvent(
+  'cabs.drivers.driver-fee',
+  z.object({ driverId: storedId, fee: cents }),
+) {}
+
+/** There is no fee to be had for this driver. */
+export class DriverFeeRefused extends durableEvent(
+  'cabs.drivers.driver-fee-refused',
+  z.object({ driverId: storedId, reason: z.string() }),
+) {}
+
+/** Take the driver for a transit, unless he has another one open. */
+export class DriverOccupy extends durableCommand('cabs.drivers.driver-occupy', z.object({ driverId: storedId })) {}
+
+export class DriverOccupied extends durableEvent('cabs.drivers.driver-occupied', z.object({ driverId: storedId })) {}
+
+export class DriverRefused extends durableEvent(
+  'cabs.drivers.driver-refused',
+  z.object({ driverId: storedId, reason: z.string() }),
+) {}
+
+/** The transit needs the driver no more. It wins over DriverOccupy, whichever comes first. */
+export class DriverFree extends durableCommand('cabs.drivers.driver-free', z.object({ driverId: storedId })) {}
+
+export class DriverFreed extends durableEvent('cabs.drivers.driver-freed', z.object({ driverId: storedId })) {}
+
+/** A percentage's amount is in basis points, a flat one in cents; so is the least that the driver earns. */
+export const fee = z.object({
+  type: z.enum(['percentage', 'flat']),
+  amount: z.int().min(0).max(1_000_000_000),
+  min: z.int().min(0).max(1_000_000_000).nullish(),
+});
+
+export const driver = z.object({
+  id: recordId,
+  firstName: z.string(),
+  lastName: z.string(),
+  driverLicense: z.string(),
+  status: z.enum(['ACTIVE', 'INACTIVE']),
+  fee: fee.nullable(),
+  occupied: z.boolean(),
+});
+
+export class ReadDriver extends query('read-driver', z.object({ driverId: recordId }), driver.nullable()) {}

@@ -1,0 +1,23 @@
+import { Module } from '@nestjs/common';
+import { OnMesh } from '../../infrastructure/messaging/registry.js';
+import * as contract from './contract.js';
+import { Geocoder, NoGeocoder } from './geocoder.js';
+import { GeolocationController } from './geolocation.controller.js';
+import { MeasureRouteHandler } from './measure-route.js';
+import { ReadAddressHandler } from './read-address.js';
+import { GeolocationSeed } from './seed.js';
+import { KeptAddress, migrations, Route } from './tables.js';
+import { UpdateDestinationHandler } from './update-destination.js';
+
+@OnMesh({ name: 'geolocation', contract, entities: [KeptAddress, Route], migrations })
+@Module({
+  controllers: [GeolocationController],
+  providers: [
+    { provide: Geocoder, useClass: NoGeocoder },
+    UpdateDestinationHandler,
+    MeasureRouteHandler,
+    ReadAddressHandler,
+    GeolocationSeed,
+  ],
+})
+export class GeolocationModule {}

@@ -1,0 +1,24 @@
+import { z } from 'zod';
+import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
+import { cents, moment } from '../../infrastructure/schemas.js';
+
+/** Write an invoice for a transit (the subject), once. Cents. */
+export class IssueInvoice extends durableCommand(
+  'cabs.invoicing.issue-invoice',
+  z.object({ amount: cents, subjectName: z.string() }),
+) {}
+
+export class InvoiceIssued extends durableEvent(
+  'cabs.invoicing.invoice-issued',
+  z.object({ invoiceId: z.uuid(), amount: cents }),
+) {}
+
+export const invoice = z.object({
+  id: z.uuid(),
+  transitId: z.uuid(),
+  amount: z.int().describe('cents'),
+  subjectName: z.string(),
+  issuedAt: moment,
+});
+
+export class ReadInvoices extends query('read-invoices', z.object({ transitId: z.guid() }), z.array(invoice)) {}

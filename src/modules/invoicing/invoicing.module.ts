@@ -1,0 +1,11 @@
+import { Module } from '@nestjs/common';
+import { OnMesh } from '../../infrastructure/messaging/registry.js';
+import * as contract from './contract.js';
+import { InvoicingController } from './invoicing.controller.js';
+import { IssueInvoiceHandler } from './issue-invoice.js';
+import { ReadInvoicesHandler } from './read-invoices.js';
+import { Invoice, migrations } from './tables.js';
+
+@OnMesh({ name: 'invoicing', contract, entities: [Invoice], migrations })
+@Module({ controllers: [InvoicingController], providers: [IssueInvoiceHandler, ReadInvoicesHandler] })
+export class InvoicingModule {}

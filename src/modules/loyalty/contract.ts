@@ -1,0 +1,21 @@
+import { z } from 'zod';
+import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
+import { recordId, storedId } from '../../infrastructure/schemas.js';
+
+/** Credit the client for a transit (the subject), once, if his account is active. */
+export class RegisterMiles extends durableCommand('cabs.loyalty.register-miles', z.object({ clientId: storedId })) {}
+
+/** So many miles were credited for the transit: 0 without an active account. */
+export class MilesRegistered extends durableEvent(
+  'cabs.loyalty.miles-registered',
+  z.object({ clientId: storedId, miles: z.int().min(0) }),
+) {}
+
+export const awards = z.object({
+  clientId: recordId,
+  active: z.boolean(),
+  balance: z.int().describe('miles that have not expired'),
+  transactions: z.int(),
+});
+
+export class ReadAwards extends query('read-awards', z.object({ clientId: recordId }), awards.nullable()) {}

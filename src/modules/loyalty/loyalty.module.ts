@@ -1,0 +1,16 @@
+import { Module } from '@nestjs/common';
+import { OnMesh } from '../../infrastructure/messaging/registry.js';
+import { OpenAccountHandler, SetAccountActiveHandler } from './change-account.js';
+import * as contract from './contract.js';
+import { LoyaltyController } from './loyalty.controller.js';
+import { ReadAwardsHandler } from './read-awards.js';
+import { RegisterMilesHandler } from './register-miles.js';
+import { LoyaltySeed } from './seed.js';
+import { AwardedMiles, AwardsAccount, migrations } from './tables.js';
+
+@OnMesh({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
+@Module({
+  controllers: [LoyaltyController],
+  providers: [OpenAccountHandler, SetAccountActiveHandler, ReadAwardsHandler, RegisterMilesHandler, LoyaltySeed],
+})
+export class LoyaltyModule {}

@@ -1,0 +1,33 @@
+import { CommandBus, EventsHandler } from '@nestjs/cqrs';
+import { Clock } from '../../infrastructure/clock.js';
+import type { DurableEventHandler } from '../../infrastructure/messaging/message.js';
+import { DriverFree, DriverOccupied, DriverRefused } from '../drivers/contract.js';
+import { Rides } from './rides.store.js';
+
+@EventsHandler(DriverOccupied)
+export class AssignDriverOnDriverOccupied implements DurableEventHandler<DriverOccupied> {
+  constructor(
+    private readonly rides: Rides,
+    private readonly commands: CommandBus,
+    private readonly clock: Clock,
+  ) {}
+
+  async handle({ subject: id, data: { driverId } }: DriverOccupied): Promise<void> {
+    const changes = { status: 'TRANSIT_TO_PASSENGER', acceptedAt: this.clock.now().toISOString() } as const;
+    if (await this.rides.changeIf({ id, status: 'ACCEPTING', driverId }, changes)) return;
+    const ride = await this.rides.find(id);
+    const isHis = ride?.driverId === driverId && ride.status !== 'CANCELLED';
+    // Cancelled meanwhile, or never accepted by him: nobody else would let him go.
+    if (!isHis) await this.commands.execute(new DriverFree(id, { driverId }));
+  }
+}
+
+@EventsHandler(DriverRefused)
+export class WaitOnDriverRefused implements DurableEventHandler<DriverRefused> {
+  constructor(private readonly rides: Rides) {}
+
+  async handle({ subject: id, data: { driverId } }: DriverRefused): Promise<void> {
+    const changes = { status: 'WAITING_FOR_DRIVER_ASSIGNMENT', driverId: null } as const;
+    await this.rides.changeIf({ id, status: 'ACCEPTING', driverId }, changes);
+  }
+}

@@ -1,0 +1,31 @@
+import { Command, CommandBus, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { Clock } from '../../infrastructure/clock.js';
+import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
+import { DriverFree } from '../drivers/contract.js';
+import { Rides, transitView, type TransitView } from './rides.store.js';
+
+/** The ride isn't wanted any more; its driver, if it has one, is free again. */
+export class CancelTransit extends Command<TransitView> {
+  constructor(readonly transitId: string) {
+    super();
+  }
+}
+
+@CommandHandler(CancelTransit)
+export class CancelTransitHandler implements ICommandHandler<CancelTransit> {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly rides: Rides,
+    private readonly commands: CommandBus,
+    private readonly clock: Clock,
+  ) {}
+
+  async execute({ transitId }: CancelTransit): Promise<TransitView> {
+    return this.work.run(async () => {
+      const changes = { status: 'CANCELLED', cancelledAt: this.clock.now().toISOString() } as const;
+      const ride = await this.rides.change(transitId, 'cancel', changes);
+      if (ride.driverId !== null) await this.commands.execute(new DriverFree(transitId, { driverId: ride.driverId }));
+      return transitView(ride);
+    });
+  }
+}

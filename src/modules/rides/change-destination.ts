@@ -1,0 +1,39 @@
+import { Command, CommandBus, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
+import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
+import { addressId, MeasureRoute, UpdateDestination, type Address } from '../geolocation/contract.js';
+import { Rides, transitView, type TransitView } from './rides.store.js';
+import { priceCents } from './tariff.js';
+
+/** The ride is to go elsewhere; its estimated price follows. */
+export class ChangeDestination extends Command<TransitView> {
+  constructor(
+    readonly transitId: string,
+    readonly destination: Address,
+  ) {
+    super();
+  }
+}
+
+@CommandHandler(ChangeDestination)
+export class ChangeDestinationHandler implements ICommandHandler<ChangeDestination> {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly rides: Rides,
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+  ) {}
+
+  async execute({ transitId, destination }: ChangeDestination): Promise<TransitView> {
+    const { pickup: from } = await this.rides.get(transitId);
+    const { distanceMetres } = await this.queries.execute(new MeasureRoute({ from, to: destination }));
+    return this.work.run(async () => {
+      const { tariff } = await this.rides.get(transitId);
+      const ride = await this.rides.change(transitId, 'changeDestination', {
+        ...{ destination, destinationId: addressId(destination) },
+        ...{ distanceMetres, estimatedPrice: priceCents(distanceMetres, tariff) },
+      });
+      await this.commands.execute(new UpdateDestination(transitId, { from, destination }));
+      return transitView(ride);
+    });
+  }
+}

@@ -1,0 +1,25 @@
+import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { Clock } from '../../infrastructure/clock.js';
+import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
+import { Rides, transitView, type TransitView } from './rides.store.js';
+
+/** The ride is offered to drivers. */
+export class PublishTransit extends Command<TransitView> {
+  constructor(readonly transitId: string) {
+    super();
+  }
+}
+
+@CommandHandler(PublishTransit)
+export class PublishTransitHandler implements ICommandHandler<PublishTransit> {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly rides: Rides,
+    private readonly clock: Clock,
+  ) {}
+
+  async execute({ transitId }: PublishTransit): Promise<TransitView> {
+    const changes = { status: 'WAITING_FOR_DRIVER_ASSIGNMENT', publishedAt: this.clock.now().toISOString() } as const;
+    return this.work.run(async () => transitView(await this.rides.change(transitId, 'publish', changes)));
+  }
+}

@@ -1,0 +1,34 @@
+import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
+import { MAX_ID } from '../../infrastructure/schemas.js';
+import { ListTransits, ReadTransit } from './contract.js';
+import { Rides, transitView } from './rides.store.js';
+import { Transit } from './tables.js';
+
+@QueryHandler(ReadTransit)
+export class ReadTransitHandler implements IQueryHandler<ReadTransit> {
+  constructor(private readonly rides: Rides) {}
+
+  async execute({ data: { transitId } }: ReadTransit) {
+    const ride = await this.rides.find(transitId);
+    return ride && transitView(ride);
+  }
+}
+
+@QueryHandler(ListTransits)
+export class ListTransitsHandler implements IQueryHandler<ListTransits> {
+  constructor(private readonly work: UnitOfWork) {}
+
+  async execute({ data: { clientId, status, page, size } }: ListTransits) {
+    const nobody = clientId !== undefined && clientId > MAX_ID;
+    const [rides, total] = nobody
+      ? [[], 0]
+      : await this.work.repository(Transit).findAndCount({
+          where: { ...(clientId && { clientId }), ...(status && { status }) },
+          order: { requestedAt: 'DESC', id: 'ASC' },
+          skip: (page - 1) * size,
+          take: size,
+        });
+    return { items: rides.map(transitView), page, size, total };
+  }
+}

@@ -1,0 +1,36 @@
+import { Command, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
+import { NotFound } from '../../infrastructure/errors.js';
+import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
+import { ReadDriver } from '../drivers/contract.js';
+import { Rides, transitView, type TransitView } from './rides.store.js';
+import { Rejection } from './tables.js';
+
+/** A driver doesn't want the ride, and won't get it. */
+export class RejectTransit extends Command<TransitView> {
+  constructor(
+    readonly transitId: string,
+    readonly driverId: number,
+  ) {
+    super();
+  }
+}
+
+@CommandHandler(RejectTransit)
+export class RejectTransitHandler implements ICommandHandler<RejectTransit> {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly rides: Rides,
+    private readonly queries: QueryBus,
+  ) {}
+
+  async execute({ transitId, driverId }: RejectTransit): Promise<TransitView> {
+    const driver = await this.queries.execute(new ReadDriver({ driverId }));
+    if (!driver) throw new NotFound(`There is no driver ${driverId}`, 'driverId');
+    return this.work.run(async () => {
+      const ride = await this.rides.assertAllows(transitId, 'reject');
+      const rejections = this.work.repository(Rejection).createQueryBuilder();
+      await rejections.insert().values({ transitId, driverId }).orIgnore().execute();
+      return transitView(ride);
+    });
+  }
+}

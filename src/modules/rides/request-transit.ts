@@ -1,0 +1,59 @@
+import { Inject } from '@nestjs/common';
+import { Command, CommandBus, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
+import { v4 as uuidv4 } from 'uuid';
+import { z } from 'zod';
+import { CONFIG, type Config } from '../../config.js';
+import { Clock } from '../../infrastructure/clock.js';
+import { NotFound } from '../../infrastructure/errors.js';
+import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
+import { recordId } from '../../infrastructure/schemas.js';
+import { ReadClient } from '../clients/contract.js';
+import { address, addressId, MeasureRoute, UpdateDestination } from '../geolocation/contract.js';
+import { Rides, transitView, type TransitView } from './rides.store.js';
+import { chooseTariff, localTime, priceCents } from './tariff.js';
+import { invoiceSubject } from './transit.js';
+
+export const transitRequest = z.object({
+  clientId: recordId,
+  from: address,
+  to: address,
+  carClass: z.string().toUpperCase().pipe(z.enum(['ECO', 'REGULAR', 'VAN', 'PREMIUM'])).default('REGULAR'),
+});
+
+/** A client asks for a ride: it becomes a draft with an estimated price. */
+export class RequestTransit extends Command<TransitView> {
+  constructor(readonly data: z.infer<typeof transitRequest>) {
+    super();
+  }
+}
+
+@CommandHandler(RequestTransit)
+export class RequestTransitHandler implements ICommandHandler<RequestTransit> {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly rides: Rides,
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+    private readonly clock: Clock,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
+
+  async execute({ data: { clientId, from, to, carClass } }: RequestTransit): Promise<TransitView> {
+    const client = await this.queries.execute(new ReadClient({ clientId }));
+    if (!client) throw new NotFound(`There is no client ${clientId}`, 'clientId');
+    const { distanceMetres } = await this.queries.execute(new MeasureRoute({ from, to }));
+    const now = this.clock.now();
+    const tariff = chooseTariff(localTime(now, this.config.tariffTimeZone));
+    const id = uuidv4();
+    return this.work.run(async () => {
+      await this.rides.insert({
+        ...{ id, status: 'DRAFT', clientId, clientName: invoiceSubject(client), carClass },
+        ...{ pickupId: addressId(from), pickup: from, destinationId: addressId(to), destination: to },
+        ...{ distanceMetres, tariff, estimatedPrice: priceCents(distanceMetres, tariff) },
+        requestedAt: now.toISOString(),
+      });
+      await this.commands.execute(new UpdateDestination(id, { from, destination: to }));
+      return transitView(await this.rides.get(id));
+    });
+  }
+}

@@ -1,0 +1,163 @@
+import { Body, Controller, Get, Headers, HttpCode, HttpStatus, Param, Post, Query, Res } from '@nestjs/common';
+import { CommandBus, QueryBus } from '@nestjs/cqrs';
+import type { Response } from 'express';
+import { z } from 'zod';
+import { Conflict, NotFound } from '../../infrastructure/errors.js';
+import { Location } from '../../infrastructure/http/controller.interceptor.js';
+import { preferredWaitMs } from '../../infrastructure/http/http.js';
+import { Idempotent } from '../../infrastructure/http/idempotency.js';
+import { Operation } from '../../infrastructure/http/openapi.js';
+import { paging, recordId, uuidParameter } from '../../infrastructure/schemas.js';
+import { address } from '../geolocation/contract.js';
+import { AcceptTransit } from './accept-transit.js';
+import { CancelTransit } from './cancel-transit.js';
+import { ChangeDestination } from './change-destination.js';
+import { ListTransits, ReadTransit, STATUSES, transit } from './contract.js';
+import { PublishTransit } from './publish-transit.js';
+import { RejectTransit } from './reject-transit.js';
+import { RequestCompletion } from './request-completion.js';
+import { RequestTransit, transitRequest } from './request-transit.js';
+import { RideWatch } from './ride-watch.js';
+import type { TransitView } from './rides.store.js';
+import { StartTransit } from './start-transit.js';
+
+type Id = z.infer<typeof uuidParameter>;
+
+const byDriver = z.object({ driverId: recordId });
+const byAnyDriver = z.object({ driverId: recordId.optional() }).default({});
+const completion = address.extend({ driverId: recordId.optional() });
+const listing = paging.extend({
+  clientId: z.string().regex(/^[1-9]\d{0,14}$/, 'expected a positive integer').transform(Number).optional(),
+  status: z.string().toUpperCase().pipe(z.enum(STATUSES)).optional(),
+});
+const transits = z.object({ items: z.array(transit), page: z.int(), size: z.int(), total: z.int() });
+
+@Controller('transits')
+export class RidesController {
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+    private readonly watch: RideWatch,
+  ) {}
+
+  @Post()
+  @Idempotent()
+  @Location('/transits/:id')
+  @Operation('A client asks for a ride; the reply estimates its price', { status: 201, body: transit, also: [400, 404] })
+  request(@Body({ schema: transitRequest }) body: z.infer<typeof transitRequest>): Promise<TransitView> {
+    return this.commands.execute(new RequestTransit(body));
+  }
+
+  @Get()
+  @Operation('Rides, the latest first', { body: transits, also: [400] })
+  list(@Query({ schema: listing }) query: z.infer<typeof listing>) {
+    return this.queries.execute(new ListTransits(query));
+  }
+
+  @Get(':id')
+  @Operation('A ride, and what has been settled of it', { body: transit, also: [404] })
+  async read(@Param({ schema: uuidParameter }) { id }: Id): Promise<TransitView> {
+    const found = await this.queries.execute(new ReadTransit({ transitId: id }));
+    if (!found) throw new NotFound(`There is no transit ${id}`, 'id');
+    return found;
+  }
+
+  @Post(':id/publish')
+  @HttpCode(200)
+  @Operation('Offers the ride to drivers', { body: transit, also: [404, 409] })
+  publish(@Param({ schema: uuidParameter }) { id }: Id): Promise<TransitView> {
+    return this.commands.execute(new PublishTransit(id));
+  }
+
+  @Post(':id/accept')
+  @HttpCode(202)
+  @Location('/transits/:id')
+  @Operation('A driver takes the ride; Prefer: wait=5 waits until that is confirmed (200)', {
+    ...{ status: 202, body: transit, also: [400, 404, 409] },
+  })
+  async accept(
+    @Param({ schema: uuidParameter }) { id }: Id,
+    @Body({ schema: byDriver }) { driverId }: z.infer<typeof byDriver>,
+    @Headers('prefer') prefer: string | undefined,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<TransitView> {
+    const accepting = await this.commands.execute(new AcceptTransit(id, driverId));
+    const isAnswered = (ride: TransitView) => ride.status !== 'ACCEPTING' || ride.driverId !== driverId;
+    const outcome = await this.wait(accepting, isAnswered, prefer, response);
+    if (outcome.driverId === driverId) return outcome;
+    throw new Conflict(`Driver ${driverId} is not free after all`, 'driverId');
+  }
+
+  @Post(':id/reject')
+  @HttpCode(200)
+  @Operation("A driver doesn't want the ride", { body: transit, also: [400, 404, 409] })
+  reject(
+    @Param({ schema: uuidParameter }) { id }: Id,
+    @Body({ schema: byDriver }) { driverId }: z.infer<typeof byDriver>,
+  ): Promise<TransitView> {
+    return this.commands.execute(new RejectTransit(id, driverId));
+  }
+
+  @Post(':id/start')
+  @HttpCode(200)
+  @Operation('The passenger is in the car', { body: transit, also: [403, 404, 409] })
+  start(
+    @Param({ schema: uuidParameter }) { id }: Id,
+    @Body({ schema: byAnyDriver }) { driverId }: z.infer<typeof byAnyDriver>,
+  ): Promise<TransitView> {
+    return this.commands.execute(new StartTransit(id, driverId));
+  }
+
+  @Post(':id/cancel')
+  @HttpCode(200)
+  @Operation("The ride isn't wanted any more", { body: transit, also: [404, 409] })
+  cancel(@Param({ schema: uuidParameter }) { id }: Id): Promise<TransitView> {
+    return this.commands.execute(new CancelTransit(id));
+  }
+
+  @Post(':id/destination')
+  @HttpCode(200)
+  @Operation('The ride is to go elsewhere', { body: transit, also: [400, 404, 409] })
+  changeDestination(
+    @Param({ schema: uuidParameter }) { id }: Id,
+    @Body({ schema: address }) destination: z.infer<typeof address>,
+  ): Promise<TransitView> {
+    return this.commands.execute(new ChangeDestination(id, destination));
+  }
+
+  @Post(':id/complete')
+  @HttpCode(202)
+  @Idempotent()
+  @Location('/transits/:id')
+  @Operation('The ride is over, at this address; Prefer: wait=5 waits until all is settled (200)', {
+    ...{ status: 202, body: transit, also: [400, 403, 404, 409, 422] },
+  })
+  async complete(
+    @Param({ schema: uuidParameter }) { id }: Id,
+    @Body({ schema: completion }) { driverId, ...reached }: z.infer<typeof completion>,
+    @Headers('prefer') prefer: string | undefined,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<TransitView> {
+    const completing = await this.commands.execute(new RequestCompletion(id, reached, driverId));
+    return this.wait(completing, isSettled, prefer, response);
+  }
+
+  /** As long as the client prefers: 200 when it happens in time, the ride as it was accepted otherwise. */
+  private async wait(
+    ride: TransitView,
+    isWanted: (ride: TransitView) => boolean,
+    prefer: string | undefined,
+    response: Response,
+  ): Promise<TransitView> {
+    const ms = preferredWaitMs(prefer);
+    if (ms === 0) return ride;
+    const outcome = await this.watch.until(ride.id, () => this.read({ id: ride.id }), isWanted, ms);
+    if (!outcome) return ride;
+    response.status(HttpStatus.OK).setHeader('Preference-Applied', `wait=${ms / 1000}`);
+    return outcome;
+  }
+}
+
+function isSettled({ settlement }: TransitView): boolean {
+  return settlement !== undefined && !Object.values(settlement).includes('pending');
+}

@@ -1,0 +1,41 @@
+import { Module } from '@nestjs/common';
+import { OnMesh } from '../../infrastructure/messaging/registry.js';
+import { AcceptTransitHandler } from './accept-transit.js';
+import { AssignDriverOnDriverOccupied, WaitOnDriverRefused } from './assign-driver.js';
+import { CancelTransitHandler } from './cancel-transit.js';
+import { ChangeDestinationHandler } from './change-destination.js';
+import { CompleteTransitHandler, CompleteTransitOnDestinationUpdated, Completion } from './complete-transit.js';
+import * as contract from './contract.js';
+import { PublishTransitHandler } from './publish-transit.js';
+import { ListTransitsHandler, ReadTransitHandler } from './read-transit.js';
+import { RejectTransitHandler } from './reject-transit.js';
+import { RequestCompletionHandler } from './request-completion.js';
+import { RequestTransitHandler } from './request-transit.js';
+import { RideWatch } from './ride-watch.js';
+import { RidesController } from './rides.controller.js';
+import { Rides } from './rides.store.js';
+import {
+  FailOnDriverFeeRefused,
+  SettleOnDriverFeeCalculated,
+  SettleOnDriverFreed,
+  SettleOnInvoiceIssued,
+  SettleOnMilesRegistered,
+} from './settle-transit.js';
+import { StartTransitHandler } from './start-transit.js';
+import { RidesSeed } from './seed.js';
+import { migrations, Rejection, Transit } from './tables.js';
+
+@OnMesh({ name: 'rides', contract, entities: [Transit, Rejection], migrations })
+@Module({
+  controllers: [RidesController],
+  providers: [
+    ...[Rides, RideWatch, Completion, RidesSeed],
+    ...[RequestTransitHandler, PublishTransitHandler, AcceptTransitHandler, RejectTransitHandler, StartTransitHandler],
+    ...[CancelTransitHandler, ChangeDestinationHandler, RequestCompletionHandler, CompleteTransitHandler],
+    ...[AssignDriverOnDriverOccupied, WaitOnDriverRefused, CompleteTransitOnDestinationUpdated],
+    ...[SettleOnDriverFeeCalculated, FailOnDriverFeeRefused, SettleOnDriverFreed],
+    ...[SettleOnMilesRegistered, SettleOnInvoiceIssued],
+    ...[ReadTransitHandler, ListTransitsHandler],
+  ],
+})
+export class RidesModule {}

@@ -1,0 +1,60 @@
+import { EventsHandler } from '@nestjs/cqrs';
+import { Reject, type DurableEventHandler } from '../../infrastructure/messaging/message.js';
+import { DriverFeeCalculated, DriverFeeRefused, DriverFreed } from '../drivers/contract.js';
+import { InvoiceIssued } from '../invoicing/contract.js';
+import { MilesRegistered } from '../loyalty/contract.js';
+import { Rides } from './rides.store.js';
+import type { Transit } from './tables.js';
+
+/*
+ * The owners' answers. Each touches columns of its own, so that they can come in any order and at the same time.
+ */
+
+@EventsHandler(DriverFeeCalculated)
+export class SettleOnDriverFeeCalculated implements DurableEventHandler<DriverFeeCalculated> {
+  constructor(private readonly rides: Rides) {}
+
+  handle({ subject, data: { fee } }: DriverFeeCalculated): Promise<void> {
+    return settle(this.rides, subject, { driverFee: fee, driverFeeSettled: 'settled' });
+  }
+}
+
+@EventsHandler(DriverFeeRefused)
+export class FailOnDriverFeeRefused implements DurableEventHandler<DriverFeeRefused> {
+  constructor(private readonly rides: Rides) {}
+
+  handle({ subject }: DriverFeeRefused): Promise<void> {
+    return settle(this.rides, subject, { driverFeeSettled: 'failed' });
+  }
+}
+
+@EventsHandler(DriverFreed)
+export class SettleOnDriverFreed implements DurableEventHandler<DriverFreed> {
+  constructor(private readonly rides: Rides) {}
+
+  handle({ subject }: DriverFreed): Promise<void> {
+    return settle(this.rides, subject, { driverFreedSettled: 'settled' });
+  }
+}
+
+@EventsHandler(MilesRegistered)
+export class SettleOnMilesRegistered implements DurableEventHandler<MilesRegistered> {
+  constructor(private readonly rides: Rides) {}
+
+  handle({ subject }: MilesRegistered): Promise<void> {
+    return settle(this.rides, subject, { milesSettled: 'settled' });
+  }
+}
+
+@EventsHandler(InvoiceIssued)
+export class SettleOnInvoiceIssued implements DurableEventHandler<InvoiceIssued> {
+  constructor(private readonly rides: Rides) {}
+
+  handle({ subject }: InvoiceIssued): Promise<void> {
+    return settle(this.rides, subject, { invoiceSettled: 'settled' });
+  }
+}
+
+async function settle(rides: Rides, id: string, changes: Partial<Transit>): Promise<void> {
+  if (!(await rides.changeIf({ id }, changes))) throw new Reject(`There is no transit ${id}`);
+}

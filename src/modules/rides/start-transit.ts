@@ -1,0 +1,37 @@
+import { Inject } from '@nestjs/common';
+import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { CONFIG, type Config } from '../../config.js';
+import { Clock } from '../../infrastructure/clock.js';
+import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
+import { assertAssigned, Rides, transitView, type TransitView } from './rides.store.js';
+import { chooseTariff, localTime } from './tariff.js';
+
+/** The passenger is in the car; from now on this hour's tariff holds. */
+export class StartTransit extends Command<TransitView> {
+  constructor(
+    readonly transitId: string,
+    readonly driverId?: number,
+  ) {
+    super();
+  }
+}
+
+@CommandHandler(StartTransit)
+export class StartTransitHandler implements ICommandHandler<StartTransit> {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly rides: Rides,
+    private readonly clock: Clock,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
+
+  async execute({ transitId, driverId }: StartTransit): Promise<TransitView> {
+    const now = this.clock.now();
+    const tariff = chooseTariff(localTime(now, this.config.tariffTimeZone));
+    return this.work.run(async () => {
+      assertAssigned(await this.rides.get(transitId), driverId);
+      const changes = { status: 'IN_TRANSIT', tariff, startedAt: now.toISOString() } as const;
+      return transitView(await this.rides.change(transitId, 'start', changes));
+    });
+  }
+}

@@ -1,0 +1,26 @@
+import type { STATUSES } from './contract.js';
+
+export type Status = (typeof STATUSES)[number];
+
+/** From which states something can be done to a ride. */
+export const ALLOWED_FROM = {
+  publish: ['DRAFT'],
+  accept: ['WAITING_FOR_DRIVER_ASSIGNMENT'],
+  reject: ['WAITING_FOR_DRIVER_ASSIGNMENT'],
+  start: ['TRANSIT_TO_PASSENGER'],
+  changeDestination: ['DRAFT', 'WAITING_FOR_DRIVER_ASSIGNMENT', 'ACCEPTING', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT'],
+  cancel: ['DRAFT', 'WAITING_FOR_DRIVER_ASSIGNMENT', 'ACCEPTING', 'TRANSIT_TO_PASSENGER'],
+  complete: ['IN_TRANSIT'],
+} as const satisfies Record<string, readonly Status[]>;
+
+export type Action = keyof typeof ALLOWED_FROM;
+
+/** What follows from a ride that is over, each with its owner's answer. */
+export const CONSEQUENCES = ['driverFee', 'driverFreed', 'miles', 'invoice'] as const;
+export type Consequence = (typeof CONSEQUENCES)[number];
+export type Settled = 'pending' | 'settled' | 'failed';
+
+/** Who is invoiced. */
+export function invoiceSubject({ name, lastName }: { name: string; lastName: string | null }): string {
+  return `${name} ${lastName}`;
+}
