@@ -21,7 +21,7 @@ export default tseslint.config(
         {
           patterns: [
             {
-              group: ['../*/*', '!../*/contract.js', '!../../infrastructure/*'],
+              regex: '^\\.\\./(?!\\.\\./)[^/]+/(?!contract\\.js$)',
               message: "Another module is known by its contract.ts only: what isn't there may change or move away.",
             },
           ],

@@ -10,7 +10,10 @@ const duration = z
   .string()
   .regex(DURATION, 'expected an ISO 8601 duration such as PT0.2S or P14D')
   .transform((text) => Math.round(seconds(text) * 1000));
-const count = z.string().regex(/^\d{1,5}$/, 'expected a number').transform(Number);
+const count = z
+  .string()
+  .regex(/^\d{1,5}$/, 'expected a number')
+  .transform(Number);
 const timeZone = z.string().refine(isTimeZone, 'expected an IANA time zone such as Europe/Warsaw');
 
 /** Every variable that the application reads, with its default. The README explains them. */
@@ -62,7 +65,9 @@ export const CONFIG = Symbol('CONFIG');
  * @throws Error of one line that names the variables at fault
  */
 export function readConfig(variables: Record<string, string | undefined>): Config {
-  const given = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== undefined && value !== ''));
+  const given = Object.fromEntries(
+    Object.entries(variables).filter(([, value]) => value !== undefined && value !== ''),
+  );
   const parsed = environment.safeParse(given);
   if (!parsed.success) {
     const faults = parsed.error.issues.map(({ path, message }) => `${path.join('.')} (${message})`);

@@ -42,7 +42,7 @@ try {
   process.exit(1);
 }
 
-const server = app.getHttpServer() as Server;
+const server = app.getHttpServer();
 endConnectionsInTime(server, config.shutdownGraceMs);
 const { port } = server.address() as AddressInfo;
 logger.info({ port }, 'Listening');

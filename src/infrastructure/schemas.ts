@@ -28,7 +28,11 @@ export function text(max = 200): z.ZodString {
 
 /** `page` (from 1) and `size` of a listing. */
 export const paging = z.object({
-  page: z.string().regex(/^[1-9]\d{0,6}$/, 'expected a number from 1').transform(Number).default(1),
+  page: z
+    .string()
+    .regex(/^[1-9]\d{0,6}$/, 'expected a number from 1')
+    .transform(Number)
+    .default(1),
   size: z
     .string()
     .regex(/^([1-9]\d?|100)$/, 'expected 1 to 100')

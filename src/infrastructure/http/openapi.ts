@@ -9,7 +9,10 @@ import { z } from 'zod';
  * Describes a route on the API page. It writes what @nestjs/swagger reads, without loading it: that would cost every
  * start a few hundred ms, and most processes are never asked for the page.
  */
-export function Operation(summary: string, reply?: { status?: number; body: z.ZodType; also?: number[] }): MethodDecorator {
+export function Operation(
+  summary: string,
+  reply?: { status?: number; body: z.ZodType; also?: number[] },
+): MethodDecorator {
   return (_target, _name, descriptor) => {
     const method = descriptor.value as object;
     Reflect.defineMetadata('swagger/apiOperation', { summary }, method);

@@ -39,7 +39,8 @@ export class ProblemFilter implements ExceptionFilter {
     const request = http.getRequest<Request>();
     const response = http.getResponse<Response>();
     const { status, ...known } = classify(error);
-    if (status >= 500) this.logger.error({ err: error, method: request.method, url: request.originalUrl }, 'Request failed');
+    if (status >= 500)
+      this.logger.error({ err: error, method: request.method, url: request.originalUrl }, 'Request failed');
     if (response.headersSent) return void response.destroy();
     const problem: Problem = {
       type: 'about:blank',

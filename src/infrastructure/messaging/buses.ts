@@ -55,7 +55,7 @@ export class MeshEventBus extends EventBus {
     unhandled: UnhandledExceptionBus,
     @Inject(Outbox) private readonly outbox: Outbox,
   ) {
-    super(commandBus as CommandBus<ICommand>, moduleRef, unhandled);
+    super(commandBus, moduleRef, unhandled);
   }
 
   /** The registry subscribes all listeners. */
@@ -63,7 +63,8 @@ export class MeshEventBus extends EventBus {
 
   /** @throws Error outside a unit of work, and for an event that isn't durable: its listeners' errors would vanish */
   override publish<Event extends IEvent>(event: Event): void {
-    if (!durableClass(event)) throw new Error(`${event.constructor.name} isn't durable: declare it with durableEvent()`);
+    if (!durableClass(event))
+      throw new Error(`${event.constructor.name} isn't durable: declare it with durableEvent()`);
     this.outbox.stage(event as unknown as DurableMessage);
   }
 
@@ -85,7 +86,9 @@ export class MeshQueryBus extends QueryBus {
   /** @throws Error inside a unit of work: everybody would wait for the answer */
   override async execute<Q extends IQuery, Result = unknown>(query: Q): Promise<Result> {
     if (this.work.open) {
-      throw new Error(`${query.constructor.name} was asked inside a unit of work: ask in prepare() or in front of the unit`);
+      throw new Error(
+        `${query.constructor.name} was asked inside a unit of work: ask in prepare() or in front of the unit`,
+      );
     }
     return super.execute<Q, Result>(query);
   }

@@ -25,7 +25,12 @@ export interface CloudEvent {
  * @param from name of the sending module
  * @throws ZodError when the data isn't what the contract says; nothing beyond the contract is sent
  */
-export function seal(message: DurableMessage, { type, schema }: MessageClass, application: string, from: string): CloudEvent {
+export function seal(
+  message: DurableMessage,
+  { type, schema }: MessageClass,
+  application: string,
+  from: string,
+): CloudEvent {
   const id = uuidv7();
   const on = journey();
   return {

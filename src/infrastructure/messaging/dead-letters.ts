@@ -102,7 +102,7 @@ export class DeadLetters {
     // Only those that are dead now: one that fails again meanwhile waits for the next replay.
     const between = `dead_at BETWEEN ${force ? 0 : this.oldest()} AND ${Date.now()}`;
     const also = where ? `${where} AND ${between}` : `WHERE ${between}`;
-    for (let replayed = 0; ; ) {
+    for (let replayed = 0; ;) {
       const rows = await this.revive(also, parameters);
       replayed += rows.length;
       if (rows.length < BATCH) return replayed;

@@ -36,7 +36,9 @@ export async function fanOut(
   const consumers = new Set<string>();
   if (sql.dialect === 'postgres') {
     // One process at a time: two of them would interleave the messages of a key.
-    const [lock] = await sql.all<{ free: boolean }>(`SELECT pg_try_advisory_xact_lock(hashtext('mesh_outbox')) AS free`);
+    const [lock] = await sql.all<{ free: boolean }>(
+      `SELECT pg_try_advisory_xact_lock(hashtext('mesh_outbox')) AS free`,
+    );
     if (!lock?.free) return { consumers, more: false };
   }
   const rows = await sql.all<{ seq: SqlValue; id: string; type: string; partition_key: string; event: string }>(
@@ -118,7 +120,8 @@ export async function nextRetryAt(sql: Sql, consumer: string): Promise<number | 
  * @returns false when another process has it under way, or is done with it
  */
 export async function claim(sql: Sql, { seq }: Delivery): Promise<boolean> {
-  const free = sql.dialect === 'postgres' ? '(SELECT seq FROM mesh_delivery WHERE seq = $1 FOR UPDATE SKIP LOCKED)' : '$1';
+  const free =
+    sql.dialect === 'postgres' ? '(SELECT seq FROM mesh_delivery WHERE seq = $1 FOR UPDATE SKIP LOCKED)' : '$1';
   return (await sql.run(`DELETE FROM mesh_delivery WHERE seq = ${free}`, [seq])) > 0;
 }
 

@@ -71,7 +71,8 @@ export class Outbox {
   private seal(message: DurableMessage, from?: string): CloudEvent {
     const declaration = durableClass(message);
     const owner = this.registry.owner(declaration);
-    if (!declaration || !owner) throw new Error(`${message.constructor.name} stands in no contract as a durable message`);
+    if (!declaration || !owner)
+      throw new Error(`${message.constructor.name} stands in no contract as a durable message`);
     const sender = from ?? journey()?.module ?? owner;
     if (declaration.kind === 'event' && sender !== owner) {
       throw new Error(`${declaration.type} is an event of ${owner}; ${sender} can't say that it happened`);

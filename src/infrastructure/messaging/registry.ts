@@ -36,7 +36,9 @@ export function moduleOnMesh(module: Type): ModuleOnMesh {
 
 /** The durable messages and queries that a contract declares. */
 export function declared(contract: object): { messages: MessageClass[]; queries: QueryClass[] } {
-  const classes = Object.values(contract).filter((it) => typeof it === 'function') as Partial<MessageClass | QueryClass>[];
+  const classes = Object.values(contract).filter((it) => typeof it === 'function') as Partial<
+    MessageClass | QueryClass
+  >[];
   return {
     messages: classes.filter((it) => it.kind === 'command' || it.kind === 'event') as MessageClass[],
     queries: classes.filter((it) => it.kind === 'query') as QueryClass[],
@@ -130,7 +132,8 @@ export class Registry implements OnModuleInit {
         for (const { metatype } of controllers.values()) this.controllers.set(metatype as Type, host.name);
       }
       for (const provider of providers.values()) {
-        const handler = ((provider.instance as object | undefined)?.constructor ?? provider.metatype) as Type | undefined;
+        const handler = ((provider.instance as object | undefined)?.constructor ?? provider.metatype) as
+          Type | undefined;
         if (!handler) continue;
         const metadata = (key: string) => Reflect.getMetadata(key, handler) as unknown;
         const command = metadata(CQRS.command) as (Type & Partial<MessageClass>) | undefined;
@@ -144,7 +147,9 @@ export class Registry implements OnModuleInit {
         }
         const durable = [...(command?.kind ? [command] : []), ...events] as MessageClass[];
         for (const message of durable) {
-          problems.push(...this.subscribe(message, handler, provider.instance, host, provider.isDependencyTreeStatic()));
+          problems.push(
+            ...this.subscribe(message, handler, provider.instance, host, provider.isDependencyTreeStatic()),
+          );
         }
         if (answers) problems.push(...this.answer(answers, handler, host));
       }
@@ -171,7 +176,8 @@ export class Registry implements OnModuleInit {
     }
     const others = this.subscriptions(message.type);
     const rival = others.find(({ consumer }) => consumer === host.name);
-    if (rival) return [`${message.type} is handled twice in ${host.name}: by ${rival.handlerName} and by ${handler.name}`];
+    if (rival)
+      return [`${message.type} is handled twice in ${host.name}: by ${rival.handlerName} and by ${handler.name}`];
     const target = instance as Partial<DurableCommandHandler<object, unknown> & DurableEventHandler<object, unknown>>;
     const method = message.kind === 'command' ? 'execute' : 'handle';
     if (typeof target[method] !== 'function') return [`${handler.name} handles ${message.type} without ${method}()`];
@@ -201,7 +207,8 @@ export class Registry implements OnModuleInit {
     const missing: string[] = [];
     for (const [it, owner] of this.owners as Map<MessageClass | QueryClass, string>) {
       if (!this.hosted.has(owner)) continue;
-      if (it.kind === 'command' && this.subscriptions(it.type).length === 0) missing.push(`${owner} doesn't handle ${it.type}`);
+      if (it.kind === 'command' && this.subscriptions(it.type).length === 0)
+        missing.push(`${owner} doesn't handle ${it.type}`);
       if (it.kind === 'query' && !this.queryHandlers.has(it)) missing.push(`${owner} doesn't answer ${it.name}`);
     }
     return missing;

@@ -192,7 +192,10 @@ class ConsumerRelay {
       const facts = { consumer: this.consumer, type: event.type, subject: event.subject, event: event.id };
       try {
         const outcome = await this.receiver.receive(this.consumer, event, (sql) => claim(sql, delivery));
-        this.logger.log({ ...facts, ms: Math.round(performance.now() - started), waited: Date.now() - delivery.createdAt }, outcome);
+        this.logger.log(
+          { ...facts, ms: Math.round(performance.now() - started), waited: Date.now() - delivery.createdAt },
+          outcome,
+        );
       } catch (error) {
         await this.failed(delivery, error, facts);
       }
@@ -238,7 +241,8 @@ class ConsumerRelay {
   }
 
   private pause(error: unknown): void {
-    if (this.pausedUntil < Date.now()) this.logger.warn({ consumer: this.consumer, err: error }, 'The database failed; pausing');
+    if (this.pausedUntil < Date.now())
+      this.logger.warn({ consumer: this.consumer, err: error }, 'The database failed; pausing');
     this.pausedUntil = Date.now() + PAUSE_MS;
     this.wakeAt(this.pausedUntil + 1);
   }

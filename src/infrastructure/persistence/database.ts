@@ -49,9 +49,12 @@ export class Database {
   /** @throws Error when the database can't be opened, or lacks migrations that it may not apply itself */
   static async open(options: DatabaseOptions): Promise<Database> {
     const common = { entities: options.entities, namingStrategy: new SnakeCase(), synchronize: false, logging: false };
-    const [writing, reading] = connections({ ...dataSourceOptions(options.database), ...common } as DataSourceOptions, {
-      poolSize: options.poolSize ?? 10,
-    });
+    const [writing, reading] = connections(
+      { ...dataSourceOptions(options.database), ...common },
+      {
+        poolSize: options.poolSize ?? 10,
+      },
+    );
     const writer = await new DataSource(writing).initialize();
     let reader: DataSource | undefined;
     try {

@@ -63,7 +63,9 @@ async function apply(runner: QueryRunner, { owner, migrations }: MigrationHistor
     if (known.has(migration.name)) continue;
     await migration.up(runner);
     const timestamp = Number(/\d{13}$/.exec(migration.name)?.[0]);
-    await runner.query(`INSERT INTO ${historyTable(owner)} (timestamp, name) VALUES (${timestamp}, '${migration.name}')`);
+    await runner.query(
+      `INSERT INTO ${historyTable(owner)} (timestamp, name) VALUES (${timestamp}, '${migration.name}')`,
+    );
     applied.push(`${owner}/${migration.name}`);
   }
   return applied;

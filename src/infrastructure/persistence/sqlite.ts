@@ -46,7 +46,7 @@ export class SqliteEngine implements UnitEngine {
       // The drain below runs in nobody's context; the work must run in its caller's, or every line of a group
       // would carry the correlation id of whoever woke it.
       const bound = AsyncResource.bind(work);
-      this.queue.push({ submitted: Date.now(), run: bound, resolve: resolve as (value: unknown) => void, reject });
+      this.queue.push({ submitted: Date.now(), run: bound, resolve: resolve, reject });
       if (this.draining) return;
       this.draining = true;
       // After the poll phase: whoever arrived with the same turn of the loop shares the COMMIT.

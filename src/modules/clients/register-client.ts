@@ -8,7 +8,11 @@ import { Client } from './tables.js';
 export const newClient = z.object({
   name: text(),
   lastName: text(),
-  type: z.string().toUpperCase().pipe(z.enum(['NORMAL', 'VIP'])).default('NORMAL'),
+  type: z
+    .string()
+    .toUpperCase()
+    .pipe(z.enum(['NORMAL', 'VIP']))
+    .default('NORMAL'),
 });
 
 export class RegisterClient extends Command<z.infer<typeof client>> {

@@ -22,7 +22,11 @@ export class DriversController {
   @Post()
   @Idempotent()
   @Location('/drivers/:id')
-  @Operation('Registers a driver, who has to be activated before he drives', { status: 201, body: driver, also: [400, 422] })
+  @Operation('Registers a driver, who has to be activated before he drives', {
+    status: 201,
+    body: driver,
+    also: [400, 422],
+  })
   register(@Body({ schema: newDriver }) body: z.infer<typeof newDriver>) {
     return this.commands.execute(new RegisterDriver(body));
   }

@@ -6,7 +6,14 @@ import { Driver, Occupancy } from './tables.js';
 
 /** The drivers of the public demo; Bob Falc is on his way with its client. */
 const DRIVERS: readonly Driver[] = [
-  { id: 1985482451, firstName: 'Matt', lastName: 'Hicks', driverLicense: 'AD9SS564564AA1ZZ', status: 'ACTIVE', fee: null },
+  {
+    id: 1985482451,
+    firstName: 'Matt',
+    lastName: 'Hicks',
+    driverLicense: 'AD9SS564564AA1ZZ',
+    status: 'ACTIVE',
+    fee: null,
+  },
   { id: 1985665010, firstName: 'Anice', lastName: 'Beck', driverLicense: '', status: 'INACTIVE', fee: null },
   {
     ...{ id: DEMO_DRIVER, firstName: 'Bob', lastName: 'Falc', driverLicense: 'aassq453654qw1ww', status: 'ACTIVE' },
@@ -26,7 +33,13 @@ export class DriversSeed implements OnApplicationBootstrap {
     const occupied = { driverId: DEMO_DRIVER, transitId: DEMO_RIDE, state: 'OCCUPIED' as const };
     await this.work.run(async () => {
       const { work } = this;
-      await work.repository(Driver).createQueryBuilder().insert().values([...DRIVERS]).orIgnore().execute();
+      const drivers = work
+        .repository(Driver)
+        .createQueryBuilder()
+        .insert()
+        .values([...DRIVERS]);
+      // TypeORM would write the ids that it thinks SQLite gave into the rows.
+      await drivers.orIgnore().updateEntity(false).execute();
       await work.repository(Occupancy).createQueryBuilder().insert().values(occupied).orIgnore().execute();
     });
   }

@@ -57,7 +57,9 @@ export const migrations: MigrationHistory['migrations'] = [
         PRIMARY KEY (driver_id, transit_id)
       )`);
       // A driver has one open transit.
-      await runner.query(`CREATE UNIQUE INDEX drivers_occupancy_open ON drivers_occupancy (driver_id) WHERE state = 'OCCUPIED'`);
+      await runner.query(
+        `CREATE UNIQUE INDEX drivers_occupancy_open ON drivers_occupancy (driver_id) WHERE state = 'OCCUPIED'`,
+      );
       await runner.query(`CREATE TABLE drivers_fee (
         transit_id text PRIMARY KEY, driver_id integer NOT NULL, price integer NOT NULL, fee integer NOT NULL
       )`);

@@ -23,7 +23,13 @@ const ADDRESSES = '6b1c8f1e-52c7-5a57-9d2c-1f0c9a3f6f20';
 export function addressId(of: Address): string {
   const { country, district, city, street, buildingNumber, additionalNumber, postalCode, name } = of;
   const fields = [country, district, city, street, buildingNumber, additionalNumber, postalCode, name];
-  const normal = fields.map((it) => String(it ?? '').normalize('NFC').trim().replace(/\s+/g, ' ').toLowerCase());
+  const normal = fields.map((it) =>
+    String(it ?? '')
+      .normalize('NFC')
+      .trim()
+      .replace(/\s+/g, ' ')
+      .toLowerCase(),
+  );
   return uuidv5(JSON.stringify(normal), ADDRESSES);
 }
 

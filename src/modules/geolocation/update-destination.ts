@@ -23,7 +23,10 @@ export class UpdateDestinationHandler implements DurableCommandHandler<UpdateDes
     return { from: await this.geocoder.locate(from), destination: await this.geocoder.locate(destination) };
   }
 
-  async execute({ subject: transitId, data: { from, destination } }: UpdateDestination, located: Located): Promise<void> {
+  async execute(
+    { subject: transitId, data: { from, destination } }: UpdateDestination,
+    located: Located,
+  ): Promise<void> {
     await this.keep(from, located.from);
     await this.keep(destination, located.destination);
     const routes = this.work.repository(Route);

@@ -73,6 +73,7 @@ export class CompleteTransitOnDestinationUpdated implements DurableEventHandler<
   async handle({ subject: id, data: { addressId, distanceMetres } }: DestinationUpdated): Promise<void> {
     const ride = await this.rides.find(id);
     if (!ride) throw new Reject(`There is no transit ${id}`);
-    if (ride.status === 'COMPLETING' && ride.reachedId === addressId) await this.completion.complete(ride, distanceMetres);
+    if (ride.status === 'COMPLETING' && ride.reachedId === addressId)
+      await this.completion.complete(ride, distanceMetres);
   }
 }

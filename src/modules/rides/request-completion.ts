@@ -32,7 +32,12 @@ export class RequestCompletionHandler implements ICommandHandler<RequestCompleti
   async execute({ transitId, reached, driverId }: RequestCompletion): Promise<TransitView> {
     const reachedId = addressId(reached);
     return this.work.run(async () => {
-      const completing = { status: 'COMPLETING', reached, reachedId, completingAt: this.clock.now().toISOString() } as const;
+      const completing = {
+        status: 'COMPLETING',
+        reached,
+        reachedId,
+        completingAt: this.clock.now().toISOString(),
+      } as const;
       assertAssigned(await this.rides.get(transitId), driverId);
       if (await this.rides.changeIf({ id: transitId, status: 'IN_TRANSIT' }, completing)) {
         await this.commands.execute(new CompleteTransit(transitId, { transitId, destination: reached }));

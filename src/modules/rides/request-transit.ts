@@ -17,7 +17,11 @@ export const transitRequest = z.object({
   clientId: recordId,
   from: address,
   to: address,
-  carClass: z.string().toUpperCase().pipe(z.enum(['ECO', 'REGULAR', 'VAN', 'PREMIUM'])).default('REGULAR'),
+  carClass: z
+    .string()
+    .toUpperCase()
+    .pipe(z.enum(['ECO', 'REGULAR', 'VAN', 'PREMIUM']))
+    .default('REGULAR'),
 });
 
 /** A client asks for a ride: it becomes a draft with an estimated price. */

@@ -17,7 +17,12 @@ export class RideWatch {
    * Reads a ride again and again until it is as wanted, or the time (ms) is over.
    * @returns the ride, or undefined when the time was over first
    */
-  async until<Ride>(id: string, read: () => Promise<Ride>, isWanted: (ride: Ride) => boolean, ms: number): Promise<Ride | undefined> {
+  async until<Ride>(
+    id: string,
+    read: () => Promise<Ride>,
+    isWanted: (ride: Ride) => boolean,
+    ms: number,
+  ): Promise<Ride | undefined> {
     const deadline = Date.now() + ms;
     for (;;) {
       const change = this.nextChange(id, Math.min(LOOK_AGAIN_MS, deadline - Date.now()));

@@ -27,7 +27,11 @@ const byDriver = z.object({ driverId: recordId });
 const byAnyDriver = z.object({ driverId: recordId.optional() }).default({});
 const completion = address.extend({ driverId: recordId.optional() });
 const listing = paging.extend({
-  clientId: z.string().regex(/^[1-9]\d{0,14}$/, 'expected a positive integer').transform(Number).optional(),
+  clientId: z
+    .string()
+    .regex(/^[1-9]\d{0,14}$/, 'expected a positive integer')
+    .transform(Number)
+    .optional(),
   status: z.string().toUpperCase().pipe(z.enum(STATUSES)).optional(),
 });
 const transits = z.object({ items: z.array(transit), page: z.int(), size: z.int(), total: z.int() });
@@ -43,7 +47,11 @@ export class RidesController {
   @Post()
   @Idempotent()
   @Location('/transits/:id')
-  @Operation('A client asks for a ride; the reply estimates its price', { status: 201, body: transit, also: [400, 404] })
+  @Operation('A client asks for a ride; the reply estimates its price', {
+    status: 201,
+    body: transit,
+    also: [400, 404],
+  })
   request(@Body({ schema: transitRequest }) body: z.infer<typeof transitRequest>): Promise<TransitView> {
     return this.commands.execute(new RequestTransit(body));
   }

@@ -34,7 +34,14 @@ const clocks = new Map<string, Intl.DateTimeFormat>();
 export function localTime(instant: Date, timeZone: string): LocalTime {
   let clock = clocks.get(timeZone);
   if (!clock) {
-    const options = { timeZone, hourCycle: 'h23', year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric' } as const;
+    const options = {
+      timeZone,
+      hourCycle: 'h23',
+      year: 'numeric',
+      month: 'numeric',
+      day: 'numeric',
+      hour: 'numeric',
+    } as const;
     clocks.set(timeZone, (clock = new Intl.DateTimeFormat('en-GB', options)));
   }
   const parts = Object.fromEntries(clock.formatToParts(instant).map(({ type, value }) => [type, Number(value)]));
