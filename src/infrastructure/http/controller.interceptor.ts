@@ -26,7 +26,7 @@ export class ControllerInterceptor implements NestInterceptor {
   ) {}
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const module = this.registry.moduleOf(context.getClass() as Type);
+    const module = this.registry.moduleOf(context.getClass());
     if (module) enterModule(module);
     const template = this.reflector.get<string | undefined>(LOCATION, context.getHandler());
     if (!template) return next.handle();

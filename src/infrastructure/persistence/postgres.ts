@@ -11,7 +11,7 @@ export class PostgresEngine implements UnitEngine {
   async run<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
     const runner = this.dataSource.createQueryRunner();
     try {
-      const client = (await unavailable(() => runner.connect())) as ClientBase;
+      const client = await unavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
       await unavailable(() => runner.startTransaction());
       return await this.unit(runner, client, work);
     } finally {
@@ -21,7 +21,7 @@ export class PostgresEngine implements UnitEngine {
 
   private async unit<T>(runner: QueryRunner, client: ClientBase, work: (unit: Unit) => Promise<T>): Promise<T> {
     const unit = new Unit();
-    const query = runner.query.bind(runner) as QueryRunner['query'];
+    const query = runner.query.bind(runner);
     runner.query = (async (...parameters: Parameters<QueryRunner['query']>) => {
       unit.assertOpen();
       return query(...parameters);

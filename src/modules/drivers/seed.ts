@@ -33,13 +33,14 @@ export class DriversSeed implements OnApplicationBootstrap {
     const occupied = { driverId: DEMO_DRIVER, transitId: DEMO_RIDE, state: 'OCCUPIED' as const };
     await this.work.run(async () => {
       const { work } = this;
-      const drivers = work
-        .repository(Driver)
-        .createQueryBuilder()
-        .insert()
-        .values([...DRIVERS]);
-      // TypeORM would write the ids that it thinks SQLite gave into the rows.
-      await drivers.orIgnore().updateEntity(false).execute();
+      // The columns by name: on PostgreSQL TypeORM otherwise leaves out ids that the database can make by itself.
+      const columns = ['id', 'firstName', 'lastName', 'driverLicense', 'status', 'fee'];
+      const drivers = work.repository(Driver).createQueryBuilder().insert().into(Driver, columns);
+      await drivers
+        .values([...DRIVERS])
+        .orIgnore()
+        .updateEntity(false)
+        .execute();
       await work.repository(Occupancy).createQueryBuilder().insert().values(occupied).orIgnore().execute();
     });
   }
