@@ -24,7 +24,7 @@ export class PostgresEngine implements UnitEngine {
     const query = runner.query.bind(runner);
     runner.query = (async (...parameters: Parameters<QueryRunner['query']>) => {
       unit.assertOpen();
-      return query(...parameters);
+      return query(...parameters) as Promise<unknown>;
     }) as QueryRunner['query'];
     unit.manager = runner.manager;
     unit.sql = new PostgresSql(async (config) => {
