@@ -14,6 +14,16 @@ export default tseslint.config(
     },
   },
   {
+    // Replies of HTTP requests, and whatever a test looks at.
+    files: ['test/**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-unsafe-return': 'off',
+      '@typescript-eslint/no-unsafe-assignment': 'off',
+      '@typescript-eslint/no-unsafe-member-access': 'off',
+      '@typescript-eslint/no-unsafe-argument': 'off',
+    },
+  },
+  {
     files: ['src/modules/**/*.ts'],
     rules: {
       'no-restricted-imports': [

@@ -1,5 +1,6 @@
 import 'reflect-metadata';
-import { Test } from '@nestjs/testing';
+import { Logger } from '@nestjs/common';
+import { Test, type TestingModuleBuilder } from '@nestjs/testing';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import request from 'supertest';
 import { AppModule } from '../src/app.module.js';
@@ -15,15 +16,18 @@ export interface Cabs {
 }
 
 /** Starts the application as `main.ts` does, seeded only when asked, and fast to give up. */
-export async function startCabs(databaseUrl: string, environment: Record<string, string> = {}): Promise<Cabs> {
+export async function startCabs(
+  databaseUrl: string,
+  environment: Record<string, string> = {},
+  override: (testing: TestingModuleBuilder) => TestingModuleBuilder = (testing) => testing,
+): Promise<Cabs> {
   const config = readConfig({
     DATABASE_URL: databaseUrl,
     ...{ SEED: 'none', LOG_LEVEL: 'silent', MESH_BACKOFF_DELAY: 'PT0.02S', SHUTDOWN_GRACE: 'PT5S' },
     ...environment,
   });
-  const testing = await Test.createTestingModule({ imports: [AppModule.with(config)] })
-    .setLogger(false as never)
-    .compile();
+  const testing = await override(Test.createTestingModule({ imports: [AppModule.with(config)] })).compile();
+  Logger.overrideLogger(false);
   const app = testing.createNestApplication<NestExpressApplication>({ bodyParser: false });
   configureHttp(app);
   await app.init();

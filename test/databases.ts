@@ -1,6 +1,7 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
 
 /** A kind of database, and how to get a fresh one of it. */
@@ -8,26 +9,43 @@ export interface DatabaseKind {
   readonly kind: 'sqlite' | 'postgres';
   /** @returns the DATABASE_URL of a new, empty database */
   fresh: () => Promise<string>;
+  /** Makes a database unusable for everybody else. @returns what gives it back */
+  takeAway: (url: string) => Promise<() => Promise<void>>;
 }
 
 const sqlite: DatabaseKind = {
   kind: 'sqlite',
   fresh: async () => `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-test-')), 'cabs.db')}`,
+  takeAway: async (url) => {
+    const db = new BetterSqlite3(url.replace('sqlite:', ''));
+    db.exec('BEGIN EXCLUSIVE');
+    return async () => void db.close();
+  },
 };
 
 const postgres: DatabaseKind = {
   kind: 'postgres',
   fresh: async () => {
     const name = `cabs_${process.pid}_${Math.random().toString(36).slice(2)}`;
-    const client = new pg.Client({ connectionString: process.env.TEST_DATABASE_URL });
-    await client.connect();
-    await client.query(`CREATE DATABASE ${name}`);
-    await client.end();
+    await administer(`CREATE DATABASE ${name}`);
     const url = new URL(process.env.TEST_DATABASE_URL!);
     url.pathname = `/${name}`;
     return url.href;
   },
+  takeAway: async (url) => {
+    const name = new URL(url).pathname.slice(1);
+    await administer(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`);
+    await administer(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`);
+    return () => administer(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`);
+  },
 };
+
+async function administer(statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: process.env.TEST_DATABASE_URL });
+  await client.connect();
+  await client.query(statement);
+  await client.end();
+}
 
 /** The databases that every suite with a database runs on: `describe.each(DATABASES)('… on $kind', ({ fresh }) => …)`. */
 export const DATABASES: DatabaseKind[] = process.env.TEST_DATABASE_URL ? [sqlite, postgres] : [sqlite];

@@ -1,0 +1,339 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { CommandBus, EventBus, QueryBus } from '@nestjs/cqrs';
+import type { TestingModule } from '@nestjs/testing';
+import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
+import { Reject } from '../src/infrastructure/messaging/message.js';
+import { Outbox } from '../src/infrastructure/messaging/outbox.js';
+import { Receiver } from '../src/infrastructure/messaging/receiver.js';
+import { jitteredBackoffMs } from '../src/infrastructure/messaging/retry.js';
+import { Retention } from '../src/infrastructure/messaging/retention.js';
+import { outboxStatistics } from '../src/infrastructure/messaging/statistics.js';
+import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
+import { eventually } from './cabs.js';
+import { DATABASES } from './databases.js';
+import { Happened, plant, Work, type Behaviour } from './planted.js';
+
+const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
+const OTHER_KEY = '5f0c9a2e-1111-4222-8333-000000000000';
+
+describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
+  let app: TestingModule;
+  let behaviour: Behaviour;
+  let database: string;
+
+  const start = async (does: Partial<Behaviour> = {}, retry = 3) => {
+    ({ app, behaviour } = await plant({ database, delivery: { retry, backoffDelayMs: 20 } }, does));
+  };
+  beforeEach(async () => {
+    database = await fresh();
+  });
+  afterEach(async () => {
+    await app.close();
+  });
+
+  const work = () => app.get(UnitOfWork);
+  const deadLetters = () => app.get(DeadLetters);
+  const statistics = () => outboxStatistics(work().sql);
+  const idle = () => eventually(statistics, ({ pending }) => pending === 0);
+  const send = (n: number, key = KEY) => app.get(CommandBus).execute(new Work(key, { n }));
+  const publish = (n: number, key = KEY) => work().run(async () => app.get(EventBus).publish(new Happened(key, { n })));
+  const effect = async (who: string, n: number) => {
+    await work().sql.run('INSERT INTO left_effect (who, n) VALUES ($1, $2)', [who, n]);
+  };
+  const effects = () => work().sql.all<{ who: string; n: number }>('SELECT who, n FROM left_effect ORDER BY n, who');
+
+  it('a durable command is handled after the commit that it belongs to, and only then', async () => {
+    await start({ work: ({ data }) => effect('work', data.n) });
+    const refused = work().run(async () => {
+      await send(1);
+      throw new Error('changed my mind');
+    });
+    await expect(refused).rejects.toThrow('changed my mind');
+    await send(2);
+    await idle();
+    expect(await effects()).toEqual([{ who: 'work', n: 2 }]);
+  });
+
+  it('a handler of the command sees what the contract says, and its journey goes on', async () => {
+    const seen: unknown[] = [];
+    await start({
+      prepare: async ({ data }) => data.n * 10,
+      work: async ({ subject, data }, prepared) => {
+        seen.push({ subject, data, prepared });
+        app.get(EventBus).publish(new Happened(subject, { n: data.n }));
+      },
+      right: async ({ data }) => void seen.push({ right: data }),
+    });
+    await send(7);
+    await idle();
+    expect(seen).toEqual([{ subject: KEY, data: { n: 7 }, prepared: 70 }, { right: { n: 7 } }]);
+  });
+
+  it('a consumer that fails is retried on schedule, and the others are neither delayed nor repeated', async () => {
+    const tries: number[] = [];
+    let right = 0;
+    await start({
+      left: async () => {
+        tries.push(performance.now());
+        if (tries.length <= 3) throw new Error('not yet');
+      },
+      right: async () => void right++,
+    });
+    const started = performance.now();
+    await publish(1);
+    await eventually(
+      async () => right,
+      (times) => times === 1,
+      1000,
+    );
+    expect(performance.now() - started).toBeLessThan(500);
+    await idle();
+    expect(tries).toHaveLength(4);
+    expect(right).toBe(1);
+    // 20, 40 and 80 ms, each a tenth more or less, and never early.
+    const waits = tries.slice(1).map((at, index) => at - tries[index]!);
+    expect(waits[0]).toBeGreaterThanOrEqual(17);
+    expect(waits[1]).toBeGreaterThanOrEqual(35);
+    expect(waits[2]).toBeGreaterThanOrEqual(71);
+    expect(await deadLetters().count({})).toBe(0);
+  });
+
+  it('what a failing handler wrote and sent is gone, whenever it failed', async () => {
+    let tries = 0;
+    await start({
+      work: async ({ subject, data }) => {
+        await effect('work', data.n);
+        app.get(EventBus).publish(new Happened(subject, { n: data.n }));
+        if (++tries < 3) throw new Error('after all was done');
+      },
+      right: ({ data }) => effect('right', data.n),
+    });
+    await send(1);
+    await idle();
+    expect(tries).toBe(3);
+    expect(await effects()).toEqual([
+      { who: 'right', n: 1 },
+      { who: 'work', n: 1 },
+    ]);
+  });
+
+  it('a message in backoff holds up nothing, not even of its own key', async () => {
+    const order: number[] = [];
+    await start({
+      work: async ({ data }) => {
+        order.push(data.n);
+        if (data.n === 1 && order.filter((n) => n === 1).length < 3) throw new Error('not yet');
+      },
+    });
+    await work().run(async () => {
+      for (const n of [1, 2, 3]) await send(n);
+    });
+    await idle();
+    expect(order.slice(0, 3)).toEqual([1, 2, 3]);
+    expect(order.filter((n) => n === 1)).toHaveLength(3);
+  });
+
+  it('first attempts of a key start in the order of its messages, and other keys go beside', async () => {
+    const started: Record<string, number[]> = { [KEY]: [], [OTHER_KEY]: [] };
+    await start({
+      prepare: async ({ subject, data }) => {
+        started[subject]!.push(data.n);
+        await wait(subject === KEY && data.n === 0 ? 100 : Math.random() * 3);
+      },
+    });
+    for (let n = 0; n < 60; n++) {
+      await send(n, KEY);
+      await send(n, OTHER_KEY);
+    }
+    await eventually(
+      async () => started[OTHER_KEY]!.length,
+      (count) => count === 60,
+    );
+    await idle();
+    const inOrder = Array.from({ length: 60 }, (_, n) => n);
+    expect(started[KEY]).toEqual(inOrder);
+    expect(started[OTHER_KEY]).toEqual(inOrder);
+  });
+
+  it('a consumer that hangs takes nobody else’s place', async () => {
+    let right = 0;
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    await start({ prepareLeft: () => released, right: async () => void right++ });
+    await work().run(async () => {
+      // More than may be under way at the same time.
+      for (let n = 0; n < 400; n++) app.get(EventBus).publish(new Happened(crypto.randomUUID(), { n }));
+    });
+    const seen = async () => right;
+    await eventually(seen, (times) => times === 400, 5000);
+    expect((await statistics()).consumers).toEqual({ left: 400 });
+    release();
+    await idle();
+  });
+
+  it('a poison message reaches the dead letters with its last error, and is replayed to its consumer alone', async () => {
+    let poisoned = true;
+    let right = 0;
+    await start({
+      left: async ({ data }) => {
+        if (poisoned) throw new Error(`no good: ${data.n} of ${KEY}`);
+        await effect('left', data.n);
+      },
+      right: async () => void right++,
+    });
+    await publish(1);
+    await publish(2);
+    await idle();
+    const letters = await deadLetters().list({}, { limit: 10, offset: 0 });
+    expect(letters).toHaveLength(2);
+    expect(letters[0]).toMatchObject({ consumer: 'left', type: 'planted.left.happened', subject: KEY, attempts: 4 });
+    expect(letters.map(({ error }) => error)).toContain(`Error: no good: 1 of ${KEY}`);
+    expect(await deadLetters().causes({})).toMatchObject([{ cause: 'Error: no good: <n> of <id>', count: 2 }]);
+    expect(right).toBe(2);
+
+    poisoned = false;
+    expect(await deadLetters().replay(letters[0]!.id, false)).toBe(true);
+    await idle();
+    expect(await deadLetters().count({})).toBe(1);
+    expect(await deadLetters().replayAll({ consumer: 'left' }, false)).toBe(1);
+    await idle();
+    expect(await effects()).toEqual([
+      { who: 'left', n: 1 },
+      { who: 'left', n: 2 },
+    ]);
+    expect(right).toBe(2);
+    expect(await deadLetters().count({})).toBe(0);
+  });
+
+  it('a handler that rejects is not asked again', async () => {
+    let tries = 0;
+    await start({
+      work: async () => {
+        tries++;
+        throw new Reject('never');
+      },
+    });
+    await send(1);
+    await idle();
+    expect(tries).toBe(1);
+    expect(await deadLetters().list({}, { limit: 1, offset: 0 })).toMatchObject([
+      { attempts: 1, error: 'Reject: never' },
+    ]);
+  });
+
+  it('data that is not what the contract says, and a type that nobody handles, are rejected', async () => {
+    await start();
+    const event = { specversion: '1.0', id: '1', source: '/elsewhere', subject: KEY } as const;
+    const receive = (more: object) =>
+      app.get(Receiver).receive('left', { ...event, type: 'planted.left.work', ...more });
+    await expect(receive({ data: { n: 'many' } })).rejects.toThrow(Reject);
+    await expect(receive({ data: undefined })).rejects.toThrow(Reject);
+    await expect(receive({ type: 'planted.left.unknown', data: { n: 1 } })).rejects.toThrow(Reject);
+    await expect(receive({ data: { n: 1, unknown: 'field' } })).resolves.toBe('handled');
+  });
+
+  it('an event that comes again is acknowledged and not handled', async () => {
+    await start({ work: ({ data }) => effect('work', data.n) });
+    const event = {
+      ...{ specversion: '1.0', id: 'abc', source: '/elsewhere', subject: KEY },
+      ...{ type: 'planted.left.work', data: { n: 1 } },
+    } as const;
+    const receiver = app.get(Receiver);
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => receiver.receive('left', event)));
+    expect(outcomes.sort()).toEqual([...Array<string>(19).fill('duplicate'), 'handled']);
+    // The same id from somebody else is another event.
+    await expect(receiver.receive('left', { ...event, source: '/another' })).resolves.toBe('handled');
+    expect(await effects()).toHaveLength(2);
+  });
+
+  it('a database that is away costs no try', async () => {
+    let tries = 0;
+    let comesBack: (() => Promise<void>) | undefined;
+    // Between prepare() and the unit: the message is under way, and there is nobody to write it down.
+    const prepare = async () => {
+      comesBack ??= await takeAway(database);
+    };
+    await start({ prepare, work: async () => void tries++ }, 0);
+    await send(1);
+    await eventually(
+      async () => comesBack,
+      (it) => it !== undefined,
+    );
+    await wait(kind === 'sqlite' ? 6000 : 1000);
+    expect(tries).toBe(0);
+    await comesBack!();
+    await idle();
+    expect(tries).toBe(1);
+    expect(await deadLetters().count({})).toBe(0);
+  }, 40_000);
+
+  it('what was pending when the process ended is delivered by the next one', async () => {
+    await start({ work: () => Promise.reject(new Error('down')) }, 10);
+    await send(1);
+    await eventually(statistics, ({ retrying }) => retrying === 1);
+    await app.close();
+    await start({ work: ({ data }) => effect('work', data.n) }, 10);
+    await idle();
+    expect(await effects()).toEqual([{ who: 'work', n: 1 }]);
+  });
+
+  it('a shutdown delivers what is ready', async () => {
+    await start({ work: ({ data }) => effect('work', data.n) });
+    await work().run(async () => {
+      for (let n = 0; n < 300; n++) await send(n, crypto.randomUUID());
+    });
+    await app.close();
+    await start();
+    expect(await effects()).toHaveLength(300);
+    expect(await statistics()).toMatchObject({ pending: 0 });
+  });
+
+  it('the outbox refuses what would be lost: events and queries in the wrong place', async () => {
+    await start();
+    expect(() => app.get(EventBus).publish(new Happened(KEY, { n: 1 }))).toThrow('No unit of work');
+    class Fleeting {}
+    await expect(work().run(async () => app.get(EventBus).publish(new Fleeting()))).rejects.toThrow("isn't durable");
+    await expect(work().run(() => app.get(QueryBus).execute({}))).rejects.toThrow('inside a unit of work');
+    await expect(send(1.5)).rejects.toThrow();
+    const manager = work()['database'].reader.manager;
+    await expect(app.get(Outbox).add(manager, new Work(KEY, { n: 1 }))).rejects.toThrow('open transaction');
+    expect(await statistics()).toMatchObject({ pending: 0 });
+  });
+
+  it('a done message leaves nothing but its inbox record, which is cleaned away in its time', async () => {
+    await start();
+    for (let n = 0; n < 1200; n++) void send(n, crypto.randomUUID());
+    await wait(50);
+    await idle();
+    const count = async (table: string) => {
+      const [row] = await work().sql.all<{ n: string }>(`SELECT COUNT(*) AS n FROM ${table}`);
+      return Number(row!.n);
+    };
+    expect(await count('mesh_inbox')).toBe(1200);
+    const retention = app.get(Retention, { strict: false });
+    await retention.sweep();
+    expect(await count('mesh_inbox')).toBe(1200);
+    await retention.sweep(Date.now() + 15 * 86_400_000);
+    expect(await count('mesh_inbox')).toBe(0);
+  });
+
+  it('a dead letter from before the replay window is replayed only when forced', async () => {
+    await start({ work: () => Promise.reject(new Reject('never')) });
+    await send(1);
+    await idle();
+    const old = Date.now() - 8 * 86_400_000;
+    await work().run(() => work().sql.run('UPDATE mesh_dead_letter SET dead_at = $1', [old]));
+    const [letter] = await deadLetters().list({}, { limit: 1, offset: 0 });
+    await expect(deadLetters().replay(letter!.id, false)).rejects.toThrow('replay window');
+    expect(await deadLetters().replayAll({}, false)).toBe(0);
+    behaviour.work = async () => undefined;
+    expect(await deadLetters().replay(letter!.id, true)).toBe(true);
+    await idle();
+    expect(await deadLetters().count({})).toBe(0);
+  });
+});
+
+it('retries wait as the schedule says, a tenth more or less', () => {
+  const policy = { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 1000 } as const;
+  expect([0, 0.5, 1].map((random) => jitteredBackoffMs(policy, 3, random))).toEqual([1440, 1600, 1760]);
+});
