@@ -43,7 +43,7 @@ export async function migrate(dataSource: DataSource, histories: MigrationHistor
       await runner.query('COMMIT');
       return applied;
     } catch (error) {
-      await runner.query('ROLLBACK');
+      await runner.query('ROLLBACK').catch(() => undefined); // over already: the database ended it, or the connection
       throw error;
     }
   } finally {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { ClientBase } from 'pg';
-import type { DataSource, QueryRunner } from 'typeorm';
-import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
+import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
+import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
 import { Unit, type UnitEngine } from './unit.js';
 
 /** Units of work as pooled transactions (READ COMMITTED), with the same fence as on SQLite. */
@@ -21,16 +21,9 @@ export class PostgresEngine implements UnitEngine {
 
   private async unit<T>(runner: QueryRunner, client: ClientBase, work: (unit: Unit) => Promise<T>): Promise<T> {
     const unit = new Unit();
-    const query = runner.query.bind(runner);
-    runner.query = (async (...parameters: Parameters<QueryRunner['query']>) => {
-      unit.assertOpen();
-      return query(...parameters) as Promise<unknown>;
-    }) as QueryRunner['query'];
-    unit.manager = runner.manager;
-    unit.sql = new PostgresSql(async (config) => {
-      unit.assertOpen();
-      return client.query(config);
-    });
+    const connection = fenced(client, unit);
+    unit.manager = this.dataSource.createEntityManager(this.runnerOf(unit, runner, connection));
+    unit.sql = new PostgresSql(async (config) => connection.query(config));
     let timer: NodeJS.Timeout | undefined;
     try {
       const limit = new Promise<never>((_, reject) => {
@@ -38,9 +31,8 @@ export class PostgresEngine implements UnitEngine {
       });
       const value = await Promise.race([work(unit).then((it) => unit.committing().then(() => it)), limit]);
       unit.end('This unit of work was committed');
-      // Not runner.commitTransaction(): its query is fenced by now. A COMMIT of a transaction in which a statement
-      // failed and was caught answers ROLLBACK without an error.
-      const { command } = await unavailable(() => client.query('COMMIT'));
+      // A COMMIT of a transaction in which a statement failed and was caught answers ROLLBACK without an error.
+      const { command } = await client.query('COMMIT');
       if (command !== 'COMMIT') throw new Error('The transaction was aborted by a statement whose error was caught');
       unit.committed();
       return value;
@@ -52,6 +44,42 @@ export class PostgresEngine implements UnitEngine {
       clearTimeout(timer);
     }
   }
+
+  /**
+   * A query runner of this unit for TypeORM, over the one that holds the connection. Fenced at the connection: TypeORM
+   * awaits this and that between being asked and sending, and the unit may end meanwhile.
+   */
+  private runnerOf(unit: Unit, holder: QueryRunner, connection: FencedConnection): QueryRunner {
+    const runner = Object.create(holder) as QueryRunner & Record<string, unknown>;
+    const Broadcaster = holder.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
+    const query = holder.query.bind(runner);
+    return Object.assign(runner, {
+      // The holder is released with the unit; whoever comes late shall hear of the unit, not of the holder.
+      isReleased: false,
+      connect: async () => connection,
+      broadcaster: new Broadcaster(runner),
+      manager: this.dataSource.createEntityManager(runner),
+      query: async (...parameters: Parameters<QueryRunner['query']>) => {
+        unit.assertOpen();
+        try {
+          return (await query(...parameters)) as unknown;
+        } catch (error) {
+          throw error instanceof QueryFailedError && error.driverError instanceof UnitEnded ? error.driverError : error;
+        }
+      },
+    });
+  }
+}
+
+type FencedConnection = Pick<ClientBase, 'query'>;
+
+/** The connection, for as long as the unit is open. */
+function fenced(client: ClientBase, unit: Unit): FencedConnection {
+  const query = (...parameters: Parameters<ClientBase['query']>) => {
+    unit.assertOpen();
+    return client.query(...parameters) as unknown;
+  };
+  return { query: query as ClientBase['query'] };
 }
 
 /** Named prepared statements: parsed and planned once per connection. */

@@ -2,7 +2,7 @@ import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type BetterSqlite3 from 'better-sqlite3';
 import { QueryFailedError, QueryResult, type DataSource, type QueryRunner } from 'typeorm';
-import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
+import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
 import { Unit, type UnitEngine } from './unit.js';
 
 /** A group is closed after this many units or ms, so that the first of it doesn't wait long for its COMMIT. */
@@ -179,6 +179,7 @@ class Fence implements Sql {
         try {
           return this.guard(() => this.statements.positional(statement, parameters).forTypeOrm(structured));
         } catch (error) {
+          if (error instanceof UnitEnded || error instanceof DatabaseUnavailable) throw error;
           dataSource.logger.logQueryError(error as Error, statement, parameters, runner);
           throw new QueryFailedError(statement, parameters, error as Error);
         }
@@ -238,7 +239,9 @@ export class SqliteStatements implements Sql {
 
   /** Runs a statement of TypeORM's, whose parameters are written `?`. */
   positional(text: string, parameters: readonly SqlValue[]): Result {
-    const entry = this.cache.get(text) ?? this.keep(text, { statement: this.db.prepare(text) });
+    // Without parameters the same text may come from both, and the other has an order.
+    const key = `typeorm: ${text}`;
+    const entry = this.cache.get(key) ?? this.keep(key, { statement: this.db.prepare(text) });
     // better-sqlite3 binds no booleans.
     return execute(
       entry.statement,

@@ -1,8 +1,11 @@
+import { AsyncResource } from 'node:async_hooks';
+import { Logger } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import { UnitEnded, type Sql } from './sql.js';
 
 /** One local transaction, as the code inside it sees it. */
 export class Unit {
+  private static readonly logger = new Logger('UnitOfWork');
   private over?: string;
   private readonly onCommitting: (() => Promise<void>)[] = [];
   private readonly onCommitted: (() => void)[] = [];
@@ -17,7 +20,8 @@ export class Unit {
   /** Runs before the commit, inside the transaction. */
   beforeCommit(hook: () => Promise<void>): void {
     this.assertOpen();
-    this.onCommitting.push(hook);
+    // Run by the engine, and yet code of this unit and of this journey.
+    this.onCommitting.push(AsyncResource.bind(hook));
   }
 
   /** Runs once the commit is on disk; never after a rollback. */
@@ -31,9 +35,15 @@ export class Unit {
     for (const hook of this.onCommitting) await hook();
   }
 
-  /** For the engines: runs the hooks that had to wait for the disk. */
+  /** For the engines: runs the hooks that had to wait for the disk. One that throws changes nothing: it is committed. */
   committed(): void {
-    for (const hook of this.onCommitted) hook();
+    for (const hook of this.onCommitted) {
+      try {
+        hook();
+      } catch (error) {
+        Unit.logger.error({ err: error }, 'A hook failed after its commit');
+      }
+    }
   }
 
   /** For the engines: from now on every use of this unit throws. */
