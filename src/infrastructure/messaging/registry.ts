@@ -1,5 +1,6 @@
 import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
+import { CommandBus } from '@nestjs/cqrs';
 import type { MigrationHistory } from '../persistence/migrate.js';
 import type {
   DurableCommandHandler,
@@ -110,7 +111,11 @@ export class Registry implements OnModuleInit {
 
   private readContracts(): void {
     const types = new Map<string, string>();
+    const names = new Set<string>();
     for (const { name, contract } of this.modules.map(moduleOnMesh)) {
+      // One inbox for the two of them: what one has handled, the other would never get.
+      if (names.has(name)) throw new Error(`two modules are called ${name}`);
+      names.add(name);
       const { messages, queries } = declared(contract);
       for (const it of [...messages, ...queries]) {
         const type = it.kind === 'query' ? `query ${name}/${it.queryName}` : it.type;
@@ -125,7 +130,13 @@ export class Registry implements OnModuleInit {
   private findHandlers(): string[] {
     const problems: string[] = [];
     const local = new Map<unknown, string>();
-    for (const { metatype: nestModule, providers, controllers } of this.container.values()) {
+    for (const { metatype: nestModule, providers, controllers, imports } of this.container.values()) {
+      for (const imported of imports) {
+        if (imported.providers.get(CommandBus)?.metatype !== CommandBus) continue;
+        problems.push(
+          `${nestModule.name} imports CqrsModule, whose buses lose messages: leave it out, ours are global`,
+        );
+      }
       const host = Reflect.getMetadata(ON_MESH, nestModule) as ModuleOnMesh | undefined;
       if (host) {
         this.hosted.add(host.name);
