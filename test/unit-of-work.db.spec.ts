@@ -107,14 +107,18 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
     'never lets an un-awaited repository.%s() outlive a rollback',
     async (method) => {
       const strays: Promise<unknown>[] = [];
-      for (const turns of numbers(60)) {
-        const unit = run(async () => {
-          strays.push(outcome(notes.work.repository(Note)[method]({ id: `stray ${turns}` })));
-          // The unit ends while TypeORM is anywhere between its first and its last step.
+    for (const turns of numbers(60)) {
+      const unit = run(async () => {
+        const repository = notes.work.repository(Note);
+        // The unit ends while TypeORM is anywhere between its first and its last step.
+        const late = async () => {
           for (let turn = 0; turn < turns; turn++) await Promise.resolve();
-          throw ORDINARY;
-        });
-        expect(await outcome(unit)).toBe(ORDINARY);
+          await repository[method]({ id: `stray ${turns}` });
+        };
+        strays.push(outcome(late()));
+        throw ORDINARY;
+      });
+      expect(await outcome(unit)).toBe(ORDINARY);
       }
       await run(() => add('neighbour'));
       await Promise.all(strays);
