@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
 /** What a request or message brings along, so that everything it causes can be found again. */
 export interface Journey {
@@ -28,5 +28,10 @@ export function onJourney<T>(of: Journey, work: () => T): T {
 /** A trace's continuation: the trace id of `parent` when that is well formed, else a new one, and a new span. */
 export function traceparent(parent?: string): string {
   const trace = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/.exec(parent ?? '');
-  return `00-${trace?.[1] ?? randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-${trace?.[2] ?? '01'}`;
+  return `00-${trace?.[1] ?? randomHex()}-${randomHex().slice(16)}-${trace?.[2] ?? '01'}`;
+}
+
+/** 32 hex digits, never all zero. Node keeps random UUIDs in stock; randomBytes() asks the system every time. */
+function randomHex(): string {
+  return randomUUID().replaceAll('-', '');
 }
