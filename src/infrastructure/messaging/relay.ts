@@ -187,15 +187,16 @@ class ConsumerRelay {
     if (this.stopped || this.pausedUntil > Date.now()) return;
     const { event } = delivery;
     const journey = { correlationId: event.correlationid ?? event.id, traceparent: traceparent(event.traceparent) };
-    const started = performance.now();
     await onJourney(journey, async () => {
       const facts = { consumer: this.consumer, type: event.type, subject: event.subject, event: event.id };
       try {
-        const outcome = await this.receiver.receive(this.consumer, event, (sql) => claim(sql, delivery));
-        this.logger.log(
-          { ...facts, ms: Math.round(performance.now() - started), waited: Date.now() - delivery.createdAt },
-          outcome,
-        );
+        let began = 0;
+        const outcome = await this.receiver.receive(this.consumer, event, (sql) => {
+          began = Date.now();
+          return claim(sql, delivery);
+        });
+        const lagMs = began - Date.parse(event.time ?? '');
+        this.logger.log({ ...facts, lagMs, ms: Date.now() - began }, outcome);
       } catch (error) {
         await this.failed(delivery, error, facts);
       }
