@@ -235,7 +235,8 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
   it('an event that comes again is acknowledged and not handled', async () => {
     await start({ work: ({ data }) => effect('work', data.n) });
     const event = {
-      ...{ specversion: '1.0', id: 'abc', source: '/elsewhere', subject: KEY },
+      specversion: '1.0',
+      ...{ id: 'abc', source: '/elsewhere', subject: KEY },
       ...{ type: 'planted.left.work', data: { n: 1 } },
     } as const;
     const receiver = app.get(Receiver);

@@ -113,6 +113,7 @@ describe.each(DATABASES)('With loyalty out of order, on $kind', ({ kind, fresh }
     const about = log.split('\n').filter((line) => line.includes(ride!) && !/"GET"|\/start"/.test(line));
     expect(about).toHaveLength(12);
     expect(about.filter((line) => !line.includes(id))).toEqual([]);
+    await new Promise((resolve) => setTimeout(resolve, 100)); // the line of the last look
     log = '';
     await new Promise((resolve) => setTimeout(resolve, 2500));
     expect(log).toBe('');
