@@ -235,3 +235,8 @@ export function listensTo(handler: Type): EventClass[] {
 export function handlesCommand(handler: Type): Partial<MessageClass> | undefined {
   return Reflect.getMetadata(CQRS.command, handler) as Partial<MessageClass> | undefined;
 }
+
+/** The query class that a handler class answers; for documentation. */
+export function answersQuery(handler: Type): QueryClass | undefined {
+  return Reflect.getMetadata(CQRS.query, handler) as QueryClass | undefined;
+}
