@@ -1,6 +1,9 @@
 import 'reflect-metadata';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { APPLICATION_NAME, MODULES } from '../src/app.module.js';
-import { readSources, type Sources } from '../tools/source.js';
+import { modulesDoc } from '../tools/modules-doc.js';
+import { readSources, ROOT, type Sources } from '../tools/source.js';
 import {
   contractsOnly,
   contractsStandAlone,
@@ -209,6 +212,10 @@ describe('The architecture', () => {
     for (const module of new Set(folders)) expect(sources.has(`src/modules/${module}/contract.ts`)).toBe(true);
     expect(new Set(folders).size).toBe(MODULES.length);
     expect(domainFiles(sources)).not.toEqual([]);
+  });
+
+  it('is described in docs/modules.md as it is now; if not, `npm run docs` writes it anew', () => {
+    expect(readFileSync(join(ROOT, 'docs/modules.md'), 'utf8')).toBe(modulesDoc(MODULES, sources));
   });
 });
 
