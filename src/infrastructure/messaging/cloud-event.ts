@@ -27,7 +27,7 @@ export interface CloudEvent {
  */
 export function seal(
   message: DurableMessage,
-  { type, schema }: MessageClass,
+  { type, strict }: MessageClass,
   application: string,
   from: string,
 ): CloudEvent {
@@ -46,7 +46,7 @@ export function seal(
     ...(on?.causationId && { causationid: on.causationId }),
     partitionkey: message.subject,
     traceparent: traceparent(on?.traceparent),
-    data: toWire(schema.strict().parse(message.data)),
+    data: toWire(strict.parse(message.data)),
   };
 }
 

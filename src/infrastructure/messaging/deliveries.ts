@@ -17,8 +17,6 @@ export interface Delivery {
   readonly event: CloudEvent;
   /** Tries that failed so far. */
   readonly attempts: number;
-  /** When it was fanned out, in ms since 1970. */
-  readonly createdAt: number;
 }
 
 /** Consumers of `relay`: messages that couldn't be published belong to no module. */
@@ -76,41 +74,40 @@ async function insertDeliveries(sql: Sql, rows: SqlValue[][]): Promise<void> {
   );
 }
 
-/** What a consumer is to try now: first attempts in order, and retries that are due. `busy` are under way already. */
+/**
+ * What a consumer is to try now: first attempts in order, or retries that are due.
+ * @param busy those that are under way already
+ */
 export async function due(
   work: UnitOfWork,
+  which: 'first attempts' | 'retries',
   consumer: string,
   limit: number,
   busy: readonly SqlValue[],
+  now: number,
 ): Promise<Delivery[]> {
-  const look = () => select(work.sql, consumer, limit, busy);
+  const isDue = which === 'retries' ? 'attempts > 0 AND due_at <= $4 ORDER BY due_at' : 'attempts = 0 ORDER BY seq';
+  const parameters = [consumer, JSON.stringify(busy), limit, ...(which === 'retries' ? [now] : [])];
+  const look = async () => {
+    const { sql } = work;
+    // A row that another process is handling is locked; it will be gone when that has committed.
+    const skip = sql.dialect === 'postgres' ? 'FOR UPDATE SKIP LOCKED' : '';
+    const rows = await sql.all<Omit<Delivery, 'event'> & { event: string }>(
+      `SELECT seq, consumer, partition_key AS key, event, attempts FROM mesh_delivery
+       WHERE consumer = $1 AND seq NOT IN ${list(sql, 2)} AND ${isDue} LIMIT $3 ${skip}`,
+      parameters,
+    );
+    return rows.map((row) => ({ ...row, event: JSON.parse(row.event) as CloudEvent }));
+  };
   // Only a transaction that may write can skip locked rows.
   return work.sql.dialect === 'postgres' ? work.run(look) : look();
 }
 
-async function select(sql: Sql, consumer: string, limit: number, busy: readonly SqlValue[]): Promise<Delivery[]> {
-  const columns = 'seq, consumer, partition_key AS key, event, attempts, created_at AS "createdAt"';
-  // A row that another process is handling is locked; it will be gone when that has committed.
-  const skip = sql.dialect === 'postgres' ? 'FOR UPDATE SKIP LOCKED' : '';
-  const mine = `consumer = $1 AND seq NOT IN ${list(sql, 2)}`;
-  const taken = JSON.stringify(busy);
-  type Row = Omit<Delivery, 'event'> & { event: string };
-  const retries = await sql.all<Row>(
-    `SELECT ${columns} FROM mesh_delivery WHERE ${mine} AND attempts > 0 AND due_at <= $3 ORDER BY due_at LIMIT $4 ${skip}`,
-    [consumer, taken, Date.now(), Math.ceil(limit / 4)],
-  );
-  const first = await sql.all<Row>(
-    `SELECT ${columns} FROM mesh_delivery WHERE ${mine} AND attempts = 0 ORDER BY seq LIMIT $3 ${skip}`,
-    [consumer, taken, limit - retries.length],
-  );
-  return [...retries, ...first].map((row) => ({ ...row, event: JSON.parse(row.event) as CloudEvent }));
-}
-
-/** When the next retry of a consumer is due, in ms since 1970. */
-export async function nextRetryAt(sql: Sql, consumer: string): Promise<number | undefined> {
+/** When the next retry of a consumer after `now` is due, both in ms since 1970. */
+export async function nextRetryAt(sql: Sql, consumer: string, now: number): Promise<number | undefined> {
   const [row] = await sql.all<{ at: number | null }>(
-    `SELECT MIN(due_at) AS at FROM mesh_delivery WHERE consumer = $1 AND attempts > 0`,
-    [consumer],
+    `SELECT MIN(due_at) AS at FROM mesh_delivery WHERE consumer = $1 AND attempts > 0 AND due_at > $2`,
+    [consumer, now],
   );
   return row?.at ?? undefined;
 }

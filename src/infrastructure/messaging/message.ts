@@ -22,6 +22,8 @@ interface Declaration<Kind> {
   readonly type: string;
   /** Of the data, in camel case. */
   readonly schema: z.ZodObject;
+  /** The same for what is sent: nothing beyond the contract. Made once, as zod compiles every schema anew. */
+  readonly strict: z.ZodObject;
 }
 
 export type CommandClass = Declaration<'command'> & (new (subject: string, data: never) => DurableMessage);
@@ -41,6 +43,7 @@ export function durableCommand<Schema extends z.ZodObject>(type: string, schema:
     static readonly kind = 'command';
     static readonly type = type;
     static readonly schema = schema;
+    static readonly strict = schema.strict();
 
     constructor(
       readonly subject: string,
@@ -57,6 +60,7 @@ export function durableEvent<Schema extends z.ZodObject>(type: string, schema: S
     static readonly kind = 'event';
     static readonly type = type;
     static readonly schema = schema;
+    static readonly strict = schema.strict();
 
     constructor(
       readonly subject: string,

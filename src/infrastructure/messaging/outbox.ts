@@ -18,6 +18,7 @@ export const APPLICATION = Symbol('APPLICATION');
 @Injectable()
 export class Outbox {
   private readonly staged = new WeakMap<Unit, CloudEvent[]>();
+  private readonly stagedListeners: (() => void)[] = [];
   private readonly listeners: (() => void)[] = [];
 
   constructor(
@@ -25,6 +26,11 @@ export class Outbox {
     private readonly registry: Registry,
     @Inject(APPLICATION) private readonly application: string,
   ) {}
+
+  /** Calls back before each commit that will leave messages here. */
+  onStaged(listener: () => void): void {
+    this.stagedListeners.push(listener);
+  }
 
   /** Calls back after each commit that left messages here. */
   onCommitted(listener: () => void): void {
@@ -45,7 +51,10 @@ export class Outbox {
     }
     const events = [event];
     this.staged.set(unit, events);
-    unit.beforeCommit(() => insertIntoOutbox(unit.sql, events));
+    unit.beforeCommit(async () => {
+      await insertIntoOutbox(unit.sql, events);
+      for (const listener of this.stagedListeners) listener();
+    });
     unit.afterCommit(() => this.wake());
   }
 

@@ -43,17 +43,20 @@ export class Receiver {
     };
     return onJourney(journey, async () => {
       const prepared = await this.inTime(subscription.prepare(message));
-      return this.work.run(async () => {
-        const { sql } = this.work;
-        if (claim && !(await claim(sql))) return 'taken';
-        const isNew = await sql.run(
-          `INSERT INTO mesh_inbox (consumer, source, id, handled_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-          [consumer, event.source, event.id, Date.now()],
-        );
-        if (!isNew) return 'duplicate';
-        await subscription.handle(message, prepared);
-        return 'handled';
-      });
+      return this.work.run(
+        async () => {
+          const { sql } = this.work;
+          if (claim && !(await claim(sql))) return 'taken';
+          const isNew = await sql.run(
+            `INSERT INTO mesh_inbox (consumer, source, id, handled_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+            [consumer, event.source, event.id, Date.now()],
+          );
+          if (!isNew) return 'duplicate';
+          await subscription.handle(message, prepared);
+          return 'handled';
+        },
+        { isMessage: true },
+      );
     });
   }
 

@@ -15,6 +15,7 @@ import { jitteredBackoffMs, type DeliveryPolicy } from './retry.js';
 const FAN_OUT = 500;
 /** Deliveries of one consumer that may be under way at the same time; one consumer can't take the places of another. */
 const UNDER_WAY = 128;
+const MESSAGE = { isMessage: true };
 /** The safety net for what no commit of this process announces, in ms. */
 const POLL_MS = 1000;
 /** The pause after the database failed us, in ms. */
@@ -33,6 +34,7 @@ export class Relay {
   private readonly consumers = new Map<string, ConsumerRelay>();
   private poll?: NodeJS.Timeout;
   private publishing?: Promise<void>;
+  private joining = false;
   private wanted = false;
   private stopped = true;
 
@@ -44,6 +46,7 @@ export class Relay {
     @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
   ) {
     outbox.onCommitted(() => this.wake());
+    if (work.commitsGroups) outbox.onStaged(() => this.joinGroup());
   }
 
   /** Starts with whatever an earlier process left. */
@@ -91,6 +94,28 @@ export class Relay {
     await this.publishing;
   }
 
+  /** Fans messages out with the very commit that leaves them, instead of with one of its own behind it. */
+  private joinGroup(): void {
+    if (this.joining || this.stopped) return;
+    this.joining = true;
+    const fannedOut = this.outside(() => this.work.run(() => this.fanOut(), { closesGroup: true }));
+    fannedOut.then(
+      ({ consumers }) => this.wakeAll(consumers),
+      // Then the messages are where they were, and the commit that left them wakes us.
+      () => (this.joining = false),
+    );
+  }
+
+  private fanOut() {
+    this.joining = false;
+    const consumersOf = (type: string) => this.registry.subscriptions(type).map(({ consumer }) => consumer);
+    return fanOut(this.work.sql, consumersOf, FAN_OUT);
+  }
+
+  private wakeAll(consumers: Iterable<string>): void {
+    for (const consumer of consumers) this.consumers.get(consumer)?.wake();
+  }
+
   private async publish(): Promise<void> {
     while (this.wanted && !this.stopped) {
       this.wanted = false;
@@ -98,10 +123,9 @@ export class Relay {
         // The reading side first: a look into an empty outbox takes no lock and writes nothing.
         const [some] = await this.work.sql.all(`SELECT 1 FROM mesh_outbox LIMIT 1`);
         if (!some) continue;
-        const consumersOf = (type: string) => this.registry.subscriptions(type).map(({ consumer }) => consumer);
-        const { consumers, more } = await this.work.run(() => fanOut(this.work.sql, consumersOf, FAN_OUT));
+        const { consumers, more } = await this.work.run(() => this.fanOut(), MESSAGE);
         if (more) this.wanted = true;
-        for (const consumer of consumers) this.consumers.get(consumer)?.wake();
+        this.wakeAll(consumers);
       } catch (error) {
         this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
         await wait(PAUSE_MS);
@@ -123,6 +147,8 @@ class ConsumerRelay {
   private pausedUntil = 0;
   private timer?: NodeJS.Timeout;
   private timerAt = 0;
+  /** When to look for retries next, in ms since 1970. */
+  private nextRetry = 0;
 
   constructor(
     private readonly consumer: string,
@@ -157,17 +183,38 @@ class ConsumerRelay {
           this.wakeAt(this.pausedUntil);
           break;
         }
+        await this.retry();
         const places = UNDER_WAY - this.underWay.size;
-        const deliveries = await due(this.work, this.consumer, places, [...this.underWay.keys()]);
+        const deliveries = await this.due('first attempts', places);
         for (const delivery of deliveries) this.begin(delivery);
         if (deliveries.length === places) this.wanted = true;
-        else await this.sleepUntilNextRetry();
       }
     } catch (error) {
       this.pause(error);
     } finally {
       this.looking = false;
     }
+  }
+
+  /** Retries have a part of the places, so that they and first attempts don't keep each other waiting. */
+  private async retry(): Promise<void> {
+    const now = Date.now();
+    if (this.nextRetry > now) return;
+    const places = Math.ceil((UNDER_WAY - this.underWay.size) / 4);
+    const deliveries = await this.due('retries', places, now);
+    for (const delivery of deliveries) this.begin(delivery);
+    if (deliveries.length === places) {
+      this.wanted = true;
+    } else {
+      // Other processes and other clocks may have put something off: no consumer sleeps for long.
+      const latest = now + LONGEST_SLEEP_MS;
+      this.nextRetry = Math.min((await nextRetryAt(this.work.sql, this.consumer, now)) ?? latest, latest);
+      this.wakeAt(this.nextRetry);
+    }
+  }
+
+  private due(which: 'first attempts' | 'retries', places: number, now = Date.now()): Promise<Delivery[]> {
+    return due(this.work, which, this.consumer, places, [...this.underWay.keys()], now);
   }
 
   private begin(delivery: Delivery): void {
@@ -211,22 +258,18 @@ class ConsumerRelay {
     const text = describe(error);
     try {
       if (isDead) {
-        await this.work.run(() => bury(this.work.sql, delivery, causeOf(error), text));
+        await this.work.run(() => bury(this.work.sql, delivery, causeOf(error), text), MESSAGE);
         this.logger.error({ ...facts, tries, err: error }, 'Given up: now among the dead letters');
       } else {
         const waitMs = jitteredBackoffMs(this.policy, delivery.attempts);
-        await this.work.run(() => postpone(this.work.sql, delivery, waitMs, text));
-        this.wakeAt(Date.now() + waitMs);
+        await this.work.run(() => postpone(this.work.sql, delivery, waitMs, text), MESSAGE);
+        this.nextRetry = Math.min(this.nextRetry, Date.now() + waitMs);
+        this.wakeAt(this.nextRetry);
         this.logger.warn({ ...facts, tries, nextInMs: waitMs, err: error }, 'Failed; will be tried again');
       }
     } catch (unrecorded) {
       this.pause(unrecorded);
     }
-  }
-
-  private async sleepUntilNextRetry(): Promise<void> {
-    const at = await nextRetryAt(this.work.sql, this.consumer);
-    this.wakeAt(at ?? Date.now() + LONGEST_SLEEP_MS);
   }
 
   /** The earliest wish counts; the others are found again when that one has been granted. */
@@ -238,7 +281,7 @@ class ConsumerRelay {
       this.timer = undefined;
       this.wake();
     };
-    this.timer = setTimeout(ring, Math.min(Math.max(1, at - Date.now()), LONGEST_SLEEP_MS));
+    this.timer = setTimeout(ring, Math.max(1, at - Date.now()));
   }
 
   private pause(error: unknown): void {

@@ -48,7 +48,7 @@ export class Database {
 
   /** @throws Error when the database can't be opened, or lacks migrations that it may not apply itself */
   static async open(options: DatabaseOptions): Promise<Database> {
-    const common = { entities: options.entities, namingStrategy: new SnakeCase(), synchronize: false, logging: false };
+    const common = { entities: options.entities, synchronize: false, logging: false };
     const [writing, reading] = connections(
       { ...dataSourceOptions(options.database), ...common },
       {
@@ -99,12 +99,22 @@ export async function migrateDatabase(
  * @throws Error when it is neither `sqlite:<path of a file>` nor `postgres://…`
  */
 function dataSourceOptions(location: string | DataSourceOptions): DataSourceOptions {
-  if (typeof location !== 'string') return location;
-  if (/^postgres(ql)?:\/\//.test(location)) return { type: 'postgres', url: location };
+  if (typeof location !== 'string') {
+    if (location.type === 'better-sqlite3' && /^(:memory:)?$/.test(location.database))
+      throw notOnDisk(location.database);
+    // Whoever lends us their options keeps their schema to themselves; where they are and how they name columns is ours.
+    return { ...location, ...{ synchronize: false, dropSchema: false, migrationsRun: false, migrations: [] } };
+  }
+  const namingStrategy = new SnakeCase();
+  if (/^postgres(ql)?:\/\//.test(location)) return { type: 'postgres', url: location, namingStrategy };
   const path = /^sqlite:(?!:memory:$)(.+)$/.exec(location)?.[1];
-  // A database in memory can't be opened twice, and holds nothing over a restart.
-  if (path) return { type: 'better-sqlite3', database: path, ...sqliteDefaults };
-  throw new Error(`A database is sqlite:<path of a file> or postgres://…, not ${location}`);
+  if (path) return { type: 'better-sqlite3', database: path, namingStrategy, ...sqliteDefaults };
+  throw notOnDisk(location);
+}
+
+/** A database in memory can't be opened twice, and holds nothing over a restart. */
+function notOnDisk(location: string): Error {
+  return new Error(`A database is sqlite:<path of a file> or postgres://…, not ${location}`);
 }
 
 const sqliteDefaults = { timeout: BUSY_TIMEOUT_MS };

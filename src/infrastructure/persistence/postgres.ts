@@ -6,6 +6,8 @@ import { Unit, type UnitEngine } from './unit.js';
 
 /** Units of work as pooled transactions (READ COMMITTED), with the same fence as on SQLite. */
 export class PostgresEngine implements UnitEngine {
+  readonly groups = false;
+
   constructor(private readonly dataSource: DataSource) {}
 
   async run<T>(work: (unit: Unit) => Promise<T>): Promise<T> {

@@ -3,16 +3,23 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type BetterSqlite3 from 'better-sqlite3';
 import { QueryFailedError, QueryResult, type DataSource, type QueryRunner } from 'typeorm';
 import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
-import { Unit, type UnitEngine } from './unit.js';
+import { Unit, type UnitEngine, type UnitOptions } from './unit.js';
 
 /** A group is closed after this many units or ms, so that the first of it doesn't wait long for its COMMIT. */
 const GROUP_UNITS = 256;
-const GROUP_MS = 25;
+const GROUP_MS = 5;
+/**
+ * While messages wait, so many of their units run for each of a request. One request causes about a dozen messages:
+ * with equal shares a full load of requests would be accepted faster than it is settled.
+ */
+const MESSAGES_PER_REQUEST = 12;
 /** How long a unit waits for a lock that another process holds, in ms. */
 const LOCK_PATIENCE_MS = 5000;
 
 interface Job {
   readonly submitted: number;
+  readonly isMessage: boolean;
+  readonly closesGroup: boolean;
   run(unit: Unit): Promise<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;
@@ -30,10 +37,11 @@ interface Done {
  * disk once per COMMIT, and that is what writing costs.
  */
 export class SqliteEngine implements UnitEngine {
+  readonly groups = true;
   private readonly db: BetterSqlite3.Database;
   private readonly statements: SqliteStatements;
   private readonly outside = AsyncLocalStorage.snapshot();
-  private queue: Job[] = [];
+  private readonly queue = new Queue();
   private draining = false;
 
   constructor(private readonly dataSource: DataSource) {
@@ -41,12 +49,12 @@ export class SqliteEngine implements UnitEngine {
     this.statements = new SqliteStatements(this.db);
   }
 
-  run<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
+  run<T>(work: (unit: Unit) => Promise<T>, { isMessage = false, closesGroup = false }: UnitOptions = {}): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       // The drain below runs in nobody's context; the work must run in its caller's, or every line of a group
       // would carry the correlation id of whoever woke it.
       const bound = AsyncResource.bind(work);
-      this.queue.push({ submitted: Date.now(), run: bound, resolve: resolve, reject });
+      this.queue.add({ submitted: Date.now(), isMessage, closesGroup, run: bound, resolve: resolve, reject });
       if (this.draining) return;
       this.draining = true;
       // After the poll phase: whoever arrived with the same turn of the loop shares the COMMIT.
@@ -67,13 +75,12 @@ export class SqliteEngine implements UnitEngine {
   private async begin(): Promise<boolean> {
     for (let tries = 0; this.queue.length > 0; tries++) {
       try {
-        this.db.exec('BEGIN IMMEDIATE');
+        this.statements.control('BEGIN IMMEDIATE');
         return true;
       } catch (error) {
         const busy = isBusy(error);
         const late = Date.now() - LOCK_PATIENCE_MS;
-        const refused = busy ? this.queue.filter((job) => job.submitted <= late) : this.queue;
-        this.queue = this.queue.filter((job) => !refused.includes(job));
+        const refused = this.queue.remove((job) => !busy || job.submitted <= late);
         const reason = busy ? 'The database is locked by another process' : `The database refuses to be written`;
         for (const job of refused) job.reject(new DatabaseUnavailable(reason, { cause: error }));
         if (this.queue.length > 0) await wait(Math.min(50, 5 * 2 ** tries) * (0.5 + Math.random()));
@@ -85,14 +92,18 @@ export class SqliteEngine implements UnitEngine {
   private async group(): Promise<void> {
     const done: Done[] = [];
     const closes = performance.now() + GROUP_MS;
-    do {
-      const job = this.queue.shift()!;
+    const isFull = () => done.length >= GROUP_UNITS || performance.now() >= closes;
+    for (
+      let job = this.queue.next() ?? this.queue.last();
+      job;
+      job = isFull() ? this.queue.last() : (this.queue.next() ?? this.queue.last())
+    ) {
       const outcome = await this.unit(job);
       if (outcome) done.push(outcome);
       if (!this.db.inTransaction) return this.lose(done, new Error('SQLite rolled the transaction back by itself'));
-    } while (this.queue.length > 0 && done.length < GROUP_UNITS && performance.now() < closes);
+    }
     try {
-      this.db.exec('COMMIT');
+      this.statements.control('COMMIT');
     } catch (error) {
       if (this.db.inTransaction) this.db.exec('ROLLBACK');
       return this.lose(done, error);
@@ -108,11 +119,11 @@ export class SqliteEngine implements UnitEngine {
     const unit = new Unit();
     const fence = new Fence(this.db, this.statements, unit);
     unit.sql = fence;
-    unit.manager = this.dataSource.createEntityManager(fence.queryRunner(this.dataSource));
+    unit.manager = fence.queryRunner(this.dataSource).manager;
     const started = performance.now();
     let timer: NodeJS.Timeout | undefined;
     try {
-      this.db.exec('SAVEPOINT unit');
+      this.statements.control('SAVEPOINT unit');
       const limit = new Promise<never>((_, reject) => {
         timer = setTimeout(() => reject(new UnitTimedOut()), UNIT_LIMIT_MS);
       });
@@ -120,14 +131,14 @@ export class SqliteEngine implements UnitEngine {
       if (performance.now() - started > UNIT_LIMIT_MS) throw new UnitTimedOut();
       if (fence.broken) throw fence.broken;
       unit.end('This unit of work was committed');
-      this.db.exec('RELEASE unit');
+      this.statements.control('RELEASE unit');
       return { job, unit, value };
     } catch (error) {
       unit.end('This unit of work was rolled back');
       if (this.db.inTransaction) {
         // TypeORM leaves a rolled-back savepoint on the stack; a group of failing units would pile them up.
-        this.db.exec('ROLLBACK TO unit');
-        this.db.exec('RELEASE unit');
+        this.statements.control('ROLLBACK TO unit');
+        this.statements.control('RELEASE unit');
       }
       job.reject(fence.broken ?? error);
       return undefined;
@@ -140,6 +151,45 @@ export class SqliteEngine implements UnitEngine {
     for (const { job } of done) {
       job.reject(new DatabaseUnavailable('The group of units that this one belonged to was not committed', { cause }));
     }
+  }
+}
+
+/** The units that wait, in their order; messages before requests, but for one in so many. */
+class Queue {
+  private messages: Job[] = [];
+  private requests: Job[] = [];
+  private closing: Job[] = [];
+  private sinceRequest = 0;
+
+  get length(): number {
+    return this.messages.length + this.requests.length + this.closing.length;
+  }
+
+  add(job: Job): void {
+    (job.closesGroup ? this.closing : job.isMessage ? this.messages : this.requests).push(job);
+  }
+
+  /** What is to close a group. */
+  last(): Job | undefined {
+    return this.closing.shift();
+  }
+
+  next(): Job | undefined {
+    const isRequestsTurn = this.messages.length === 0 || this.sinceRequest >= MESSAGES_PER_REQUEST;
+    if (isRequestsTurn && this.requests.length > 0) {
+      this.sinceRequest = 0;
+      return this.requests.shift();
+    }
+    this.sinceRequest++;
+    return this.messages.shift();
+  }
+
+  remove(isOut: (job: Job) => boolean): Job[] {
+    const out = [...this.messages, ...this.requests, ...this.closing].filter(isOut);
+    this.closing = this.closing.filter((job) => !isOut(job));
+    this.messages = this.messages.filter((job) => !isOut(job));
+    this.requests = this.requests.filter((job) => !isOut(job));
+    return out;
   }
 }
 
@@ -247,6 +297,11 @@ export class SqliteStatements implements Sql {
       entry.statement,
       parameters.map((value) => (typeof value === 'boolean' ? Number(value) : value)),
     );
+  }
+
+  /** Runs a statement that steers the transaction. */
+  control(text: string): void {
+    this.numbered(text, []);
   }
 
   private keep(text: string, entry: { statement: BetterSqlite3.Statement; order?: number[] }) {

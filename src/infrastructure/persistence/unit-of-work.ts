@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import type { EntityTarget, ObjectLiteral, Repository } from 'typeorm';
 import { Database } from './database.js';
 import type { Sql } from './sql.js';
-import type { Unit } from './unit.js';
+import type { Unit, UnitOptions } from './unit.js';
 
 const current = new AsyncLocalStorage<Unit>();
 const companions = new AsyncLocalStorage<{ waiting?: Companion }>();
@@ -35,7 +35,7 @@ export class UnitOfWork {
    * @throws UnitTimedOut when it took over a second, DatabaseUnavailable when nothing could be kept,
    *   or whatever `work` throws; in each case nothing was written
    */
-  async run<T>(work: () => Promise<T>): Promise<T> {
+  async run<T>(work: () => Promise<T>, options?: UnitOptions): Promise<T> {
     const open = current.getStore();
     if (open) {
       open.assertOpen();
@@ -44,14 +44,21 @@ export class UnitOfWork {
     const place = companions.getStore();
     const companion = place?.waiting;
     if (place) place.waiting = undefined;
-    return this.database.engine.run((unit) =>
-      current.run(unit, async () => {
-        await companion?.before(unit.sql);
-        const result = await work();
-        await companion?.after(unit.sql, result);
-        return result;
-      }),
+    return this.database.engine.run(
+      (unit) =>
+        current.run(unit, async () => {
+          await companion?.before(unit.sql);
+          const result = await work();
+          await companion?.after(unit.sql, result);
+          return result;
+        }),
+      options,
     );
+  }
+
+  /** Whether one COMMIT may hold several units. */
+  get commitsGroups(): boolean {
+    return this.database.engine.groups;
   }
 
   /** The unit that the calling code runs in, if any. */

@@ -52,7 +52,16 @@ export class Unit {
   }
 }
 
+export interface UnitOptions {
+  /** The unit handles a message or moves one: under load it goes before requests, most of the time. */
+  readonly isMessage?: boolean;
+  /** The unit runs last of its group, where units are committed in groups, and sees what the others wrote. */
+  readonly closesGroup?: boolean;
+}
+
 /** How a database runs one unit; it binds the work to its caller's async context. */
 export interface UnitEngine {
-  run<T>(work: (unit: Unit) => Promise<T>): Promise<T>;
+  /** Whether one COMMIT may hold several units. */
+  readonly groups: boolean;
+  run<T>(work: (unit: Unit) => Promise<T>, options?: UnitOptions): Promise<T>;
 }
