@@ -199,16 +199,19 @@ class ConsumerRelay {
   /** Retries have a part of the places, so that they and first attempts don't keep each other waiting. */
   private async retry(): Promise<void> {
     const now = Date.now();
-    if (this.nextRetry > now) return;
+    if (this.nextRetry > now) return this.wakeAt(this.nextRetry);
+    // Other processes and other clocks may put something off: no consumer sleeps for long. What fails while we look
+    // brings this forward.
+    this.nextRetry = now + LONGEST_SLEEP_MS;
     const places = Math.ceil((UNDER_WAY - this.underWay.size) / 4);
     const deliveries = await this.due('retries', places, now);
     for (const delivery of deliveries) this.begin(delivery);
     if (deliveries.length === places) {
+      this.nextRetry = 0;
       this.wanted = true;
     } else {
-      // Other processes and other clocks may have put something off: no consumer sleeps for long.
-      const latest = now + LONGEST_SLEEP_MS;
-      this.nextRetry = Math.min((await nextRetryAt(this.work.sql, this.consumer, now)) ?? latest, latest);
+      const next = await nextRetryAt(this.work.sql, this.consumer, now);
+      this.nextRetry = Math.min(this.nextRetry, next ?? Infinity);
       this.wakeAt(this.nextRetry);
     }
   }

@@ -15,32 +15,43 @@ export interface OutboxStatistics {
   readonly consumers: Record<string, number>;
 }
 
-/** Counts what the mesh holds; without `FOR UPDATE`, so that nobody waits for the counting. */
+/** Counts what the mesh holds, in one statement: between two a message could move past the counting. */
 export async function outboxStatistics(sql: Sql): Promise<OutboxStatistics> {
   const now = Date.now();
-  const [outbox] = await sql.all<Counted>(`SELECT COUNT(*) AS n, MIN(created_at) AS oldest FROM mesh_outbox`);
-  const deliveries = await sql.all<Counted & { consumer: string; retrying: unknown; waiting: unknown }>(
-    `SELECT consumer, COUNT(*) AS n, SUM(CASE WHEN attempts > 0 THEN 1 ELSE 0 END) AS retrying,
-       SUM(CASE WHEN due_at > $1 THEN 1 ELSE 0 END) AS waiting,
-       MIN(CASE WHEN due_at <= $1 THEN due_at END) AS oldest
-     FROM mesh_delivery GROUP BY consumer`,
+  const rows = await sql.all<Counted>(
+    `SELECT 'outbox' AS place, '' AS consumer, COUNT(*) AS n, 0 AS retrying, 0 AS waiting, MIN(created_at) AS oldest
+     FROM mesh_outbox
+     UNION ALL
+     SELECT 'delivery', consumer, COUNT(*), SUM(CASE WHEN attempts > 0 THEN 1 ELSE 0 END),
+       SUM(CASE WHEN due_at > $1 THEN 1 ELSE 0 END), MIN(CASE WHEN due_at <= $1 THEN due_at END)
+     FROM mesh_delivery GROUP BY consumer
+     UNION ALL
+     SELECT 'dead', '', COUNT(*), 0, 0, NULL FROM mesh_dead_letter`,
     [now],
   );
-  const [dead] = await sql.all<Counted>(`SELECT COUNT(*) AS n FROM mesh_dead_letter`);
-  const sum = (values: unknown[]) => values.reduce<number>((total, value) => total + Number(value), 0);
-  const pending = Number(outbox!.n) + sum(deliveries.map(({ n }) => n));
-  const oldest = [outbox!, ...deliveries].flatMap((it) => (it.oldest === null ? [] : [Number(it.oldest)]));
+  const deliveries = rows.filter(({ place }) => place === 'delivery');
+  const alive = rows.filter(({ place }) => place !== 'dead');
+  const sum = (of: Counted[], what: 'n' | 'retrying' | 'waiting') =>
+    of.reduce((total, it) => total + Number(it[what]), 0);
+  const oldest = Math.min(...alive.map((it) => it.oldest ?? now));
   return {
-    pending,
-    ready: pending - sum(deliveries.map(({ waiting }) => waiting)),
-    retrying: sum(deliveries.map(({ retrying }) => retrying)),
-    deadLetters: Number(dead!.n),
-    lagMs: oldest.length > 0 ? Math.max(0, now - Math.min(...oldest)) : 0,
+    pending: sum(alive, 'n'),
+    ready: sum(alive, 'n') - sum(alive, 'waiting'),
+    retrying: sum(alive, 'retrying'),
+    deadLetters: sum(
+      rows.filter(({ place }) => place === 'dead'),
+      'n',
+    ),
+    lagMs: Math.max(0, now - oldest),
     consumers: Object.fromEntries(deliveries.map(({ consumer, n }) => [consumer, Number(n)])),
   };
 }
 
 interface Counted {
+  readonly place: 'outbox' | 'delivery' | 'dead';
+  readonly consumer: string;
   readonly n: number | string;
+  readonly retrying: number | string;
+  readonly waiting: number | string;
   readonly oldest: number | null;
 }
