@@ -299,7 +299,8 @@ class ConsumerRelay {
 function describe(error: unknown): string {
   const parts: string[] = [];
   for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
-    parts.push(it instanceof Error ? `${it.name}: ${it.message}` : JSON.stringify(it));
+    const { name, message } = it as Partial<Error>;
+    parts.push(message === undefined ? JSON.stringify(it) : `${name ?? 'Error'}: ${message}`);
   }
   return parts.join('\ncaused by ').slice(0, 2000);
 }

@@ -74,6 +74,9 @@ async function apply(runner: QueryRunner, { owner, migrations }: MigrationHistor
 async function lock(runner: QueryRunner): Promise<void> {
   if (runner.dataSource.options.type === 'postgres') {
     await runner.query('BEGIN');
+    // A migration takes the time it takes; so does waiting for somebody else's.
+    await runner.query('SET LOCAL statement_timeout = 0');
+    await runner.query('SET LOCAL idle_in_transaction_session_timeout = 0');
     await runner.query(`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`);
     return;
   }

@@ -240,14 +240,13 @@ class Fence implements Sql {
   }
 
   private guard<T>(execute: () => T): T {
-    if (this.broken) throw this.broken;
     this.unit.assertOpen();
     try {
       return execute();
     } catch (error) {
       if (!this.db.inTransaction) {
         this.broken = new DatabaseUnavailable('SQLite rolled the transaction back by itself', { cause: error });
-        this.unit.end('SQLite rolled this unit of work back by itself');
+        this.unit.end(this.broken);
         throw this.broken;
       }
       throw error;
@@ -346,5 +345,5 @@ export function sqliteConnection(dataSource: DataSource): BetterSqlite3.Database
 }
 
 function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY');
+  return String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY');
 }

@@ -6,7 +6,7 @@ import { UnitEnded, type Sql } from './sql.js';
 /** One local transaction, as the code inside it sees it. */
 export class Unit {
   private static readonly logger = new Logger('UnitOfWork');
-  private over?: string;
+  private over?: string | Error;
   private readonly onCommitting: (() => Promise<void>)[] = [];
   private readonly onCommitted: (() => void)[] = [];
   manager: EntityManager;
@@ -14,6 +14,7 @@ export class Unit {
 
   /** @throws UnitEnded after the unit has been committed or rolled back */
   assertOpen(): void {
+    if (this.over instanceof Error) throw this.over;
     if (this.over) throw new UnitEnded(`${this.over}; a promise of it was not awaited`);
   }
 
@@ -46,8 +47,8 @@ export class Unit {
     }
   }
 
-  /** For the engines: from now on every use of this unit throws. */
-  end(reason: string): void {
+  /** For the engines: from now on every use of this unit throws, with the error that ended it if there was one. */
+  end(reason: string | Error): void {
     this.over ??= reason;
   }
 }

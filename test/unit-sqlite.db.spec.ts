@@ -1,0 +1,176 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { DatabaseUnavailable } from '../src/infrastructure/persistence/sql.js';
+import { DATABASES } from './databases.js';
+import { Note, numbers, openNotes, outcome, together, type Notes } from './notes.js';
+
+describe('On SQLite', () => {
+  let location: string;
+  let notes: Notes;
+  const add = (id: string) => notes.add(id);
+  const run = <T>(work: () => Promise<T>) => notes.work.run(work);
+
+  beforeEach(async () => {
+    location = await DATABASES.find(({ kind }) => kind === 'sqlite')!.fresh();
+    notes = await openNotes(location);
+  });
+  afterEach(() => notes.close());
+
+  /** How often the log of the database was committed. */
+  function commits(): number {
+    const log = readFileSync(`${location.slice('sqlite:'.length)}-wal`);
+    const frame = 24 + log.readUInt32BE(8);
+    // Of the last frame of a COMMIT, and of no other, the header says how large the database is then.
+    const starts = numbers(Math.floor((log.length - 32) / frame)).map((n) => 32 + n * frame);
+    return starts.filter((start) => log.readUInt32BE(start + 4) > 0).length;
+  }
+
+  it('units that come together share a COMMIT, and those that come one by one have their own', async () => {
+    const before = commits();
+    await Promise.all(numbers(200).map((n) => run(() => add(`together ${n}`))));
+    const shared = commits() - before;
+    expect(shared).toBeGreaterThanOrEqual(1);
+    expect(shared).toBeLessThan(20);
+    for (const n of numbers(10)) await run(() => add(`alone ${n}`));
+    expect(commits() - before - shared).toBe(10);
+  });
+
+  it('a unit that fails in the midst of a group leaves its neighbours in the same COMMIT', async () => {
+    const before = commits();
+    const { done } = await together(
+      numbers(9).map((n) => run(() => add(`note ${n}`).then(() => (n % 2 ? Promise.reject(new Error()) : undefined)))),
+    );
+    expect([done, commits() - before]).toEqual([5, 1]);
+    expect(await notes.seen()).toEqual([0, 2, 4, 6, 8].map((n) => `note ${n}`));
+  });
+
+  describe('when the disk is full, and SQLite rolls back by itself,', () => {
+    const LARGE = 'x'.repeat(100_000);
+    const limitPages = (pages: number) => run(() => notes.work.sql.all(`PRAGMA max_page_count = ${pages}`));
+
+    beforeEach(() => limitPages(1)); // at least what it has
+    const more: [string, (id: string) => Promise<unknown>][] = [
+      ['statement', (id) => add(id)],
+      ['repository', (id) => notes.work.repository(Note).insert({ id })],
+    ];
+
+    it.each(more)(
+      'a unit that swallows the error writes nothing more by %s, and its group is told',
+      async (_, write) => {
+        const after: unknown[] = [];
+        const group = [
+          run(() => add('before')),
+          run(async () => {
+            await write('first');
+            expect(await outcome(write(LARGE))).toBeInstanceOf(DatabaseUnavailable);
+            after.push(await outcome(Promise.resolve('after').then(write)));
+          }),
+        ];
+        const { done, errors } = await together(group);
+        expect(done).toBe(0);
+        expect(errors.map(({ name }) => name)).toEqual(['DatabaseUnavailable', 'DatabaseUnavailable']);
+        expect(after).toEqual([expect.any(DatabaseUnavailable)]);
+        expect(await notes.seen()).toEqual([]);
+      },
+    );
+
+    it('the units behind go on in a new group, and everything works again when there is room', async () => {
+      const [before, full, behind] = [run(() => add('before')), run(() => add(LARGE)), run(() => add('behind'))];
+      expect(await outcome(before)).toBeInstanceOf(DatabaseUnavailable);
+      expect(await outcome(full)).toBeInstanceOf(DatabaseUnavailable);
+      expect(await outcome(behind)).toBe('done');
+      await limitPages(1_000_000);
+      await run(() => add(LARGE));
+      expect(await notes.seen()).toEqual(['behind', LARGE]);
+    });
+
+    it('no hook runs that waited for the commit', async () => {
+      let ran = 0;
+      const units = [
+        run(async () => {
+          await add('before');
+          notes.work.unit.afterCommit(() => ran++);
+        }),
+        run(() => add(LARGE)),
+      ];
+      expect((await together(units)).done).toBe(0);
+      expect(ran).toBe(0);
+    });
+  });
+
+  it('a COMMIT that fails rejects every unit of its group, and the next group commits', async () => {
+    let ran = 0;
+    const group = numbers(5).map((n) =>
+      run(async () => {
+        await add(`note ${n}`);
+        notes.work.unit.afterCommit(() => ran++);
+        if (n === 2) await notes.work.sql.run(`INSERT INTO reply (id, note) VALUES ('reply', 'no such note')`);
+      }),
+    );
+    const { done, errors } = await together(group);
+    expect(done).toBe(0);
+    expect(errors).toEqual(Array(5).fill(expect.any(DatabaseUnavailable)));
+    expect((errors[0]!.cause as Error).message).toBe('FOREIGN KEY constraint failed');
+    expect([ran, await notes.seen()]).toEqual([0, []]);
+    await run(() => add('next'));
+    expect(await notes.seen()).toEqual(['next']);
+  });
+
+  describe('while another process writes,', () => {
+    /** Another process that holds the write lock for `ms`; resolves when it does. */
+    async function lockedFor(ms: number) {
+      const program = `
+        const db = require('better-sqlite3')(process.argv[1]);
+        db.exec('BEGIN IMMEDIATE');
+        console.log('locked');
+        setTimeout(() => { db.exec('COMMIT'); db.close(); }, ${ms});`;
+      const child = spawn(process.execPath, ['-e', program, location.slice('sqlite:'.length)], { stdio: 'pipe' });
+      const ended = once(child, 'exit');
+      await once(child.stdout, 'data');
+      return { stop: () => child.kill('SIGKILL'), ended };
+    }
+
+    /** @returns how long the process stood still while `work` ran, in ms, the longest first */
+    async function standstills(work: () => Promise<unknown>): Promise<number[]> {
+      const gaps: number[] = [];
+      let last = performance.now();
+      const timer = setInterval(() => {
+        gaps.push(performance.now() - last);
+        last = performance.now();
+      }, 1);
+      await work();
+      clearInterval(timer);
+      return gaps.sort((a, b) => b - a);
+    }
+
+    it('units wait without blocking the process, and go through when it lets go', async () => {
+      const other = await lockedFor(1500);
+      const started = performance.now();
+      const units = () => Promise.all(numbers(5).map((n) => run(() => add(`note ${n}`))));
+      const gaps = await standstills(units);
+      expect(performance.now() - started).toBeGreaterThan(1000);
+      expect(await notes.seen()).toHaveLength(5);
+      // Each try may stand still for the busy timeout. Two may be longer: this machine has other things to do.
+      expect(gaps[2]).toBeLessThan(60);
+      expect(gaps.length).toBeGreaterThan(50);
+      await other.ended;
+    });
+
+    it('units are refused after five seconds, and reading goes on', async () => {
+      await run(() => add('before'));
+      const other = await lockedFor(60_000);
+      const started = performance.now();
+      const refused = outcome(run(() => add('refused')));
+      expect(await notes.database.read.all('SELECT id FROM note')).toEqual([{ id: 'before' }]);
+      expect(await refused).toBeInstanceOf(DatabaseUnavailable);
+      const waited = performance.now() - started;
+      expect(waited).toBeGreaterThan(4900);
+      expect(waited).toBeLessThan(6500);
+      other.stop();
+      await other.ended;
+      await run(() => add('after'));
+      expect(await notes.seen()).toEqual(['after', 'before']);
+    });
+  });
+});
