@@ -15,7 +15,13 @@ import { Clock } from './clock.js';
 import { ControllerInterceptor } from './http/controller.interceptor.js';
 import { HealthController } from './http/health.controller.js';
 import { IdempotencyInterceptor } from './http/idempotency.js';
-import { ADMINISTRATION, AdministrationGuard, MeshController, type Administration } from './http/mesh.controller.js';
+import {
+  ADMINISTRATION,
+  AdministrationGuard,
+  MeshController,
+  StandaloneMeshController,
+  type Administration,
+} from './http/mesh.controller.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './messaging/buses.js';
 import { DeadLetters } from './messaging/dead-letters.js';
@@ -42,6 +48,11 @@ export interface MeshOptions {
   readonly delivery?: Partial<DeliveryPolicy>;
   readonly retention?: Partial<RetentionPolicy>;
   readonly administration?: Administration;
+  /**
+   * `whole` (unless told): problem documents, `Idempotency-Key`, `Location` and /health for all controllers, together
+   * with `configureHttp()`. `administration`: /mesh alone; every other route is left as it was.
+   */
+  readonly http?: 'whole' | 'administration';
   /** How long a shutdown may take to deliver what is ready, in ms. */
   readonly shutdownGraceMs?: number;
 }
@@ -99,15 +110,20 @@ export class MeshModule {
           }),
       },
       ...[Clock, UnitOfWork, Registry, Outbox, Receiver, Relay, Retention, DeadLetters, AdministrationGuard, Lifecycle],
-      { provide: APP_FILTER, useClass: ProblemFilter },
-      { provide: APP_INTERCEPTOR, useClass: ControllerInterceptor },
-      { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
     ];
+    const isWhole = options.http !== 'administration';
+    if (isWhole) {
+      providers.push(
+        { provide: APP_FILTER, useClass: ProblemFilter },
+        { provide: APP_INTERCEPTOR, useClass: ControllerInterceptor },
+        { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
+      );
+    }
     return {
       module: MeshModule,
       global: true,
       imports: [busesOfTheMesh()],
-      controllers: [HealthController, MeshController],
+      controllers: isWhole ? [HealthController, MeshController] : [StandaloneMeshController],
       providers,
       exports: [Clock, Database, UnitOfWork, Registry, Outbox, Receiver, Relay, DeadLetters],
     };

@@ -14,17 +14,20 @@ export function configureHttp(app: INestApplication): void {
   express.disable('x-powered-by');
   express.useBodyParser('json', { limit: BODY_LIMIT });
   app.use(beginJourney, refuseOtherMedia);
-  app.useGlobalPipes(
-    new StandardSchemaValidationPipe({
-      exceptionFactory: (issues) =>
-        new Malformed(
-          issues.map(({ path = [], message }) => ({
-            field: path.map((it) => String(typeof it === 'object' ? it.key : it)).join('.'),
-            detail: message,
-          })),
-        ),
-    }),
-  );
+  app.useGlobalPipes(schemaValidation());
+}
+
+/** Checks what comes in against the schema that stands beside it, and names the fields at fault. */
+export function schemaValidation(): StandardSchemaValidationPipe {
+  return new StandardSchemaValidationPipe({
+    exceptionFactory: (issues) =>
+      new Malformed(
+        issues.map(({ path = [], message }) => ({
+          field: path.map((it) => String(typeof it === 'object' ? it.key : it)).join('.'),
+          detail: message,
+        })),
+      ),
+  });
 }
 
 /** Every request is, or begins, a journey; its correlation id is given back. */

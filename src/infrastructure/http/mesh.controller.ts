@@ -12,7 +12,9 @@ import {
   Post,
   Query,
   UnauthorizedException,
+  UseFilters,
   UseGuards,
+  UsePipes,
 } from '@nestjs/common';
 import type { Request } from 'express';
 import { z } from 'zod';
@@ -21,7 +23,9 @@ import { DeadLetters } from '../messaging/dead-letters.js';
 import { outboxStatistics } from '../messaging/statistics.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { paging, uuidParameter } from '../schemas.js';
+import { schemaValidation } from './http.js';
 import { Operation } from './openapi.js';
+import { ProblemFilter } from './problem.filter.js';
 
 /** Who may look after the mesh: the token that is asked for, or whether everybody may. */
 export const ADMINISTRATION = Symbol('ADMINISTRATION');
@@ -115,6 +119,11 @@ export class MeshController {
     return { replayed: 1 };
   }
 }
+
+/** The same for an application that keeps HTTP manners of its own: brings along what it needs of ours. */
+@UsePipes(schemaValidation())
+@UseFilters(ProblemFilter)
+export class StandaloneMeshController extends MeshController {}
 
 function missing(id: string): never {
   throw new NotFound(`There is no dead letter ${id}`, 'id');
