@@ -5,13 +5,14 @@ import { z } from 'zod';
 /** The largest id that a 32-bit column holds; beyond it nothing exists. */
 export const MAX_ID = 2 ** 31 - 1;
 
+/** An id in a path or query: a positive integer, however large. What no row can have is well formed; it isn't there. */
+export const writtenId = z
+  .string()
+  .regex(/^[1-9]\d*$/, 'expected a positive integer')
+  .transform((digits) => Math.min(Number(digits), Number.MAX_SAFE_INTEGER));
+
 /** An id in a path: a positive integer. */
-export const idParameter = z.object({
-  id: z
-    .string()
-    .regex(/^[1-9]\d{0,14}$/, 'expected a positive integer')
-    .transform(Number),
-});
+export const idParameter = z.object({ id: writtenId });
 
 /** An id in a path: a UUID. */
 export const uuidParameter = z.object({ id: z.guid().transform((id) => id.toLowerCase()) });

@@ -1,5 +1,6 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
 import { v7 as uuidv7 } from 'uuid';
+import { Clock } from '../../infrastructure/clock.js';
 import type { DurableCommandHandler } from '../../infrastructure/messaging/message.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { InvoiceIssued, IssueInvoice } from './contract.js';
@@ -10,11 +11,12 @@ export class IssueInvoiceHandler implements DurableCommandHandler<IssueInvoice> 
   constructor(
     private readonly work: UnitOfWork,
     private readonly events: EventBus,
+    private readonly clock: Clock,
   ) {}
 
   async execute({ subject: transitId, data: { amount, subjectName } }: IssueInvoice): Promise<void> {
     const invoices = this.work.repository(Invoice);
-    const row = { id: uuidv7(), transitId, amount, subjectName, issuedAt: new Date().toISOString() };
+    const row = { id: uuidv7(), transitId, amount, subjectName, issuedAt: this.clock.now().toISOString() };
     await invoices.createQueryBuilder().insert().values(row).orIgnore().execute();
     const invoice = await invoices.findOneByOrFail({ transitId });
     this.events.publish(new InvoiceIssued(transitId, { invoiceId: invoice.id, amount: invoice.amount }));

@@ -1,5 +1,6 @@
 import { Command, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
 import type { z } from 'zod';
+import { Clock } from '../../infrastructure/clock.js';
 import { NotFound } from '../../infrastructure/errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { MAX_ID } from '../../infrastructure/schemas.js';
@@ -20,6 +21,7 @@ export class OpenAccountHandler implements ICommandHandler<OpenAccount> {
   constructor(
     private readonly work: UnitOfWork,
     private readonly queries: QueryBus,
+    private readonly clock: Clock,
   ) {}
 
   async execute({ clientId }: OpenAccount) {
@@ -27,9 +29,10 @@ export class OpenAccountHandler implements ICommandHandler<OpenAccount> {
     if (!client) throw new NotFound(`There is no client ${clientId}`, 'id');
     return this.work.run(async () => {
       const accounts = this.work.repository(AwardsAccount);
-      const row = { clientId, active: false, transactions: 0, openedAt: new Date().toISOString() };
+      const now = this.clock.now();
+      const row = { clientId, active: false, transactions: 0, openedAt: now.toISOString() };
       await accounts.createQueryBuilder().insert().values(row).orIgnore().execute();
-      return awardsView(this.work, await accounts.findOneByOrFail({ clientId }));
+      return awardsView(this.work, await accounts.findOneByOrFail({ clientId }), now);
     });
   }
 }
@@ -46,14 +49,17 @@ export class SetAccountActive extends Command<z.infer<typeof awards>> {
 
 @CommandHandler(SetAccountActive)
 export class SetAccountActiveHandler implements ICommandHandler<SetAccountActive> {
-  constructor(private readonly work: UnitOfWork) {}
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly clock: Clock,
+  ) {}
 
   async execute({ clientId, active }: SetAccountActive) {
     return this.work.run(async () => {
       const accounts = this.work.repository(AwardsAccount);
       const { affected } = clientId > MAX_ID ? {} : await accounts.update({ clientId }, { active });
       if (!affected) throw new NotFound(`Client ${clientId} has no awards account`, 'id');
-      return awardsView(this.work, await accounts.findOneByOrFail({ clientId }));
+      return awardsView(this.work, await accounts.findOneByOrFail({ clientId }), this.clock.now());
     });
   }
 }

@@ -1,4 +1,5 @@
 import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { Clock } from '../../infrastructure/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { MAX_ID } from '../../infrastructure/schemas.js';
 import { ReadAwards } from './contract.js';
@@ -6,23 +7,26 @@ import { AwardedMiles, AwardsAccount } from './tables.js';
 
 @QueryHandler(ReadAwards)
 export class ReadAwardsHandler implements IQueryHandler<ReadAwards> {
-  constructor(private readonly work: UnitOfWork) {}
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly clock: Clock,
+  ) {}
 
   async execute({ data: { clientId } }: ReadAwards) {
     if (clientId > MAX_ID) return null;
     const account = await this.work.repository(AwardsAccount).findOneBy({ clientId });
-    return account && awardsView(this.work, account);
+    return account && awardsView(this.work, account, this.clock.now());
   }
 }
 
 /** An account and its balance, summed by the database: expiries are UTC in ISO 8601, which sorts as text. */
-export async function awardsView(work: UnitOfWork, { clientId, active, transactions }: AwardsAccount) {
+export async function awardsView(work: UnitOfWork, { clientId, active, transactions }: AwardsAccount, now: Date) {
   const { balance } = (await work
     .repository(AwardedMiles)
     .createQueryBuilder('granted')
     .select('COALESCE(SUM(granted.miles), 0)', 'balance')
     .where('granted.clientId = :clientId', { clientId })
-    .andWhere('(granted.expiresAt IS NULL OR granted.expiresAt > :now)', { now: new Date().toISOString() })
+    .andWhere('(granted.expiresAt IS NULL OR granted.expiresAt > :now)', { now: now.toISOString() })
     .getRawOne<{ balance: number | string }>())!;
   return { clientId, active, balance: Number(balance), transactions };
 }

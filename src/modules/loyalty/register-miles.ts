@@ -1,4 +1,5 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
+import { Clock } from '../../infrastructure/clock.js';
 import type { DurableCommandHandler } from '../../infrastructure/messaging/message.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { MAX_ID } from '../../infrastructure/schemas.js';
@@ -11,6 +12,7 @@ export class RegisterMilesHandler implements DurableCommandHandler<RegisterMiles
   constructor(
     private readonly work: UnitOfWork,
     private readonly events: EventBus,
+    private readonly clock: Clock,
   ) {}
 
   async execute({ subject: transitId, data: { clientId } }: RegisterMiles): Promise<void> {
@@ -27,7 +29,7 @@ export class RegisterMilesHandler implements DurableCommandHandler<RegisterMiles
     // The update locks the account, so that a deactivation is either before or after.
     const { affected } = await accounts.increment({ clientId, active: true }, 'transactions', 1);
     if (!affected) return 0;
-    const { miles, grantedAt, expiresAt } = milesForTransit(Date.now());
+    const { miles, grantedAt, expiresAt } = milesForTransit(this.clock.now().getTime());
     await all.insert({
       ...{ transitId, clientId, miles, grantedAt: new Date(grantedAt).toISOString() },
       expiresAt: expiresAt === null ? null : new Date(expiresAt).toISOString(),

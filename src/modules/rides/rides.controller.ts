@@ -7,7 +7,7 @@ import { Location } from '../../infrastructure/http/controller.interceptor.js';
 import { preferredWaitMs } from '../../infrastructure/http/http.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
-import { paging, recordId, uuidParameter } from '../../infrastructure/schemas.js';
+import { paging, recordId, uuidParameter, writtenId } from '../../infrastructure/schemas.js';
 import { address } from '../geolocation/contract.js';
 import { AcceptTransit } from './accept-transit.js';
 import { CancelTransit } from './cancel-transit.js';
@@ -27,11 +27,7 @@ const byDriver = z.object({ driverId: recordId });
 const byAnyDriver = z.object({ driverId: recordId.optional() }).default({});
 const completion = address.extend({ driverId: recordId.optional() });
 const listing = paging.extend({
-  clientId: z
-    .string()
-    .regex(/^[1-9]\d{0,14}$/, 'expected a positive integer')
-    .transform(Number)
-    .optional(),
+  clientId: writtenId.optional(),
   status: z.string().toUpperCase().pipe(z.enum(STATUSES)).optional(),
 });
 const transits = z.object({ items: z.array(transit), page: z.int(), size: z.int(), total: z.int() });
