@@ -1,0 +1,132 @@
+import { readConfig } from '../src/config.js';
+import { startCabs } from './cabs.js';
+import { DATABASES } from './databases.js';
+
+const DAY_MS = 86_400_000;
+
+describe('The configuration', () => {
+  it('needs nothing: every variable has its default', () => {
+    expect(readConfig({})).toEqual({
+      ...{ isDevelopment: true, port: 3000, databaseUrl: 'sqlite:data/cabs.db' },
+      delivery: { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 30_000 },
+      retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
+      ...{ shutdownGraceMs: 20_000, logLevel: 'info', seed: 'demo', tariffTimeZone: 'Europe/Warsaw' },
+    });
+  });
+
+  it('takes every variable', () => {
+    const given = {
+      ...{
+        NODE_ENV: 'production',
+        PORT: '8080',
+        DATABASE_URL: 'postgres://cabs@db/cabs',
+        MESH_TRANSPORT: 'in-process',
+      },
+      ...{ MESH_RETRY: '3', MESH_BACKOFF_DELAY: 'PT1S', MESH_BACKOFF_POLICY: 'linear', MESH_TIMEOUT: 'PT5S' },
+      ...{ MESH_INBOX_RETENTION: 'P20D', MESH_DEAD_LETTER_RETENTION: 'P60D', MESH_REPLAY_WINDOW: 'P10D' },
+      ...{ MESH_ADMIN_TOKEN: 'secret', SHUTDOWN_GRACE: 'PT1M', LOG_LEVEL: 'debug', SEED: 'demo' },
+      TARIFF_TIME_ZONE: 'UTC',
+    };
+    expect(readConfig(given)).toEqual({
+      ...{ isDevelopment: false, port: 8080, databaseUrl: 'postgres://cabs@db/cabs' },
+      delivery: { retry: 3, backoffDelayMs: 1000, backoffPolicy: 'linear', timeoutMs: 5000 },
+      retention: { inboxMs: 20 * DAY_MS, deadLetterMs: 60 * DAY_MS, replayWindowMs: 10 * DAY_MS },
+      ...{ adminToken: 'secret', shutdownGraceMs: 60_000, logLevel: 'debug', seed: 'demo', tariffTimeZone: 'UTC' },
+    });
+  });
+
+  it('seeds nothing in production unless told', () => {
+    expect(readConfig({ NODE_ENV: 'production' })).toMatchObject({ isDevelopment: false, seed: 'none' });
+    expect(readConfig({ NODE_ENV: 'test' })).toMatchObject({ isDevelopment: true, seed: 'demo' });
+  });
+
+  it('takes an empty variable for an absent one', () => {
+    const names = ['NODE_ENV', 'PORT', 'DATABASE_URL', 'MESH_TRANSPORT', 'MESH_RETRY', 'MESH_BACKOFF_DELAY'];
+    const more = ['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_ADMIN_TOKEN', 'LOG_LEVEL', 'SEED', 'TARIFF_TIME_ZONE'];
+    expect(readConfig(Object.fromEntries([...names, ...more].map((name) => [name, ''])))).toEqual(readConfig({}));
+  });
+
+  it.each([
+    ['PT0.2S', 200],
+    ['PT30S', 30_000],
+    ['PT1M', 60_000],
+    ['PT2H', 7_200_000],
+    ['P14D', 14 * DAY_MS],
+    ['P1DT2H3M4.5S', DAY_MS + 7_384_500],
+    ['PT0S', 0],
+  ])('reads the duration %s', (text, ms) => {
+    expect(readConfig({ SHUTDOWN_GRACE: text }).shutdownGraceMs).toBe(ms);
+  });
+
+  const noDurations = [
+    '20',
+    'P',
+    'PT',
+    'P1DT',
+    '1D',
+    'P1Y',
+    'P1M',
+    'P1W',
+    'PT-1S',
+    'PT1,5S',
+    'pt1s',
+    'PT1S ',
+    'PT1S2M',
+  ];
+  it.each([
+    ...['-1', '65536', 'http', '3000.5', ' 3000', '0x50'].map((value) => ['PORT', value]),
+    ...['cabs.db', 'sqlite:', 'sqlite::memory:', 'mysql://localhost/cabs', 'postgres:'].map((it) => [
+      'DATABASE_URL',
+      it,
+    ]),
+    ...['kafka', 'In-Process'].map((value) => ['MESH_TRANSPORT', value]),
+    ...['-1', 'many', '1e3', '100000'].map((value) => ['MESH_RETRY', value]),
+    ['MESH_BACKOFF_POLICY', 'quadratic'],
+    ...noDurations.map((value) => ['MESH_BACKOFF_DELAY', value]),
+    ...['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_DEAD_LETTER_RETENTION'].map((name) => [name, '14 days']),
+    ...['MESH_REPLAY_WINDOW', 'SHUTDOWN_GRACE'].map((name) => [name, 'P1Y']),
+    ['LOG_LEVEL', 'verbose'],
+    ['SEED', 'true'],
+    ...['Warsaw', 'Mars/Olympus Mons'].map((value) => ['TARIFF_TIME_ZONE', value]),
+  ] as [string, string][])('refuses %s=%s in one line that names it', (name, value) => {
+    const refusal = refusalOf({ [name]: value });
+    expect(refusal).toMatch(/^The environment is not understood: /);
+    expect(refusal).toContain(`${name} (`);
+    expect(refusal).not.toContain('\n');
+  });
+
+  it('names all variables at fault in the same line', () => {
+    const refusal = refusalOf({ PORT: 'http', MESH_RETRY: 'many', TARIFF_TIME_ZONE: 'Mars' });
+    expect(refusal).toMatch(/^[^\n]*PORT \([^\n]*MESH_RETRY \([^\n]*TARIFF_TIME_ZONE \([^\n]*$/);
+  });
+
+  it('tells no secret when it refuses', () => {
+    expect(refusalOf({ DATABASE_URL: 'mysql://cabs:secret@db/cabs' })).not.toContain('secret');
+  });
+});
+
+describe('The application', () => {
+  // 10 retries wait 204.6 s and 10 % of jitter; 11 tries may take 30 s each; and a dead letter may come back for 7 days.
+  const delivery = { MESH_BACKOFF_DELAY: 'PT0.2S' };
+
+  it("doesn't start when its inbox forgets before a message can come again", async () => {
+    const location = await DATABASES[0]!.fresh();
+    const start = startCabs(location, { ...delivery, MESH_INBOX_RETENTION: 'P7DT9M15S' });
+    await expect(start).rejects.toThrow(/^The inbox forgets after 7\.01 days, .* lengthen MESH_INBOX_RETENTION .*$/);
+  });
+
+  it('starts when it remembers for just long enough', async () => {
+    const location = await DATABASES[0]!.fresh();
+    const cabs = await startCabs(location, { ...delivery, MESH_INBOX_RETENTION: 'P7DT9M15.1S' });
+    await cabs.close();
+  });
+});
+
+function refusalOf(variables: Record<string, string>): string {
+  try {
+    readConfig(variables);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error(`Nothing was refused of ${JSON.stringify(variables)}`);
+}
