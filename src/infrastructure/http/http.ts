@@ -7,13 +7,19 @@ import { journey, onJourney, traceparent } from '../observability/journey.js';
 
 /** Largest body that is read, in bytes. */
 const BODY_LIMIT = 100 * 1024;
+/** Deepest nesting of a body. Ours need three levels; without a limit it could use up the stack of who looks at it. */
+const BODY_DEPTH = 32;
+/** What bodies may be: read and refused by the same list. */
+const MEDIA = ['json', '+json'];
 
 /** Gives an application the HTTP manners of the mesh: journeys, validation, problem documents. */
 export function configureHttp(app: INestApplication): void {
   const express = app as NestExpressApplication;
   express.disable('x-powered-by');
-  express.useBodyParser('json', { limit: BODY_LIMIT });
+  // The journey first, so that a body that can't be read is refused with its correlation id, too.
   app.use(beginJourney, refuseOtherMedia);
+  express.useBodyParser('json', { limit: BODY_LIMIT, type: MEDIA });
+  app.use(refuseDeepBodies);
   app.useGlobalPipes(schemaValidation());
 }
 
@@ -41,11 +47,21 @@ function beginJourney(request: Request, response: Response, next: NextFunction):
 /** A body in another language than JSON would be taken for none. */
 function refuseOtherMedia(request: Request, _response: Response, next: NextFunction): void {
   const hasBody = Number(request.get('content-length') ?? 0) > 0 || request.get('transfer-encoding') !== undefined;
-  if (hasBody && !request.is(['json', '+json'])) {
+  if (hasBody && !request.is(MEDIA)) {
     next(Object.assign(new Error('Send application/json'), { status: 415 }));
   } else {
     next();
   }
+}
+
+function refuseDeepBodies(request: Request, _response: Response, next: NextFunction): void {
+  const isTooDeep = isDeeper(request.body, BODY_DEPTH);
+  next(isTooDeep ? new Malformed([{ field: '', detail: `nested deeper than ${BODY_DEPTH} levels` }]) : undefined);
+}
+
+function isDeeper(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return depth === 0 || Object.values(value).some((it) => isDeeper(it, depth - 1));
 }
 
 /**

@@ -53,11 +53,14 @@ export class AdministrationGuard implements CanActivate {
   }
 }
 
-const filter = z.object({
-  consumer: z.string().max(100).optional(),
-  type: z.string().max(300).optional(),
-  cause: z.string().max(300).optional(),
-});
+/** PostgreSQL keeps no NUL, and takes none in a comparison. */
+const exactly = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .refine((it) => !it.includes('\0'), 'must not hold NUL')
+    .optional();
+const filter = z.object({ consumer: exactly(100), type: exactly(300), cause: exactly(300) });
 const listing = filter.extend({ ...paging.shape, by: z.literal('cause').optional() });
 const replaying = z.object({ force: z.enum(['true', 'false']).optional() });
 const allReplaying = filter.extend(replaying.shape);
