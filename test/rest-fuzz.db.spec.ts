@@ -1,0 +1,247 @@
+import { request as send, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import fc from 'fast-check';
+import { PICKUP, PLANNED, REACHED } from '../src/demo.js';
+import { Database } from '../src/infrastructure/persistence/database.js';
+import { startCabs, type Cabs } from './cabs.js';
+import { DATABASES } from './databases.js';
+import { atRest, newClient, newDriver, newRide, post, rideThatIs } from './rest.js';
+
+/** Per database. More when looking for trouble: FUZZ_RUNS=5000 */
+const RUNS = Number(process.env.FUZZ_RUNS ?? 400);
+
+/** What there is: the fuzz picks from it, and what it makes is added. */
+interface Pool {
+  readonly clients: unknown[];
+  readonly drivers: unknown[];
+  readonly rides: unknown[];
+}
+type Kind = keyof Pool;
+
+interface Route {
+  readonly method: string;
+  readonly path: string;
+  /** What the id in the path is of; also what the reply is of. */
+  readonly of?: Kind;
+  /** A body that may be accepted. */
+  readonly body?: (pick: (kind: Kind) => unknown) => object;
+}
+
+const byDriver: Route['body'] = (pick) => ({ driverId: pick('drivers') });
+const ROUTES: readonly Route[] = [
+  { method: 'POST', path: '/clients', of: 'clients', body: () => ({ name: 'Jane', lastName: 'Roe', type: 'VIP' }) },
+  { method: 'GET', path: '/clients/:id', of: 'clients' },
+  { method: 'POST', path: '/clients/:id/awards', of: 'clients' },
+  { method: 'POST', path: '/clients/:id/awards/activate', of: 'clients' },
+  { method: 'POST', path: '/clients/:id/awards/deactivate', of: 'clients' },
+  { method: 'GET', path: '/clients/:id/awards', of: 'clients' },
+  {
+    ...{ method: 'POST', path: '/drivers', of: 'drivers' },
+    body: () => ({ firstName: 'A', lastName: 'B', driverLicense: '', fee: { type: 'flat', amount: 9, min: 1 } }),
+  },
+  { method: 'GET', path: '/drivers/:id', of: 'drivers' },
+  { method: 'POST', path: '/drivers/:id/activate', of: 'drivers' },
+  { method: 'POST', path: '/drivers/:id/deactivate', of: 'drivers' },
+  { method: 'PUT', path: '/drivers/:id/fee', of: 'drivers', body: () => ({ type: 'flat', amount: 700, min: 300 }) },
+  {
+    ...{ method: 'POST', path: '/transits', of: 'rides' },
+    body: (pick) => ({ clientId: pick('clients'), from: PICKUP, to: PLANNED, carClass: 'ECO' }),
+  },
+  { method: 'GET', path: '/transits' },
+  { method: 'GET', path: '/transits/:id', of: 'rides' },
+  { method: 'POST', path: '/transits/:id/publish', of: 'rides' },
+  { method: 'POST', path: '/transits/:id/accept', of: 'rides', body: byDriver },
+  { method: 'POST', path: '/transits/:id/reject', of: 'rides', body: byDriver },
+  { method: 'POST', path: '/transits/:id/start', of: 'rides', body: () => ({}) },
+  { method: 'POST', path: '/transits/:id/cancel', of: 'rides' },
+  { method: 'POST', path: '/transits/:id/destination', of: 'rides', body: () => REACHED },
+  { method: 'POST', path: '/transits/:id/complete', of: 'rides', body: () => REACHED },
+  { method: 'GET', path: '/addresses/:id', of: 'rides' },
+  { method: 'GET', path: '/invoices' },
+  { method: 'GET', path: '/mesh/outbox' },
+  { method: 'GET', path: '/mesh/dead-letters' },
+  { method: 'GET', path: '/mesh/dead-letters/:id', of: 'rides' },
+  { method: 'DELETE', path: '/mesh/dead-letters/:id', of: 'rides' },
+  { method: 'POST', path: '/mesh/dead-letters/replay' },
+  { method: 'POST', path: '/mesh/dead-letters/:id/replay', of: 'rides' },
+  { method: 'GET', path: '/health/live' },
+  { method: 'GET', path: '/health/ready' },
+];
+
+const rarely = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 4 });
+const often = <T>(arbitrary: fc.Arbitrary<T>) => ({ arbitrary, weight: 6 });
+const now = <T>(arbitrary: fc.Arbitrary<T>) => ({ arbitrary, weight: 1 });
+
+const text = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 20 }),
+  fc.constantFrom('', ' ', 'a\0b', '\ud800', 'a\udfffb', 'x'.repeat(300), '1', '__proto__', 'constructor', "'; --"),
+);
+const value = fc.oneof(
+  text,
+  fc.constantFrom<unknown>(null, true, -1, 0, -0, 0.5, 1e3, 2 ** 31 - 1, 2 ** 31, 2 ** 53, 1e308, [], {}, [[]], {
+    id: 1,
+  }),
+  fc.jsonValue({ maxDepth: 3 }),
+);
+const encoded = text.map((it) => encodeURIComponent(Buffer.from(it).toString()));
+const segment = fc.oneof(
+  encoded,
+  fc.constantFrom('%', '%E0%A4%A', '%00', '%ff', '..', '%2e%2e', '%2F', "'", '*', '(', ':id', '[', '{', '0', '-1'),
+  fc.constantFrom('2147483648', '99999999999', '1e3', '00000000-0000-4000-8000-000000000000'),
+);
+const parameter = fc.oneof(
+  fc.constantFrom('page=1', 'size=2', 'status=draft', 'clientId=1', 'by=cause', 'force=true', 'page[a]=1', 'page[]=1'),
+  fc
+    .tuple(
+      fc.constantFrom('page', 'size', 'status', 'clientId', 'transitId', 'consumer', 'type', 'cause', 'by'),
+      segment,
+    )
+    .map((pair) => pair.join('=')),
+  encoded,
+);
+const headerText = fc.oneof(
+  fc.constantFrom('a', 'b', 'c', '', 'x'.repeat(300), 'é', '0', '*'),
+  fc.string({ maxLength: 20 }),
+);
+
+type Body =
+  { kind: 'valid' } | { kind: 'none' } | { kind: 'json'; json: unknown } | { kind: 'raw'; raw: Buffer } | Twisted;
+/** A valid body with one value changed, or left out. */
+interface Twisted {
+  readonly kind: 'twisted';
+  readonly where: number[];
+  readonly json: unknown;
+}
+
+const fuzzed = fc.record({
+  route: fc.constantFrom(...ROUTES),
+  method: rarely(fc.constantFrom('PATCH', 'PUT', 'DELETE', 'POST', 'GET', 'OPTIONS')),
+  id: fc.oneof(often(fc.constant(undefined)), now(segment)),
+  /** Which of the pool. */
+  dice: fc.nat(),
+  body: fc.oneof<fc.MaybeWeightedArbitrary<Body>[]>(
+    often(fc.constant({ kind: 'valid' })),
+    often(fc.record({ kind: fc.constant('twisted'), where: fc.array(fc.nat(), { minLength: 1 }), json: value })),
+    now(fc.record({ kind: fc.constant('json'), json: value })),
+    now(fc.uint8Array({ maxLength: 50 }).map((bytes) => ({ kind: 'raw', raw: Buffer.from(bytes) }))),
+    now(fc.constant({ kind: 'none' })),
+  ),
+  query: rarely(fc.array(parameter, { maxLength: 3 }).map((them) => them.join('&'))),
+  headers: fc.record(
+    {
+      'Idempotency-Key': rarely(headerText),
+      Prefer: rarely(fc.oneof(fc.constantFrom('wait=1', 'wait=0', 'wait=-1', 'wait=1, wait=2'), headerText)),
+      'X-Correlation-Id': rarely(headerText),
+      traceparent: rarely(headerText),
+      'Content-Type': rarely(
+        fc.oneof(fc.constantFrom('text/plain', 'application/json; charset=x', 'a+json'), headerText),
+      ),
+      'Content-Encoding': rarely(fc.constantFrom('gzip', 'br', 'identity', 'nonsense')),
+      Accept: rarely(headerText),
+    },
+    { requiredKeys: [] },
+  ),
+});
+type Fuzzed = typeof fuzzed extends fc.Arbitrary<infer T> ? T : never;
+
+describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
+  let cabs: Cabs;
+  let pool: Pool;
+
+  beforeAll(async () => {
+    cabs = await startCabs(await fresh());
+    await cabs.app.listen(0, '127.0.0.1');
+    const [clientId, driverId] = [await newClient(cabs), await newDriver(cabs)];
+    await post(cabs, `/clients/${clientId}/awards`, {}, 201);
+    const states = ['WAITING_FOR_DRIVER_ASSIGNMENT', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT', 'COMPLETED'] as const;
+    const rides = await Promise.all(states.map((status) => rideThatIs(cabs, status)));
+    const draft = await newRide(cabs, clientId);
+    const drivers = [driverId, ...rides.map((ride) => ride.driverId)];
+    pool = { clients: [clientId], drivers, rides: [draft.id, draft.to.id, ...rides.map(({ id }) => id)] };
+    await atRest(cabs);
+  });
+  afterAll(() => cabs.close());
+
+  it('are never the fault of the server, and change nothing when they are refused', async () => {
+    let before = await contents(cabs);
+    const counted = { accepted: 0, refused: 0 };
+    const property = fc.asyncProperty(fuzzed, async (request) => {
+      const reply = await exchange(cabs, request, pool);
+      expect(reply.status).toBeLessThan(500);
+      if (reply.status < 400) {
+        counted.accepted++;
+        const { id } = (reply.body ?? {}) as { id?: unknown };
+        if (reply.status === 201 && request.route.of && id) pool[request.route.of].push(id);
+        await atRest(cabs);
+        before = await contents(cabs);
+        return;
+      }
+      counted.refused++;
+      expect(reply.headers['content-type']).toMatch(/^application\/problem\+json/);
+      expect(reply.body).toMatchObject({ status: reply.status, correlationId: reply.headers['x-correlation-id'] });
+      expect(await contents(cabs)).toEqual(before);
+    });
+    // Not shrunk: the state that led to the failure is gone by then.
+    await fc.assert(property, { numRuns: RUNS, endOnFailure: true });
+    // Both must have been tried often enough to say something.
+    expect(Math.min(counted.accepted, counted.refused)).toBeGreaterThan(RUNS / 20);
+  }, 600_000);
+});
+
+/** Every row of every table, in no order. */
+async function contents({ app }: Cabs): Promise<Record<string, string[]>> {
+  const { read, dialect } = app.get(Database);
+  const tables = await read.all<{ name: string }>(
+    dialect === 'sqlite'
+      ? `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
+      : `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'`,
+  );
+  const found: Record<string, string[]> = {};
+  for (const { name } of tables) {
+    found[name] = (await read.all(`SELECT * FROM ${name}`)).map((row) => JSON.stringify(row)).sort();
+  }
+  return found;
+}
+
+/** A request as it stands: supertest would straighten its path and headers. */
+async function exchange({ app }: Cabs, fuzz: Fuzzed, pool: Pool) {
+  const { route, dice, query, id } = fuzz;
+  const pick = (kind: Kind) => pool[kind][dice % pool[kind].length];
+  const path = route.path.replace(':id', () => id ?? String(route.of && pick(route.of)));
+  const body = bodyOf(fuzz.body, route.body?.(pick));
+  const ours = { 'Content-Type': 'application/json', 'Content-Length': body && String(body.length) };
+  const given = Object.entries({ ...ours, ...fuzz.headers });
+  const headers = Object.fromEntries(given.filter(([, it]) => it !== undefined)) as Record<string, string>;
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  const method = fuzz.method ?? route.method;
+  const options = { host: '127.0.0.1', port, method, path: query ? `${path}?${query}` : path, headers };
+  return new Promise<{ status: number; headers: IncomingHttpHeaders; body: unknown }>((resolve, reject) => {
+    const sent = send(options, (reply) => {
+      const chunks: Buffer[] = [];
+      reply.on('data', (chunk: Buffer) => chunks.push(chunk));
+      reply.on('end', () => {
+        const isJson = /json/.test(reply.headers['content-type'] ?? '');
+        const parsed: unknown = isJson ? JSON.parse(Buffer.concat(chunks).toString()) : undefined;
+        resolve({ status: reply.statusCode!, headers: reply.headers, body: parsed });
+      });
+    });
+    sent.setTimeout(20_000, () => sent.destroy(new Error('No reply')));
+    sent.on('error', reject).end(body);
+  });
+}
+
+function bodyOf(body: Body, valid: object | undefined): Buffer | undefined {
+  if (body.kind === 'raw') return body.raw;
+  if (body.kind === 'json') return Buffer.from(JSON.stringify(body.json));
+  if (body.kind === 'none' || !valid) return undefined;
+  return Buffer.from(JSON.stringify(body.kind === 'twisted' ? twist(valid, body) : valid));
+}
+
+function twist(valid: object, { where: [first = 0, ...rest], json, kind }: Twisted): object {
+  const keys = Object.keys(valid);
+  const key = keys[first % keys.length];
+  if (key === undefined) return { driverId: json };
+  const inner = (valid as Record<string, unknown>)[key];
+  const goesDeeper = typeof inner === 'object' && inner !== null && rest.length > 0;
+  return { ...valid, [key]: goesDeeper ? twist(inner, { where: rest, json, kind }) : json };
+}
