@@ -49,8 +49,8 @@ export interface MeshOptions {
   readonly retention?: Partial<RetentionPolicy>;
   readonly administration?: Administration;
   /**
-   * `whole` (unless told): problem documents, `Idempotency-Key`, `Location` and /health for all controllers, together
-   * with `configureHttp()`. `administration`: /mesh alone; every other route is left as it was.
+   * `whole` (unless told): problem documents, `Idempotency-Key` and /health for all controllers, together with
+   * `configureHttp()`. `administration`: /mesh alone; what every other route replies is left as it was.
    */
   readonly http?: 'whole' | 'administration';
   /** How long a shutdown may take to deliver what is ready, in ms. */
@@ -98,6 +98,7 @@ export class MeshModule {
       { provide: DELIVERY_POLICY, useValue: { ...DELIVERY, ...options.delivery } },
       { provide: RETENTION_POLICY, useValue: { ...RETENTION, ...options.retention } },
       { provide: ADMINISTRATION, useValue: options.administration ?? { isDevelopment: false } },
+      { provide: APP_INTERCEPTOR, useClass: ControllerInterceptor },
       { provide: GRACE, useValue: options.shutdownGraceMs ?? 20_000 },
       {
         provide: Database,
@@ -115,7 +116,6 @@ export class MeshModule {
     if (isWhole) {
       providers.push(
         { provide: APP_FILTER, useClass: ProblemFilter },
-        { provide: APP_INTERCEPTOR, useClass: ControllerInterceptor },
         { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
       );
     }

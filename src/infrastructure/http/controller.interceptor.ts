@@ -1,8 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { Injectable, SetMetadata, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
-import type { Response } from 'express';
+import type { Request, Response } from 'express';
 import { map, type Observable } from 'rxjs';
 import { Registry } from '../messaging/registry.js';
+import { journey, onJourney, traceparent } from '../observability/journey.js';
 import { enterModule } from './http.js';
 
 const LOCATION = 'mesh:location';
@@ -10,7 +12,10 @@ const LOCATION = 'mesh:location';
 /** Where to find what a request made or changed: `@Location('/orders/:id')`, filled in from the reply's body. */
 export const Location = (template: string) => SetMetadata(LOCATION, template);
 
-/** Goes along with every request to a controller: notes the module that answers it, and sets `Location`. */
+/**
+ * Goes along with every request to a controller: notes the module that answers it, and sets `Location`. Where
+ * `configureHttp` has begun no journey, one begins here.
+ */
 @Injectable()
 export class ControllerInterceptor implements NestInterceptor {
   constructor(
@@ -20,7 +25,16 @@ export class ControllerInterceptor implements NestInterceptor {
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const module = this.registry.moduleOf(context.getClass());
+    if (!journey()) {
+      const request = context.getType() === 'http' ? context.switchToHttp().getRequest<Request>() : undefined;
+      const trace = traceparent(request?.get('traceparent'));
+      return onJourney({ correlationId: randomUUID(), traceparent: trace, module }, () => this.handle(context, next));
+    }
     if (module) enterModule(module);
+    return this.handle(context, next);
+  }
+
+  private handle(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const template = this.reflector.get<string | undefined>(LOCATION, context.getHandler());
     if (!template) return next.handle();
     return next.handle().pipe(

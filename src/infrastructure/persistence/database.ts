@@ -1,8 +1,9 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { DataSource, DefaultNamingStrategy, type DataSourceOptions, type MixedList } from 'typeorm';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
 import { PostgresEngine, PostgresSql } from './postgres.js';
 import { UNIT_LIMIT_MS, type Dialect, type Sql } from './sql.js';
-import { SqliteEngine, SqliteStatements, sqliteConnection } from './sqlite.js';
+import { SqliteEngine, SqliteStatements, isBusy, sqliteConnection } from './sqlite.js';
 import type { UnitEngine } from './unit.js';
 
 export interface DatabaseOptions {
@@ -55,7 +56,7 @@ export class Database {
         poolSize: options.poolSize ?? 10,
       },
     );
-    const writer = await new DataSource(writing).initialize();
+    const writer = await connected(writing);
     let reader: DataSource | undefined;
     try {
       if (options.migrate) {
@@ -66,7 +67,7 @@ export class Database {
           throw new Error(`The database lacks migrations; apply them first (npm run migrate): ${pending.join(', ')}`);
         }
       }
-      reader = await new DataSource(reading).initialize();
+      reader = await connected(reading);
       return new Database(writer, reader);
     } catch (error) {
       await reader?.destroy();
@@ -160,4 +161,16 @@ class SnakeCase extends DefaultNamingStrategy {
 
 function snake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** Opens a connection. SQLite refuses one while another connection turns the write-ahead log on. */
+async function connected(options: DataSourceOptions): Promise<DataSource> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await new DataSource(options).initialize();
+    } catch (error) {
+      if (!isBusy(error) || tries > 50) throw error;
+      await wait(20);
+    }
+  }
 }

@@ -344,6 +344,7 @@ export function sqliteConnection(dataSource: DataSource): BetterSqlite3.Database
   return (dataSource.driver as unknown as { databaseConnection: BetterSqlite3.Database }).databaseConnection;
 }
 
-function isBusy(error: unknown): boolean {
+/** Another connection holds a lock. */
+export function isBusy(error: unknown): boolean {
   return String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY');
 }

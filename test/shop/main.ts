@@ -1,0 +1,37 @@
+import 'reflect-metadata';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import type { DataSourceOptions } from 'typeorm';
+import { MeshModule } from '../../src/infrastructure/mesh.module.js';
+import { Order, OrdersModule } from './orders.module.js';
+import { ShippingModule } from './shipping.module.js';
+
+/* A shop that had a life before the mesh: its own data source, its own transactions, its own replies. */
+
+const options = JSON.parse(process.env.SHOP_DATABASE!) as DataSourceOptions;
+const database = { ...options, entities: [Order], synchronize: true };
+
+@Module({
+  imports: [
+    TypeOrmModule.forRoot(database),
+    MeshModule.forRoot({
+      application: 'shop',
+      modules: [OrdersModule, ShippingModule],
+      database,
+      migrate: true,
+      http: 'administration',
+      administration: { isDevelopment: true },
+    }),
+    OrdersModule,
+    ShippingModule,
+  ],
+})
+class ShopModule {}
+
+const app = await NestFactory.create(ShopModule, { logger: ['error', 'warn'], abortOnError: false });
+app.enableShutdownHooks(undefined, { useProcessExit: true });
+await app.listen(0, '127.0.0.1');
+console.log(`listening on ${((app.getHttpServer() as Server).address() as AddressInfo).port}`);

@@ -1,0 +1,98 @@
+import { Body, Controller, HttpCode, Module, Post } from '@nestjs/common';
+import { CommandHandler, EventBus, EventsHandler, QueryHandler } from '@nestjs/cqrs';
+import { Column, Entity, PrimaryColumn } from 'typeorm';
+import type { CloudEvent } from '../../src/infrastructure/messaging/cloud-event.js';
+import {
+  Reject,
+  type DurableCommandHandler,
+  type DurableEventHandler,
+} from '../../src/infrastructure/messaging/message.js';
+import { Receiver } from '../../src/infrastructure/messaging/receiver.js';
+import { OnMesh } from '../../src/infrastructure/messaging/registry.js';
+import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import * as contract from './shipping.contract.js';
+import { OrderShipped, ParcelDelivered, ReadShipment, ShipOrder } from './shipping.contract.js';
+
+@Entity('shipping_shipment')
+class Shipment {
+  @PrimaryColumn('text')
+  orderId: string;
+  @Column('text')
+  item: string;
+  @Column('text')
+  carrier: string;
+  @Column('integer', { default: 0 })
+  deliveries: number;
+}
+
+@CommandHandler(ShipOrder)
+class ShipOrderHandler implements DurableCommandHandler<ShipOrder, string> {
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly events: EventBus,
+  ) {}
+
+  /** Waiting is done here, before the transaction: a real shop asks its carriers. */
+  async prepare({ data: { item } }: ShipOrder): Promise<string> {
+    if (item === 'air') throw new Reject('There is nothing to ship');
+    return item.length > 20 ? 'a lorry' : 'a bicycle';
+  }
+
+  async execute({ subject: orderId, data: { item } }: ShipOrder, carrier: string): Promise<void> {
+    const row = { orderId, item, carrier };
+    await this.work.repository(Shipment).createQueryBuilder().insert().values(row).orIgnore().execute();
+    this.events.publish(new OrderShipped(orderId, { carrier }));
+  }
+}
+
+@EventsHandler(ParcelDelivered)
+class CountOnParcelDelivered implements DurableEventHandler<ParcelDelivered> {
+  constructor(private readonly work: UnitOfWork) {}
+
+  async handle({ subject: orderId }: ParcelDelivered): Promise<void> {
+    await this.work.repository(Shipment).increment({ orderId }, 'deliveries', 1);
+  }
+}
+
+@QueryHandler(ReadShipment)
+class ReadShipmentHandler {
+  constructor(private readonly work: UnitOfWork) {}
+
+  execute({ data: { orderId } }: ReadShipment) {
+    return this.work.repository(Shipment).findOneBy({ orderId });
+  }
+}
+
+/** The carrier says everything at least once. */
+@Controller('carrier')
+class CarrierController {
+  constructor(private readonly receiver: Receiver) {}
+
+  @Post()
+  @HttpCode(200)
+  async receive(@Body() event: CloudEvent) {
+    return { outcome: await this.receiver.receive('shipping', event) };
+  }
+}
+
+const migrations: MigrationHistory['migrations'] = [
+  {
+    name: 'ShippingTables1763900000000',
+    up: async (runner) => {
+      await runner.query(`CREATE TABLE shipping_shipment (
+        "orderId" text PRIMARY KEY, item text NOT NULL, carrier text NOT NULL, deliveries integer NOT NULL DEFAULT 0
+      )`);
+    },
+    down: async (runner) => {
+      await runner.query('DROP TABLE shipping_shipment');
+    },
+  },
+];
+
+@OnMesh({ name: 'shipping', contract, entities: [Shipment], migrations })
+@Module({
+  controllers: [CarrierController],
+  providers: [ShipOrderHandler, CountOnParcelDelivered, ReadShipmentHandler],
+})
+export class ShippingModule {}
