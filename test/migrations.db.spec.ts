@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
-import { Database } from '../src/infrastructure/persistence/database.js';
+import { Database, migrateDatabase } from '../src/infrastructure/persistence/database.js';
 import type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
 import { DATABASES } from './databases.js';
 import { connect, numbers, openNotes, together, type Connection } from './notes.js';
@@ -75,6 +75,16 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
     expect(await onlooker.all('SELECT id FROM mesh_migrations')).toHaveLength(1);
     await (await openNotes(location)).close();
   });
+
+  if (kind === 'sqlite') {
+    it.each(['open', 'migrate'])('wait while another connection has the whole file to itself (%s)', async (how) => {
+      await onlooker.run('BEGIN EXCLUSIVE');
+      const started = how === 'open' ? open([history()]) : migrateDatabase(location, [history()]);
+      await wait(300);
+      await onlooker.run('COMMIT');
+      await started;
+    });
+  }
 
   it('leave nothing behind when one fails, and are applied when it is mended', async () => {
     const [first, second] = ['CREATE TABLE step1 (n integer)', 'CREATE TABLE step2 (n integer)'];

@@ -60,6 +60,7 @@ export async function openNotes(location: string, { poolSize }: { poolSize?: num
 /** A connection that nothing of ours lies over. */
 export interface Connection {
   all<Row>(statement: string): Promise<Row[]>;
+  run(statement: string): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -68,6 +69,7 @@ export async function connect(location: string): Promise<Connection> {
     const db = new BetterSqlite3(location.slice('sqlite:'.length));
     return {
       all: async <Row>(statement: string) => db.prepare(statement).all() as Row[],
+      run: async (statement) => db.exec(statement),
       close: async () => void db.close(),
     };
   }
@@ -75,6 +77,7 @@ export async function connect(location: string): Promise<Connection> {
   await client.connect();
   return {
     all: async <Row>(statement: string) => (await client.query(statement)).rows as Row[],
+    run: (statement) => client.query(statement),
     close: () => client.end(),
   };
 }

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { DatabaseUnavailable } from '../src/infrastructure/persistence/sql.js';
+import type { UnitOptions } from '../src/infrastructure/persistence/unit.js';
 import { DATABASES } from './databases.js';
 import { Note, numbers, openNotes, outcome, together, type Notes } from './notes.js';
 
@@ -9,7 +10,7 @@ describe('On SQLite', () => {
   let location: string;
   let notes: Notes;
   const add = (id: string) => notes.add(id);
-  const run = <T>(work: () => Promise<T>) => notes.work.run(work);
+  const run = <T>(work: () => Promise<T>, options?: UnitOptions) => notes.work.run(work, options);
 
   beforeEach(async () => {
     location = await DATABASES.find(({ kind }) => kind === 'sqlite')!.fresh();
@@ -43,6 +44,29 @@ describe('On SQLite', () => {
     );
     expect([done, commits() - before]).toEqual([5, 1]);
     expect(await notes.seen()).toEqual([0, 2, 4, 6, 8].map((n) => `note ${n}`));
+  });
+
+  it('messages go before requests, one of which comes after every twelve', async () => {
+    const order: string[] = [];
+    const unit = (what: string, options = {}) => run(async () => void order.push(what), options);
+    const requests = numbers(3).map(() => unit('request'));
+    await Promise.all([...requests, ...numbers(30).map(() => unit('message', { isMessage: true }))]);
+    const twelve = Array<string>(12).fill('message');
+    expect(order).toEqual([...twelve, 'request', ...twelve, 'request', ...twelve.slice(6), 'request']);
+  });
+
+  it('the unit that closes a group comes last, sees the others, and shares their COMMIT', async () => {
+    const before = commits();
+    const closing = run(
+      async () => {
+        await add('closing');
+        return notes.work.sql.all('SELECT id FROM note ORDER BY id');
+      },
+      { closesGroup: true },
+    );
+    await run(() => add('another'));
+    expect(await closing).toEqual([{ id: 'another' }, { id: 'closing' }]);
+    expect(commits() - before).toBe(1);
   });
 
   describe('when the disk is full, and SQLite rolls back by itself,', () => {

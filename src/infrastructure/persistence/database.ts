@@ -3,7 +3,8 @@ import { DataSource, DefaultNamingStrategy, type DataSourceOptions, type MixedLi
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
 import { PostgresEngine, PostgresSql } from './postgres.js';
 import { UNIT_LIMIT_MS, type Dialect, type Sql } from './sql.js';
-import { SqliteEngine, SqliteStatements, isBusy, sqliteConnection } from './sqlite.js';
+import { SqliteEngine } from './sqlite.js';
+import { isBusy, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
 import type { UnitEngine } from './unit.js';
 
 export interface DatabaseOptions {
@@ -87,7 +88,8 @@ export async function migrateDatabase(
   location: string | DataSourceOptions,
   histories: MigrationHistory[],
 ): Promise<string[]> {
-  const dataSource = await new DataSource(dataSourceOptions(location)).initialize();
+  const [writing] = connections(dataSourceOptions(location), { poolSize: 1 });
+  const dataSource = await connected(writing);
   try {
     return await migrate(dataSource, histories);
   } finally {
