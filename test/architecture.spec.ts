@@ -39,7 +39,10 @@ const IN_ORDER: Record<string, string> = {
   'src/modules/kitchen/contract.ts': `
     import { durableCommand } from '../../infrastructure/bus.js';
     export class CookDish extends durableCommand('cabs.kitchen.cook-dish', {}) {}`,
-  'src/modules/kitchen/kitchen.module.ts': `@OnMesh({ name: 'kitchen' }) @Module({}) export class KitchenModule {}`,
+  'src/modules/kitchen/kitchen.module.ts': `
+    import { Opening } from './opening.js';
+    @OnMesh({ name: 'kitchen' }) @Module({ providers: [Opening] }) export class KitchenModule {}`,
+  'src/modules/kitchen/opening.ts': `import { bus } from '../../infrastructure/bus.js'; export const Opening = bus();`,
   'src/modules/kitchen/tables.ts': `
     @Entity('kitchen_dish') export class Dish {}
     const up = (runner) => runner.dataSource.options.type && runner.query('CREATE TABLE kitchen_dish (id text)');`,

@@ -183,16 +183,16 @@ function singular(noun: string): string {
 }
 
 /**
- * Domain files: no contract, and nothing in them has a decorator. Nest and TypeORM know a class by its decorators
- * alone, so a file without any has no business with them. (Giving it one makes it a provider or an entity; that is a
- * decision, and it shows in the file.)
+ * Domain files: no contract, nothing in them has a decorator, and their module's file doesn't name them. Nest and TypeORM
+ * know a class by its decorators or from the module, so what neither of them is told of has no business with them.
+ * (Giving a file a decorator makes it a provider or an entity; that is a decision, and it shows in the file.)
  */
 export function domainFiles(sources: Sources): string[] {
-  const isPlain = ({ file, tree }: File) =>
-    file !== 'contract.ts' && ![...nodes(tree)].some((node) => decoratorsOf(node).length > 0);
-  return inModules(sources)
-    .filter(isPlain)
-    .map(({ path }) => path);
+  const files = inModules(sources);
+  const wired = new Set(files.flatMap((it) => (it.file === `${it.module}.module.ts` ? importsOf(it.tree) : [])));
+  const isPlain = ({ path, file, tree }: File) =>
+    file !== 'contract.ts' && !wired.has(path) && ![...nodes(tree)].some((node) => decoratorsOf(node).length > 0);
+  return files.filter(isPlain).map(({ path }) => path);
 }
 
 export const domainIsPlain: Rule = (sources) => {
