@@ -1,7 +1,5 @@
-import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { CONFIG, type Config } from '../../config.js';
 import { DEMO_DRIVER, DEMO_RIDE } from '../../demo.js';
-import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
+import { seeding } from '../../seeding.js';
 import { Driver, Occupancy } from './tables.js';
 
 /** The drivers of the public demo; Bob Falc is on his way with its client. */
@@ -21,27 +19,15 @@ const DRIVERS: readonly Driver[] = [
   },
 ];
 
-@Injectable()
-export class DriversSeed implements OnApplicationBootstrap {
-  constructor(
-    private readonly work: UnitOfWork,
-    @Inject(CONFIG) private readonly config: Config,
-  ) {}
-
-  async onApplicationBootstrap(): Promise<void> {
-    if (this.config.seed !== 'demo') return;
-    const occupied = { driverId: DEMO_DRIVER, transitId: DEMO_RIDE, state: 'OCCUPIED' as const };
-    await this.work.run(async () => {
-      const { work } = this;
-      // The columns by name: on PostgreSQL TypeORM otherwise leaves out ids that the database can make by itself.
-      const columns = ['id', 'firstName', 'lastName', 'driverLicense', 'status', 'fee'];
-      const drivers = work.repository(Driver).createQueryBuilder().insert().into(Driver, columns);
-      await drivers
-        .values([...DRIVERS])
-        .orIgnore()
-        .updateEntity(false)
-        .execute();
-      await work.repository(Occupancy).createQueryBuilder().insert().values(occupied).orIgnore().execute();
-    });
-  }
-}
+export const DriversSeed = seeding(async (work) => {
+  const occupied = { driverId: DEMO_DRIVER, transitId: DEMO_RIDE, state: 'OCCUPIED' as const };
+  // The columns by name: on PostgreSQL TypeORM otherwise leaves out ids that the database can make by itself.
+  const columns = ['id', 'firstName', 'lastName', 'driverLicense', 'status', 'fee'];
+  const drivers = work.repository(Driver).createQueryBuilder().insert().into(Driver, columns);
+  await drivers
+    .values([...DRIVERS])
+    .orIgnore()
+    .updateEntity(false)
+    .execute();
+  await work.repository(Occupancy).createQueryBuilder().insert().values(occupied).orIgnore().execute();
+});

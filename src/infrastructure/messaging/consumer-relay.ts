@@ -1,0 +1,197 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Logger } from '@nestjs/common';
+import { onJourney, traceparent } from '../observability/journey.js';
+import { DatabaseUnavailable, type SqlValue } from '../persistence/sql.js';
+import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import { bury, claim, due, nextRetryAt, postpone, type Delivery } from './deliveries.js';
+import { Reject } from './message.js';
+import type { Receiver } from './receiver.js';
+import { jitteredBackoffMs, type DeliveryPolicy } from './retry.js';
+
+/** Deliveries of one consumer that may be under way at the same time; one consumer can't take the places of another. */
+const UNDER_WAY = 128;
+/** No consumer sleeps longer than this, in ms, whatever the clock says of its next retry. */
+const LONGEST_SLEEP_MS = 5000;
+/** The pause after the database failed us, in ms. */
+export const PAUSE_MS = 250;
+/** For units that handle messages, or move them. */
+export const MESSAGE = { isMessage: true };
+
+/** The deliveries of one consumer. */
+export class ConsumerRelay {
+  private readonly underWay = new Map<SqlValue, Promise<void>>();
+  /** The last first attempt of each partition key: the next one of the key starts when it is over. */
+  private readonly lanes = new Map<string, Promise<void>>();
+  private readonly outside = AsyncLocalStorage.snapshot();
+  private looking = false;
+  private wanted = false;
+  private stopped = false;
+  private pausedUntil = 0;
+  private timer?: NodeJS.Timeout;
+  private timerAt = 0;
+  /** When to look for retries next, in ms since 1970. */
+  private nextRetry = 0;
+
+  constructor(
+    private readonly consumer: string,
+    private readonly work: UnitOfWork,
+    private readonly receiver: Receiver,
+    private readonly policy: DeliveryPolicy,
+    private readonly logger: Logger,
+  ) {}
+
+  get busy(): boolean {
+    return this.looking || this.underWay.size > 0;
+  }
+
+  stop(): void {
+    this.stopped = true;
+    clearTimeout(this.timer);
+  }
+
+  wake(): void {
+    this.wanted = true;
+    if (this.looking || this.stopped) return;
+    this.looking = true;
+    void this.outside(() => this.look());
+  }
+
+  /** Starts what is due, until nothing is or all places are taken. */
+  private async look(): Promise<void> {
+    try {
+      while (this.wanted && !this.stopped && this.underWay.size < UNDER_WAY) {
+        this.wanted = false;
+        if (this.pausedUntil > Date.now()) {
+          this.wakeAt(this.pausedUntil);
+          break;
+        }
+        await this.retry();
+        const places = UNDER_WAY - this.underWay.size;
+        const deliveries = await this.due('first attempts', places);
+        for (const delivery of deliveries) this.begin(delivery);
+        if (deliveries.length === places) this.wanted = true;
+      }
+    } catch (error) {
+      this.pause(error);
+    } finally {
+      this.looking = false;
+    }
+  }
+
+  /** Retries have a part of the places, so that they and first attempts don't keep each other waiting. */
+  private async retry(): Promise<void> {
+    const now = Date.now();
+    if (this.nextRetry > now) return this.wakeAt(this.nextRetry);
+    // Other processes and other clocks may put something off: no consumer sleeps for long. What fails while we look
+    // brings this forward.
+    this.nextRetry = now + LONGEST_SLEEP_MS;
+    const places = Math.ceil((UNDER_WAY - this.underWay.size) / 4);
+    const deliveries = await this.due('retries', places, now);
+    for (const delivery of deliveries) this.begin(delivery);
+    if (deliveries.length === places) {
+      this.nextRetry = 0;
+      this.wanted = true;
+    } else {
+      const next = await nextRetryAt(this.work.sql, this.consumer, now);
+      this.nextRetry = Math.min(this.nextRetry, next ?? Infinity);
+      this.wakeAt(this.nextRetry);
+    }
+  }
+
+  private due(which: 'first attempts' | 'retries', places: number, now = Date.now()): Promise<Delivery[]> {
+    return due(this.work, which, this.consumer, places, [...this.underWay.keys()], now);
+  }
+
+  private begin(delivery: Delivery): void {
+    const before = delivery.attempts === 0 ? this.lanes.get(delivery.key) : undefined;
+    const attempt = before ? before.then(() => this.attempt(delivery)) : this.attempt(delivery);
+    const over = attempt.finally(() => {
+      this.underWay.delete(delivery.seq);
+      if (this.lanes.get(delivery.key) === over) this.lanes.delete(delivery.key);
+      if (this.wanted && this.underWay.size < UNDER_WAY / 2) this.wake();
+    });
+    this.underWay.set(delivery.seq, over);
+    if (delivery.attempts === 0) this.lanes.set(delivery.key, over);
+  }
+
+  /** One try; it never throws. */
+  private async attempt(delivery: Delivery): Promise<void> {
+    if (this.stopped || this.pausedUntil > Date.now()) return;
+    const { event } = delivery;
+    const journey = { correlationId: event.correlationid ?? event.id, traceparent: traceparent(event.traceparent) };
+    await onJourney(journey, async () => {
+      const facts = { consumer: this.consumer, type: event.type, subject: event.subject, event: event.id };
+      try {
+        let began = 0;
+        const outcome = await this.receiver.receive(this.consumer, event, (sql) => {
+          began = Date.now();
+          return claim(sql, delivery);
+        });
+        const lagMs = began - Date.parse(event.time ?? '');
+        this.logger.log({ ...facts, lagMs, ms: Date.now() - began }, outcome);
+      } catch (error) {
+        await this.failed(delivery, error, facts);
+      }
+    });
+  }
+
+  private async failed(delivery: Delivery, error: unknown, facts: object): Promise<void> {
+    // Not the message's fault, and nothing could be written down anyway.
+    if (error instanceof DatabaseUnavailable) return this.pause(error);
+    const tries = delivery.attempts + 1;
+    const isDead = error instanceof Reject || tries > this.policy.retry;
+    const text = describe(error);
+    try {
+      if (isDead) {
+        await this.work.run(() => bury(this.work.sql, delivery, causeOf(error), text), MESSAGE);
+        this.logger.error({ ...facts, tries, err: error }, 'Given up: now among the dead letters');
+      } else {
+        const waitMs = jitteredBackoffMs(this.policy, delivery.attempts);
+        await this.work.run(() => postpone(this.work.sql, delivery, waitMs, text), MESSAGE);
+        this.nextRetry = Math.min(this.nextRetry, Date.now() + waitMs);
+        this.wakeAt(this.nextRetry);
+        this.logger.warn({ ...facts, tries, nextInMs: waitMs, err: error }, 'Failed; will be tried again');
+      }
+    } catch (unrecorded) {
+      this.pause(unrecorded);
+    }
+  }
+
+  /** The earliest wish counts; the others are found again when that one has been granted. */
+  private wakeAt(at: number): void {
+    if (this.timer && this.timerAt <= at) return;
+    clearTimeout(this.timer);
+    this.timerAt = at;
+    const ring = () => {
+      this.timer = undefined;
+      this.wake();
+    };
+    this.timer = setTimeout(ring, Math.max(1, at - Date.now()));
+  }
+
+  private pause(error: unknown): void {
+    if (this.pausedUntil < Date.now())
+      this.logger.warn({ consumer: this.consumer, err: error }, 'The database failed; pausing');
+    this.pausedUntil = Date.now() + PAUSE_MS;
+    this.wakeAt(this.pausedUntil + 1);
+  }
+}
+
+/** What is shown of an error, with the errors behind it. */
+function describe(error: unknown): string {
+  const parts: string[] = [];
+  for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
+    const { name, message } = it as Partial<Error>;
+    parts.push(message === undefined ? JSON.stringify(it) : `${name ?? 'Error'}: ${message}`);
+  }
+  return parts.join('\ncaused by ').slice(0, 2000);
+}
+
+/** Errors with the same cause read the same: without the ids and numbers that differ from message to message. */
+function causeOf(error: unknown): string {
+  const [first = ''] = describe(error).split('\n');
+  return first
+    .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '<id>')
+    .replace(/\d+/g, '<n>')
+    .slice(0, 200);
+}

@@ -1,0 +1,98 @@
+import type BetterSqlite3 from 'better-sqlite3';
+import { QueryResult, type DataSource } from 'typeorm';
+import type { Sql, SqlValue } from './sql.js';
+
+/** The prepared statements of one connection. */
+export class SqliteStatements implements Sql {
+  readonly dialect = 'sqlite';
+  private readonly cache = new Map<string, { statement: BetterSqlite3.Statement; order?: number[] }>();
+
+  constructor(private readonly db: BetterSqlite3.Database) {}
+
+  async all<Row>(statement: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
+    return this.numbered(statement, parameters).rows as Row[];
+  }
+
+  async run(statement: string, parameters: readonly SqlValue[] = []): Promise<number> {
+    return this.numbered(statement, parameters).affected;
+  }
+
+  /** Runs a statement whose parameters are written `$1`, `$2`, …, each as often as it likes. */
+  numbered(text: string, parameters: readonly SqlValue[]): Result {
+    let entry = this.cache.get(text);
+    if (!entry) {
+      const order: number[] = [];
+      const positional = text.replace(/\$(\d+)/g, (_, number: string) => {
+        order.push(Number(number) - 1);
+        return '?';
+      });
+      entry = this.keep(text, { statement: this.db.prepare(positional), order });
+    }
+    return execute(
+      entry.statement,
+      entry.order!.map((index) => parameters[index]),
+    );
+  }
+
+  /** Runs a statement of TypeORM's, whose parameters are written `?`. */
+  positional(text: string, parameters: readonly SqlValue[]): Result {
+    // Without parameters the same text may come from both, and the other has an order.
+    const key = `typeorm: ${text}`;
+    const entry = this.cache.get(key) ?? this.keep(key, { statement: this.db.prepare(text) });
+    // better-sqlite3 binds no booleans.
+    return execute(
+      entry.statement,
+      parameters.map((value) => (typeof value === 'boolean' ? Number(value) : value)),
+    );
+  }
+
+  /** Runs a statement that steers the transaction. */
+  control(text: string): void {
+    this.numbered(text, []);
+  }
+
+  private keep(text: string, entry: { statement: BetterSqlite3.Statement; order?: number[] }) {
+    this.cache.set(text, entry);
+    // Statements with lists of values come in many lengths; the oldest go first.
+    if (this.cache.size > 500) this.cache.delete(this.cache.keys().next().value!);
+    return entry;
+  }
+}
+
+class Result {
+  constructor(
+    readonly rows: unknown[],
+    readonly affected: number,
+    private readonly lastId?: number | bigint,
+  ) {}
+
+  /** The shape that TypeORM's own runner for better-sqlite3 gives. */
+  forTypeOrm(structured: boolean): unknown {
+    const raw = this.lastId === undefined ? this.rows : this.lastId;
+    if (!structured) return raw;
+    const result = new QueryResult();
+    result.raw = raw;
+    if (this.lastId === undefined) result.records = this.rows;
+    else result.affected = this.affected;
+    return result;
+  }
+}
+
+function execute(statement: BetterSqlite3.Statement, parameters: unknown[]): Result {
+  if (statement.reader) {
+    const rows = statement.all(...parameters);
+    return new Result(rows, rows.length);
+  }
+  const { changes, lastInsertRowid } = statement.run(...parameters);
+  return new Result([], changes, lastInsertRowid);
+}
+
+/** The driver's connection under a TypeORM data source. */
+export function sqliteConnection(dataSource: DataSource): BetterSqlite3.Database {
+  return (dataSource.driver as unknown as { databaseConnection: BetterSqlite3.Database }).databaseConnection;
+}
+
+/** Another connection holds a lock. */
+export function isBusy(error: unknown): boolean {
+  return String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY');
+}
