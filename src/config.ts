@@ -10,6 +10,9 @@ const duration = z
   .string()
   .regex(DURATION, 'expected an ISO 8601 duration such as PT0.2S or P14D')
   .transform((text) => Math.round(seconds(text) * 1000));
+/** Node can't wait longer than this; a timer beyond it fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const timer = duration.refine((ms) => ms <= LONGEST_TIMER_MS, 'expected less than 24 days');
 const count = z
   .string()
   .regex(/^\d{1,5}$/, 'expected a number')
@@ -28,12 +31,12 @@ const environment = z.object({
   MESH_RETRY: count.default(10),
   MESH_BACKOFF_DELAY: duration.default(200),
   MESH_BACKOFF_POLICY: z.enum(['exponential', 'linear']).default('exponential'),
-  MESH_TIMEOUT: duration.default(30_000),
+  MESH_TIMEOUT: timer.refine((ms) => ms > 0, 'expected more than 0').default(30_000),
   MESH_INBOX_RETENTION: duration.default(14 * 86_400_000),
   MESH_DEAD_LETTER_RETENTION: duration.default(30 * 86_400_000),
   MESH_REPLAY_WINDOW: duration.default(7 * 86_400_000),
   MESH_ADMIN_TOKEN: z.string().min(1).optional(),
-  SHUTDOWN_GRACE: duration.default(20_000),
+  SHUTDOWN_GRACE: timer.default(20_000),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   SEED: z.enum(['demo', 'none']).optional(),
   TARIFF_TIME_ZONE: timeZone.default('Europe/Warsaw'),

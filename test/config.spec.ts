@@ -85,6 +85,9 @@ describe('The configuration', () => {
     ...noDurations.map((value) => ['MESH_BACKOFF_DELAY', value]),
     ...['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_DEAD_LETTER_RETENTION'].map((name) => [name, '14 days']),
     ...['MESH_REPLAY_WINDOW', 'SHUTDOWN_GRACE'].map((name) => [name, 'P1Y']),
+    // Node fires a timer beyond 2^31 - 1 ms at once.
+    ...['MESH_TIMEOUT', 'SHUTDOWN_GRACE'].map((name) => [name, 'P25D']),
+    ['MESH_TIMEOUT', 'PT0S'],
     ['LOG_LEVEL', 'verbose'],
     ['SEED', 'true'],
     ...['Warsaw', 'Mars/Olympus Mons'].map((value) => ['TARIFF_TIME_ZONE', value]),

@@ -305,6 +305,15 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     expect(await statistics()).toMatchObject({ pending: 0 });
   });
 
+  it('a message that is added with the manager of a unit of ours goes with its commit', async () => {
+    await start({ work: ({ data }) => effect('work', data.n) });
+    const started = performance.now();
+    await work().run(() => app.get(Outbox).add(work().unit.manager, new Work(KEY, { n: 1 })));
+    await eventually(effects, (all) => all.length === 1);
+    // The poll would have come after a second.
+    expect(performance.now() - started).toBeLessThan(700);
+  });
+
   it('a done message leaves nothing but its inbox record, which is cleaned away in its time', async () => {
     await start();
     for (let n = 0; n < 1200; n++) void send(n, crypto.randomUUID());

@@ -71,6 +71,9 @@ export class Outbox {
     const isPostgres = manager.dataSource.options.type === 'postgres';
     const places = COLUMNS.map((_, index) => (isPostgres ? `$${index + 1}` : '?')).join(', ');
     await manager.query(`INSERT INTO mesh_outbox (${COLUMNS.join(', ')}) VALUES (${places})`, row(event));
+    const unit = this.work.open;
+    // The commit of a unit of ours is no event of TypeORM's.
+    if (unit?.manager === manager) return unit.afterCommit(() => this.wake());
     const { subscribers } = manager.dataSource;
     if (!subscribers.includes(this.subscriber)) subscribers.push(this.subscriber);
   }
