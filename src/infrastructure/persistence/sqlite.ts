@@ -8,7 +8,7 @@ import { Unit, type UnitEngine, type UnitOptions } from './unit.js';
 
 /** A group is closed after this many units or ms, so that the first of it doesn't wait long for its COMMIT. */
 const GROUP_UNITS = 256;
-const GROUP_MS = 5;
+const GROUP_MS = 4;
 /**
  * While messages wait, so many of their units run for each of a request. One request causes about a dozen messages:
  * with equal shares a full load of requests would be accepted faster than it is settled.
