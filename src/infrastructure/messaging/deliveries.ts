@@ -19,9 +19,6 @@ export interface Delivery {
   readonly attempts: number;
 }
 
-/** Consumers of `relay`: messages that couldn't be published belong to no module. */
-export const RELAY = 'relay';
-
 /**
  * Turns the oldest messages of the outbox into one delivery per consumer, in their order.
  * @returns the consumers that got work, and whether the outbox may hold more

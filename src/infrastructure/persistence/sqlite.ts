@@ -5,26 +5,13 @@ import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
 import { isBusy, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
 import { Unit, type UnitEngine, type UnitOptions } from './unit.js';
+import { UnitQueue, type Job } from './unit-queue.js';
 
 /** A group is closed after this many units or ms, so that the first of it doesn't wait long for its COMMIT. */
 const GROUP_UNITS = 256;
 const GROUP_MS = 4;
-/**
- * While messages wait, so many of their units run for each of a request. One request causes about a dozen messages:
- * with equal shares a full load of requests would be accepted faster than it is settled.
- */
-const MESSAGES_PER_REQUEST = 12;
 /** How long a unit waits for a lock that another process holds, in ms. */
 const LOCK_PATIENCE_MS = 5000;
-
-interface Job {
-  readonly submitted: number;
-  readonly isMessage: boolean;
-  readonly closesGroup: boolean;
-  run(unit: Unit): Promise<unknown>;
-  resolve(value: unknown): void;
-  reject(error: unknown): void;
-}
 
 interface Done {
   readonly job: Job;
@@ -42,7 +29,7 @@ export class SqliteEngine implements UnitEngine {
   private readonly db: BetterSqlite3.Database;
   private readonly statements: SqliteStatements;
   private readonly outside = AsyncLocalStorage.snapshot();
-  private readonly queue = new Queue();
+  private readonly queue = new UnitQueue();
   private draining = false;
 
   constructor(private readonly dataSource: DataSource) {
@@ -152,45 +139,6 @@ export class SqliteEngine implements UnitEngine {
     for (const { job } of done) {
       job.reject(new DatabaseUnavailable('The group of units that this one belonged to was not committed', { cause }));
     }
-  }
-}
-
-/** The units that wait, in their order; messages before requests, but for one in so many. */
-class Queue {
-  private messages: Job[] = [];
-  private requests: Job[] = [];
-  private closing: Job[] = [];
-  private sinceRequest = 0;
-
-  get length(): number {
-    return this.messages.length + this.requests.length + this.closing.length;
-  }
-
-  add(job: Job): void {
-    (job.closesGroup ? this.closing : job.isMessage ? this.messages : this.requests).push(job);
-  }
-
-  /** What is to close a group. */
-  last(): Job | undefined {
-    return this.closing.shift();
-  }
-
-  next(): Job | undefined {
-    const isRequestsTurn = this.messages.length === 0 || this.sinceRequest >= MESSAGES_PER_REQUEST;
-    if (isRequestsTurn && this.requests.length > 0) {
-      this.sinceRequest = 0;
-      return this.requests.shift();
-    }
-    this.sinceRequest++;
-    return this.messages.shift();
-  }
-
-  remove(isOut: (job: Job) => boolean): Job[] {
-    const out = [...this.messages, ...this.requests, ...this.closing].filter(isOut);
-    this.closing = this.closing.filter((job) => !isOut(job));
-    this.messages = this.messages.filter((job) => !isOut(job));
-    this.requests = this.requests.filter((job) => !isOut(job));
-    return out;
   }
 }
 

@@ -15,9 +15,7 @@ export const ALLOWED_FROM = {
 
 export type Action = keyof typeof ALLOWED_FROM;
 
-/** What follows from a ride that is over, each with its owner's answer. */
-export const CONSEQUENCES = ['driverFee', 'driverFreed', 'miles', 'invoice'] as const;
-export type Consequence = (typeof CONSEQUENCES)[number];
+/** How far something that follows from a ride that is over has got. */
 export type Settled = 'pending' | 'settled' | 'failed';
 
 /** Who is invoiced. */
