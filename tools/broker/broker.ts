@@ -1,0 +1,154 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { FanOut } from '../../src/infrastructure/messaging/fan-out.js';
+import { meshMigrations } from '../../src/infrastructure/messaging/migrations.js';
+import { insertIntoOutbox } from '../../src/infrastructure/messaging/outbox.js';
+import { Relay } from '../../src/infrastructure/messaging/relay.js';
+import { outboxStatistics } from '../../src/infrastructure/messaging/statistics.js';
+import { Database } from '../../src/infrastructure/persistence/database.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { administer } from './administration.js';
+import { consumersOf, type Addresses } from './consumers.js';
+import { answer, answerBroken, HEADER_LIMIT } from './ingress.js';
+import { readManifests, type Destination, type Manifests, type TriggerManifest } from './manifests.js';
+import { Narrator } from './narrator.js';
+import { Subscribers } from './subscribers.js';
+import type { StoredEvent } from './wire.js';
+
+export interface BrokerOptions {
+  /** A folder of YAML with Brokers and Triggers, or what was read from one. */
+  readonly manifests: string | Manifests;
+  /** 0 for one that is free. */
+  readonly port: number;
+  /** `sqlite:<path>`; one broker for each file. */
+  readonly database: string;
+  /** Base URLs of Services, by their name. */
+  readonly services: Readonly<Record<string, string>>;
+  /** Where each message is told, line by line; nowhere unless given. */
+  readonly tell?: (line: string) => void;
+  readonly isColoured?: boolean;
+}
+
+export interface Broker {
+  readonly url: string;
+  /** What is subscribed to what, in lines for a terminal. */
+  readonly description: readonly string[];
+  /** Stops listening, and delivers what can be delivered within `graceMs`; the rest is there at the next start. */
+  stop(graceMs?: number): Promise<void>;
+}
+
+/** Time to deliver what is ready when it is told to stop, in ms. */
+const GRACE_MS = 5000;
+
+/**
+ * A Knative Broker for a laptop: a development tool, in production it is Knative. Other than the in-memory channel it
+ * keeps what it accepted: 202 means on disk.
+ * @throws BadManifest, or Error when the port or the database can't be had
+ */
+export async function startBroker(options: BrokerOptions): Promise<Broker> {
+  const { services, tell = () => undefined } = options;
+  const { brokers, triggers } =
+    typeof options.manifests === 'string' ? readManifests(options.manifests) : options.manifests;
+  const narrator = new Narrator(tell, options.isColoured ?? false);
+  const database = await Database.open({
+    ...{ database: options.database, entities: [], histories: [meshMigrations], migrate: true },
+  });
+  const work = new UnitOfWork(database);
+  const route = (_type: string, json: string) => {
+    const event = JSON.parse(json) as StoredEvent;
+    const wanting = triggers.filter(({ broker, wants }) => broker === event._mesh.broker && wants(event));
+    return wanting.map(({ namespace, name }) => `${namespace}/${name}`);
+  };
+  const relay = new Relay(work, new FanOut(work, route, narrator.logger), narrator.logger);
+  const wakeConsumer = (name: string) => relay.wakeConsumer(name);
+  const subscribers = new Subscribers();
+  let isStopping = false;
+  let url = '';
+  const around = {
+    ...{ work, subscribers, url: () => url, stopping: () => isStopping, wake: () => relay.wake(), wakeConsumer },
+  };
+  const consumers = triggers.flatMap((trigger) => consumersOf(trigger, addresses(trigger, services), around));
+  const keep = async (event: StoredEvent) => {
+    await work.run(async () => {
+      await insertIntoOutbox(work.sql, [event]);
+      // Fanned out by the very commit that keeps it.
+      relay.joinGroup();
+      work.unit.afterCommit(() => relay.wake());
+    });
+    narrator.accepted(event);
+  };
+  const refused = (status: number, reason: string) => narrator.refused(status, reason);
+  const serve = async (request: IncomingMessage, response: ServerResponse) => {
+    if (request.url?.startsWith('/mesh/') && (await administer(request, response, work, wakeConsumer))) return;
+    await answer(request, response, { brokers, keep, refused });
+  };
+  const server = createServer({ maxHeaderSize: HEADER_LIMIT, keepAliveTimeout: 120_000 }, (request, response) => {
+    serve(request, response).catch((error: Error) => {
+      narrator.refused(500, error.message);
+      response.destroy();
+    });
+  });
+  server.on('clientError', answerBroken);
+  try {
+    server.listen(options.port, '127.0.0.1');
+    await once(server, 'listening');
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+  url = `http://localhost:${(server.address() as AddressInfo).port}`;
+  await relay.start(consumers);
+  const waiting = await outboxStatistics(work.sql);
+  return {
+    url,
+    description: describe(url, brokers, triggers, services, waiting),
+    stop: async (graceMs = GRACE_MS) => {
+      const closed = once(server, 'close');
+      server.close();
+      server.closeIdleConnections();
+      const deadline = Date.now() + graceMs;
+      await relay.idle(deadline);
+      isStopping = true;
+      await subscribers.close();
+      // What was cut off lets go at once.
+      await relay.stop(Date.now() + 1000);
+      server.closeAllConnections();
+      await closed;
+      await database.close();
+    },
+  };
+}
+
+function addresses({ subscriber, deadLetterSink }: TriggerManifest, services: BrokerOptions['services']): Addresses {
+  return {
+    subscriber: { url: urlOf(subscriber, services) },
+    ...(deadLetterSink && { deadLetterSink: { url: urlOf(deadLetterSink, services) } }),
+  };
+}
+
+function urlOf({ service, uri }: Destination, services: BrokerOptions['services']): string | undefined {
+  const base = service === undefined ? uri : services[service];
+  if (base === undefined) return undefined;
+  return service === undefined || uri === undefined ? new URL(base).href : new URL(uri, base).href;
+}
+
+function describe(
+  url: string,
+  brokers: readonly string[],
+  triggers: readonly TriggerManifest[],
+  services: BrokerOptions['services'],
+  { pending, deadLetters }: { pending: number; deadLetters: number },
+): string[] {
+  const shown = (to: Destination) => urlOf(to, services) ?? `UNRESOLVED (--service ${to.service}=URL)`;
+  return [
+    'Laptop broker: a development tool. Production is Knative.',
+    ...brokers.map((broker) => `Broker ${broker}: ${url}/${broker}`),
+    ...triggers.map(({ namespace, name, subscriber, deadLetterSink, delivery }) => {
+      const sink = deadLetterSink ? `dead letters to ${shown(deadLetterSink)}` : 'dead letters parked here';
+      return `  ${namespace}/${name} -> ${shown(subscriber)}  (retries ${delivery.retry}, ${sink})`;
+    }),
+    ...(pending > 0 ? [`${pending} messages of an earlier run are on their way.`] : []),
+    ...(deadLetters > 0 ? [`${deadLetters} are parked: npm run mesh:dead-letters -- list --url ${url}`] : []),
+  ];
+}

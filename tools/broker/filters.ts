@@ -1,0 +1,88 @@
+import { asHeader, type StoredEvent } from './wire.js';
+
+/** Whether a Trigger wants an event. */
+export type Filter = (event: StoredEvent) => boolean;
+
+/** What a Trigger says about the events that it wants. */
+export interface FilterSpec {
+  readonly filter?: { readonly attributes?: Record<string, string> };
+  readonly filters?: readonly Record<string, unknown>[];
+}
+
+const everything: Filter = () => true;
+
+/**
+ * The filter of a Trigger. `filters` wins over the older `filter` where both are given.
+ * @throws Error when it is in a dialect that the laptop broker doesn't speak
+ */
+export function compile({ filter, filters }: FilterSpec): Filter {
+  if (filters && filters.length > 0) return all(filters.map(dialect));
+  return attributes(filter?.attributes ?? {});
+}
+
+/** Exactly these values; `""` stands for any value of an attribute that is there. */
+function attributes(wanted: Record<string, string>): Filter {
+  const entries = Object.entries(wanted).map(([name, value]) => [name, asHeader(value)] as const);
+  return (event) => {
+    const has = legacyAttributes(event);
+    return entries.every(([name, value]) => has[name] !== undefined && (value === '' || has[name] === value));
+  };
+}
+
+function dialect(spec: Record<string, unknown>): Filter {
+  const [[name, value], ...more] = Object.entries(spec) as [[string, unknown], ...unknown[]] | [never];
+  if (more.length > 0) throw new Error(`One dialect for each filter, not ${Object.keys(spec).join(' and ')}`);
+  switch (name as string | undefined) {
+    case undefined:
+      return everything;
+    case 'exact':
+      return matching(value, (has, wanted) => has === wanted);
+    case 'prefix':
+      return matching(value, (has, wanted) => has.startsWith(wanted));
+    case 'suffix':
+      return matching(value, (has, wanted) => has.endsWith(wanted));
+    case 'all':
+      return all((value as Record<string, unknown>[]).map(dialect));
+    case 'any': {
+      const some = (value as Record<string, unknown>[]).map(dialect);
+      return some.length === 0 ? everything : (event) => some.some((filter) => filter(event));
+    }
+    case 'not': {
+      const unwanted = dialect(value as Record<string, unknown>);
+      return (event) => !unwanted(event);
+    }
+    case 'cesql':
+      throw new Error('CESQL is not spoken by the laptop broker: use exact, prefix, suffix, all, any or not');
+    default:
+      throw new Error(`No filter dialect is called ${name}`);
+  }
+}
+
+/** An empty value is no condition; an attribute that isn't there matches nothing. */
+function matching(spec: unknown, matches: (has: string, wanted: string) => boolean): Filter {
+  const entries = Object.entries(spec as Record<string, string>).map(([name, text]) => [name, asHeader(text)] as const);
+  return (event) => {
+    const has = event as Record<string, unknown>;
+    return entries.every(([name, wanted]) => {
+      if (wanted === '') return true;
+      const value = name === 'data' || name.includes('_') ? undefined : has[name];
+      return typeof value === 'string' && matches(value, wanted);
+    });
+  };
+}
+
+function all(filters: readonly Filter[]): Filter {
+  return (event) => filters.every((filter) => filter(event));
+}
+
+/** What the older filter sees: some attributes by two names, and `time` as Go prints it. */
+function legacyAttributes(event: StoredEvent): Record<string, string | undefined> {
+  const { data: _data, data_base64: _base64, _mesh, ...named } = event;
+  const type = event.datacontenttype;
+  return {
+    ...(named as Record<string, string>),
+    schemaurl: event.dataschema ?? (event.schemaurl as string | undefined),
+    datamediatype: type?.split(';')[0]!.trim(),
+    time: event.time?.replace(/^(.{10})T(.*)Z$/, '$1 $2 +0000 UTC'),
+  };
+}

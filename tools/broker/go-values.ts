@@ -1,0 +1,82 @@
+/*
+ * What Go's standard library makes of the values of an event: a real broker is written in Go, and takes, refuses and
+ * rewrites attributes as `net/url`, `time` and `strconv` do. Values are headers as Node gives them, one character for
+ * each byte.
+ */
+
+/**
+ * A URI reference as Go's `url.Parse` reads it and `URL.String` writes it: what is no URI at all is often taken and
+ * percent-encoded (`not a uri` becomes `not%20a%20uri`).
+ * @returns undefined when Go refuses it
+ */
+export function goUri(text: string): { text: string; isAbsolute: boolean } | undefined {
+  if (/[\0-\x1f\x7f]/.test(text) || text.startsWith(':')) return undefined;
+  const [beforeFragment = '', fragment] = split(text, '#');
+  const scheme = /^([A-Za-z][A-Za-z0-9+.-]*):/.exec(beforeFragment)?.[1];
+  const start = scheme === undefined ? '' : `${scheme.toLowerCase()}:`;
+  const [beforeQuery = '', query] = split(beforeFragment.slice(start.length), '?');
+  const end = (query === undefined ? '' : `?${query}`) + (fragment ? `#${encoded(fragment) ?? ''}` : '');
+  if (fragment && encoded(fragment) === undefined) return undefined;
+  // `urn:uuid:1`: opaque, and kept to the letter.
+  if (scheme !== undefined && !beforeQuery.startsWith('/'))
+    return { text: start + beforeQuery + end, isAbsolute: true };
+  if (scheme === undefined && /^[^/]*:/.test(beforeQuery)) return undefined;
+  const hasAuthority = beforeQuery.startsWith('//') && (scheme !== undefined || !beforeQuery.startsWith('///'));
+  const [, authority = '', path = ''] = hasAuthority ? /^(\/\/[^/]*)(.*)$/s.exec(beforeQuery)! : ['', '', beforeQuery];
+  if (/[\s"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})|:(?!\d*$)[^@\]]*$/.test(authority)) return undefined;
+  const encodedPath = encoded(path);
+  if (encodedPath === undefined) return undefined;
+  return { text: start + authority + encodedPath + end, isAbsolute: scheme !== undefined };
+}
+
+function split(text: string, separator: string): [string, string?] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** A path with whatever may not stand in one percent-encoded; as it is when nothing has to be. */
+function encoded(path: string): string | undefined {
+  if (/%(?![0-9A-Fa-f]{2})/.test(path)) return undefined;
+  if (/^[\w.~!$&'()*+,;=:@[\]/%-]*$/.test(path)) return path;
+  // Go decodes and encodes anew, and leaves fewer characters alone than it would have accepted.
+  const decoded = path.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
+  return decoded.replace(
+    /[^\w.~$&+,/:;=@-]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
+  );
+}
+
+/**
+ * An RFC 3339 time in UTC, with the digits that it has, trailing zeros of the fraction cut off.
+ * @returns undefined when Go refuses it: no zone, lower-case letters, no such day
+ */
+export function goTime(text: string): string | undefined {
+  const parts = /^(\d{4}-\d\d-(\d\d))T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$/.exec(text);
+  if (!parts) return undefined;
+  const [, date, day, time, fraction = '', zone] = parts;
+  const local = new Date(`${date}T${time}Z`);
+  if (Number.isNaN(local.getTime()) || time!.startsWith('24') || local.getUTCDate() !== Number(day)) return undefined;
+  const utc = new Date(`${date}T${time}${zone}`);
+  if (Number.isNaN(utc.getTime())) return undefined;
+  const digits = fraction.slice(0, 10).replace(/\.?0*$/, '');
+  return `${utc.toISOString().slice(0, 19)}${digits}Z`;
+}
+
+/** A number as `strconv.ParseFloat` reads it, cut to a 32-bit integer; undefined when it is none. */
+export function goInt32(text: string): number | undefined {
+  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) return undefined;
+  const number = Number(text);
+  return number > 2 ** 31 - 1 || number < -(2 ** 31) ? undefined : Math.trunc(number);
+}
+
+/**
+ * A duration of a delivery spec in ms, as Knative 1.12 understands it: ISO 8601 with a precision of 0.1 s, cut off.
+ * @returns undefined when it is none
+ */
+export function goPeriodMs(text: string): number | undefined {
+  const parts = /^P(?=.)(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$/.exec(text);
+  if (!parts) return undefined;
+  const [days, hours, minutes, seconds] = parts.slice(1).map((part) => part ?? '0');
+  const tenths = Number(/^\d+(\.\d)?/.exec(seconds!)![0]);
+  return Math.round(((Number(days) * 24 + Number(hours)) * 60 + Number(minutes)) * 60_000 + tenths * 1000);
+}
