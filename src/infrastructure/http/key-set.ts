@@ -1,0 +1,119 @@
+import { Logger } from '@nestjs/common';
+import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
+
+/** Where the keys of an issuer are published. */
+export interface KeySource {
+  readonly issuer: string;
+  /** URL of the key set; without it, the issuer's discovery document names it. */
+  readonly jwksUrl?: string;
+  /**
+   * What to show to whoever publishes the keys. Kubernetes hands out its discovery document and its keys to service
+   * accounts only: `new TokenFile('/var/run/secrets/kubernetes.io/serviceaccount/token')`, with NODE_EXTRA_CA_CERTS set
+   * to the ca.crt beside it. Only for an issuer that may see it.
+   */
+  readonly credentials?: { authorization(): Promise<string> };
+  /** Longest wait for the keys, in ms. */
+  readonly timeoutMs?: number;
+}
+
+/** After this time the keys are fetched anew, in ms: so long is a withdrawn key good. */
+const KEYS_AGE_MS = 600_000;
+/** Nobody is asked more often than this, in ms, whatever the tokens claim and however the last attempt ended. */
+const COOLDOWN_MS = 5000;
+const TIMEOUT_MS = 5000;
+
+/** The keys can't be had now. It says nothing about the token: the sender may come again. */
+export class KeysUnavailable extends Error {
+  override readonly name = 'KeysUnavailable';
+}
+
+/**
+ * The published keys of an issuer, fetched when they are first needed. A token that names an unknown key has them
+ * fetched again, at most every 5 s. Keys that are there stay good while the issuer can't be reached.
+ */
+export class KeySet {
+  private readonly logger = new Logger(KeySet.name);
+  private readonly keys: ReturnType<typeof createRemoteJWKSet>;
+  private jwksUrl: string | undefined;
+  private askedAt: number | undefined;
+
+  /** @throws TypeError when a URL is none */
+  constructor(private readonly source: KeySource) {
+    this.keys = createRemoteJWKSet(new URL(source.jwksUrl ?? discoveryUrl(source.issuer)), {
+      // jose would refuse every token once its keys are old and can't be fetched; how old they get is seen to in `find`.
+      cacheMaxAge: Infinity,
+      cooldownDuration: COOLDOWN_MS,
+      timeoutDuration: source.timeoutMs ?? TIMEOUT_MS,
+      [customFetch]: (_, { signal }) => this.fetchKeys(signal),
+    });
+  }
+
+  /**
+   * The key that a token names in its header.
+   * @throws JWKSNoMatchingKey of jose when the issuer has none of that name, JWKSMultipleMatchingKeys when it has several
+   * @throws KeysUnavailable when the issuer can't be asked, or answers nonsense
+   */
+  readonly find: JWTVerifyGetKey = async (header, token) => {
+    if (this.askedAt !== undefined && performance.now() - this.askedAt > KEYS_AGE_MS) void this.renew();
+    try {
+      return await this.keys(header, token);
+    } catch (error) {
+      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw error;
+      throw this.unavailable(error);
+    }
+  };
+
+  /** Nobody waits for this: the old keys do until the new ones are here. */
+  private async renew(): Promise<void> {
+    try {
+      await this.keys.reload();
+    } catch (error) {
+      this.logger.warn(this.unavailable(error).message);
+    }
+  }
+
+  private async fetchKeys(signal: AbortSignal): Promise<Response> {
+    // jose cools down after a success only.
+    if (this.askedAt !== undefined && performance.now() - this.askedAt < COOLDOWN_MS) {
+      throw new Error('the last attempt failed less than 5 s ago');
+    }
+    this.askedAt = performance.now();
+    try {
+      this.jwksUrl ??= this.source.jwksUrl ?? (await this.discover(signal));
+      return await this.get(this.jwksUrl, signal);
+    } catch (error) {
+      // The keys may have moved: the document is read again next time.
+      this.jwksUrl = undefined;
+      throw error;
+    }
+  }
+
+  /** OpenID Connect Discovery 1.0, section 4: the document has to name the issuer that was asked for it. */
+  private async discover(signal: AbortSignal): Promise<string> {
+    const url = discoveryUrl(this.source.issuer);
+    const response = await this.get(url, signal);
+    const { issuer, jwks_uri } = ((await response.json()) ?? {}) as Record<string, unknown>;
+    if (issuer !== this.source.issuer) throw new Error(`${url} is the document of another issuer`);
+    if (typeof jwks_uri !== 'string' || !URL.canParse(jwks_uri)) throw new Error(`${url} names no key set`);
+    return jwks_uri;
+  }
+
+  private async get(url: string, signal: AbortSignal): Promise<Response> {
+    const authorization = await this.source.credentials?.authorization();
+    const headers = { accept: 'application/json, application/jwk-set+json', ...(authorization && { authorization }) };
+    const response = await fetch(url, { signal, redirect: 'manual', headers });
+    if (response.status === 200) return response;
+    await response.body?.cancel();
+    throw new Error(`${url} answered ${response.status}`);
+  }
+
+  private unavailable(error: unknown): KeysUnavailable {
+    const { message, cause } = error as Error & { cause?: { code?: string } };
+    const reason = cause?.code ? `${message} (${cause.code})` : message;
+    return new KeysUnavailable(`The keys of ${this.source.issuer} can't be had: ${reason}`);
+  }
+}
+
+function discoveryUrl(issuer: string): string {
+  return `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
+}
