@@ -1,6 +1,7 @@
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { CONFIG, type Config } from './config.js';
 import { MeshModule } from './infrastructure/mesh.module.js';
+import { moduleOnMesh } from './infrastructure/messaging/registry.js';
 import { ClientsModule } from './modules/clients/clients.module.js';
 import { DriversModule } from './modules/drivers/drivers.module.js';
 import { GeolocationModule } from './modules/geolocation/geolocation.module.js';
@@ -21,9 +22,17 @@ export const MODULES: readonly Type[] = [
   ClientsModule,
 ];
 
+export const MODULE_NAMES = MODULES.map((it) => moduleOnMesh(it).name);
+
+/** The modules that live in this process. */
+export function hostedBy({ modules }: Pick<Config, 'modules'>): Type[] {
+  return MODULES.filter((it) => modules.includes(moduleOnMesh(it).name));
+}
+
 @Module({})
 export class AppModule {
   static with(config: Config): DynamicModule {
+    const hosted = hostedBy(config);
     return {
       module: AppModule,
       global: true,
@@ -31,6 +40,8 @@ export class AppModule {
         MeshModule.forRoot({
           application: APPLICATION_NAME,
           modules: MODULES,
+          hosted,
+          ...(config.broker && { broker: config.broker }),
           database: config.databaseUrl,
           migrate: config.isDevelopment,
           delivery: config.delivery,
@@ -38,7 +49,7 @@ export class AppModule {
           administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
           shutdownGraceMs: config.shutdownGraceMs,
         }),
-        ...MODULES,
+        ...hosted,
       ],
       providers: [{ provide: CONFIG, useValue: config }],
       exports: [CONFIG],

@@ -17,6 +17,18 @@ const count = z
   .string()
   .regex(/^\d{1,5}$/, 'expected a number')
   .transform(Number);
+const url = z
+  .url({ protocol: /^https?$/, error: 'expected http://… or https://…' })
+  .transform((text) => text.replace(/\/$/, ''));
+/** Knative's K_CE_OVERRIDES: extensions that every event gets. */
+const overrides = z.string().transform((text, context) => {
+  const parsed = z.object({ extensions: z.record(z.string().regex(/^[a-z0-9]+$/), z.string()).default({}) });
+  const result = parsed.safeParse(parseJson(text));
+  if (result.success) return result.data.extensions;
+  context.addIssue({ code: 'custom', message: 'expected {"extensions":{"name":"value"}}' });
+  return z.NEVER;
+});
+const pem = z.string().includes('-----BEGIN CERTIFICATE-----', { error: 'expected certificates in PEM' });
 const timeZone = z.string().refine(isTimeZone, 'expected an IANA time zone such as Europe/Warsaw');
 
 /** Every variable that the application reads, with its default. The README explains them. */
@@ -27,7 +39,17 @@ const environment = z.object({
     .string()
     .regex(/^(sqlite:(?!:memory:).+|postgres(ql)?:\/\/.+)$/, 'expected sqlite:<path of a file> or postgres://…')
     .default('sqlite:data/cabs.db'),
-  MESH_TRANSPORT: z.enum(['in-process']).default('in-process'),
+  MESH_TRANSPORT: z.enum(['in-process', 'knative']).default('in-process'),
+  K_SINK: url.optional(),
+  K_CE_OVERRIDES: overrides.optional(),
+  K_CA_CERTS: pem.optional(),
+  MODULES: z.string().optional(),
+  MESH_OIDC_ISSUER: url.optional(),
+  MESH_OIDC_AUDIENCE: z.string().optional(),
+  MESH_OIDC_JWKS: url.optional(),
+  MESH_OIDC_TOKEN_FILE: z.string().optional(),
+  MESH_ALLOW_SQLITE: z.enum(['true', 'false']).default('false'),
+  KUBERNETES_SERVICE_HOST: z.string().optional(),
   MESH_RETRY: count.default(10),
   MESH_BACKOFF_DELAY: duration.default(200),
   MESH_BACKOFF_POLICY: z.enum(['exponential', 'linear']).default('exponential'),
@@ -42,8 +64,25 @@ const environment = z.object({
   TARIFF_TIME_ZONE: timeZone.default('Europe/Warsaw'),
 });
 
+/** A broker to publish to, and what it takes to get along with it. */
+export interface BrokerConfig {
+  /** Absent where no module publishes. */
+  readonly sink?: string;
+  readonly extensions?: Readonly<Record<string, string>>;
+  readonly caCerts?: string;
+  readonly tokenFile?: string;
+  /** Whose tokens those who deliver to us have to show. */
+  readonly tokens?: { readonly issuer: string; readonly audience: string; readonly jwksUrl?: string };
+  /** Base URLs of the modules that are hosted elsewhere. */
+  readonly services: Readonly<Record<string, string>>;
+}
+
 /** What the environment says, in the application's words. Durations in ms. */
 export interface Config {
+  /** The names of the modules that this process hosts. */
+  readonly modules: readonly string[];
+  /** Absent where messages don't leave the process. */
+  readonly broker?: BrokerConfig;
   readonly isDevelopment: boolean;
   readonly port: number;
   readonly databaseUrl: string;
@@ -65,21 +104,26 @@ export const CONFIG = Symbol('CONFIG');
 
 /**
  * Reads the environment, once. An empty variable counts as absent.
+ * @param modules the names of all modules there are
  * @throws Error of one line that names the variables at fault
  */
-export function readConfig(variables: Record<string, string | undefined>): Config {
+export function readConfig(variables: Record<string, string | undefined>, modules: readonly string[]): Config {
   const given = Object.fromEntries(
     Object.entries(variables).filter(([, value]) => value !== undefined && value !== ''),
   );
   const parsed = environment.safeParse(given);
-  if (!parsed.success) {
-    const faults = parsed.error.issues.map(({ path, message }) => `${path.join('.')} (${message})`);
-    throw new Error(`The environment is not understood: ${faults.join(', ')}`);
-  }
+  const faults = parsed.error?.issues.map(({ path, message }) => `${path.join('.')} (${message})`) ?? [];
+  const services = readServices(given, modules, faults);
+  if (!parsed.success) throw notUnderstood(faults);
   const env = parsed.data;
+  const hosted = readModules(env.MODULES, modules, faults);
+  faults.push(...contradictions(env, hosted, modules));
+  if (faults.length > 0) throw notUnderstood(faults);
   const isDevelopment = env.NODE_ENV !== 'production';
   return {
     isDevelopment,
+    modules: hosted,
+    ...(env.MESH_TRANSPORT === 'knative' && { broker: brokerOf(env, services) }),
     port: env.PORT,
     databaseUrl: env.DATABASE_URL,
     delivery: {
@@ -99,6 +143,75 @@ export function readConfig(variables: Record<string, string | undefined>): Confi
     seed: env.SEED ?? (isDevelopment ? 'demo' : 'none'),
     tariffTimeZone: env.TARIFF_TIME_ZONE,
   };
+}
+
+type Environment = z.infer<typeof environment>;
+
+function notUnderstood(faults: readonly string[]): Error {
+  return new Error(`The environment is not understood: ${faults.join(', ')}`);
+}
+
+/** `MODULES`: a list, or `none` for a process that only keeps dead letters; all of them unless told. */
+function readModules(text: string | undefined, all: readonly string[], faults: string[]): readonly string[] {
+  if (text === undefined) return all;
+  if (text.trim() === 'none') return [];
+  const names = new Set(text.split(',').map((name) => name.trim()));
+  const unknown = [...names].filter((name) => !all.includes(name));
+  if (unknown.length > 0)
+    faults.push(`MODULES (there is no ${unknown.join(', ')}; there are ${all.join(', ')}, or none)`);
+  return all.filter((name) => names.has(name));
+}
+
+/** `USVC_<MODULE>`: where the modules live that are hosted elsewhere. */
+function readServices(given: Record<string, string | undefined>, all: readonly string[], faults: string[]) {
+  const services: Record<string, string> = {};
+  for (const [variable, value] of Object.entries(given)) {
+    const [, name] = /^USVC_(.+)$/.exec(variable) ?? [];
+    if (!name) continue;
+    const known = all.includes(name.toLowerCase());
+    const parsed = url.safeParse(value);
+    if (!known) faults.push(`${variable} (there is no module ${name.toLowerCase()})`);
+    else if (!parsed.success) faults.push(`${variable} (expected http://… or https://…)`);
+    else services[name.toLowerCase()] = parsed.data;
+  }
+  return services;
+}
+
+/** What is understood, each by itself, and doesn't go together. */
+function contradictions(env: Environment, hosted: readonly string[], all: readonly string[]): string[] {
+  const faults: string[] = [];
+  const isKnative = env.MESH_TRANSPORT === 'knative';
+  if (isKnative && !env.K_SINK && hosted.length > 0)
+    faults.push('K_SINK (MESH_TRANSPORT=knative needs the address of a broker)');
+  if (!isKnative && hosted.length < all.length)
+    faults.push('MODULES (modules in different processes need MESH_TRANSPORT=knative)');
+  if (!env.MESH_OIDC_ISSUER !== !env.MESH_OIDC_AUDIENCE)
+    faults.push('MESH_OIDC_ISSUER, MESH_OIDC_AUDIENCE (one is of no use without the other)');
+  if (env.KUBERNETES_SERVICE_HOST && env.DATABASE_URL.startsWith('sqlite:') && env.MESH_ALLOW_SQLITE !== 'true')
+    faults.push(
+      'DATABASE_URL (SQLite in a cluster is gone with its pod: give postgres://…, or say MESH_ALLOW_SQLITE=true when the disk stays)',
+    );
+  return faults;
+}
+
+function brokerOf(env: Environment, services: Readonly<Record<string, string>>): BrokerConfig {
+  const { MESH_OIDC_ISSUER: issuer, MESH_OIDC_AUDIENCE: audience, MESH_OIDC_JWKS: jwksUrl } = env;
+  return {
+    services,
+    ...(env.K_SINK && { sink: env.K_SINK }),
+    ...(env.K_CE_OVERRIDES && { extensions: env.K_CE_OVERRIDES }),
+    ...(env.K_CA_CERTS && { caCerts: env.K_CA_CERTS }),
+    ...(env.MESH_OIDC_TOKEN_FILE && { tokenFile: env.MESH_OIDC_TOKEN_FILE }),
+    ...(issuer && audience && { tokens: { issuer, audience, ...(jwksUrl && { jwksUrl }) } }),
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
 }
 
 function isTimeZone(name: string): boolean {

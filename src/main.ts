@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { pinoHttp } from 'pino-http';
-import { AppModule } from './app.module.js';
+import { AppModule, MODULE_NAMES } from './app.module.js';
 import { readConfig, type Config } from './config.js';
 import { configureHttp } from './infrastructure/http/http.js';
 import { serveApiPage } from './infrastructure/http/openapi.js';
@@ -13,7 +13,7 @@ import { welcome } from './demo.js';
 
 let config: Config;
 try {
-  config = readConfig(process.env);
+  config = readConfig(process.env, MODULE_NAMES);
 } catch (error) {
   console.error((error as Error).message);
   process.exit(1);

@@ -1,10 +1,10 @@
 import 'reflect-metadata';
-import { MODULES } from './app.module.js';
+import { hostedBy, MODULE_NAMES } from './app.module.js';
 import { readConfig } from './config.js';
 import { migrationHistories } from './infrastructure/mesh.module.js';
 import { migrateDatabase } from './infrastructure/persistence/database.js';
 
 /** `npm run migrate`: brings the database that DATABASE_URL names up to date. */
-const { databaseUrl } = readConfig(process.env);
-const applied = await migrateDatabase(databaseUrl, migrationHistories(MODULES));
+const config = readConfig(process.env, MODULE_NAMES);
+const applied = await migrateDatabase(config.databaseUrl, migrationHistories(hostedBy(config)));
 console.log(applied.length > 0 ? `Applied:\n- ${applied.join('\n- ')}` : 'Nothing to apply.');

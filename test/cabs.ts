@@ -3,7 +3,7 @@ import { Logger } from '@nestjs/common';
 import { Test, type TestingModuleBuilder } from '@nestjs/testing';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import request from 'supertest';
-import { AppModule } from '../src/app.module.js';
+import { AppModule, MODULE_NAMES } from '../src/app.module.js';
 import { readConfig } from '../src/config.js';
 import { configureHttp } from '../src/infrastructure/http/http.js';
 
@@ -21,11 +21,14 @@ export async function startCabs(
   environment: Record<string, string> = {},
   override: (testing: TestingModuleBuilder) => TestingModuleBuilder = (testing) => testing,
 ): Promise<Cabs> {
-  const config = readConfig({
-    DATABASE_URL: databaseUrl,
-    ...{ SEED: 'none', LOG_LEVEL: 'silent', MESH_BACKOFF_DELAY: 'PT0.02S', SHUTDOWN_GRACE: 'PT5S' },
-    ...environment,
-  });
+  const config = readConfig(
+    {
+      DATABASE_URL: databaseUrl,
+      ...{ SEED: 'none', LOG_LEVEL: 'silent', MESH_BACKOFF_DELAY: 'PT0.02S', SHUTDOWN_GRACE: 'PT5S' },
+      ...environment,
+    },
+    MODULE_NAMES,
+  );
   const testing = await override(Test.createTestingModule({ imports: [AppModule.with(config)] })).compile();
   Logger.overrideLogger(false);
   const app = testing.createNestApplication<NestExpressApplication>({ bodyParser: false });

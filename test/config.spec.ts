@@ -1,7 +1,9 @@
-import { readConfig } from '../src/config.js';
+import { readConfig as read } from '../src/config.js';
 import { startCabs } from './cabs.js';
 import { DATABASES } from './databases.js';
 
+const MODULES = ['bar', 'kitchen', 'cellar'];
+const readConfig = (variables: Record<string, string | undefined>) => read(variables, MODULES);
 const DAY_MS = 86_400_000;
 
 describe('The configuration', () => {

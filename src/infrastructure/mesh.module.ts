@@ -1,6 +1,7 @@
 import {
   Inject,
   Injectable,
+  Logger,
   Module,
   type DynamicModule,
   type OnApplicationBootstrap,
@@ -22,16 +23,26 @@ import {
   StandaloneMeshController,
   type Administration,
 } from './http/mesh.controller.js';
+import { BrokerTokens } from './http/tokens.js';
 import { ProblemFilter } from './http/problem.filter.js';
+import { QueriesController } from './http/queries.controller.js';
+import { BROKER_TOKENS, Receiving } from './http/receiving.js';
+import { TokenFile } from './http/token-file.js';
 import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './messaging/buses.js';
+import { DEAD_LETTER_SINK, DeadLetterSink } from './messaging/dead-letter-sink.js';
 import { DeadLetters } from './messaging/dead-letters.js';
+import { FanOut } from './messaging/fan-out.js';
+import { forwardTo } from './messaging/forward.js';
 import { meshMigrations } from './messaging/migrations.js';
 import { APPLICATION, Outbox } from './messaging/outbox.js';
+import { Publisher } from './messaging/publisher.js';
 import { DELIVERY_POLICY, Receiver } from './messaging/receiver.js';
 import { ALL_MODULES, moduleOnMesh, Registry } from './messaging/registry.js';
 import { Relay } from './messaging/relay.js';
+import { RemoteQueries } from './messaging/remote-queries.js';
 import { Retention, RETENTION_POLICY, type RetentionPolicy } from './messaging/retention.js';
 import type { DeliveryPolicy } from './messaging/retry.js';
+import { Sink } from './messaging/sink.js';
 import { Database } from './persistence/database.js';
 import type { MigrationHistory } from './persistence/migrate.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
@@ -39,8 +50,12 @@ import { UnitOfWork } from './persistence/unit-of-work.js';
 export interface MeshOptions {
   /** The application's name, in the sources and schemas of its messages: `usvc://<application>/<module>`. */
   readonly application: string;
-  /** The modules, each with `@OnMesh`. */
+  /** All modules there are, each with `@OnMesh`. */
   readonly modules: readonly Type[];
+  /** Those of them that live in this process; all unless told. */
+  readonly hosted?: readonly Type[];
+  /** A broker between the modules, which may then live in several processes. Without it messages stay in this one. */
+  readonly broker?: BrokerOptions;
   /** `sqlite:<path>`, `postgres://…`, or the options of a data source that the application has already. */
   readonly database: string | DataSourceOptions;
   /** Apply missing migrations at start; otherwise a missing one stops it. */
@@ -57,6 +72,22 @@ export interface MeshOptions {
   readonly shutdownGraceMs?: number;
 }
 
+/** How to get along with a Knative Broker. */
+export interface BrokerOptions {
+  /** Where messages are published; absent in a process that publishes nothing. */
+  readonly sink?: string;
+  /** Extensions that every event gets on its way out. */
+  readonly extensions?: Readonly<Record<string, string>>;
+  /** Certificates (PEM) to trust besides the well-known ones. */
+  readonly caCerts?: string;
+  /** The token that is sent to the broker. */
+  readonly tokenFile?: string;
+  /** Whose tokens those who deliver have to show; without it everybody may. */
+  readonly tokens?: { readonly issuer: string; readonly audience: string; readonly jwksUrl?: string };
+  /** Base URLs of the modules that live elsewhere. */
+  readonly services?: Readonly<Record<string, string>>;
+}
+
 const DAY_MS = 86_400_000;
 
 /** Retries as Knative's examples have them: 10, exponential from 0.2 s, 204.6 s in all. */
@@ -64,6 +95,7 @@ const DELIVERY: DeliveryPolicy = { retry: 10, backoffDelayMs: 200, backoffPolicy
 const RETENTION: RetentionPolicy = { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS };
 
 const GRACE = Symbol('GRACE');
+const SINK = Symbol('SINK');
 
 /** Starts the relay when the application is ready, and ends it before the database goes. */
 @Injectable()
@@ -71,12 +103,15 @@ class Lifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
     private readonly database: Database,
     private readonly relay: Relay,
+    private readonly receiver: Receiver,
     private readonly retention: Retention,
+    private readonly queries: RemoteQueries,
+    @Inject(SINK) private readonly sink: Sink,
     @Inject(GRACE) private readonly graceMs: number,
   ) {}
 
-  onApplicationBootstrap(): void {
-    this.relay.start();
+  async onApplicationBootstrap(): Promise<void> {
+    await this.relay.start(this.receiver.consumers);
     this.retention.start();
   }
 
@@ -84,6 +119,8 @@ class Lifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   async onApplicationShutdown(): Promise<void> {
     await this.retention.stop();
     await this.relay.stop(Date.now() + this.graceMs);
+    await this.sink.close();
+    await this.queries.close();
     await this.database.close();
   }
 }
@@ -92,12 +129,16 @@ class Lifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
 @Module({})
 export class MeshModule {
   static forRoot(options: MeshOptions): DynamicModule {
+    const { broker, hosted = options.modules } = options;
+    const delivery = { ...DELIVERY, ...options.delivery };
+    const services = broker?.services ?? {};
     const providers: Provider[] = [
       { provide: APPLICATION, useValue: options.application },
       { provide: ALL_MODULES, useValue: options.modules },
-      { provide: DELIVERY_POLICY, useValue: { ...DELIVERY, ...options.delivery } },
+      { provide: DELIVERY_POLICY, useValue: delivery },
       { provide: RETENTION_POLICY, useValue: { ...RETENTION, ...options.retention } },
       { provide: ADMINISTRATION, useValue: options.administration ?? { isDevelopment: false } },
+      { provide: DEAD_LETTER_SINK, useValue: { isOpen: broker !== undefined && hosted.length === 0, services } },
       { provide: APP_INTERCEPTOR, useClass: ControllerInterceptor },
       { provide: GRACE, useValue: options.shutdownGraceMs ?? 20_000 },
       {
@@ -105,29 +146,69 @@ export class MeshModule {
         useFactory: () =>
           Database.open({
             database: options.database,
-            entities: options.modules.flatMap((it) => [...(moduleOnMesh(it).entities ?? [])]),
-            histories: migrationHistories(options.modules),
+            entities: hosted.flatMap((it) => [...(moduleOnMesh(it).entities ?? [])]),
+            histories: migrationHistories(hosted),
             migrate: options.migrate ?? false,
           }),
       },
-      ...[Clock, UnitOfWork, Registry, Outbox, Receiver, Relay, Retention, DeadLetters, AdministrationGuard, Lifecycle],
+      { provide: SINK, useFactory: () => sinkOf(broker, delivery) },
+      { provide: RemoteQueries, useFactory: () => new RemoteQueries(services) },
+      {
+        provide: Relay,
+        useFactory: (work: UnitOfWork, database: Database, outbox: Outbox, registry: Registry, sink: Sink) => {
+          const logger = new Logger('Relay');
+          const consumersOf = (type: string) => registry.subscriptions(type).map(({ consumer }) => consumer);
+          const wayOut = broker?.sink
+            ? new Publisher(work, sink, broker.sink, database.lock('mesh_outbox'), logger)
+            : new FanOut(work, consumersOf, logger);
+          const forward = (name: string) =>
+            broker && /^https?:/.test(name) ? forwardTo(name, sink, work, delivery) : undefined;
+          const relay = new Relay(work, wayOut, logger, forward);
+          outbox.onStaged(() => relay.joinGroup());
+          outbox.onCommitted(() => relay.wake());
+          return relay;
+        },
+        inject: [UnitOfWork, Database, Outbox, Registry, SINK],
+      },
+      ...[Clock, UnitOfWork, Registry, Outbox, Receiver, Retention, DeadLetters, DeadLetterSink],
+      ...[AdministrationGuard, Lifecycle],
     ];
+    const controllers: Type[] = [];
+    if (broker) {
+      const { tokens } = broker;
+      // The receiving end exists only where somebody delivers.
+      providers.push(Receiving, { provide: BROKER_TOKENS, useFactory: () => tokens && new BrokerTokens(tokens) });
+      controllers.push(QueriesController);
+    }
     const isWhole = options.http !== 'administration';
     if (isWhole) {
+      controllers.push(HealthController, MeshController);
       providers.push(
         { provide: APP_FILTER, useClass: ProblemFilter },
         { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
       );
+    } else {
+      controllers.push(StandaloneMeshController);
     }
     return {
       module: MeshModule,
       global: true,
       imports: [busesOfTheMesh()],
-      controllers: isWhole ? [HealthController, MeshController] : [StandaloneMeshController],
+      controllers,
       providers,
-      exports: [Clock, Database, UnitOfWork, Registry, Outbox, Receiver, Relay, DeadLetters],
+      exports: [Clock, Database, UnitOfWork, Registry, Outbox, Receiver, Relay, DeadLetters, RemoteQueries],
     };
   }
+}
+
+function sinkOf(broker: BrokerOptions | undefined, { timeoutMs }: DeliveryPolicy): Sink {
+  const { extensions, caCerts, tokenFile } = broker ?? {};
+  return new Sink({
+    timeoutMs,
+    ...(extensions && { extensions }),
+    ...(caCerts && { caCerts }),
+    ...(tokenFile && { token: new TokenFile(tokenFile) }),
+  });
 }
 
 /** Each module's own migrations, after those of the mesh. */

@@ -18,9 +18,10 @@ export class HealthController {
   }
 
   @Get('ready')
-  @Operation('The process can take requests: its database answers and its relay runs')
+  @Operation('The process can take requests: its database answers, its relay runs, its broker is one')
   async ready(): Promise<object> {
     if (!this.relay.running) throw new Unavailable('The relay is not running');
+    if (this.relay.suspended) throw new Unavailable(this.relay.suspended);
     try {
       await this.work.sql.all('SELECT 1');
     } catch (error) {

@@ -10,8 +10,10 @@ import {
   type IQuery,
 } from '@nestjs/cqrs';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { durableClass, type DurableMessage } from './message.js';
+import { durableClass, type DurableMessage, type QueryClass } from './message.js';
 import { Outbox } from './outbox.js';
+import { Registry } from './registry.js';
+import { RemoteQueries } from './remote-queries.js';
 
 /*
  * The three buses of @nestjs/cqrs for messages that must not be lost. They take the place of the stock ones in the
@@ -73,24 +75,35 @@ export class MeshEventBus extends EventBus {
   }
 }
 
-/** Queries are asked outside units of work, so that the code is the same when the other module is remote. */
+/**
+ * Queries are asked outside units of work, so that the code is the same when the other module is remote: then they are
+ * asked over HTTP.
+ */
 @Injectable()
 export class MeshQueryBus extends QueryBus {
   constructor(
     moduleRef: ModuleRef,
     @Inject(UnitOfWork) private readonly work: UnitOfWork,
+    @Inject(Registry) private readonly registry: Registry,
+    @Inject(RemoteQueries) private readonly remote: RemoteQueries,
   ) {
     super(moduleRef);
   }
 
-  /** @throws Error inside a unit of work: everybody would wait for the answer */
+  /**
+   * @throws Error inside a unit of work: everybody would wait for the answer
+   * @throws Unavailable when the module lives elsewhere and can't be asked now
+   */
   override async execute<Q extends IQuery, Result = unknown>(query: Q): Promise<Result> {
     if (this.work.open) {
       throw new Error(
         `${query.constructor.name} was asked inside a unit of work: ask in prepare() or in front of the unit`,
       );
     }
-    return super.execute<Q, Result>(query);
+    const declaration = query.constructor as unknown as QueryClass;
+    const owner = this.registry.owner(declaration);
+    if (owner === undefined || this.registry.hosts(owner)) return super.execute<Q, Result>(query);
+    return this.remote.ask(owner, declaration, (query as unknown as { data: unknown }).data) as Promise<Result>;
   }
 }
 

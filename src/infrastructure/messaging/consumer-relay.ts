@@ -1,12 +1,13 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Logger } from '@nestjs/common';
 import { onJourney, traceparent } from '../observability/journey.js';
-import { DatabaseUnavailable, type SqlValue } from '../persistence/sql.js';
+import { DatabaseUnavailable, type Sql, type SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import type { CloudEvent } from './cloud-event.js';
 import { bury, claim, due, nextRetryAt, postpone, type Delivery } from './deliveries.js';
+import { describe } from './failure.js';
 import { Reject } from './message.js';
-import type { Receiver } from './receiver.js';
-import { jitteredBackoffMs, type DeliveryPolicy } from './retry.js';
+import { waitAfter, type DeliveryPolicy } from './retry.js';
 
 /** Deliveries of one consumer that may be under way at the same time; one consumer can't take the places of another. */
 const UNDER_WAY = 128;
@@ -16,6 +17,29 @@ const LONGEST_SLEEP_MS = 5000;
 export const PAUSE_MS = 250;
 /** For units that handle messages, or move them. */
 export const MESSAGE = { isMessage: true };
+
+/** Somebody who gets messages, each in its own time. */
+export interface Consumer {
+  /** As its deliveries name it. */
+  readonly name: string;
+  readonly policy: DeliveryPolicy;
+  /**
+   * One try.
+   * @param claim takes the delivery off, first thing in the unit of work that keeps its outcome; false leaves it alone
+   * @returns a word on what became of it, for the log
+   * @throws Reject when no retry can help; any other error is worth one, `retryAfterMs` of it being a wish to wait
+   */
+  deliver(event: CloudEvent, claim: (sql: Sql) => Promise<boolean>): Promise<string>;
+  /** Keeps what is given up, in the unit of work that has claimed it. Among the dead letters unless told. */
+  giveUp?(sql: Sql, letter: GivenUp): Promise<void>;
+}
+
+/** A message that no further try can help. */
+export interface GivenUp {
+  readonly event: CloudEvent;
+  readonly attempts: number;
+  readonly error: unknown;
+}
 
 /** The deliveries of one consumer. */
 export class ConsumerRelay {
@@ -33,10 +57,8 @@ export class ConsumerRelay {
   private nextRetry = 0;
 
   constructor(
-    private readonly consumer: string,
+    private readonly consumer: Consumer,
     private readonly work: UnitOfWork,
-    private readonly receiver: Receiver,
-    private readonly policy: DeliveryPolicy,
     private readonly logger: Logger,
   ) {}
 
@@ -92,14 +114,14 @@ export class ConsumerRelay {
       this.nextRetry = 0;
       this.wanted = true;
     } else {
-      const next = await nextRetryAt(this.work.sql, this.consumer, now);
+      const next = await nextRetryAt(this.work.sql, this.consumer.name, now);
       this.nextRetry = Math.min(this.nextRetry, next ?? Infinity);
       this.wakeAt(this.nextRetry);
     }
   }
 
   private due(which: 'first attempts' | 'retries', places: number, now = Date.now()): Promise<Delivery[]> {
-    return due(this.work, which, this.consumer, places, [...this.underWay.keys()], now);
+    return due(this.work, which, this.consumer.name, places, [...this.underWay.keys()], now);
   }
 
   private begin(delivery: Delivery): void {
@@ -120,10 +142,10 @@ export class ConsumerRelay {
     const { event } = delivery;
     const journey = { correlationId: event.correlationid ?? event.id, traceparent: traceparent(event.traceparent) };
     await onJourney(journey, async () => {
-      const facts = { consumer: this.consumer, type: event.type, subject: event.subject, event: event.id };
+      const facts = { consumer: this.consumer.name, type: event.type, subject: event.subject, event: event.id };
       try {
         let began = 0;
-        const outcome = await this.receiver.receive(this.consumer, event, (sql) => {
+        const outcome = await this.consumer.deliver(event, (sql) => {
           began = Date.now();
           return claim(sql, delivery);
         });
@@ -139,15 +161,15 @@ export class ConsumerRelay {
     // Not the message's fault, and nothing could be written down anyway.
     if (error instanceof DatabaseUnavailable) return this.pause(error);
     const tries = delivery.attempts + 1;
-    const isDead = error instanceof Reject || tries > this.policy.retry;
-    const text = describe(error);
+    const isDead = error instanceof Reject || tries > this.consumer.policy.retry;
     try {
       if (isDead) {
-        await this.work.run(() => bury(this.work.sql, delivery, causeOf(error), text), MESSAGE);
+        const letter = { event: delivery.event, attempts: tries, error };
+        await this.work.run(() => this.giveUp(delivery, letter), MESSAGE);
         this.logger.error({ ...facts, tries, err: error }, 'Given up: now among the dead letters');
       } else {
-        const waitMs = jitteredBackoffMs(this.policy, delivery.attempts);
-        await this.work.run(() => postpone(this.work.sql, delivery, waitMs, text), MESSAGE);
+        const waitMs = waitAfter(error, this.consumer.policy, delivery.attempts);
+        await this.work.run(() => postpone(this.work.sql, delivery, waitMs, describe(error)), MESSAGE);
         this.nextRetry = Math.min(this.nextRetry, Date.now() + waitMs);
         this.wakeAt(this.nextRetry);
         this.logger.warn({ ...facts, tries, nextInMs: waitMs, err: error }, 'Failed; will be tried again');
@@ -155,6 +177,13 @@ export class ConsumerRelay {
     } catch (unrecorded) {
       this.pause(unrecorded);
     }
+  }
+
+  private async giveUp(delivery: Delivery, letter: GivenUp): Promise<void> {
+    const { sql } = this.work;
+    if (!(await claim(sql, delivery))) return;
+    if (this.consumer.giveUp) return this.consumer.giveUp(sql, letter);
+    await bury(sql, { ...letter, consumer: this.consumer.name });
   }
 
   /** The earliest wish counts; the others are found again when that one has been granted. */
@@ -171,27 +200,8 @@ export class ConsumerRelay {
 
   private pause(error: unknown): void {
     if (this.pausedUntil < Date.now())
-      this.logger.warn({ consumer: this.consumer, err: error }, 'The database failed; pausing');
+      this.logger.warn({ consumer: this.consumer.name, err: error }, 'The database failed; pausing');
     this.pausedUntil = Date.now() + PAUSE_MS;
     this.wakeAt(this.pausedUntil + 1);
   }
-}
-
-/** What is shown of an error, with the errors behind it. */
-function describe(error: unknown): string {
-  const parts: string[] = [];
-  for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
-    const { name, message } = it as Partial<Error>;
-    parts.push(message === undefined ? JSON.stringify(it) : `${name ?? 'Error'}: ${message}`);
-  }
-  return parts.join('\ncaused by ').slice(0, 2000);
-}
-
-/** Errors with the same cause read the same: without the ids and numbers that differ from message to message. */
-function causeOf(error: unknown): string {
-  const [first = ''] = describe(error).split('\n');
-  return first
-    .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '<id>')
-    .replace(/\d+/g, '<n>')
-    .slice(0, 200);
 }

@@ -3,7 +3,9 @@ import { Conflict } from '../errors.js';
 import type { SqlValue } from '../persistence/sql.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from './cloud-event.js';
-import { revive, type DeadLetterRow } from './deliveries.js';
+import { DeadLetterSink } from './dead-letter-sink.js';
+import { revive, UNPUBLISHED, type DeadLetterRow } from './deliveries.js';
+import { Registry } from './registry.js';
 import { Relay } from './relay.js';
 import { RETENTION_POLICY, type RetentionPolicy } from './retention.js';
 
@@ -13,11 +15,14 @@ export interface DeadLetter {
   readonly consumer: string;
   readonly type: string;
   readonly subject: string | null;
+  /** Tries that failed; 0 where only the broker knows. */
   readonly attempts: number;
   /** The same for all that failed alike. */
   readonly cause: string;
   readonly error: string;
   readonly deadAt: string;
+  /** The address that a broker could not deliver it to. */
+  readonly destination?: string;
   readonly event: CloudEvent;
 }
 
@@ -37,6 +42,8 @@ export class DeadLetters {
   constructor(
     private readonly work: UnitOfWork,
     private readonly relay: Relay,
+    private readonly registry: Registry,
+    private readonly sink: DeadLetterSink,
     @Inject(RETENTION_POLICY) private readonly policy: RetentionPolicy,
   ) {}
 
@@ -121,17 +128,30 @@ export class DeadLetters {
   }
 
   private async revive(where: string, parameters: SqlValue[]): Promise<DeadLetterRow[]> {
+    const consumers = new Set<string>();
     const rows = await this.work.run(async () => {
       const { sql } = this.work;
       const found = await sql.all<DeadLetterRow>(
         `SELECT * FROM mesh_dead_letter ${where} ORDER BY dead_at, id LIMIT ${BATCH}`,
         parameters,
       );
-      for (const row of found) await revive(sql, row);
+      for (const row of found) {
+        const consumer = await revive(sql, row, this.addressOf(row));
+        if (consumer) consumers.add(consumer);
+      }
       return found;
     });
-    for (const consumer of new Set(rows.map((row) => row.consumer))) this.relay.wakeConsumer(consumer);
+    for (const consumer of consumers) this.relay.wakeConsumer(consumer);
+    this.relay.wake();
     return rows;
+  }
+
+  /** Where a consumer lives that isn't in this process. @throws Conflict when nobody knows */
+  private addressOf({ consumer, destination }: DeadLetterRow): string | undefined {
+    if (destination === null && (consumer === UNPUBLISHED || this.registry.hosts(consumer))) return undefined;
+    const address = this.sink.addressOf(consumer, destination);
+    if (address) return address;
+    throw new Conflict(`Nobody knows where ${consumer} lives: set USVC_${consumer.toUpperCase()} and replay it then`);
   }
 }
 
@@ -144,7 +164,19 @@ function conditions(filter: DeadLetterFilter): { where: string; parameters: SqlV
 }
 
 function deadLetter({ dead_at, event, ...row }: DeadLetterRow): DeadLetter {
-  const { id, consumer, type, subject, attempts, cause, error } = row;
+  const { id, consumer, type, subject, attempts, cause, error, destination } = row;
   const deadAt = new Date(dead_at).toISOString();
-  return { id, consumer, type, subject, attempts, cause, error, deadAt, event: JSON.parse(event) as CloudEvent };
+  const place = destination === null ? {} : { destination };
+  return {
+    id,
+    consumer,
+    type,
+    subject,
+    attempts,
+    cause,
+    error,
+    deadAt,
+    ...place,
+    event: JSON.parse(event) as CloudEvent,
+  };
 }

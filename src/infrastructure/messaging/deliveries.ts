@@ -2,11 +2,20 @@ import { v7 as uuidv7 } from 'uuid';
 import type { Sql, SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from './cloud-event.js';
+import type { GivenUp } from './consumer-relay.js';
+import { causeOf, describe } from './failure.js';
+import { insertIntoOutbox } from './outbox.js';
 
 /*
  * The statements of the outbox, the deliveries and the dead letters: one function for each thing that happens to a
  * row. Rows are claimed by their state; there is no 'last id' that a late commit could hide behind.
  */
+
+/** Stands in the place of the consumer where a broker refused the message: nobody has it yet. */
+export const UNPUBLISHED = 'k-sink';
+
+/** The consumers of a message: by its type, or by whatever `event` (its JSON) says. */
+export type Route = (type: string, event: string) => readonly string[];
 
 /** A message on its way to one consumer. */
 export interface Delivery {
@@ -25,7 +34,7 @@ export interface Delivery {
  */
 export async function fanOut(
   sql: Sql,
-  consumersOf: (type: string) => readonly string[],
+  route: Route,
   limit: number,
 ): Promise<{ consumers: Set<string>; more: boolean }> {
   const consumers = new Set<string>();
@@ -36,25 +45,72 @@ export async function fanOut(
     );
     if (!lock?.free) return { consumers, more: false };
   }
-  const rows = await sql.all<{ seq: SqlValue; id: string; type: string; partition_key: string; event: string }>(
-    `SELECT seq, id, type, partition_key, event FROM mesh_outbox ORDER BY seq LIMIT $1`,
-    [limit],
-  );
+  const rows = await sql.all<OutboxRow>(`SELECT ${OUTBOX_ROW} FROM mesh_outbox ORDER BY seq LIMIT $1`, [limit]);
   if (rows.length === 0) return { consumers, more: false };
   const now = Date.now();
   const deliveries: SqlValue[][] = [];
   for (const { id, type, partition_key, event } of rows) {
-    for (const consumer of consumersOf(type)) {
+    for (const consumer of route(type, event)) {
       consumers.add(consumer);
       deliveries.push([consumer, id, type, partition_key, event, now]);
     }
   }
-  await insertDeliveries(sql, deliveries);
-  await sql.run(`DELETE FROM mesh_outbox WHERE seq IN ${list(sql)}`, [JSON.stringify(rows.map(({ seq }) => seq))]);
+  await insertRows(sql, deliveries);
+  await removeFromOutbox(
+    sql,
+    rows.map(({ seq }) => seq),
+  );
   return { consumers, more: rows.length === limit };
 }
 
-async function insertDeliveries(sql: Sql, rows: SqlValue[][]): Promise<void> {
+/** A message in the outbox; `event` is its JSON. */
+export interface OutboxRow {
+  readonly seq: SqlValue;
+  readonly id: string;
+  readonly type: string;
+  readonly partition_key: string;
+  readonly event: string;
+}
+
+const OUTBOX_ROW = 'seq, id, type, partition_key, event';
+
+/**
+ * The oldest messages of the outbox.
+ * @param loaded those that whoever asks has already
+ * @param held partition keys whose messages are left where they are
+ */
+export async function outboxRows(
+  sql: Sql,
+  loaded: readonly SqlValue[],
+  held: readonly string[],
+  limit: number,
+): Promise<OutboxRow[]> {
+  const keys =
+    sql.dialect === 'postgres' ? `(SELECT json_array_elements_text($2::json))` : `(SELECT value FROM json_each($2))`;
+  return sql.all<OutboxRow>(
+    `SELECT ${OUTBOX_ROW} FROM mesh_outbox
+     WHERE seq NOT IN ${list(sql)} AND partition_key NOT IN ${keys} ORDER BY seq LIMIT $3`,
+    [JSON.stringify(loaded), JSON.stringify(held), limit],
+  );
+}
+
+/** A message for one consumer. */
+export interface NewDelivery {
+  readonly consumer: string;
+  readonly event: CloudEvent;
+}
+
+/** Adds deliveries, first attempts all of them, in their order. */
+export async function insertDeliveries(sql: Sql, deliveries: readonly NewDelivery[]): Promise<void> {
+  const now = Date.now();
+  const rows = deliveries.map(({ consumer, event }) => {
+    const key = event.partitionkey ?? event.subject ?? event.id;
+    return [consumer, event.id, event.type, key, JSON.stringify(event), now];
+  });
+  await insertRows(sql, rows);
+}
+
+async function insertRows(sql: Sql, rows: SqlValue[][]): Promise<void> {
   if (rows.length === 0) return;
   const columns = 'consumer, id, type, partition_key, event, created_at, due_at';
   if (sql.dialect === 'sqlite') {
@@ -100,6 +156,14 @@ export async function due(
   return work.sql.dialect === 'postgres' ? work.run(look) : look();
 }
 
+/** Who has deliveries here, and how many. */
+export async function consumersWithDeliveries(sql: Sql): Promise<{ consumer: string; n: number }[]> {
+  const rows = await sql.all<{ consumer: string; n: number | string }>(
+    `SELECT consumer, COUNT(*) AS n FROM mesh_delivery GROUP BY consumer`,
+  );
+  return rows.map(({ consumer, n }) => ({ consumer, n: Number(n) }));
+}
+
 /** When the next retry of a consumer after `now` is due, both in ms since 1970. */
 export async function nextRetryAt(sql: Sql, consumer: string, now: number): Promise<number | undefined> {
   const [row] = await sql.all<{ at: number | null }>(
@@ -127,16 +191,21 @@ export async function postpone(sql: Sql, { seq, attempts }: Delivery, waitMs: nu
   );
 }
 
-/** Gives a delivery up. */
-export async function bury(sql: Sql, delivery: Delivery, cause: string, error: string): Promise<void> {
-  if (!(await claim(sql, delivery))) return;
-  const { consumer, event, attempts } = delivery;
+/** Takes messages that have left out of the outbox. */
+export async function removeFromOutbox(sql: Sql, seqs: readonly SqlValue[]): Promise<number> {
+  return sql.run(`DELETE FROM mesh_outbox WHERE seq IN ${list(sql)}`, [JSON.stringify(seqs)]);
+}
+
+/** Puts a message among the dead letters. */
+export async function bury(sql: Sql, letter: GivenUp & { consumer: string; destination?: string }): Promise<void> {
+  const { consumer, event, attempts, error, destination } = letter;
   await sql.run(
-    `INSERT INTO mesh_dead_letter (id, consumer, event_id, type, subject, event, attempts, cause, error, dead_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    `INSERT INTO mesh_dead_letter
+       (id, consumer, event_id, type, subject, event, attempts, cause, error, dead_at, destination)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
     [
       ...[uuidv7(), consumer, event.id, event.type, event.subject ?? null, JSON.stringify(event)],
-      ...[attempts + 1, cause, error, Date.now()],
+      ...[attempts, causeOf(error), describe(error), Date.now(), destination ?? null],
     ],
   );
 }
@@ -152,14 +221,30 @@ export interface DeadLetterRow {
   readonly cause: string;
   readonly error: string;
   readonly dead_at: number;
+  /** The address that a broker could not deliver it to; null when it died here. */
+  readonly destination: string | null;
 }
 
-/** Gives a dead letter to the consumer that failed, and to nobody else; the event keeps its id. */
-export async function revive(sql: Sql, letter: DeadLetterRow): Promise<void> {
-  if ((await sql.run(`DELETE FROM mesh_dead_letter WHERE id = $1`, [letter.id])) === 0) return;
-  const event = JSON.parse(letter.event) as CloudEvent;
-  const key = event.partitionkey ?? event.subject ?? event.id;
-  await insertDeliveries(sql, [[letter.consumer, event.id, event.type, key, letter.event, Date.now()]]);
+/** What brokers add to a dead letter; a replay is the message as it was. */
+const ADDED = ['knativeerrordest', 'knativeerrorcode', 'knativeerrordata', 'knativebrokerttl'];
+
+/**
+ * Gives a dead letter to the consumer that failed, and to nobody else; the event keeps its id.
+ * @param address of the consumer, where that is not a module of this process
+ * @returns the consumer that has a delivery now, if any
+ */
+export async function revive(sql: Sql, letter: DeadLetterRow, address?: string): Promise<string | undefined> {
+  if ((await sql.run(`DELETE FROM mesh_dead_letter WHERE id = $1`, [letter.id])) === 0) return undefined;
+  const dead = JSON.parse(letter.event) as CloudEvent;
+  const event = Object.fromEntries(Object.entries(dead).filter(([name]) => !ADDED.includes(name))) as CloudEvent &
+    object;
+  if (letter.consumer === UNPUBLISHED) {
+    await insertIntoOutbox(sql, [event]);
+    return undefined;
+  }
+  const consumer = address ?? letter.consumer;
+  await insertDeliveries(sql, [{ consumer, event }]);
+  return consumer;
 }
 
 /** A list parameter: `$n` holds a JSON array of sequence numbers. */

@@ -72,6 +72,24 @@ export const meshMigrations: MigrationHistory = {
         }
       },
     },
+    {
+      name: 'MeshDestinations1764000000000',
+      up: async (runner) => {
+        const { time } = types(runner);
+        // Where a broker could not deliver a dead letter to, so that a replay finds its way.
+        await runner.query('ALTER TABLE mesh_dead_letter ADD COLUMN destination text');
+        await runner.query('CREATE INDEX mesh_dead_letter_event ON mesh_dead_letter (event_id)');
+        // Modules that have moved to another database, or are on their way into this one.
+        await runner.query(
+          `CREATE TABLE mesh_module (name text PRIMARY KEY, state text NOT NULL, place text NOT NULL, since ${time} NOT NULL)`,
+        );
+      },
+      down: async (runner) => {
+        await runner.query('DROP TABLE mesh_module');
+        await runner.query('DROP INDEX mesh_dead_letter_event');
+        await runner.query('ALTER TABLE mesh_dead_letter DROP COLUMN destination');
+      },
+    },
   ],
 };
 

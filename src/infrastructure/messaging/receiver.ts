@@ -3,6 +3,7 @@ import { onJourney, traceparent } from '../observability/journey.js';
 import type { Sql } from '../persistence/sql.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { fromWire, type CloudEvent } from './cloud-event.js';
+import type { Consumer } from './consumer-relay.js';
 import { Reject, type DurableMessage, type MessageClass } from './message.js';
 import { Registry } from './registry.js';
 import type { DeliveryPolicy } from './retry.js';
@@ -21,6 +22,15 @@ export class Receiver {
     private readonly registry: Registry,
     @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
   ) {}
+
+  /** The modules of this process, as consumers of deliveries. */
+  get consumers(): Consumer[] {
+    return this.registry.consumers.map((name) => ({
+      name,
+      policy: this.policy,
+      deliver: (event, claim) => this.receive(name, event, claim),
+    }));
+  }
 
   /**
    * @param claim takes the event off whoever delivers it, first thing in the same unit of work; false leaves it alone

@@ -72,6 +72,7 @@ export class Registry implements OnModuleInit {
   private readonly hosted = new Set<string>();
   private readonly controllers = new Map<Type, string>();
   private readonly queryHandlers = new Map<QueryClass, string>();
+  private readonly queries = new Map<string, QueryClass>();
 
   constructor(
     private readonly container: ModulesContainer,
@@ -99,6 +100,17 @@ export class Registry implements OnModuleInit {
     return this.subscriptions(type).find((it) => it.consumer === consumer);
   }
 
+  /** Whether a module lives in this process. */
+  hosts(module: string): boolean {
+    return this.hosted.has(module);
+  }
+
+  /** A query that a module of this process answers, by its name. */
+  query(name: string): QueryClass | undefined {
+    const found = this.queries.get(name);
+    return found && this.queryHandlers.has(found) ? found : undefined;
+  }
+
   /** The module that a controller belongs to. */
   moduleOf(controller: Type): string | undefined {
     return this.controllers.get(controller);
@@ -118,11 +130,13 @@ export class Registry implements OnModuleInit {
       names.add(name);
       const { messages, queries } = declared(contract);
       for (const it of [...messages, ...queries]) {
-        const type = it.kind === 'query' ? `query ${name}/${it.queryName}` : it.type;
+        // A query's name is its address where the module lives elsewhere.
+        const type = it.kind === 'query' ? `query ${it.queryName}` : it.type;
         const other = types.get(type);
         if (other) throw new Error(`${type} is declared twice: by ${other} and by ${it.name}`);
         types.set(type, it.name);
         this.owners.set(it, name);
+        if (it.kind === 'query') this.queries.set(it.queryName, it);
       }
     }
   }
@@ -224,6 +238,25 @@ export class Registry implements OnModuleInit {
     }
     return missing;
   }
+}
+
+/** Who wants messages of which type, hosted by this process or not: the names of the modules by type. */
+export function consumersByType(modules: readonly Type[]): Map<string, string[]> {
+  const consumers = new Map<string, string[]>();
+  for (const module of modules) {
+    const { name } = moduleOnMesh(module);
+    const providers = (Reflect.getMetadata('providers', module) ?? []) as unknown[];
+    for (const provider of providers) {
+      const handler = (
+        typeof provider === 'function' ? provider : (provider as { useClass?: unknown }).useClass
+      ) as Type;
+      if (typeof handler !== 'function') continue;
+      const command = handlesCommand(handler);
+      const types = [...(command?.kind ? [command.type!] : []), ...listensTo(handler).map(({ type }) => type)];
+      for (const type of types) consumers.set(type, [...(consumers.get(type) ?? []), name]);
+    }
+  }
+  return consumers;
 }
 
 /** The event classes that a handler class listens to; for documentation. */

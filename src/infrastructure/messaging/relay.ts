@@ -1,127 +1,110 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
-import { Inject, Injectable, Logger } from '@nestjs/common';
-import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { ConsumerRelay, MESSAGE, PAUSE_MS } from './consumer-relay.js';
-import { fanOut } from './deliveries.js';
-import { Outbox } from './outbox.js';
-import { DELIVERY_POLICY, Receiver } from './receiver.js';
-import { Registry } from './registry.js';
-import type { DeliveryPolicy } from './retry.js';
+import type { Logger } from '@nestjs/common';
+import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import { ConsumerRelay, type Consumer } from './consumer-relay.js';
+import { consumersWithDeliveries } from './deliveries.js';
 
-/** Messages that one unit of work fans out. */
-const FAN_OUT = 500;
 /** The safety net for what no commit of this process announces, in ms. */
 const POLL_MS = 1000;
 
+/** Takes messages out of the outbox: to the deliveries of this process, or to a broker. */
+export interface WayOut {
+  /** Whether it has something to do that it can do now. */
+  readonly busy: boolean;
+  /** Why it can't go on without somebody's help, if that is so. */
+  readonly suspended?: string;
+  /** @param wakeConsumers for those who got deliveries */
+  start(wakeConsumers: (names: Iterable<string>) => void): void;
+  /** Looks into the outbox, now or as soon as the present look is over. */
+  wake(): void;
+  /** A unit of work is about to commit messages. */
+  joinGroup?(): void;
+  /** @param deadline when to let go of what is under way, in ms since 1970 */
+  stop(deadline: number): Promise<void>;
+}
+
 /**
- * Carries messages from the outbox to their consumers, by way of the database alone: a message is in the outbox, or in
- * the deliveries of its consumers, or handled. Woken by the commit that left a message; a timer wakes it for retries.
+ * Carries messages on, by way of the database alone: a message is in the outbox, or in the deliveries of its consumers,
+ * or handled, or accepted by a broker. Woken by the commit that left a message; timers wake it for retries.
  */
-@Injectable()
 export class Relay {
-  private readonly logger = new Logger('Relay');
-  private readonly outside = AsyncLocalStorage.snapshot();
   private readonly consumers = new Map<string, ConsumerRelay>();
   private poll?: NodeJS.Timeout;
-  private publishing?: Promise<void>;
-  private joining = false;
-  private wanted = false;
   private stopped = true;
 
+  /** @param elsewhere consumers that aren't known from the start, by their name */
   constructor(
     private readonly work: UnitOfWork,
-    private readonly outbox: Outbox,
-    private readonly registry: Registry,
-    private readonly receiver: Receiver,
-    @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
-  ) {
-    outbox.onCommitted(() => this.wake());
-    if (work.commitsGroups) outbox.onStaged(() => this.joinGroup());
-  }
+    private readonly wayOut: WayOut,
+    private readonly logger: Logger,
+    private readonly elsewhere: (name: string) => Consumer | undefined = () => undefined,
+  ) {}
 
   /** Starts with whatever an earlier process left. */
-  start(): void {
+  async start(consumers: readonly Consumer[]): Promise<void> {
     this.stopped = false;
-    for (const consumer of this.registry.consumers) {
-      const relay = new ConsumerRelay(consumer, this.work, this.receiver, this.policy, this.logger);
-      this.consumers.set(consumer, relay);
-      relay.wake();
-    }
-    this.poll = setInterval(() => this.wake(), POLL_MS);
-    this.wake();
-  }
-
-  /** Looks into the outbox, now or as soon as the present look is over. */
-  wake(): void {
-    this.wanted = true;
-    if (this.stopped || this.publishing) return;
-    // Outside: the loop belongs to nobody's request, though somebody's commit has woken it.
-    this.publishing = this.outside(() => this.publish()).finally(() => {
-      this.publishing = undefined;
-      if (this.wanted) this.wake();
+    for (const consumer of consumers) this.add(consumer).wake();
+    this.wayOut.start((names) => {
+      for (const name of names) this.wakeConsumer(name);
     });
+    this.poll = setInterval(() => this.wayOut.wake(), POLL_MS);
+    for (const { consumer, n } of await consumersWithDeliveries(this.work.sql)) {
+      if (this.consumers.has(consumer)) continue;
+      this.wakeConsumer(consumer);
+      if (!this.consumers.has(consumer))
+        this.logger.warn({ consumer, deliveries: n }, 'Messages wait here for a consumer that lives elsewhere');
+    }
   }
 
-  /** For dead letters that were brought back: looks at the deliveries of a consumer. */
-  wakeConsumer(consumer: string): void {
-    this.consumers.get(consumer)?.wake();
+  /** Messages have been committed to the outbox. */
+  wake(): void {
+    this.wayOut.wake();
+  }
+
+  /** Messages are about to be committed to the outbox. */
+  joinGroup(): void {
+    this.wayOut.joinGroup?.();
+  }
+
+  /** Deliveries of a consumer have been committed. */
+  wakeConsumer(name: string): void {
+    if (this.stopped) return;
+    const known = this.consumers.get(name);
+    if (known) return known.wake();
+    const found = this.elsewhere(name);
+    if (found) this.add(found).wake();
   }
 
   get running(): boolean {
     return !this.stopped;
   }
 
+  /** Why messages don't leave although the relay runs, if that is so. */
+  get suspended(): string | undefined {
+    return this.wayOut.suspended;
+  }
+
+  /** Nothing can be done now that isn't done. */
+  async idle(deadline: number): Promise<void> {
+    const busy = () => this.wayOut.busy || [...this.consumers.values()].some((it) => it.busy);
+    while (!this.stopped && busy() && Date.now() < deadline) await wait(5);
+  }
+
   /** Delivers what can be delivered until `deadline` (ms since 1970), then lets go of the rest. */
   async stop(deadline: number): Promise<void> {
-    const relays = [...this.consumers.values()];
-    const busy = () => this.publishing !== undefined || this.wanted || relays.some((relay) => relay.busy);
-    while (!this.stopped && busy() && Date.now() < deadline) await wait(5);
+    await this.idle(deadline);
     this.stopped = true;
     clearInterval(this.poll);
+    const relays = [...this.consumers.values()];
     for (const relay of relays) relay.stop();
+    await this.wayOut.stop(deadline);
     // What has begun is short, or waits in a prepare() that may be cut off.
     while (relays.some((relay) => relay.busy) && Date.now() < deadline) await wait(5);
-    await this.publishing;
   }
 
-  /** Fans messages out with the very commit that leaves them, instead of with one of its own behind it. */
-  private joinGroup(): void {
-    if (this.joining || this.stopped) return;
-    this.joining = true;
-    const fannedOut = this.outside(() => this.work.run(() => this.fanOut(), { closesGroup: true }));
-    fannedOut.then(
-      ({ consumers }) => this.wakeAll(consumers),
-      // Then the messages are where they were, and the commit that left them wakes us.
-      () => (this.joining = false),
-    );
-  }
-
-  private fanOut() {
-    this.joining = false;
-    const consumersOf = (type: string) => this.registry.subscriptions(type).map(({ consumer }) => consumer);
-    return fanOut(this.work.sql, consumersOf, FAN_OUT);
-  }
-
-  private wakeAll(consumers: Iterable<string>): void {
-    for (const consumer of consumers) this.consumers.get(consumer)?.wake();
-  }
-
-  private async publish(): Promise<void> {
-    while (this.wanted && !this.stopped) {
-      this.wanted = false;
-      try {
-        // The reading side first: a look into an empty outbox takes no lock and writes nothing.
-        const [some] = await this.work.sql.all(`SELECT 1 FROM mesh_outbox LIMIT 1`);
-        if (!some) continue;
-        const { consumers, more } = await this.work.run(() => this.fanOut(), MESSAGE);
-        if (more) this.wanted = true;
-        this.wakeAll(consumers);
-      } catch (error) {
-        this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
-        await wait(PAUSE_MS);
-        this.wanted = true;
-      }
-    }
+  private add(consumer: Consumer): ConsumerRelay {
+    const relay = new ConsumerRelay(consumer, this.work, this.logger);
+    this.consumers.set(consumer.name, relay);
+    return relay;
   }
 }

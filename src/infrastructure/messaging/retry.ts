@@ -6,6 +6,10 @@ export interface DeliveryPolicy {
   readonly backoffPolicy: 'exponential' | 'linear';
   /** Longest time that one try may prepare, in ms. */
   readonly timeoutMs: number;
+  /** Whether the waits are spread a little; they are unless told. */
+  readonly jitter?: boolean;
+  /** The longest `Retry-After` of a receiver that is honoured, in ms; none unless told. */
+  readonly retryAfterMaxMs?: number;
 }
 
 /** Retries spread by this share to either side, so that what failed together doesn't come back together. */
@@ -22,7 +26,15 @@ export function backoffMs({ backoffDelayMs, backoffPolicy }: DeliveryPolicy, n: 
 
 /** `backoffMs` with the jitter of in-process delivery. */
 export function jitteredBackoffMs(policy: DeliveryPolicy, n: number, random = Math.random()): number {
-  return Math.round(backoffMs(policy, n) * (1 - JITTER + 2 * JITTER * random));
+  const spread = policy.jitter === false ? 0 : JITTER;
+  return Math.round(backoffMs(policy, n) * (1 - spread + 2 * spread * random));
+}
+
+/** The wait after a try that failed with `error`, in ms; a receiver may have asked for more than the backoff. */
+export function waitAfter(error: unknown, policy: DeliveryPolicy, n: number): number {
+  const asked = (error as { retryAfterMs?: unknown }).retryAfterMs;
+  const patience = typeof asked === 'number' ? Math.min(asked, policy.retryAfterMaxMs ?? 0) : 0;
+  return Math.max(jitteredBackoffMs(policy, n), patience);
 }
 
 /** The longest time in ms between the first delivery of a message and its last retry. */

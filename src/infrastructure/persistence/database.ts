@@ -1,6 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { DataSource, DefaultNamingStrategy, type DataSourceOptions, type MixedList } from 'typeorm';
+import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
+import { assertAtHome } from './ownership.js';
 import { PostgresEngine, PostgresSql } from './postgres.js';
 import { UNIT_LIMIT_MS, type Dialect, type Sql } from './sql.js';
 import { SqliteEngine } from './sqlite.js';
@@ -60,6 +62,7 @@ export class Database {
     const writer = await connected(writing);
     let reader: DataSource | undefined;
     try {
+      await assertAtHome(writer, ownersOf(options.histories));
       if (options.migrate) {
         await migrate(writer, options.histories);
       } else {
@@ -77,6 +80,13 @@ export class Database {
     }
   }
 
+  /** A right that one process on this database has at a time; a SQLite file has one process anyway. */
+  lock(name: string): Lock {
+    if (this.dialect === 'sqlite') return noLock;
+    const { master } = this.writer.driver as unknown as { master: import('pg').Pool };
+    return new PostgresLock(master.options, name);
+  }
+
   async close(): Promise<void> {
     await this.reader.destroy();
     await this.writer.destroy();
@@ -88,13 +98,23 @@ export async function migrateDatabase(
   location: string | DataSourceOptions,
   histories: MigrationHistory[],
 ): Promise<string[]> {
-  const [writing] = connections(dataSourceOptions(location), { poolSize: 1 });
-  const dataSource = await connected(writing);
+  const dataSource = await connectTo(location);
   try {
+    await assertAtHome(dataSource, ownersOf(histories));
     return await migrate(dataSource, histories);
   } finally {
     await dataSource.destroy();
   }
+}
+
+/** One connection that may write, past units of work: for whoever looks after the database itself. */
+export async function connectTo(location: string | DataSourceOptions): Promise<DataSource> {
+  const [writing] = connections(dataSourceOptions(location), { poolSize: 1 });
+  return connected(writing);
+}
+
+function ownersOf(histories: readonly MigrationHistory[]): string[] {
+  return histories.map(({ owner }) => owner);
 }
 
 /**

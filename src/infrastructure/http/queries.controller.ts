@@ -1,0 +1,32 @@
+import { Body, Controller, HttpCode, Param, Post } from '@nestjs/common';
+import { QueryBus, type IQuery } from '@nestjs/cqrs';
+import { Malformed, NotFound } from '../errors.js';
+import { fromWire, toWire } from '../messaging/cloud-event.js';
+import { Registry } from '../messaging/registry.js';
+import { Operation } from './openapi.js';
+
+/** Answers the queries of modules that live elsewhere. */
+@Controller('mesh/queries')
+export class QueriesController {
+  constructor(
+    private readonly registry: Registry,
+    private readonly queries: QueryBus,
+  ) {}
+
+  @Post(':query')
+  @HttpCode(200)
+  @Operation('Answers a query of another process')
+  async answer(@Param('query') name: string, @Body() body: unknown): Promise<object> {
+    const query = this.registry.query(name);
+    if (!query) throw new NotFound(`No module here answers ${name}`, 'query');
+    const data = query.schema.safeParse(fromWire(body));
+    if (!data.success) {
+      throw new Malformed(
+        data.error.issues.map(({ path, message }) => ({ field: path.map(String).join('.'), detail: message })),
+      );
+    }
+    const result: unknown = await this.queries.execute(new query(data.data as never) as IQuery);
+    // Nothing beyond the contract leaves the module.
+    return { result: toWire(query.result.parse(result)) };
+  }
+}

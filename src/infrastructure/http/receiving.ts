@@ -1,0 +1,162 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import type { CloudEvent } from '../messaging/cloud-event.js';
+import { fromHttp, MalformedEvent } from '../messaging/cloud-event-http.js';
+import { DeadLetterSink } from '../messaging/dead-letter-sink.js';
+import { Reject } from '../messaging/message.js';
+import { Receiver } from '../messaging/receiver.js';
+import { Registry } from '../messaging/registry.js';
+import { Relay } from '../messaging/relay.js';
+import { DatabaseUnavailable } from '../persistence/sql.js';
+import { Unauthorized, type BrokerTokens } from './tokens.js';
+import { KeysUnavailable } from './key-set.js';
+
+/** Who may deliver; everybody where there is none. */
+export const BROKER_TOKENS = Symbol('BROKER_TOKENS');
+
+/** Largest event, or batch of them, in bytes. */
+const LARGEST = 1024 * 1024;
+/** An error's body of 769 bytes ends Knative's dispatcher (knative.dev/eventing 1.12 to HEAD, event_dispatcher.go). */
+const LONGEST_ANSWER = 500;
+/** `POST /mesh/flush` ends by then, in ms. */
+const FLUSH_MS = 20_000;
+
+class Refused extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * Where a broker delivers: `POST /mesh/<module>`, and `POST /` for all modules of this process. In front of everything
+ * else that looks at a request: a broker sends any media type, and is answered in its own way. A success is empty, and
+ * comes after the commit; what will never succeed gets a 400 or 422, since 404, 408, 409, 425 and 429 are tried again.
+ */
+@Injectable()
+export class Receiving {
+  private readonly logger = new Logger('Receiving');
+
+  constructor(
+    host: HttpAdapterHost,
+    private readonly receiver: Receiver,
+    private readonly registry: Registry,
+    private readonly relay: Relay,
+    private readonly deadLetters: DeadLetterSink,
+    @Inject(BROKER_TOKENS) private readonly tokens: Pick<BrokerTokens, 'verify'> | undefined,
+  ) {
+    host.init$.subscribe(() => {
+      host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
+        const place = request.method === 'POST' ? placeOf(request.url ?? '') : undefined;
+        if (place === undefined) next();
+        else void this.answer(place, request, response);
+      });
+    });
+  }
+
+  private async answer(place: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      await this.tokens?.verify(request.headers.authorization);
+      await this.take(place, request);
+      response.writeHead(204).end();
+    } catch (error) {
+      if (response.destroyed) return;
+      const { status, detail } = this.classify(error, place);
+      const body = problem(status, detail);
+      response.writeHead(status, {
+        'content-type': 'application/problem+json',
+        'content-length': Buffer.byteLength(body),
+        ...(status === 401 && { 'www-authenticate': 'Bearer' }),
+        // What is left of a body that nobody wants to read.
+        ...(!request.complete && { connection: 'close' }),
+      });
+      response.end(body);
+    }
+  }
+
+  private async take(place: string, request: IncomingMessage): Promise<void> {
+    if (place === 'flush') return this.relay.idle(Date.now() + FLUSH_MS);
+    const events = fromHttp({ headers: request.headers, body: await bodyOf(request) });
+    const failures: unknown[] = [];
+    for (const event of events) {
+      for (const consumer of this.consumersAt(place, event)) {
+        // One that fails doesn't keep the others from what is theirs; who has it already won't take it again.
+        await this.deliver(consumer, event).catch((error: unknown) => failures.push(error));
+      }
+    }
+    const isFinal = (error: unknown) => error instanceof Reject;
+    const worst = failures.find((it) => !isFinal(it)) ?? failures[0];
+    if (worst !== undefined) throw worst as Error;
+  }
+
+  private consumersAt(place: string, event: CloudEvent): readonly string[] {
+    if (place !== '') return [place];
+    const consumers = this.registry.subscriptions(event.type).map(({ consumer }) => consumer);
+    if (consumers.length === 0) throw new Reject(`No module here has a handler for ${event.type}`);
+    return consumers;
+  }
+
+  private async deliver(consumer: string, event: CloudEvent): Promise<void> {
+    if (consumer === 'dead-letters' && this.deadLetters.isOpen) return this.deadLetters.keep(event);
+    const began = Date.now();
+    const outcome = await this.receiver.receive(consumer, event);
+    const facts = { consumer, type: event.type, subject: event.subject, event: event.id };
+    this.logger.log({ ...facts, lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began }, outcome);
+  }
+
+  private classify(error: unknown, place: string): { status: number; detail: string } {
+    const { message } = error as Error;
+    const refused = (status: number) => {
+      this.logger.warn({ place: place.slice(0, 100), status, reason: message.slice(0, 300) }, 'Refused an event');
+      return { status, detail: message };
+    };
+    if (error instanceof Refused) return refused(error.status);
+    if (error instanceof MalformedEvent) return refused(400);
+    if (error instanceof Reject) return refused(422);
+    if (error instanceof Unauthorized) return refused(401);
+    const isLater = error instanceof KeysUnavailable || error instanceof DatabaseUnavailable;
+    this.logger.error(
+      { place: place.slice(0, 100), err: error as Error },
+      'An event was not handled; it will come again',
+    );
+    return { status: isLater ? 503 : 500, detail: isLater ? message : describeBriefly(error) };
+  }
+}
+
+/** The part of a path behind `/mesh/`, '' for `/`; undefined for what isn't ours. */
+function placeOf(url: string): string | undefined {
+  const [path] = url.split('?', 1);
+  return /^\/(?:mesh\/([^/]+)\/?)?$/.exec(path!) === null ? undefined : (/^\/mesh\/([^/]+)/.exec(path!)?.[1] ?? '');
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+  const tooLarge = () => new Refused(413, `An event has at most ${LARGEST} bytes`);
+  if (Number(request.headers['content-length'] ?? 0) > LARGEST) throw tooLarge();
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > LARGEST) throw tooLarge();
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+}
+
+function describeBriefly(error: unknown): string {
+  const { name, message } = error as Partial<Error>;
+  return `${name ?? 'Error'}: ${message ?? 'failed'}`;
+}
+
+/** Without halves of characters. */
+const wellFormed = (text: string) => Buffer.from(text).toString();
+
+/** A problem document (RFC 9457) that a broker survives. */
+function problem(status: number, detail: string): string {
+  for (let length = Math.min(detail.length, 300); ; length = Math.floor(length / 2)) {
+    const text = JSON.stringify({ type: 'about:blank', status, detail: wellFormed(detail.slice(0, length)) });
+    if (Buffer.byteLength(text) <= LONGEST_ANSWER) return text;
+  }
+}

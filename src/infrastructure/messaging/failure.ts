@@ -1,0 +1,20 @@
+/* How a failed delivery is written down. */
+
+/** What is shown of an error, with the errors behind it. */
+export function describe(error: unknown): string {
+  const parts: string[] = [];
+  for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
+    const { name, message } = it as Partial<Error>;
+    parts.push(message === undefined ? JSON.stringify(it) : `${name ?? 'Error'}: ${message}`);
+  }
+  return parts.join('\ncaused by ').slice(0, 2000);
+}
+
+/** Errors with the same cause read the same: without the ids and numbers that differ from message to message. */
+export function causeOf(error: unknown): string {
+  const [first = ''] = describe(error).split('\n');
+  return first
+    .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '<id>')
+    .replace(/\d+/g, '<n>')
+    .slice(0, 200);
+}

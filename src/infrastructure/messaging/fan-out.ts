@@ -1,0 +1,86 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Logger } from '@nestjs/common';
+import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
+import { fanOut, type Route } from './deliveries.js';
+import type { WayOut } from './relay.js';
+
+/** Messages that one unit of work fans out. */
+const FAN_OUT = 500;
+
+/** The way out of the outbox to the consumers of this process: one delivery for each, in the database. */
+export class FanOut implements WayOut {
+  private readonly outside = AsyncLocalStorage.snapshot();
+  private running?: Promise<void>;
+  private joining = false;
+  private wanted = false;
+  private stopped = true;
+  private wakeConsumers: (names: Iterable<string>) => void = () => undefined;
+
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly route: Route,
+    private readonly logger: Logger,
+  ) {}
+
+  get busy(): boolean {
+    return this.running !== undefined || this.wanted;
+  }
+
+  start(wakeConsumers: (names: Iterable<string>) => void): void {
+    this.wakeConsumers = wakeConsumers;
+    this.stopped = false;
+    this.wake();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await this.running;
+  }
+
+  wake(): void {
+    this.wanted = true;
+    if (this.stopped || this.running) return;
+    // Outside: the loop belongs to nobody's request, though somebody's commit has woken it.
+    this.running = this.outside(() => this.look()).finally(() => {
+      this.running = undefined;
+      if (this.wanted) this.wake();
+    });
+  }
+
+  /** Fans messages out with the very commit that leaves them, instead of with one of its own behind it. */
+  joinGroup(): void {
+    if (this.joining || this.stopped || !this.work.commitsGroups) return;
+    this.joining = true;
+    const fannedOut = this.outside(() => this.work.run(() => this.fanOut(), { closesGroup: true }));
+    fannedOut.then(
+      ({ consumers }) => this.wakeConsumers(consumers),
+      // Then the messages are where they were, and the commit that left them wakes us.
+      () => (this.joining = false),
+    );
+  }
+
+  private fanOut() {
+    this.joining = false;
+    return fanOut(this.work.sql, this.route, FAN_OUT);
+  }
+
+  private async look(): Promise<void> {
+    while (this.wanted && !this.stopped) {
+      this.wanted = false;
+      try {
+        // The reading side first: a look into an empty outbox takes no lock and writes nothing.
+        const [some] = await this.work.sql.all(`SELECT 1 FROM mesh_outbox LIMIT 1`);
+        if (!some) continue;
+        const { consumers, more } = await this.work.run(() => this.fanOut(), MESSAGE);
+        if (more) this.wanted = true;
+        this.wakeConsumers(consumers);
+      } catch (error) {
+        this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
+        await wait(PAUSE_MS);
+        this.wanted = true;
+      }
+    }
+  }
+}

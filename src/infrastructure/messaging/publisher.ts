@@ -1,0 +1,321 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { setMaxListeners } from 'node:events';
+import type { Logger } from '@nestjs/common';
+import { onJourney, traceparent } from '../observability/journey.js';
+import type { Lock } from '../persistence/lock.js';
+import type { SqlValue } from '../persistence/sql.js';
+import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import type { CloudEvent } from './cloud-event.js';
+import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
+import { bury, outboxRows, removeFromOutbox, UNPUBLISHED } from './deliveries.js';
+import type { WayOut } from './relay.js';
+import { isSuccess, type Answer, type Sink } from './sink.js';
+
+/** Messages that are in memory at the same time. */
+const WINDOW = 1000;
+/** Requests that may be under way. */
+const UNDER_WAY = 64;
+/** After so many failures in a row it is the broker that is out of order: one request at a time, with pauses. */
+const OUT_OF_ORDER = 3;
+/** The longest pause in ms; also that between two tries of one message. */
+const LONGEST_PAUSE_MS = 3000;
+/** The longest `Retry-After` that is honoured, in ms. */
+const LONGEST_RETRY_AFTER_MS = 60_000;
+/** So many different messages that the broker calls bad in a row say more of its address than of them. */
+const SUSPICIOUS = 3;
+
+interface Message {
+  readonly seq: SqlValue;
+  readonly event: CloudEvent;
+  tries: number;
+  /** How many had been accepted when this one was first called bad. */
+  calledBad?: number;
+}
+
+/** The messages of one partition key, in their order; the first of them is under way, or waits to be. */
+interface Lane {
+  readonly key: string;
+  readonly messages: Message[];
+  /** Not before this time, in ms since 1970. */
+  notBefore: number;
+  failing: boolean;
+}
+
+/**
+ * The way out of the outbox to a broker. The outbox is the record: what isn't accepted stays there and is sent again for
+ * as long as it takes, with the id that it always had. Strict within a partition key: the next message of a key leaves
+ * after the one before has been accepted. A message that was accepted when the process died is sent again; its
+ * consumers' inboxes know it.
+ */
+export class Publisher implements WayOut {
+  private readonly outside = AsyncLocalStorage.snapshot();
+  private readonly lanes = new Map<string, Lane>();
+  /** Lanes whose first message waits for its turn. */
+  private queue: Lane[] = [];
+  private readonly loaded = new Set<SqlValue>();
+  private unloads = 0;
+  private readonly ended = new AbortController();
+  private accepted: SqlValue[] = [];
+  private acceptedSoFar = 0;
+  private underWay = 0;
+  private failuresInARow = 0;
+  private failingSince = 0;
+  private readonly calledBad = new Set<string>();
+  private pausedUntil = 0;
+  private timer?: NodeJS.Timeout;
+  private looking = false;
+  private removing?: Promise<void>;
+  private wanted = false;
+  private more = false;
+  private stopped = true;
+
+  /** @param lock held by the one process that publishes what is in this database */
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly sink: Pick<Sink, 'post'>,
+    private readonly url: string,
+    private readonly lock: Lock,
+    private readonly logger: Logger,
+  ) {
+    setMaxListeners(0, this.ended.signal);
+  }
+
+  /** What is put off until the broker is well again doesn't count. */
+  get busy(): boolean {
+    const isReady = this.failuresInARow < OUT_OF_ORDER && this.queue.some(({ failing }) => !failing);
+    return this.looking || this.underWay > 0 || this.removing !== undefined || this.accepted.length > 0 || isReady;
+  }
+
+  /** Why the broker's address seems wrong. */
+  get suspended(): string | undefined {
+    if (this.calledBad.size < SUSPICIOUS) return undefined;
+    return `The broker refuses every message: is ${this.url} its address?`;
+  }
+
+  start(): void {
+    this.stopped = false;
+    this.wake();
+  }
+
+  async stop(deadline: number): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    const late = setTimeout(() => this.ended.abort(), Math.max(0, deadline - Date.now()));
+    while (this.looking || this.underWay > 0 || this.removing) await new Promise((resolve) => setTimeout(resolve, 5));
+    clearTimeout(late);
+    await this.remove();
+    await this.lock.release();
+  }
+
+  wake(): void {
+    this.wanted = true;
+    if (this.looking || this.stopped) return;
+    this.looking = true;
+    // Outside: the loop belongs to nobody's request, though somebody's commit has woken it.
+    void this.outside(() => this.look());
+  }
+
+  /** Loads what the outbox holds, as far as there is room. */
+  private async look(): Promise<void> {
+    try {
+      while (this.wanted && !this.stopped && this.loaded.size < WINDOW) {
+        this.wanted = false;
+        if (!(await this.lock.held())) break;
+        // The rest of a failing key stays where it is, so that it can't take the places of others.
+        const held = [...this.lanes.values()].filter(({ failing }) => failing).map(({ key }) => key);
+        const room = WINDOW - this.loaded.size;
+        const { unloads } = this;
+        const rows = await outboxRows(this.work.sql, [...this.loaded], held, room);
+        // A key has begun to fail meanwhile: what was left out of this look comes before some of what it has found.
+        if (unloads !== this.unloads) {
+          this.wanted = true;
+          continue;
+        }
+        for (const { seq, partition_key, event } of rows) {
+          this.loaded.add(seq);
+          this.enqueue(partition_key, { seq, event: JSON.parse(event) as CloudEvent, tries: 0 });
+        }
+        this.more = rows.length === room;
+        this.pump();
+      }
+    } catch (error) {
+      this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
+      this.wakeIn(PAUSE_MS);
+    } finally {
+      this.looking = false;
+    }
+  }
+
+  private enqueue(key: string, message: Message): void {
+    const lane = this.lanes.get(key);
+    if (lane) return void lane.messages.push(message);
+    const opened = { key, messages: [message], notBefore: 0, failing: false };
+    this.lanes.set(key, opened);
+    this.queue.push(opened);
+  }
+
+  /** Sends what may be sent now. */
+  private pump(): void {
+    while (!this.stopped && this.queue.length > 0) {
+      const places = this.failuresInARow < OUT_OF_ORDER ? UNDER_WAY : 1;
+      if (this.underWay >= places) return;
+      const now = Date.now();
+      const index = this.pausedUntil > now ? -1 : this.queue.findIndex(({ notBefore }) => notBefore <= now);
+      if (index < 0) {
+        const next = Math.min(...this.queue.map(({ notBefore }) => notBefore));
+        return this.wakeIn(Math.max(this.pausedUntil, next) - now);
+      }
+      const [lane] = this.queue.splice(index, 1);
+      this.underWay++;
+      void this.send(lane!).finally(() => {
+        this.underWay--;
+        this.pump();
+      });
+    }
+  }
+
+  /** One try of the first message of a lane; it never throws. */
+  private async send(lane: Lane): Promise<void> {
+    const message = lane.messages[0]!;
+    const { event } = message;
+    message.tries++;
+    const journey = { correlationId: event.correlationid ?? event.id, traceparent: traceparent(event.traceparent) };
+    await onJourney(journey, async () => {
+      const began = Date.now();
+      let answer: Answer;
+      try {
+        answer = await this.sink.post(this.url, event, this.ended.signal);
+      } catch (error) {
+        return this.failed(lane, message, error);
+      }
+      if (!isSuccess(answer.status)) return this.refused(lane, message, answer);
+      this.took(lane, message);
+      const facts = { type: event.type, subject: event.subject, event: event.id };
+      this.logger.log({ ...facts, lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began }, 'published');
+    });
+  }
+
+  private took(lane: Lane, { seq }: Message): void {
+    this.acceptedSoFar++;
+    if (this.failuresInARow >= OUT_OF_ORDER) this.recovered();
+    this.failuresInARow = 0;
+    this.calledBad.clear();
+    this.accepted.push(seq);
+    void this.remove();
+    this.proceed(lane);
+  }
+
+  private recovered(): void {
+    this.logger.log({ sink: this.url, afterMs: Date.now() - this.failingSince }, 'The broker takes messages again');
+    this.pausedUntil = 0;
+    for (const lane of this.queue) lane.notBefore = 0;
+  }
+
+  /** The first message of a lane has left; the next one's turn. */
+  private proceed(lane: Lane): void {
+    lane.messages.shift();
+    // Only its first message was kept in memory while it failed.
+    if (lane.failing) this.more = true;
+    lane.failing = false;
+    lane.notBefore = 0;
+    if (lane.messages.length > 0) this.queue.push(lane);
+    else this.lanes.delete(lane.key);
+    if (this.more && this.loaded.size < WINDOW / 2) this.wake();
+  }
+
+  /** An answer that isn't a success. A broker gives no reasons; its answers have to be read by what else it says. */
+  private async refused(lane: Lane, message: Message, { status, retryAfterMs = 0, body }: Answer): Promise<void> {
+    const error = new Error(`The broker answered ${status}${body ? `: ${body.slice(0, 200)}` : ''}`);
+    // Too large, not a media type, not processable: that is the message, and it won't get better.
+    if (status === 413 || status === 415 || status === 422) return this.giveUp(lane, message, error);
+    // The broker may not exist yet, may not know us yet, has too much to do, or is out of order.
+    const isTransient = status >= 500 || [401, 403, 404, 408, 409, 425, 429].includes(status);
+    if (isTransient) return this.failed(lane, message, error, retryAfterMs);
+    // Everything else is ambiguous: some brokers say 400 when it is they who don't exist. While others pass, it is the
+    // message; when several in a row are refused, it is the address.
+    if (message.calledBad !== undefined && this.acceptedSoFar > message.calledBad)
+      return this.giveUp(lane, message, error);
+    message.calledBad ??= this.acceptedSoFar;
+    const wasSuspended = this.suspended !== undefined;
+    this.calledBad.add(message.event.id);
+    if (!wasSuspended && this.suspended) {
+      this.logger.error({ sink: this.url, status }, `${this.suspended} Publishing is suspended; nothing is lost`);
+    }
+    this.failed(lane, message, error);
+  }
+
+  private failed(lane: Lane, message: Message, error: unknown, retryAfterMs = 0): void {
+    if (this.ended.signal.aborted) return;
+    const { id, type, subject } = message.event;
+    const facts = { event: id, type, subject, tries: message.tries, err: error };
+    if (this.failuresInARow === 0) this.failingSince = Date.now();
+    this.failuresInARow++;
+    const isOutOfOrder = this.failuresInARow >= OUT_OF_ORDER;
+    if (this.failuresInARow === OUT_OF_ORDER)
+      this.logger.warn({ ...facts, sink: this.url }, 'The broker takes no messages; they wait in the outbox');
+    else if (!isOutOfOrder || message.tries % 20 === 0) this.logger.warn(facts, 'Not published; will be sent again');
+    const now = Date.now();
+    const patience = Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
+    lane.notBefore = now + Math.max(pause(message.tries), patience);
+    if (isOutOfOrder) this.pausedUntil = now + Math.max(pause(this.failuresInARow - OUT_OF_ORDER), patience);
+    lane.failing = true;
+    for (const { seq } of lane.messages.splice(1)) this.loaded.delete(seq);
+    this.unloads++;
+    this.queue.push(lane);
+  }
+
+  private async giveUp(lane: Lane, message: Message, error: Error): Promise<void> {
+    const { seq, event, tries } = message;
+    const facts = { type: event.type, subject: event.subject, event: event.id, tries, err: error };
+    try {
+      await this.work.run(async () => {
+        if ((await removeFromOutbox(this.work.sql, [seq])) > 0)
+          await bury(this.work.sql, { event, attempts: tries, error, consumer: UNPUBLISHED });
+      }, MESSAGE);
+    } catch (unrecorded) {
+      return this.failed(lane, message, unrecorded);
+    }
+    this.loaded.delete(seq);
+    this.logger.error(facts, 'The broker refuses it: now among the dead letters');
+    this.proceed(lane);
+  }
+
+  /** Removes what was accepted: all that has come together while the last removal was on its way. */
+  private remove(): Promise<void> {
+    this.removing ??= this.removeAccepted().finally(() => (this.removing = undefined));
+    return this.removing;
+  }
+
+  private async removeAccepted(): Promise<void> {
+    while (this.accepted.length > 0) {
+      const seqs = this.accepted;
+      this.accepted = [];
+      try {
+        await this.work.run(() => removeFromOutbox(this.work.sql, seqs), MESSAGE);
+        for (const seq of seqs) this.loaded.delete(seq);
+      } catch (error) {
+        // They stay in `loaded`, so that this process doesn't send them again.
+        this.accepted.push(...seqs);
+        if (this.stopped) return;
+        this.logger.warn({ err: error }, 'What was published could not be removed; trying again');
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      }
+    }
+    if (this.more && this.loaded.size < WINDOW / 2) this.wake();
+  }
+
+  private wakeIn(ms: number): void {
+    clearTimeout(this.timer);
+    if (this.stopped) return;
+    const ring = () => {
+      this.pump();
+      this.wake();
+    };
+    this.timer = setTimeout(ring, Math.max(1, ms));
+  }
+}
+
+/** The wait after the n-th failure, in ms: doubling from 50 to the longest, spread by a tenth to either side. */
+function pause(n: number): number {
+  return Math.min(50 * 2 ** Math.min(n, 10), LONGEST_PAUSE_MS) * (0.9 + 0.2 * Math.random());
+}

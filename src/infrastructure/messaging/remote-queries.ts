@@ -1,0 +1,59 @@
+import { Logger } from '@nestjs/common';
+import pRetry from 'p-retry';
+import { Agent } from 'undici';
+import { Unavailable } from '../errors.js';
+import { journey } from '../observability/journey.js';
+import { fromWire, toWire } from './cloud-event.js';
+import type { QueryClass } from './message.js';
+
+/** Longest wait for one answer, in ms. */
+const TIMEOUT_MS = 2000;
+/** A query has no side effects: it is asked again, after 50 to 400 ms. */
+const RETRIES = { retries: 3, minTimeout: 50, maxTimeout: 400, randomize: true };
+
+/** Asks the modules that live elsewhere: `POST <their base URL>/mesh/queries/<query>`. */
+export class RemoteQueries {
+  private readonly logger = new Logger('Queries');
+  private readonly agent = new Agent({
+    headersTimeout: TIMEOUT_MS,
+    bodyTimeout: TIMEOUT_MS,
+    connect: { timeout: TIMEOUT_MS },
+  });
+
+  /** @param services base URLs by module */
+  constructor(private readonly services: Readonly<Record<string, string>>) {}
+
+  /** @throws Unavailable when there is no answer to be had that the contract knows */
+  async ask(module: string, query: QueryClass, data: unknown): Promise<unknown> {
+    const base = this.services[module];
+    if (!base) throw new Unavailable(`${module} lives elsewhere, and USVC_${module.toUpperCase()} doesn't say where`);
+    const address = new URL(`${base}/mesh/queries/${query.queryName}`);
+    const body = JSON.stringify(toWire(data));
+    try {
+      const reply = await pRetry(() => this.post(address, body), RETRIES);
+      return query.result.parse(fromWire(reply)) as unknown;
+    } catch (error) {
+      this.logger.warn({ module, query: query.queryName, err: error as Error }, 'A query was not answered');
+      throw new Unavailable(`${module} can't be asked now`);
+    }
+  }
+
+  private async post({ origin, pathname }: URL, body: string): Promise<unknown> {
+    const on = journey();
+    const { statusCode, body: reply } = await this.agent.request({
+      ...{ origin, path: pathname, method: 'POST', body },
+      headers: {
+        'content-type': 'application/json',
+        ...(on && { 'x-correlation-id': on.correlationId, traceparent: on.traceparent }),
+      },
+    });
+    const text = await reply.text();
+    if (statusCode !== 200) throw new Error(`${origin}${pathname} answered ${statusCode}: ${text.slice(0, 200)}`);
+    return (JSON.parse(text) as { result: unknown }).result;
+  }
+
+  /** Ends the connections. */
+  async close(): Promise<void> {
+    await this.agent.destroy();
+  }
+}

@@ -1,0 +1,50 @@
+import pg from 'pg';
+
+/** A right that one process has at a time. */
+export interface Lock {
+  /** Whether this process has it; asks for it if not. */
+  held(): Promise<boolean>;
+  release(): Promise<void>;
+}
+
+/** Where there is one process to a database, as on SQLite, it has every right. */
+export const noLock: Lock = { held: async () => true, release: async () => undefined };
+
+/**
+ * An advisory lock of a session: PostgreSQL takes it back by itself when the process or its connection has died.
+ * @param name shared by all who want the right
+ */
+export class PostgresLock implements Lock {
+  private client?: pg.Client;
+
+  constructor(
+    private readonly connection: pg.ClientConfig,
+    private readonly name: string,
+  ) {}
+
+  async held(): Promise<boolean> {
+    if (this.client) return true;
+    const client = new pg.Client({ ...this.connection, application_name: 'mesh' });
+    client.on('error', () => this.lost(client));
+    client.on('end', () => this.lost(client));
+    try {
+      await client.connect();
+      const sql = `SELECT pg_try_advisory_lock(hashtext($1)) AS free`;
+      const { rows } = await client.query<{ free: boolean }>(sql, [this.name]);
+      if (rows[0]?.free) this.client = client;
+      return rows[0]?.free ?? false;
+    } finally {
+      if (this.client !== client) await client.end().catch(() => undefined);
+    }
+  }
+
+  async release(): Promise<void> {
+    const { client } = this;
+    this.client = undefined;
+    await client?.end().catch(() => undefined);
+  }
+
+  private lost(client: pg.Client): void {
+    if (this.client === client) this.client = undefined;
+  }
+}
