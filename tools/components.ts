@@ -1,0 +1,111 @@
+import { PingSource } from '@kubernetes-models/knative/sources.knative.dev/v1';
+import { stringify } from 'yaml';
+import { AUDIENCE, labels, NAMESPACE } from './workloads.js';
+
+/*
+ * What not every cluster wants, as components of kustomize: an overlay names those that it takes. They are patches of
+ * JSON, as kustomize replaces whole lists of what it doesn't know.
+ */
+
+const APPLICATION = {
+  group: 'serving.knative.dev',
+  kind: 'Service',
+  labelSelector: 'app.kubernetes.io/component=application',
+};
+const SERVICES = { group: 'serving.knative.dev', kind: 'Service' };
+const SPEC = '/spec/template/spec';
+const ENV = `${SPEC}/containers/0/env/-`;
+/** Where a SinkBinding mounts the token for the Broker. */
+const BROKER_TOKEN = '/oidc/token';
+const OURS = '/var/run/mesh';
+
+interface Operation {
+  readonly op: 'add' | 'remove' | 'replace';
+  readonly path: string;
+  readonly value?: unknown;
+}
+
+/** The components, by their file. @param variants the workloads of each variant that may sleep */
+export function components(variants: Readonly<Record<string, readonly string[]>>): [path: string, objects: object[]][] {
+  const files: [string, object[]][] = [
+    ['demo/kustomization.yaml', [component([patch(APPLICATION, [variable('SEED', 'demo')])])]],
+    ['public/kustomization.yaml', [component([patch(APPLICATION, [beSeen])])]],
+    ['oidc/kustomization.yaml', [component(oidc)]],
+  ];
+  for (const [variant, workloads] of Object.entries(variants)) {
+    const folder = `scale-to-zero-${variant}`;
+    files.push(
+      [`${folder}/kustomization.yaml`, [component([patch(APPLICATION, [sleep])], ['ping.yaml'])]],
+      [`${folder}/ping.yaml`, workloads.map(ping)],
+    );
+  }
+  return files.map(([path, objects]) => [`components/${path}`, objects]);
+}
+
+function component(patches: readonly object[], resources?: readonly string[]): object {
+  return {
+    apiVersion: 'kustomize.config.k8s.io/v1alpha1',
+    kind: 'Component',
+    ...(resources && { resources }),
+    patches,
+  };
+}
+
+function patch(target: object, operations: readonly Operation[]): object {
+  return { target, patch: stringify(operations) };
+}
+
+function variable(name: string, value: string): Operation {
+  return { op: 'add', path: ENV, value: { name, value } };
+}
+
+const beSeen: Operation = { op: 'remove', path: '/metadata/labels/networking.knative.dev~1visibility' };
+
+const sleep: Operation = {
+  op: 'replace',
+  path: '/spec/template/metadata/annotations/autoscaling.knative.dev~1min-scale',
+  value: '0',
+};
+
+/** Wakes a workload that may hold messages whose broker was out of order when it fell asleep. */
+function ping(workload: string): PingSource {
+  const ref = { apiVersion: 'serving.knative.dev/v1', kind: 'Service', name: workload };
+  const sink = { ref, uri: '/mesh/flush', audience: AUDIENCE };
+  return new PingSource({
+    metadata: { name: workload, namespace: NAMESPACE, labels: labels(workload, 'ping') },
+    spec: { schedule: '*/10 * * * *', sink },
+  });
+}
+
+/** The issuer is the cluster itself, as most of them call it; `kubectl get --raw /.well-known/openid-configuration` tells. */
+const oidc = [
+  patch(SERVICES, [
+    {
+      op: 'add',
+      path: `${SPEC}/volumes`,
+      value: [
+        {
+          name: 'mesh',
+          projected: {
+            sources: [
+              { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
+              { serviceAccountToken: { audience: AUDIENCE, expirationSeconds: 3600, path: 'token' } },
+            ],
+          },
+        },
+      ],
+    },
+    {
+      op: 'add',
+      path: `${SPEC}/containers/0/volumeMounts`,
+      value: [{ name: 'mesh', mountPath: OURS, readOnly: true }],
+    },
+    variable('MESH_OIDC_ISSUER', 'https://kubernetes.default.svc.cluster.local'),
+    variable('MESH_OIDC_JWKS', 'https://kubernetes.default.svc/openid/v1/jwks'),
+    variable('MESH_OIDC_AUDIENCE', AUDIENCE),
+    variable('NODE_EXTRA_CA_CERTS', `${OURS}/ca.crt`),
+  ]),
+  patch(APPLICATION, [variable('MESH_OIDC_TOKEN_FILE', BROKER_TOKEN)]),
+  // It has no Broker to talk to: what it replays goes to the consumers themselves.
+  patch({ ...SERVICES, name: 'dead-letters' }, [variable('MESH_OIDC_TOKEN_FILE', `${OURS}/token`)]),
+];
