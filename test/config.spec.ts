@@ -9,6 +9,7 @@ const DAY_MS = 86_400_000;
 describe('The configuration', () => {
   it('needs nothing: every variable has its default', () => {
     expect(readConfig({})).toEqual({
+      modules: MODULES,
       ...{ isDevelopment: true, port: 3000, databaseUrl: 'sqlite:data/cabs.db' },
       delivery: { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 30_000 },
       retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
@@ -30,6 +31,7 @@ describe('The configuration', () => {
       TARIFF_TIME_ZONE: 'UTC',
     };
     expect(readConfig(given)).toEqual({
+      modules: MODULES,
       ...{ isDevelopment: false, port: 8080, databaseUrl: 'postgres://cabs@db/cabs' },
       delivery: { retry: 3, backoffDelayMs: 1000, backoffPolicy: 'linear', timeoutMs: 5000 },
       retention: { inboxMs: 20 * DAY_MS, deadLetterMs: 60 * DAY_MS, replayWindowMs: 10 * DAY_MS },
