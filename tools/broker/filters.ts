@@ -30,11 +30,11 @@ function attributes(wanted: Record<string, string>): Filter {
 }
 
 function dialect(spec: Record<string, unknown>): Filter {
-  const [[name, value], ...more] = Object.entries(spec) as [[string, unknown], ...unknown[]] | [never];
+  const [first, ...more] = Object.entries(spec);
+  if (!first) return everything;
   if (more.length > 0) throw new Error(`One dialect for each filter, not ${Object.keys(spec).join(' and ')}`);
-  switch (name as string | undefined) {
-    case undefined:
-      return everything;
+  const [name, value] = first;
+  switch (name) {
     case 'exact':
       return matching(value, (has, wanted) => has === wanted);
     case 'prefix':
