@@ -1,14 +1,11 @@
 import 'reflect-metadata';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import * as eventing from '@kubernetes-models/knative/eventing.knative.dev/v1';
-import * as serving from '@kubernetes-models/knative/serving.knative.dev/v1';
-import * as sources from '@kubernetes-models/knative/sources.knative.dev/v1';
 import { Module, type Type } from '@nestjs/common';
 import { CommandHandler, EventsHandler } from '@nestjs/cqrs';
-import { parse, parseAllDocuments } from 'yaml';
+import { parse } from 'yaml';
 import { z } from 'zod';
 import { MODULE_NAMES, MODULES } from '../src/app.module.js';
 import { readConfig } from '../src/config.js';
@@ -18,40 +15,7 @@ import { DriverFreed } from '../src/modules/drivers/contract.js';
 import { FOLDER, manifests, readManifests } from '../tools/manifests.js';
 import { ROOT } from '../tools/source.js';
 import { startCabs } from './cabs.js';
-
-/* eslint-disable @typescript-eslint/no-explicit-any -- objects of Kubernetes, read back from YAML */
-
-const VARIANTS = ['monolith', 'split'] as const;
-const MODELS: Record<string, Type<{ validate(): void }>> = { ...eventing, ...serving, ...sources } as never;
-/** These have no model among Knative's. */
-const PLAIN = ['Namespace', 'Job', 'Kustomization', 'Component'];
-
-const files = manifests(MODULES);
-
-function objects(text: string): any[] {
-  return parseAllDocuments(text).map((document) => {
-    expect(document.errors).toEqual([]);
-    return document.toJS();
-  });
-}
-
-/** All objects of a variant, or those of a kind. */
-function objectsOf(variant: string, kind?: string): any[] {
-  const all = [...files].filter(([path]) => path.startsWith(`${variant}/`)).flatMap(([, text]) => objects(text));
-  return kind ? all.filter((it) => it.kind === kind) : all;
-}
-
-function validate(it: any): void {
-  if (PLAIN.includes(it.kind as string)) return;
-  const { apiVersion: _, kind, ...data } = it;
-  new MODELS[kind as string]!(data).validate();
-}
-
-/** The environment of a container, as its process would see it. */
-function environmentOf(spec: any): Record<string, string> {
-  const { env } = spec.template.spec.containers[0] as { env: any[] };
-  return Object.fromEntries(env.map(({ name, value }) => [name, value ?? 'postgres://from/a-secret']));
-}
+import { environmentOf, files, objects, objectsOf, validate, VARIANTS } from './manifests.js';
 
 class Ring extends durableCommand('cabs.bell.ring', z.object({})) {}
 
@@ -260,46 +224,5 @@ describe('The manifests', () => {
       stdio: 'pipe',
     });
     expect(Object.fromEntries(readManifests(folder))).toEqual(Object.fromEntries(files));
-  });
-});
-
-describe('The image', () => {
-  const stages = readFileSync(join(ROOT, 'Dockerfile'), 'utf8')
-    .split(/^FROM /m)
-    .slice(1);
-  const last = stages.at(-1)!.replace(/^#.*\n/gm, '');
-
-  it('runs as a user that Kubernetes can tell from root', () => {
-    expect(/^USER (.+)$/m.exec(last)![1]).toMatch(/^[1-9]\d*(:[1-9]\d*)?$/);
-    for (const { spec } of VARIANTS.flatMap((variant) => objectsOf(variant, 'Service'))) {
-      expect(spec.template.spec.containers[0].securityContext).toMatchObject({
-        runAsNonRoot: true,
-        readOnlyRootFilesystem: true,
-        allowPrivilegeEscalation: false,
-      });
-    }
-  });
-
-  it('starts the application itself, so that signals reach it', () => {
-    expect(JSON.parse(/^CMD (.+)$/m.exec(last)![1]!)).toEqual(['node', 'dist/main.js']);
-    expect(last).not.toMatch(/^(ENTRYPOINT|RUN) /m);
-    expect(last).toMatch(/^STOPSIGNAL SIGTERM$/m);
-  });
-
-  it('listens where the Services expect it to', () => {
-    const port = Number(/^EXPOSE (\d+)$/m.exec(last)![1]);
-    expect(readConfig({}, MODULE_NAMES).port).toBe(port);
-    expect(objectsOf('monolith', 'Service')[0].spec.template.spec.containers[0].ports).toEqual([
-      { containerPort: port },
-    ]);
-  });
-
-  it('is built from what the build copies, and from nothing else in the folder', () => {
-    const [everything, ...allowed] = readFileSync(join(ROOT, '.dockerignore'), 'utf8')
-      .split('\n')
-      .filter((it) => /^[^#]/.test(it));
-    const copied = [...stages[0]!.matchAll(/^COPY (.+)$/gm)].flatMap(([, paths]) => paths!.split(' ').slice(0, -1));
-    expect(everything).toBe('*');
-    expect(allowed.map((it) => it.slice(1)).sort()).toEqual(copied.sort());
   });
 });
