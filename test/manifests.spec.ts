@@ -141,6 +141,14 @@ describe('The manifests', () => {
       // What it has to ask for from others, it knows where to find.
       if (variant === 'split' && hosted.length > 0)
         expect([...Object.keys(config.broker!.services), metadata.name].sort()).toEqual([...MODULE_NAMES].sort());
+      // Whatever fails, the dead letter sink can give it back to.
+      if (hosted.length === 0) {
+        const hosts = objectsOf(variant, 'Trigger').map(({ spec: { subscriber } }) => [
+          subscriber.uri.replace('/mesh/', ''),
+          `http://${subscriber.ref.name}.cabs.svc.cluster.local`,
+        ]);
+        expect(config.broker!.services).toEqual(Object.fromEntries(hosts));
+      }
       // Draining by queue-proxy, requests, deliveries: all of it fits into the grace of the pod.
       expect(spec.template.spec.timeoutSeconds * 1000).toBeGreaterThan(30_000 + 2 * config.shutdownGraceMs);
     }
