@@ -144,7 +144,7 @@ describe('The manifests', () => {
       // Whatever fails, the dead letter sink can give it back to.
       if (hosted.length === 0) {
         const hosts = objectsOf(variant, 'Trigger').map(({ spec: { subscriber } }) => [
-          subscriber.uri.replace('/mesh/', ''),
+          (subscriber.uri as string).replace('/mesh/', ''),
           `http://${subscriber.ref.name}.cabs.svc.cluster.local`,
         ]);
         expect(config.broker!.services).toEqual(Object.fromEntries(hosts));
