@@ -9,7 +9,7 @@ import { outboxStatistics } from '../../src/infrastructure/messaging/statistics.
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { administer } from './administration.js';
-import { consumersOf, type Addresses } from './consumers.js';
+import { consumerName, consumersOf, type Addresses } from './consumers.js';
 import { answer, answerBroken, HEADER_LIMIT } from './ingress.js';
 import { readManifests, type Destination, type Manifests, type TriggerManifest } from './manifests.js';
 import { Narrator } from './narrator.js';
@@ -55,11 +55,9 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     ...{ database: options.database, entities: [], histories: [meshMigrations], migrate: true },
   });
   const work = new UnitOfWork(database);
-  const route = (_type: string, json: string) => {
-    const event = JSON.parse(json) as StoredEvent;
-    const wanting = triggers.filter(({ broker, wants }) => broker === event._mesh.broker && wants(event));
-    return wanting.map(({ namespace, name }) => `${namespace}/${name}`);
-  };
+  const wanting = (event: StoredEvent) =>
+    triggers.filter(({ broker, wants }) => broker === event._mesh.broker && wants(event)).map(consumerName);
+  const route = (_type: string, json: string) => wanting(JSON.parse(json) as StoredEvent);
   const relay = new Relay(work, new FanOut(work, route, narrator.logger), narrator.logger);
   const wakeConsumer = (name: string) => relay.wakeConsumer(name);
   const subscribers = new Subscribers();
@@ -76,7 +74,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       relay.joinGroup();
       work.unit.afterCommit(() => relay.wake());
     });
-    narrator.accepted(event);
+    narrator.accepted(event, wanting(event));
   };
   const refused = (status: number, reason: string) => narrator.refused(status, reason);
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
@@ -141,13 +139,16 @@ function describe(
   { pending, deadLetters }: { pending: number; deadLetters: number },
 ): string[] {
   const shown = (to: Destination) => urlOf(to, services) ?? `UNRESOLVED (--service ${to.service}=URL)`;
+  const lines = new Map<string, string[]>();
+  for (const { wanted, broker, subscriber, deadLetterSink, delivery } of triggers) {
+    const sink = deadLetterSink ? `dead letters to ${shown(deadLetterSink)}` : 'dead letters parked here';
+    const terms = `Broker ${broker}, retries ${delivery.retry}, ${sink}:`;
+    lines.set(terms, [...(lines.get(terms) ?? []), `  ${wanted} -> ${shown(subscriber)}`]);
+  }
   return [
     'Laptop broker: a development tool. Production is Knative.',
     ...brokers.map((broker) => `Broker ${broker}: ${url}/${broker}`),
-    ...triggers.map(({ namespace, name, subscriber, deadLetterSink, delivery }) => {
-      const sink = deadLetterSink ? `dead letters to ${shown(deadLetterSink)}` : 'dead letters parked here';
-      return `  ${namespace}/${name} -> ${shown(subscriber)}  (retries ${delivery.retry}, ${sink})`;
-    }),
+    ...[...lines].flatMap(([terms, subscriptions]) => [terms, ...subscriptions]),
     ...(pending > 0 ? [`${pending} messages of an earlier run are on their way.`] : []),
     ...(deadLetters > 0 ? [`${deadLetters} are parked: npm run mesh:dead-letters -- list --url ${url}`] : []),
   ];

@@ -27,12 +27,20 @@ export interface Addresses {
   readonly deadLetterSink?: { readonly url?: string };
 }
 
+/** Cut off by ourselves: neither the subscriber's failure, nor a try that counts. The engine takes it for its database. */
+export class Stopping extends DatabaseUnavailable {}
+
+/** As the engine knows it. */
+export function consumerName({ namespace, name }: TriggerManifest): string {
+  return `${namespace}/${name}`;
+}
+
 /**
  * The consumers that a Trigger is to our delivery engine: its subscriber, and its dead letter sink if it has one, to
  * which the first one gives what it gives up. What the sink doesn't take either is parked in `mesh_dead_letter`.
  */
 export function consumersOf(trigger: TriggerManifest, addresses: Addresses, around: Surroundings): Consumer[] {
-  const name = `${trigger.namespace}/${trigger.name}`;
+  const name = consumerName(trigger);
   const { timeoutMs = 0, ...delivery } = trigger.delivery;
   // Knative spreads nothing.
   const policy = { ...delivery, timeoutMs, jitter: false };
@@ -84,8 +92,7 @@ async function send(
   try {
     return await around.subscribers.post(url, { headers, body }, delivery.timeoutMs);
   } catch (error) {
-    // Cut off by ourselves: neither the subscriber's failure, nor a try that counts.
-    if (around.stopping()) throw new DatabaseUnavailable('The broker is stopping');
+    if (around.stopping()) throw new Stopping('The broker is stopping');
     throw error;
   }
 }

@@ -25,7 +25,7 @@ function attributes(wanted: Record<string, string>): Filter {
   const entries = Object.entries(wanted).map(([name, value]) => [name, asHeader(value)] as const);
   return (event) => {
     const has = legacyAttributes(event);
-    return entries.every(([name, value]) => has[name] !== undefined && (value === '' || has[name] === value));
+    return entries.every(([name, value]) => typeof has[name] === 'string' && (value === '' || has[name] === value));
   };
 }
 

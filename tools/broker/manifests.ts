@@ -17,6 +17,8 @@ export interface TriggerManifest {
   /** `<namespace>/<name>`. */
   readonly broker: string;
   readonly wants: Filter;
+  /** The same for people. */
+  readonly wanted: string;
   readonly subscriber: Destination;
   readonly delivery: Delivery;
   readonly deadLetterSink?: Destination;
@@ -149,11 +151,19 @@ function trigger({ metadata, spec }: Resource, brokers: Map<string, DeliverySpec
   const sink = chosen.deadLetterSink ?? inherited.deadLetterSink;
   return {
     ...{ name: metadata!.name!, namespace, broker },
-    wants: compile(filters),
+    ...{ wants: compile(filters), wanted: describe(filters) },
     subscriber: destination(subscriber),
     delivery: deliveryOf(chosen),
     ...(sink && { deadLetterSink: destination(sink) }),
   };
+}
+
+/** Most Triggers want one type, which says it all. */
+function describe({ filter, filters }: FilterSpec): string {
+  if (filters && filters.length > 0) return JSON.stringify(filters);
+  const { type, ...others } = filter?.attributes ?? {};
+  const more = Object.keys(others).length > 0 ? JSON.stringify(others) : '';
+  return [type, more].filter(Boolean).join(' ') || 'everything';
 }
 
 function destination({ ref, uri }: Reference): Destination {

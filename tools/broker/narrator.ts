@@ -1,4 +1,5 @@
 import type { Logger } from '@nestjs/common';
+import { Stopping } from './consumers.js';
 import { asText, type StoredEvent } from './wire.js';
 
 /** What our delivery engine tells of a delivery. */
@@ -26,8 +27,10 @@ export class Narrator {
     return this as unknown as Logger;
   }
 
-  accepted(event: StoredEvent): void {
-    this.line('quiet', 'accepted', { ...event, event: event.id }, `by ${event._mesh.broker}`);
+  /** @param wanting the Triggers that it goes to */
+  accepted(event: StoredEvent, wanting: readonly string[]): void {
+    const whose = wanting.length === 0 ? 'nobody wants it' : `for ${wanting.join(', ')}`;
+    this.line('quiet', 'accepted', { ...event, event: event.id }, whose);
   }
 
   refused(status: number, reason: string): void {
@@ -41,6 +44,7 @@ export class Narrator {
 
   /** A delivery that will be tried again, or trouble of the broker itself. */
   warn(facts: Facts, text: string): void {
+    if (facts.err instanceof Stopping) return;
     const what =
       facts.nextInMs === undefined ? text : `${facts.consumer}: retry ${facts.tries} in ${facts.nextInMs} ms`;
     this.line('waiting', facts.nextInMs === undefined ? 'trouble' : 'failed', facts, `${what}${because(facts.err)}`);
@@ -54,17 +58,15 @@ export class Narrator {
   }
 
   private line(colour: keyof typeof COLOURS, what: string, { type, subject, event }: Facts, text: string): void {
-    const names = [type, subject && shortened(subject), event && shortened(event)]
-      .filter(Boolean)
-      .map((it) => asText(it!));
+    const names = [type, subject, event].filter((it) => it !== undefined).map((it) => shortened(asText(it)));
     const line = [new Date().toISOString().slice(11, 23), what.padEnd(9), ...names, text].join('  ');
     this.write(this.isColoured ? `\x1b[${COLOURS[colour]}m${line}\x1b[0m` : line);
   }
 }
 
 /** The end of a UUID v7 differs more than its beginning, which is a time. */
-function shortened(id: string): string {
-  return id.length > 16 ? `…${id.slice(-8)}` : id;
+function shortened(text: string): string {
+  return text.replace(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{4}(?=[0-9a-f]{8}$)/i, '…');
 }
 
 function because(error: unknown): string {

@@ -43,12 +43,14 @@ const ANSWER_LIMIT = 16 * 1024 * 1024;
 /** How long an answer is waited for where no timeout is given, in ms; a real broker would wait for ever. */
 const PATIENCE_MS = 300_000;
 
+/** Connections to one address. */
+const CONNECTIONS = 256;
+
 /** Posts events, over connections that are kept. */
 export class Subscribers {
   private readonly agent = new Agent({
-    headersTimeout: PATIENCE_MS,
-    bodyTimeout: PATIENCE_MS,
-    keepAliveTimeout: 30_000,
+    ...{ connections: CONNECTIONS, keepAliveTimeout: 30_000 },
+    ...{ headersTimeout: PATIENCE_MS, bodyTimeout: PATIENCE_MS },
   });
 
   /**
