@@ -1,0 +1,147 @@
+import type { PoolClient } from 'pg';
+import type { DataSource, QueryRunner } from 'typeorm';
+import { migrate, type MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
+import { PostgresSql } from '../../src/infrastructure/persistence/postgres.js';
+import { BATCH, inUse, type Column, type Parcel, type Place, type Value } from './place.js';
+
+/** How long to wait for a table that somebody reads, as a backup does. */
+const LOCK_PATIENCE = '5s';
+
+/** A PostgreSQL database. Whoever comes near it meanwhile is found by the name of his connection, or waits for a lock. */
+export class PostgresPlace extends PostgresSql implements Place {
+  private client: PoolClient;
+
+  private constructor(
+    private readonly dataSource: DataSource,
+    private runner: QueryRunner,
+    readonly address: string,
+  ) {
+    super((config) => this.client.query(config));
+  }
+
+  static async open(dataSource: DataSource, address: string): Promise<PostgresPlace> {
+    const place = new PostgresPlace(dataSource, dataSource.createQueryRunner(), address);
+    await place.connect();
+    return place;
+  }
+
+  private async connect(): Promise<void> {
+    this.client = (await this.runner.connect()) as PoolClient;
+  }
+
+  async identity(): Promise<string> {
+    const [row] = await this.all<{ identity: string }>(
+      `SELECT pg_postmaster_start_time() || '/' || oid AS identity FROM pg_database WHERE datname = current_database()`,
+    );
+    return row!.identity;
+  }
+
+  async begin(): Promise<void> {
+    await this.run('BEGIN');
+    // Our connections are cut off when a unit of work takes long; this isn't one.
+    await this.run('SET LOCAL statement_timeout = 0');
+    await this.run('SET LOCAL idle_in_transaction_session_timeout = 0');
+  }
+
+  async commit(): Promise<void> {
+    await this.run('COMMIT');
+  }
+
+  async lock(tables: readonly string[]): Promise<void> {
+    if (tables.length > 0) {
+      await this.run(`SET LOCAL lock_timeout = '${LOCK_PATIENCE}'`);
+      await this.run(`LOCK TABLE ${tables.join(', ')} IN ACCESS EXCLUSIVE MODE`).catch(
+        (error: Error & { code?: string }) => {
+          throw error.code === '55P03' ? inUse(this.address) : error;
+        },
+      );
+    }
+    // Last: whoever connects from now on finds mesh_module locked before he has done anything.
+    const others = await this.all(
+      `SELECT pid FROM pg_stat_activity
+       WHERE datname = current_database() AND application_name = 'mesh' AND pid <> pg_backend_pid()`,
+    );
+    if (others.length > 0) throw inUse(this.address);
+  }
+
+  async migrate(histories: MigrationHistory[]): Promise<string[]> {
+    // There is one connection, and this takes it.
+    await this.runner.release();
+    const applied = await migrate(this.dataSource, histories);
+    this.runner = this.dataSource.createQueryRunner();
+    await this.connect();
+    return applied;
+  }
+
+  async tables(prefix: string): Promise<string[]> {
+    const rows = await this.all<{ name: string }>(
+      `SELECT relname AS name FROM pg_class
+       WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace AND starts_with(relname, $1)
+       ORDER BY oid`,
+      [prefix],
+    );
+    return rows.map(({ name }) => name);
+  }
+
+  async columns(table: string): Promise<Column[]> {
+    return this.all<Column>(
+      `SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
+       WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`,
+      [table],
+    );
+  }
+
+  async *batches({ table, where, order }: Parcel, columns: readonly Column[]): AsyncIterable<Value[][]> {
+    const texts = columns.map(({ name, type }) => (type === 'boolean' ? `"${name}"::int::text` : `"${name}"::text`));
+    const sorted = order ? `ORDER BY ${order}` : '';
+    await this.client.query(
+      `DECLARE batch NO SCROLL CURSOR FOR SELECT ${texts.join(', ')} FROM ${table} WHERE ${where} ${sorted}`,
+    );
+    for (;;) {
+      const { rows } = await this.client.query<Value[]>({ text: `FETCH ${BATCH} FROM batch`, rowMode: 'array' });
+      if (rows.length > 0) yield rows;
+      if (rows.length < BATCH) break;
+    }
+    await this.client.query('CLOSE batch');
+  }
+
+  async insert(table: string, columns: readonly Column[], rows: readonly Value[][]): Promise<void> {
+    const names = columns.map(({ name }) => `"${name}"`).join(', ');
+    const values = columns.map(({ type }, index) => `(it->>${index})::${type}`).join(', ');
+    const json = JSON.stringify(rows, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
+    await this.run(
+      `INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE
+       SELECT ${values} FROM json_array_elements($1::json) WITH ORDINALITY AS them(it, place) ORDER BY place
+       ON CONFLICT DO NOTHING`,
+      [json],
+    );
+  }
+
+  async lastNumber(table: string, column: string): Promise<string | undefined> {
+    const [row] = await this.all<{ last: string | null }>(
+      'SELECT pg_sequence_last_value(pg_get_serial_sequence($1, $2)::regclass) AS last',
+      [table, column],
+    );
+    return row?.last ?? undefined;
+  }
+
+  async continueNumbers(table: string, other: Place): Promise<void> {
+    for (const { name } of await this.columns(table)) {
+      const sequence = 'pg_get_serial_sequence($1, $2)';
+      const [numbered] = await this.all<{ sequence: string | null }>(`SELECT ${sequence} AS sequence`, [table, name]);
+      if (!numbered?.sequence) continue;
+      const last = (await other.lastNumber(table, name)) ?? '0';
+      await this.all(
+        `SELECT setval(${sequence}, last) FROM (SELECT GREATEST(MAX("${name}"), $3::bigint) AS last FROM ${table}) them
+         WHERE last > 0`,
+        [table, name, last],
+      );
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.run('ROLLBACK').catch(() => undefined); // over already, or the connection is gone
+    await this.runner.release();
+    await this.dataSource.destroy();
+  }
+}
