@@ -1,0 +1,87 @@
+import { RequestMethod, type Type } from '@nestjs/common';
+import { moduleOnMesh } from '../../src/infrastructure/messaging/registry.js';
+
+/** A path that somebody answers, as Nest writes it: `/orders/:id`. */
+export interface Route {
+  readonly method: string;
+  readonly path: string;
+}
+
+export interface ModuleRoute extends Route {
+  readonly module: string;
+}
+
+/**
+ * What the controllers of modules answer, read from Nest's own decorators, so that it is never out of date.
+ * @throws Error for a path that is more than names and parameters
+ */
+export function routesOf(modules: readonly Type[]): ModuleRoute[] {
+  return modules.flatMap((module) => {
+    const { name } = moduleOnMesh(module);
+    const controllers = (Reflect.getMetadata('controllers', module) ?? []) as Type[];
+    return controllers.flatMap(routesOfController).map((route) => ({ ...route, module: name }));
+  });
+}
+
+function routesOfController(controller: Type): Route[] {
+  const prototype = controller.prototype as Record<string, unknown>;
+  return Object.getOwnPropertyNames(prototype).flatMap((name) => {
+    const handler = Object.getOwnPropertyDescriptor(prototype, name)!.value as object | undefined;
+    const method = handler && (Reflect.getMetadata('method', handler) as RequestMethod | undefined);
+    if (!handler || method === undefined) return [];
+    const paths = written(controller).flatMap((prefix) => written(handler).map((path) => join(prefix, path)));
+    return paths.map((path) => ({ method: RequestMethod[method], path }));
+  });
+}
+
+/** The path of a decorator, or several of them. */
+function written(decorated: object): string[] {
+  return [Reflect.getMetadata('path', decorated) as string | string[]].flat();
+}
+
+function join(...parts: string[]): string {
+  const path = `/${parts.flatMap((part) => part.split('/').filter(Boolean)).join('/')}`;
+  if (!/^[\w/:.-]*$/.test(path)) throw new Error(`${path}: a front door knows names and parameters only`);
+  return path;
+}
+
+export interface Found<R> {
+  readonly route: R;
+  /** As they are in the path, not decoded. */
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+/** Finds routes as Express does: in any case, with or without a last slash. A name comes before a parameter. */
+export class RouteTable<R extends Route> {
+  private readonly entries: readonly { route: R; pattern: RegExp }[];
+
+  constructor(routes: readonly R[]) {
+    // Where one path has a name and the other a parameter: '0' comes before '1'.
+    const rank = ({ path }: R) => path.replace(/\/(:?)[^/]+/g, (_, colon) => (colon ? '1' : '0'));
+    const ranked = [...routes].sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
+    this.entries = ranked.map((route) => ({ route, pattern: patternOf(route.path) }));
+  }
+
+  /** The route of a request; HEAD is answered where GET is. */
+  find(method: string, path: string): Found<R> | undefined {
+    const wanted = ['ALL', method === 'HEAD' ? 'GET' : method];
+    return this.matching(path).find(({ route }) => wanted.includes(route.method));
+  }
+
+  /** The route that such a path has for some other method. */
+  findPath(path: string): Found<R> | undefined {
+    return this.matching(path)[0];
+  }
+
+  private matching(path: string): Found<R>[] {
+    return this.entries.flatMap(({ route, pattern }) => {
+      const match = pattern.exec(path);
+      return match ? [{ route, parameters: { ...match.groups } }] : [];
+    });
+  }
+}
+
+function patternOf(path: string): RegExp {
+  const escaped = path.replaceAll('.', '\\.').replace(/:(\w+)/g, '(?<$1>[^/]+)');
+  return new RegExp(`^${escaped.replace(/\/$/, '')}/?$`, 'i');
+}
