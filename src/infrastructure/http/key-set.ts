@@ -7,8 +7,8 @@ export interface KeySource {
   /** URL of the key set; without it, the issuer's discovery document names it. */
   readonly jwksUrl?: string;
   /**
-   * What to show to whoever publishes the keys. Kubernetes hands out its discovery document and its keys to service
-   * accounts only: `new TokenFile('/var/run/secrets/kubernetes.io/serviceaccount/token')`, with NODE_EXTRA_CA_CERTS set
+   * What to show to whoever publishes the keys. Kubernetes hands out its discovery document and its keys to its
+   * own workloads only: `new TokenFile('/var/run/secrets/kubernetes.io/serviceaccount/token')`, with NODE_EXTRA_CA_CERTS set
    * to the ca.crt beside it. Only for an issuer that may see it.
    */
   readonly credentials?: { authorization(): Promise<string> };
