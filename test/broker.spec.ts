@@ -218,6 +218,33 @@ describe('replies', () => {
   });
 });
 
+test('each message is told as it crosses, with the end of its id', async () => {
+  const lines: string[] = [];
+  const folder = manifests(
+    broker('demo', { retry: 1, deadLetterSink: { ref: { kind: 'Service', name: 'nowhere' } } }),
+    trigger('one', { broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } }),
+  );
+  const tell = (line: string) => lines.push(line.replace(/^\S+ +/, ''));
+  running = await startBroker({ manifests: folder, port: 0, database: newDatabase(), services: {}, tell });
+  expect(running.description.join('\n')).toMatch(/UNRESOLVED \(--service nowhere=URL\)/);
+  answering({}, { status: 500, body: 'oh' });
+  await post(running.url, { id: '01a20c4c-d9b2-744b-b5e5-d8813ad29d0d' });
+  await settled(running.url);
+  await post(running.url, { id: '2', subject: 'it' });
+  await settled(running.url);
+  await post(running.url, { source: '' });
+  expect(lines).toEqual([
+    'accepted   com.example.a  …3ad29d0d  for default/one',
+    'delivered  com.example.a  …3ad29d0d  to default/one: 200',
+    'accepted   com.example.a  it  2  for default/one',
+    'failed     com.example.a  it  2  default/one: retry 1 in 0 ms (500 oh)',
+    'dead       com.example.a  it  2  default/one: gave up (500 oh)',
+    'failed     com.example.a  it  2  default/one dead letters: retry 1 in 0 ms (nobody has said where it lives)',
+    'parked     com.example.a  it  2  default/one dead letters: gave up as well, parked here (nobody has said where it lives)',
+    'refused    400: The source is no URI reference',
+  ]);
+});
+
 test('first attempts of a partition key come in order, one after the other', async () => {
   const url = await start();
   let together = 0;

@@ -50,7 +50,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { services, tell = () => undefined } = options;
   const { brokers, triggers } =
     typeof options.manifests === 'string' ? readManifests(options.manifests) : options.manifests;
-  const narrator = new Narrator(tell, options.isColoured ?? false);
+  const sinks = new Set(triggers.filter(({ deadLetterSink }) => deadLetterSink).map(consumerName));
+  const narrator = new Narrator(tell, options.isColoured ?? false, (consumer) => sinks.has(consumer));
   const database = await Database.open({
     ...{ database: options.database, entities: [], histories: [meshMigrations], migrate: true },
   });

@@ -20,6 +20,8 @@ export class Narrator {
   constructor(
     private readonly write: (line: string) => void,
     private readonly isColoured: boolean,
+    /** Whether what this consumer gives up goes to a dead letter sink. */
+    private readonly hasSink: (consumer: string) => boolean,
   ) {}
 
   /** For the engine, which asks for Nest's logger and uses three of its methods. */
@@ -52,8 +54,9 @@ export class Narrator {
 
   /** A delivery that was given up. */
   error(facts: Facts, _text: string): void {
-    const isParked = facts.consumer?.endsWith(' dead letters');
-    const what = isParked ? 'its dead letter sink failed too, so it is parked here' : 'given up';
+    const isSink = facts.consumer?.endsWith(' dead letters');
+    const isParked = isSink || !this.hasSink(facts.consumer ?? '');
+    const what = isSink ? 'gave up as well, parked here' : isParked ? 'gave up, parked here' : 'gave up';
     this.line('bad', isParked ? 'parked' : 'dead', facts, `${facts.consumer}: ${what}${because(facts.err)}`);
   }
 
