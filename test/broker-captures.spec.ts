@@ -1,115 +1,24 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { startBroker, type Broker } from '../tools/broker/broker.js';
-import { DIFFERENCES } from '../tools/broker/differences.js';
 import { readManifests } from '../tools/broker/manifests.js';
 import {
-  broker,
+  ALWAYS,
+  bodyOf,
   capture,
-  manifests,
-  Recorder,
-  scratch,
-  send,
-  settled,
-  trigger,
-  type Received,
-  type Reply,
-} from './broker.js';
+  differing,
+  expectDifferences,
+  headersOf,
+  without,
+  type Exchange,
+} from './broker-recordings.js';
+import { rig } from './broker-rig.js';
+import { broker, manifests, Recorder, send, settled, trigger, type Received } from './broker.js';
 
 /*
  * Everything that was recorded from a real Knative broker is sent to the laptop broker. It answers and forwards the
  * same, or the case stands in the list of differences; a case in the list that doesn't differ is a mistake too.
  */
 
-type Headers = [string, string | Filling][];
-interface Filling {
-  readonly repeat: string;
-  readonly length: number;
-  readonly starts?: string;
-  readonly ends?: string;
-}
-interface Exchange {
-  readonly name: string;
-  readonly method: string;
-  readonly path: string;
-  readonly headers: Headers;
-  readonly body?: string | Filling;
-  readonly bodyBase64?: string;
-  readonly response: { status: number; headers: Record<string, string>; body?: string };
-  readonly forwarded?: {
-    method: string;
-    path: string;
-    headers: Record<string, string>;
-    body?: string;
-    answer: Reply;
-  }[];
-}
-
-const filled = (it: string | Filling) => {
-  if (typeof it === 'string') return it;
-  const { starts = '', repeat, length, ends = '' } = it;
-  return starts + repeat.repeat(length - starts.length - ends.length) + ends;
-};
-const headersOf = ({ headers }: Exchange) => headers.map(([name, value]) => [name, filled(value)] as [string, string]);
-const bodyOf = ({ body = '', bodyBase64 }: Exchange) => (bodyBase64 ? Buffer.from(bodyBase64, 'base64') : filled(body));
-
-/** The cases of a recording that are listed as different. */
-const listed = (file: string) =>
-  DIFFERENCES.flatMap(({ captures }) => captures)
-    .filter((name) => name.startsWith(`${file}: `))
-    .map((name) => name.slice(file.length + 2))
-    .sort();
-
-/** Headers that differ everywhere, and those that no two connections have in common. */
-const ALWAYS = DIFFERENCES.flatMap(({ headers = [] }) => headers);
-const OF_THE_CONNECTION = ['host', 'connection', 'keep-alive', 'date', 'content-length', 'transfer-encoding'];
-
-function without(headers: Record<string, string>, ...names: string[]): Record<string, string> {
-  const unwanted = [...ALWAYS, ...OF_THE_CONNECTION, ...names];
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !unwanted.includes(name)));
-}
-
-/** What differs between a case and the recording, in the order of the cases; each is compared by `check`. */
-async function differing<Case extends { name: string }>(cases: readonly Case[], check: (it: Case) => Promise<void>) {
-  const names: string[] = [];
-  const details: Record<string, string> = {};
-  for (const it of cases) {
-    try {
-      await check(it);
-    } catch (error) {
-      names.push(it.name);
-      details[it.name] = (error as Error).message;
-    }
-  }
-  return { names: names.sort(), details };
-}
-
-function expectDifferences(found: { names: string[]; details: Record<string, string> }, file: string): void {
-  const unlisted = found.names.filter((name) => !listed(file).includes(name));
-  expect(unlisted.map((name) => `${name}\n${found.details[name]}`)).toEqual([]);
-  expect(found.names).toEqual(listed(file));
-}
-
-const folder = scratch();
-const subscriber = new Recorder();
-let running: Broker | undefined;
-
-beforeAll(() => subscriber.start());
-afterEach(async () => {
-  await running?.stop();
-  running = undefined;
-  subscriber.received.length = 0;
-  subscriber.script = () => undefined;
-});
-afterAll(async () => {
-  await subscriber.stop();
-  folder.remove();
-});
-
-async function start(...resources: object[]): Promise<string> {
-  const database = `sqlite:${folder.path}/${Math.random().toString(36).slice(2)}.db`;
-  running = await startBroker({ manifests: manifests(...resources), port: 0, database, services: {} });
-  return running.url;
-}
+const { subscriber, startFor } = rig();
 
 /** What the ingress forwards, where that isn't what it got: KNATIVE facts by the name of the case. */
 const FORWARDED: Record<string, { headers?: Record<string, string | undefined>; body?: string | Buffer }> = {
@@ -157,7 +66,10 @@ function expectedForward(it: Exchange): { headers: Record<string, string>; body:
 const BY_THE_BROKER = ['ce-knativebrokerttl', 'ce-knativearrivaltime', 'traceparent', 'kn-namespace', 'prefer'];
 
 test('the ingress answers as recorded, and forwards what it accepts', async () => {
-  const url = await start(broker('demo'), trigger('all', { broker: 'demo', subscriber: { uri: subscriber.url } }));
+  const { url } = await startFor([
+    broker('demo'),
+    trigger('all', { broker: 'demo', subscriber: { uri: subscriber.url } }),
+  ]);
   const cases = capture<Exchange[]>('ingress');
   expect(cases).toHaveLength(184);
   let accepted = 0;
@@ -190,7 +102,7 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
   const refusing = closed.url;
   await closed.stop();
   const delivery = { deadLetterSink: { uri: `${subscriber.url}/dead` } };
-  const url = await start(
+  const { url } = await startFor([
     ...['direct', 'hostonly', 'refused'].map((name) => broker(name)),
     trigger('direct', {
       ...{ broker: 'direct', delivery, subscriber: { uri: `${subscriber.url}/sub` } },
@@ -199,7 +111,7 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
     trigger('watch', { broker: 'direct', subscriber: { uri: `${subscriber.url}/watch` } }),
     trigger('hostonly', { broker: 'hostonly', subscriber: { uri: subscriber.url } }),
     trigger('refused', { broker: 'refused', delivery, subscriber: { uri: `${refusing}/x` } }),
-  );
+  ]);
   // The ports of the recording are those of its rig.
   const local = (text: string) =>
     text.replaceAll('127.0.0.1:9100', `127.0.0.1:${subscriber.port}`).replaceAll('http://127.0.0.1:9199', refusing);
@@ -241,7 +153,7 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
     });
     if (status < 300 && headers['ce-specversion'] && !headers['ce-id']) {
       // The filter passes it on, and the ingress refuses it.
-      expect(said(dead!)).toEqual({ dest: `${running!.url}/default/direct`, code: '400', text: '' });
+      expect(said(dead!)).toEqual({ dest: `${url}/default/direct`, code: '400', text: '' });
     } else if (status < 300) {
       expect(dead).toBeUndefined();
       const isReply = headers['ce-specversion'] !== undefined;
@@ -285,10 +197,10 @@ test('each status of a subscriber has the recorded effect', async () => {
       'status-table',
     );
   const delivery = { retry: 2, deadLetterSink: { uri: `${subscriber.url}/dead` } };
-  const url = await start(
+  const { url } = await startFor([
     broker('demo'),
     trigger('all', { broker: 'demo', delivery, subscriber: { uri: `${subscriber.url}/sub` } }),
-  );
+  ]);
   subscriber.script = ({ path, headers }) => (path === '/sub' ? { status: Number(headers['ce-id']) } : {});
   await Promise.all(
     table.map(({ status }) => {
@@ -337,7 +249,7 @@ test('filters let the recorded events pass', async () => {
   };
   const understood = results.map((it) => !isRefused(it));
   const triggers = results.flatMap((it, path) => (understood[path] ? [trigger(`t${path}`, spec(it, path))] : []));
-  const url = await start(broker('demo'), ...triggers);
+  const { url } = await startFor([broker('demo'), ...triggers]);
   for (const of of Object.values(events))
     expect((await send(url, '/default/demo', { headers: Object.entries(of) })).status).toBe(202);
   await settled(url);

@@ -1,142 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { startBroker, type Broker } from '../tools/broker/broker.js';
-import { broker, event, manifests, Recorder, scratch, send, settled, trigger, type Reply } from './broker.js';
+import { rig } from './broker-rig.js';
+import { broker, event, manifests, settled, trigger } from './broker.js';
 
-const folder = scratch();
-const subscriber = new Recorder();
-let running: Broker | undefined;
-
-beforeAll(() => subscriber.start());
-afterEach(async () => {
-  await running?.stop(0);
-  running = undefined;
-  subscriber.received.length = 0;
-  subscriber.script = () => undefined;
-});
-afterAll(async () => {
-  await subscriber.stop();
-  folder.remove();
-});
-
-const newDatabase = () => `sqlite:${folder.path}/${Math.random().toString(36).slice(2)}.db`;
-
-/** A broker `default/demo` with one trigger to /sub. */
-async function start(delivery?: object): Promise<string> {
-  const spec = { broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } };
-  const folder = manifests(broker('demo', delivery), trigger('one', spec));
-  running = await startBroker({ manifests: folder, port: 0, database: newDatabase(), services: {} });
-  return running.url;
-}
-
-const post = (url: string, attributes: Record<string, string> = {}, body = '{"a":1}') =>
-  send(url, '/default/demo', { headers: event(attributes), body });
-
-/** Answers with these, one after the other, and then with the last for ever. */
-function answering(...replies: Reply[]): void {
-  let n = 0;
-  subscriber.script = ({ path }) => (path === '/sub' ? replies[Math.min(n++, replies.length - 1)] : {});
-}
-
-function gaps(path = '/sub'): number[] {
-  const times = subscriber.to(path).map(({ at }) => at);
-  return times.slice(1).map((at, index) => at - times[index]!);
-}
-
-/** Waits are kept at least, and not by much more; a busy machine is late. */
-function expectGaps(wanted: number[]): void {
-  const found = gaps();
-  expect(found).toHaveLength(wanted.length);
-  for (const [index, ms] of wanted.entries()) {
-    expect(found[index]).toBeGreaterThanOrEqual(ms - 5);
-    expect(found[index]).toBeLessThan(ms + 190);
-  }
-}
-
-describe('retries', () => {
-  const dead = () => ({ deadLetterSink: { uri: `${subscriber.url}/dead` } });
-
-  test('an exponential backoff doubles from the first retry on, and then comes the dead letter sink', async () => {
-    const url = await start({ retry: 3, backoffPolicy: 'exponential', backoffDelay: 'PT0.2S', ...dead() });
-    answering({ status: 500, body: 'no' });
-    await post(url);
-    const [letter] = await subscriber.expect('/dead', 1);
-    expectGaps([200, 400, 800]);
-    expect(letter!.headers).toMatchObject({
-      ...{ 'ce-id': 'id-1', 'ce-knativeerrordest': `${subscriber.url}/sub`, 'ce-knativeerrorcode': '500' },
-      'ce-knativeerrordata': Buffer.from('no').toString('base64'),
-    });
-  });
-
-  test('a linear backoff begins with an immediate retry', async () => {
-    const url = await start({ retry: 3, backoffPolicy: 'linear', backoffDelay: 'PT0.2S', ...dead() });
-    answering({ status: 503 });
-    await post(url);
-    await subscriber.expect('/dead', 1);
-    expectGaps([0, 200, 400]);
-  });
-
-  test('durations are cut to tenths of a second, and without a policy all retries are immediate', async () => {
-    const url = await start({ retry: 2, backoffDelay: 'PT5S', ...dead() });
-    answering({ status: 500 });
-    await post(url);
-    await subscriber.expect('/dead', 1);
-    expectGaps([0, 0]);
-    await running!.stop();
-    subscriber.received.length = 0;
-    const cut = await start({ retry: 2, backoffPolicy: 'exponential', backoffDelay: 'PT0.19S', ...dead() });
-    answering({ status: 500 });
-    await post(cut);
-    await subscriber.expect('/dead', 1);
-    expectGaps([100, 200]);
-  });
-
-  test.each([
-    ['honoured with retryAfterMax', 429, '1', 'PT10S', 1000],
-    ['honoured up to retryAfterMax', 503, '5', 'PT0.5S', 500],
-    ['ignored without retryAfterMax', 503, '5', undefined, 100],
-    ['ignored on other statuses', 500, '5', 'PT10S', 100],
-    ['ignored when it is no number of seconds', 429, '1.5', 'PT10S', 100],
-  ])('Retry-After is %s', async (_name, status, retryAfter, retryAfterMax, ms) => {
-    const backoff = { retry: 1, backoffPolicy: 'exponential', backoffDelay: 'PT0.1S' };
-    const url = await start({ ...backoff, ...(retryAfterMax && { retryAfterMax }) });
-    answering({ status, headers: { 'retry-after': retryAfter } }, {});
-    await post(url);
-    await subscriber.expect('/sub', 2);
-    expectGaps([ms]);
-  });
-
-  test('a try is cut at the timeout, and its dead letter does not say why', async () => {
-    const url = await start({ retry: 1, timeout: 'PT0.3S', ...dead() });
-    let pending: ((reply: Reply) => void)[] = [];
-    subscriber.script = ({ path }) =>
-      path === '/sub' ? new Promise<Reply>((resolve) => pending.push(resolve)) : undefined;
-    await post(url);
-    const [letter] = await subscriber.expect('/dead', 1);
-    expectGaps([300]);
-    expect(letter!.headers).not.toHaveProperty('ce-knativeerrorcode');
-    for (const resolve of pending) resolve({});
-    pending = [];
-  });
-
-  test('a long error body is cut to 1,024 characters, and what the event says of an earlier death stays', async () => {
-    const url = await start(dead());
-    answering({ status: 400, body: 'x'.repeat(5000) });
-    await post(url, { knativeerrordest: 'http://earlier' });
-    const [letter] = await subscriber.expect('/dead', 1);
-    expect(letter!.headers['ce-knativeerrordata']).toHaveLength(1024);
-    expect(letter!.headers).toMatchObject({ 'ce-knativeerrordest': 'http://earlier', 'ce-knativeerrorcode': '400' });
-  });
-
-  test('a trigger that fails does not hold up another, nor other events of its own', async () => {
-    const url = await start({ retry: 5, backoffPolicy: 'exponential', backoffDelay: 'PT0.2S' });
-    subscriber.script = ({ headers }) => ({ status: headers['ce-id'] === 'bad' ? 500 : 200 });
-    await post(url, { id: 'bad' });
-    for (let n = 0; n < 20; n++) await post(url, { id: `good-${n}` });
-    await subscriber.expect('/sub', 21, 500);
-  });
-});
+const { subscriber, start, startFor, answering, newDatabase, post } = rig();
 
 describe('what is given up', () => {
   interface Parked {
@@ -187,7 +55,7 @@ describe('replies', () => {
   const reply = { status: 200, headers: { 'ce-id': 'r', 'ce-source': '/r', 'ce-type': 'r', 'ce-specversion': '1.0' } };
 
   test('come back as new events of the broker', async () => {
-    const folder = manifests(
+    const { url } = await startFor([
       broker('demo'),
       trigger('one', {
         ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } },
@@ -197,10 +65,9 @@ describe('replies', () => {
         ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/replies` } },
         filters: [{ exact: { type: 'r' } }],
       }),
-    );
-    running = await startBroker({ manifests: folder, port: 0, database: newDatabase(), services: {} });
+    ]);
     answering(reply);
-    await post(running.url);
+    await post(url);
     const [replied] = await subscriber.expect('/replies', 1);
     expect(replied!.headers).toMatchObject({ 'ce-id': 'r', 'ce-source': '/r' });
   });
@@ -220,19 +87,19 @@ describe('replies', () => {
 
 test('each message is told as it crosses, with the end of its id', async () => {
   const lines: string[] = [];
-  const folder = manifests(
+  const resources = [
     broker('demo', { retry: 1, deadLetterSink: { ref: { kind: 'Service', name: 'nowhere' } } }),
     trigger('one', { broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } }),
-  );
+  ];
   const tell = (line: string) => lines.push(line.replace(/^\S+ +/, ''));
-  running = await startBroker({ manifests: folder, port: 0, database: newDatabase(), services: {}, tell });
-  expect(running.description.join('\n')).toMatch(/UNRESOLVED \(--service nowhere=URL\)/);
+  const { url, description } = await startFor(resources, { tell });
+  expect(description.join('\n')).toMatch(/UNRESOLVED \(--service nowhere=URL\)/);
   answering({}, { status: 500, body: 'oh' });
-  await post(running.url, { id: '01a20c4c-d9b2-744b-b5e5-d8813ad29d0d' });
-  await settled(running.url);
-  await post(running.url, { id: '2', subject: 'it' });
-  await settled(running.url);
-  await post(running.url, { source: '' });
+  await post(url, { id: '01a20c4c-d9b2-744b-b5e5-d8813ad29d0d' });
+  await settled(url);
+  await post(url, { id: '2', subject: 'it' });
+  await settled(url);
+  await post(url, { source: '' });
   expect(lines).toEqual([
     'accepted   com.example.a  …3ad29d0d  for default/one',
     'delivered  com.example.a  …3ad29d0d  to default/one: 200',

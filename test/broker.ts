@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, request, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,11 +8,6 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { stringify } from 'yaml';
 
 /* What the tests of the laptop broker share: manifests in a folder, a server that records, requests to the byte. */
-
-/** A recording of a real broker. */
-export function capture<T>(name: string): T {
-  return JSON.parse(readFileSync(new URL(`./fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as T;
-}
 
 /** A folder that is there for one suite. */
 export function scratch(): { path: string; remove: () => void } {
