@@ -20,12 +20,17 @@ export async function startServer(environment: Record<string, string>): Promise<
   });
   let output = '';
   const port = await new Promise<string>((resolve, reject) => {
-    const fail = (why: string) => reject(new Error(`The server ${why}:\n${output}`));
+    const fail = (why: string) => {
+      child.kill('SIGKILL');
+      reject(new Error(`The server ${why}:\n${output}`));
+    };
     const late = setTimeout(() => fail('does not listen'), 20_000);
     child.once('exit', () => fail('ended'));
     const read = (chunk: Buffer) => {
       if (output.length < 100_000) output += chunk.toString();
-      const listening = /"port":(\d+)/.exec(output)?.[1];
+      // The log's line, or, where nothing is logged, what a newcomer sees.
+      const [, logged, shown] = /"port":(\d+)|http:\/\/localhost:(\d+)\/api/.exec(output) ?? [];
+      const listening = logged ?? shown;
       if (!listening) return;
       clearTimeout(late);
       resolve(listening);
