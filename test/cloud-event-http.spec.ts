@@ -72,6 +72,7 @@ describe('Headers', () => {
     ['a quotation that never ends', '"open', '"open'],
     ['raw UTF-8', Buffer.from('Żytnia à').toString('latin1'), 'Żytnia à'],
     ['Latin-1', 'caf\xe9', 'café'],
+    ['more than Latin-1', 'ŻÅ»', 'ŻÅ»'],
     ['raw UTF-8 in quotes, some of it encoded', `"${Buffer.from('Ż').toString('latin1')}%C5%BB"`, 'ŻŻ'],
   ])('are understood with %s', (_, header, subject) => {
     expect(binary({ ...LEAST_HEADERS, 'ce-subject': header })).toEqual({ ...LEAST, subject });
@@ -115,6 +116,7 @@ describe('Headers', () => {
     expect(binary({ ...LEAST_HEADERS, 'ce-source': '/not%20a%20uri/%C5%BB' })).toMatchObject({
       source: '/not%20a%20uri/%C5%BB',
     });
+    expect(refusal({ ...LEAST_HEADERS, 'ce-source': '/a%00' })).toMatch(/^source: /);
     const source = '/not%20a%20uri';
     expect(toHttp({ ...LEAST, source }).headers['ce-source']).toBe('/not%2520a%2520uri');
     expect(binary({ ...LEAST_HEADERS, 'ce-source': '/not%2520a%2520uri' })).toMatchObject({ source });
@@ -162,7 +164,7 @@ describe('Modes', () => {
   });
 
   it('fall back to structured for an event within an event', () => {
-    const event: CloudEvent = { ...LEAST, datacontenttype: STRUCTURED, data: LEAST };
+    const event: CloudEvent = { ...LEAST, datacontenttype: 'Application/CloudEvents+JSON', data: LEAST };
     const { headers, body } = toHttp(event);
     expect(headers).toEqual({ 'content-type': STRUCTURED });
     expect(fromHttp({ headers, body: Buffer.from(body!) })).toEqual([event]);

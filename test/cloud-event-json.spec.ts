@@ -56,9 +56,19 @@ describe('Structured events', () => {
     const [event] = fromHttp({ headers: { 'content-type': STRUCTURED }, body });
     expect(event!.constructor).toBe('a');
     expect(event).not.toHaveProperty('data.polluted');
-    expect(toHttp(event!).headers['ce-constructor']).toBe('a');
+    expect(binary(toHttp(event!).headers, '{}')).toEqual({
+      ...LEAST,
+      constructor: 'a',
+      datacontenttype: 'application/json',
+      data: {},
+    });
     expect(toHttp(event!).body).toBe('{"__proto__":{"polluted":1}}');
     expect({}).not.toHaveProperty('polluted');
+  });
+
+  it('are refused in one short line, whatever is in them', () => {
+    const says = refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, [`a\n\u2028é${'x'.repeat(300)}`]: 1 }));
+    expect(says).toMatch(/^a\?\?\?x{56}: [ -~]{1,100}$/);
   });
 
   it('say the same twice: the last one counts', () => {
@@ -71,13 +81,16 @@ describe('Structured events', () => {
   });
 
   it('send extensions of any type', () => {
-    const event = structured({ ...LEAST, count: -0, most: 2 ** 31 - 1, least: -(2 ** 31), flag: false });
+    const body = Buffer.from(JSON.stringify({ ...LEAST, count: 0 }).replace('"count":0', '"count":-0'));
+    expect(fromHttp({ headers: { 'content-type': STRUCTURED }, body })).toEqual([{ ...LEAST, count: 0 }]);
+    const event = structured({ ...LEAST, count: 0, most: 2 ** 31 - 1, least: -(2 ** 31), flag: false });
     expect(toHttp(event).headers).toMatchObject({
       'ce-count': '0',
       'ce-most': '2147483647',
       'ce-least': '-2147483648',
       'ce-flag': 'false',
     });
+    expect(toHttp({ ...LEAST, mine: null, yours: undefined }).headers).toEqual(LEAST_HEADERS);
     expect(() => toHttp({ ...LEAST, mine: {} })).toThrow(/^mine: /);
     expect(() => toHttp({ ...LEAST, subject: '\ud83d' })).toThrow(/^subject: /);
     expect(() => toHttp({ ...LEAST, datacontenttype: 'text/plain', data: {} })).toThrow(/^data: /);

@@ -53,7 +53,8 @@ describe('Over a socket', () => {
   });
   afterAll(async () => {
     await agent.close();
-    server.close();
+    server.closeAllConnections();
+    await new Promise((closed) => server.close(closed));
   });
 
   describe.each(Object.entries(CLIENTS))('by %s', (_, client) => {
@@ -64,7 +65,7 @@ describe('Over a socket', () => {
         }),
         { numRuns: 200 },
       );
-    });
+    }, 60_000);
 
     it('any event comes back the same in structured mode', async () => {
       await fc.assert(
@@ -73,7 +74,7 @@ describe('Over a socket', () => {
         }),
         { numRuns: 100 },
       );
-    });
+    }, 60_000);
 
     it('any events come back the same in a batch', async () => {
       await fc.assert(
@@ -82,7 +83,7 @@ describe('Over a socket', () => {
         }),
         { numRuns: 50 },
       );
-    });
+    }, 60_000);
   });
 
   it('raw UTF-8 in a header is understood', async () => {

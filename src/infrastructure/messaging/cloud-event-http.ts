@@ -12,9 +12,9 @@ import {
 /*
  * CloudEvents 1.0 over HTTP (HTTP protocol binding 1.0.2, JSON event format 1.0.2). Why not by the `cloudevents`
  * package, version 10: it sends headers unencoded and reads them undecoded, takes 2.0 for a version and now for a bad
- * time, cuts what it knows of a time to milliseconds, gives the bytes of a body back as they are, and replaces the
- * global JSON. With the checks before and after that this would need, a third of the speed was left, and 65 ms more to
- * start. The tests keep it as the peer that we have to get along with.
+ * time, cuts a good one to milliseconds, and gives the bytes of a body back unread. Doing around it what it leaves out
+ * would be this file and more, and by itself it takes seven times as long to write a message as this file does, three
+ * times to read one, and 65 ms to load. The tests keep it as the peer that we have to get along with.
  */
 
 export { MalformedEvent };
@@ -79,7 +79,7 @@ export function batchToHttp(events: readonly CloudEvent[]): OutgoingMessage<stri
  * The event of a message, or those of a batch, which may be empty. Attributes of others are kept, as strings in binary
  * mode. Data is kept the same way whichever mode it came in: parsed when it's JSON, a string when it's text or XML in
  * UTF-8, else Base64; no bytes are no data. Of a name that a JSON object has twice the last one counts, as with
- * `JSON.parse` and in Knative; a byte order mark is no JSON, as there.
+ * `JSON.parse` and in Knative; a byte order mark is no JSON, as there. Numbers are doubles.
  * @throws MalformedEvent and nothing else
  */
 export function fromHttp({ headers, body }: HttpMessage): CloudEvent[] {
