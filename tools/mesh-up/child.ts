@@ -1,0 +1,126 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { setTimeout as wait } from 'node:timers/promises';
+import { ROOT } from '../source.js';
+import type { Planned } from './plan.js';
+
+/** The pause before a process that died is started again, in ms: doubled while it keeps dying young. */
+const PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 5000;
+/** Who has lived that long, in ms, did not die of the way it was started. */
+const YOUNG_MS = 10_000;
+/** What it has to end by itself when it is asked to, in ms. */
+const GRACE_MS = 8000;
+
+/**
+ * Runs in each child, before its own code, which knows nothing of it: when we are gone, also by `kill -9`, it ends. Else
+ * a child would keep its port for ever.
+ */
+const LEASH = `data:text/javascript,${encodeURIComponent(`
+  process.channel?.unref();
+  process.once('disconnect', () => {
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${GRACE_MS}).unref();
+    process.kill(process.pid, 'SIGTERM');
+  });
+`)}`;
+
+/** What is to be told of a child. */
+export interface Listener {
+  line(name: string, line: string, from: 'stdout' | 'stderr'): void;
+  died(name: string, how: string, againInMs: number): void;
+  started(name: string, pid: number): void;
+}
+
+/** A process that is started again when it dies, until it is asked to end. */
+export class Child {
+  private process?: ChildProcess;
+  private wasReady = false;
+  private failure?: string;
+  private pauseMs = PAUSE_MS;
+  private readonly ending = new AbortController();
+
+  constructor(
+    readonly planned: Planned,
+    private readonly environment: Readonly<Record<string, string | undefined>>,
+    private readonly listener: Listener,
+  ) {}
+
+  get pid(): number | undefined {
+    return this.process?.pid;
+  }
+
+  /**
+   * Starts it, and waits until it is ready; not when it is asked to end meanwhile.
+   * @param ms the longest wait
+   * @throws Error when it takes longer, or ends by itself
+   */
+  async start(ms: number): Promise<void> {
+    const { name } = this.planned;
+    this.run();
+    for (const deadline = Date.now() + ms; !(await this.isReady()); await wait(100)) {
+      if (this.ending.signal.aborted) return;
+      if (this.failure) throw new Error(`${name} does not start: it ${this.failure}`);
+      if (Date.now() > deadline) throw new Error(`${name} is not ready after ${ms / 1000} s`);
+    }
+    this.wasReady = true;
+  }
+
+  /** Asks it to end, and makes it when it doesn't. */
+  async end(): Promise<void> {
+    this.ending.abort();
+    const child = this.process;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, 'exit');
+    child.kill('SIGTERM');
+    const late = setTimeout(() => child.kill('SIGKILL'), GRACE_MS);
+    await gone;
+    clearTimeout(late);
+  }
+
+  kill(): void {
+    this.ending.abort();
+    this.process?.kill('SIGKILL');
+  }
+
+  private run(): void {
+    const { name, command, environment } = this.planned;
+    const born = Date.now();
+    const child = spawn(process.execPath, ['--import', LEASH, ...command], {
+      ...{ cwd: ROOT, env: { ...this.environment, ...environment }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
+      // In a group of its own: a Ctrl-C is ours, so that they can end one after the other.
+      detached: true,
+    });
+    this.process = child;
+    for (const from of ['stdout', 'stderr'] as const) {
+      createInterface({ input: child[from]! }).on('line', (line) => this.listener.line(name, line, from));
+    }
+    child.once('exit', (code, signal) => {
+      if (this.ending.signal.aborted) return;
+      const how = signal ? `was killed (${signal})` : `ended (exit code ${code})`;
+      // What ends so before it was ever ready would do so again.
+      if (!signal && !this.wasReady) return void (this.failure = how);
+      if (Date.now() - born > YOUNG_MS) this.pauseMs = PAUSE_MS;
+      this.listener.died(name, how, this.pauseMs);
+      void this.runAfter(this.pauseMs);
+      this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
+    });
+  }
+
+  private async runAfter(ms: number): Promise<void> {
+    const { signal } = this.ending;
+    await wait(ms, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return;
+    this.run();
+    this.listener.started(this.planned.name, this.pid!);
+  }
+
+  private async isReady(): Promise<boolean> {
+    const { url, readyPath } = this.planned;
+    const look = fetch(url + readyPath, { signal: AbortSignal.timeout(2000) });
+    return look.then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+  }
+}

@@ -1,0 +1,76 @@
+import { join } from 'node:path';
+
+/** A process to be started, and where it is to be found. */
+export interface Planned {
+  readonly name: string;
+  readonly port: number;
+  readonly url: string;
+  /** Answers with 200 when it can do its work. */
+  readonly readyPath: string;
+  /** What Node is started with. */
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly database?: string;
+}
+
+export interface Plan {
+  readonly frontDoor: Planned;
+  readonly broker: Planned;
+  readonly deadLetters: Planned;
+  readonly modules: readonly Planned[];
+}
+
+export interface PlanOptions {
+  /** Of the front door; dead letters are at the next one, the modules from the tenth on. */
+  readonly port: number;
+  readonly brokerPort: number;
+  /** The folder of the databases. */
+  readonly data: string;
+  readonly seed: 'demo' | 'none';
+}
+
+/** The Broker that the manifests name, as the path of its address. */
+const BROKER = 'cabs/default';
+const MANIFESTS = 'deploy/knative/split';
+
+/** Who runs where: the deployment of a cluster, on one laptop. */
+export function planOf(names: readonly string[], options: PlanOptions): Plan {
+  const { port, brokerPort, data, seed } = options;
+  const at = (number: number) => ({ port: number, url: `http://localhost:${number}` });
+  const places = new Map(names.map((name, index) => [name, at(port + 10 + index)] as const));
+  const others = (name?: string) =>
+    [...places].filter(([it]) => it !== name).map(([it, { url }]) => [`USVC_${it.toUpperCase()}`, url] as const);
+  const sink = `${at(brokerPort).url}/${BROKER}`;
+  const application = (name: string, modules: string, place: ReturnType<typeof at>): Planned => {
+    const database = `sqlite:${join(data, `${name}.db`)}`;
+    return {
+      ...{ name, ...place, readyPath: '/health/ready', database, command: ['dist/main.js'] },
+      environment: {
+        ...{ MODULES: modules, MESH_TRANSPORT: 'knative', K_SINK: sink, ...Object.fromEntries(others(name)) },
+        ...{ PORT: String(place.port), DATABASE_URL: database, SEED: seed, NODE_ENV: 'development' },
+      },
+    };
+  };
+  const deadLetters = application('dead-letters', 'none', at(port + 1));
+  const modules = [...places].map(([name, place]) => application(name, name, place));
+  const database = `sqlite:${join(data, 'mesh.db')}`;
+  const services = [...modules, deadLetters].flatMap(({ name, url }) => ['--service', `${name}=${url}`]);
+  const tool = ['--import', 'tsx'];
+  return {
+    ...{ deadLetters, modules },
+    broker: {
+      ...{ name: 'broker', ...at(brokerPort), readyPath: '/mesh/outbox', database, environment: {} },
+      command: [
+        ...[...tool, 'tools/mesh.ts', '--port', String(brokerPort), '--database', database],
+        ...['--manifests', MANIFESTS, ...services],
+      ],
+    },
+    frontDoor: {
+      ...{ name: 'front-door', ...at(port), readyPath: '/health/ready', environment: {} },
+      command: [
+        ...[...tool, 'tools/front-door.ts', '--port', String(port), '--broker', at(brokerPort).url],
+        ...['--dead-letters', deadLetters.url, ...modules.flatMap(({ name, url }) => ['--module', `${name}=${url}`])],
+      ],
+    },
+  };
+}

@@ -1,0 +1,57 @@
+import type { Listener } from './child.js';
+
+/** Colours of the names, one after the other. */
+const COLOURS = [36, 35, 34, 33, 32, 96, 95, 94, 92];
+const BOLD = 1;
+
+/** Writes what is to be told of the processes, each line with a name. */
+export class Printer implements Listener {
+  private readonly width: number;
+  /** Processes whose last line was told: what is indented below it belongs to it. */
+  private readonly telling = new Set<string>();
+
+  constructor(
+    private readonly names: readonly string[],
+    private readonly isColoured: boolean,
+  ) {
+    this.width = Math.max(...names.map((name) => name.length));
+  }
+
+  /** What a process logs, and all that it complains of; not how it greets whoever has started it alone. */
+  line(name: string, line: string, from: 'stdout' | 'stderr'): void {
+    if (from === 'stderr') return line.trim() === '' ? undefined : this.say(name, line);
+    const isLogged = /^(?:\x1b\[\d+m)*\[?\d\d:\d\d:\d\d\.\d{3}/.test(line);
+    if (isLogged) this.telling.add(name);
+    else if (!/^\s+\S/.test(line)) this.telling.delete(name);
+    if (this.telling.has(name)) this.say(name, line);
+  }
+
+  died(name: string, how: string, againInMs: number): void {
+    this.say(name, this.paint(`${how}; starting it again in ${againInMs / 1000} s`, BOLD));
+  }
+
+  started(name: string, pid: number): void {
+    this.say(name, this.paint(`started again: pid ${pid}`, BOLD));
+  }
+
+  table(rows: readonly (readonly string[])[]): void {
+    const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+    console.log();
+    for (const row of rows)
+      console.log(
+        row
+          .map((cell, column) => cell.padEnd(widths[column]!))
+          .join('  ')
+          .trimEnd(),
+      );
+  }
+
+  private say(name: string, text: string): void {
+    const colour = COLOURS[this.names.indexOf(name) % COLOURS.length]!;
+    console.log(`${this.paint(name.padEnd(this.width), colour)}  ${text}`);
+  }
+
+  private paint(text: string, colour: number): string {
+    return this.isColoured ? `\x1b[${colour}m${text}\x1b[0m` : text;
+  }
+}
