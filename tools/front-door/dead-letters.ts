@@ -98,17 +98,20 @@ export async function keeperOf(gathering: Gathering, id: string): Promise<Member
 
 /** Gives all that match back, wherever they are kept. @throws Refused before anything has happened */
 export async function replayDeadLetters(gathering: Gathering, query: string): Promise<object> {
-  // A refusal of one shall not come after another has begun.
-  await gathering.askAll('GET', `/mesh/dead-letters?${query}`);
-  const outcomes = await Promise.all(
-    gathering.members.map(async (member) => {
-      const told = await gathering.ask(member, 'POST', `/mesh/dead-letters/replay?${query}`);
-      if (!told) return [member.name, 'unreachable'] as const;
-      const { replayed, detail } = told.body as { replayed?: number; detail?: string };
-      return [member.name, replayed ?? detail ?? `answered ${told.status}`] as const;
-    }),
-  );
-  const replayed = outcomes.reduce((sum, [, outcome]) => sum + (typeof outcome === 'number' ? outcome : 0), 0);
-  const failed = outcomes.filter(([, outcome]) => typeof outcome !== 'number');
-  return { replayed, ...(failed.length > 0 && { processes: Object.fromEntries(failed) }) };
+  const replay = (member: Member) => gathering.ask(member, 'POST', `/mesh/dead-letters/replay?${query}`);
+  const { members, broker } = gathering.around;
+  const answers = await Promise.all(members.map(replay));
+  // A conflict is one process's; all other refusals would be everybody's. The broker comes last: it refuses nobody.
+  const refused = answers.find((told) => told && told.status >= 400 && told.status !== 409);
+  if (refused) throw new Refused(refused);
+  if (broker) answers.push(await replay(broker));
+  let replayed = 0;
+  const failures: Record<string, unknown> = {};
+  for (const [index, { name }] of gathering.members.entries()) {
+    const told = answers[index];
+    if (told?.status === 202) replayed += Number(told.body.replayed);
+    // What a broker doesn't know it need not tell.
+    else if (told?.status !== 404) failures[name] = told?.body.detail ?? 'unreachable';
+  }
+  return { replayed, ...(Object.keys(failures).length > 0 && { processes: failures }) };
 }

@@ -37,7 +37,7 @@ export interface Around {
 /** Asks several processes the same, on behalf of one client. */
 export class Gathering {
   constructor(
-    private readonly around: Around,
+    readonly around: Around,
     private readonly headers: Record<string, string>,
   ) {}
 
