@@ -105,9 +105,14 @@ export const CONFIG = Symbol('CONFIG');
 /**
  * Reads the environment, once. An empty variable counts as absent.
  * @param modules the names of all modules there are
+ * @param purpose a migration needs no broker
  * @throws Error of one line that names the variables at fault
  */
-export function readConfig(variables: Record<string, string | undefined>, modules: readonly string[]): Config {
+export function readConfig(
+  variables: Record<string, string | undefined>,
+  modules: readonly string[],
+  purpose: 'start' | 'migrate' = 'start',
+): Config {
   const given = Object.fromEntries(
     Object.entries(variables).filter(([, value]) => value !== undefined && value !== ''),
   );
@@ -117,7 +122,7 @@ export function readConfig(variables: Record<string, string | undefined>, module
   if (!parsed.success) throw notUnderstood(faults);
   const env = parsed.data;
   const hosted = readModules(env.MODULES, modules, faults);
-  faults.push(...contradictions(env, hosted, modules));
+  if (purpose === 'start') faults.push(...contradictions(env, hosted, modules));
   if (faults.length > 0) throw notUnderstood(faults);
   const isDevelopment = env.NODE_ENV !== 'production';
   return {

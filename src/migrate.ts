@@ -5,6 +5,6 @@ import { migrationHistories } from './infrastructure/mesh.module.js';
 import { migrateDatabase } from './infrastructure/persistence/database.js';
 
 /** `npm run migrate`: brings the database that DATABASE_URL names up to date. */
-const config = readConfig(process.env, MODULE_NAMES);
+const config = readConfig(process.env, MODULE_NAMES, 'migrate');
 const applied = await migrateDatabase(config.databaseUrl, migrationHistories(hostedBy(config)));
 console.log(applied.length > 0 ? `Applied:\n- ${applied.join('\n- ')}` : 'Nothing to apply.');

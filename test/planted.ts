@@ -29,26 +29,21 @@ export interface Planted {
   readonly behaviour: Behaviour;
 }
 
-/** Starts the planted modules on a mesh of their own. */
-export async function plant(
-  options: Pick<MeshOptions, 'database'> & Partial<MeshOptions>,
-  behaviour: Partial<Behaviour>,
-): Promise<Planted> {
-  const does: Behaviour = { work: idle, prepare: idle, prepareLeft: idle, left: idle, right: idle, ...behaviour };
-
+/** The planted modules, which do what `behaviour` says at the time. */
+export function plantedModules(behaviour: Behaviour): { Left: Type; Right: Type } {
   @CommandHandler(Work)
   class WorkHandler {
-    prepare = (message: Work) => does.prepare(message);
-    execute = (message: Work, prepared: unknown) => does.work(message, prepared);
+    prepare = (message: Work) => behaviour.prepare(message);
+    execute = (message: Work, prepared: unknown) => behaviour.work(message, prepared);
   }
   @EventsHandler(Happened)
   class LeftHandler {
-    prepare = (message: Happened) => does.prepareLeft(message);
-    handle = (message: Happened) => does.left(message);
+    prepare = (message: Happened) => behaviour.prepareLeft(message);
+    handle = (message: Happened) => behaviour.left(message);
   }
   @EventsHandler(Happened)
   class RightHandler {
-    handle = (message: Happened) => does.right(message);
+    handle = (message: Happened) => behaviour.right(message);
   }
   @OnMesh({ name: 'left', contract: { Work, Happened }, migrations: effects })
   @Module({ providers: [WorkHandler, LeftHandler] })
@@ -56,11 +51,25 @@ export async function plant(
   @OnMesh({ name: 'right', contract: {} })
   @Module({ providers: [RightHandler] })
   class Right {}
+  return { Left, Right };
+}
 
+/** Handlers that do nothing, but for what is said. */
+export function behaviourOf(does: Partial<Behaviour>): Behaviour {
+  return { work: idle, prepare: idle, prepareLeft: idle, left: idle, right: idle, ...does };
+}
+
+/** Starts the planted modules on a mesh of their own. */
+export async function plant(
+  options: Pick<MeshOptions, 'database'> & Partial<MeshOptions>,
+  does: Partial<Behaviour>,
+): Promise<Planted> {
+  const behaviour = behaviourOf(does);
+  const { Left, Right } = plantedModules(behaviour);
   const app = await Test.createTestingModule({ imports: meshOf([Left, Right], options) }).compile();
   Logger.overrideLogger(false);
   await app.init();
-  return { app, behaviour: does };
+  return { app, behaviour };
 }
 
 /** A mesh and its modules, fast to retry. */
@@ -71,7 +80,7 @@ export function meshOf(
   const delivery = { retry: 3, backoffDelayMs: 20, ...options.delivery };
   return [
     MeshModule.forRoot({ application: 'planted', modules, migrate: true, shutdownGraceMs: 3000, ...options, delivery }),
-    ...modules,
+    ...(options.hosted ?? modules),
   ];
 }
 

@@ -165,6 +165,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
       422,
       /no transit/,
     );
+    expectRefusal(await deliver('/mesh/drivers', command({ id: 'ż'.repeat(1000) })), 422, /longer than/);
     expectRefusal(await post('/mesh/drivers', 'what?', { 'content-type': 'text/plain' }), 400, /CloudEvent/);
     expectRefusal(await post('/mesh/drivers', undefined, {}), 400, /CloudEvent/);
     expectRefusal(await post('/mesh/drivers', '{', headers), 400, /JSON/);

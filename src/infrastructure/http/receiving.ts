@@ -79,7 +79,7 @@ export class Receiving {
 
   private async take(place: string, request: IncomingMessage): Promise<void> {
     if (place === 'flush') return this.relay.idle(Date.now() + FLUSH_MS);
-    const events = fromHttp({ headers: request.headers, body: await bodyOf(request) });
+    const events = fromHttp({ headers: request.headersDistinct, body: await bodyOf(request) });
     const failures: unknown[] = [];
     for (const event of events) {
       for (const consumer of this.consumersAt(place, event)) {

@@ -11,6 +11,9 @@ import type { DeliveryPolicy } from './retry.js';
 /** How deliveries are tried, and how long the mesh remembers. */
 export const DELIVERY_POLICY = Symbol('DELIVERY_POLICY');
 
+/** An event is recognised by its source and id, which an index row of PostgreSQL has to hold; in bytes. */
+const LONGEST_NAME = 2000;
+
 /**
  * Hands one event to one consumer, exactly once as far as its effects go: the inbox record, the consumer's state and
  * what it sends are one unit of work. Every transport ends here.
@@ -44,6 +47,9 @@ export class Receiver {
   ): Promise<'handled' | 'duplicate' | 'taken'> {
     const subscription = this.registry.subscription(consumer, event.type);
     if (!subscription) throw new Reject(`${consumer} has no handler for ${event.type}`);
+    if (Buffer.byteLength(event.source) + Buffer.byteLength(event.id) > LONGEST_NAME) {
+      throw new Reject(`source and id together are longer than ${LONGEST_NAME} bytes`);
+    }
     const message = open(event, subscription.message);
     const journey = {
       correlationId: event.correlationid ?? event.id,
