@@ -1,0 +1,305 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { meshMigrations } from '../src/infrastructure/messaging/migrations.js';
+import { Receiver } from '../src/infrastructure/messaging/receiver.js';
+import { Database, migrateDatabase } from '../src/infrastructure/persistence/database.js';
+import { extract, POINTS, type Point } from '../tools/extraction/extraction.js';
+import { eventually, startCabs, type Cabs } from './cabs.js';
+import { DATABASES } from './databases.js';
+import {
+  belongings,
+  calculateFee,
+  deadLetter,
+  delivery,
+  furnish,
+  HISTORIES,
+  historyOf,
+  inbox,
+  read,
+  write,
+} from './household.js';
+import { get, post, type Driver } from './rest.js';
+import { startServer } from './server.js';
+
+const KNATIVE = { MESH_TRANSPORT: 'knative', K_SINK: 'http://127.0.0.1:9/cabs/default', SHUTDOWN_GRACE: 'PT0.2S' };
+const OTHERS = 'rides,geolocation,loyalty,invoicing,clients';
+const DRIVERS = [meshMigrations, historyOf('drivers')];
+
+const DEAD = '01932f3c-0000-7000-8000-000000000001';
+
+const PAIRS = DATABASES.flatMap((source) => DATABASES.map((target) => ({ source, target })));
+const named = PAIRS.map(({ source, target }) => ({ source, target, from: source.kind, to: target.kind }));
+
+/** Moves a module, by hand of a process that throws at a point: the first time, or the second where it comes more often. */
+function move(from: string, to: string, { module = 'drivers', point }: { module?: string; point?: Point } = {}) {
+  let times = 0;
+  return extract({
+    ...{ from, to, history: historyOf(module), sender: `usvc://cabs/${module}` },
+    at: (reached) => {
+      if (reached === point && (reached !== 'copying' || ++times === 3)) throw new Error('The lights go out');
+    },
+  });
+}
+
+/** Whether a process that hosts the drivers starts there. */
+async function isHome(url: string): Promise<boolean> {
+  const opening = Database.open({ database: url, entities: [], histories: DRIVERS, migrate: false });
+  return opening.then(
+    (database) => database.close().then(() => true),
+    () => false,
+  );
+}
+
+/** Runs a script of this project. */
+async function run(script: string, args: string[], environment: Record<string, string> = {}, flags: string[] = []) {
+  const { NODE_OPTIONS: _, ...inherited } = process.env;
+  const child = spawn(process.execPath, [...flags, '--import', 'tsx', script, ...args], {
+    env: { ...inherited, ...environment },
+  });
+  let [output, errors] = ['', ''];
+  child.stdout.on('data', (text) => (output += text));
+  child.stderr.on('data', (text) => (errors += text));
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+  return { code, signal, output, errors };
+}
+
+describe.each(named)('The extraction of a module from $from to $to', ({ source, target }) => {
+  let from: string;
+  let to: string;
+  const opened: Cabs[] = [];
+
+  /** Starts an application, closed after the test at the latest. */
+  async function start(url: string, environment: Record<string, string> = {}): Promise<Cabs> {
+    const cabs = await startCabs(url, environment);
+    opened.push(cabs);
+    return cabs;
+  }
+
+  beforeEach(async () => {
+    [from, to] = [await source.fresh(), await target.fresh()];
+    await furnish(from);
+  });
+  afterEach(async () => {
+    for (const cabs of opened.splice(0)) await cabs.close();
+  });
+
+  it.each(['drivers', 'loyalty', 'geolocation'])(
+    'takes all of %s, nothing of others, and brings it back',
+    async (module) => {
+      const before = await belongings(from, module);
+      const others = await belongings(from, 'rides');
+      expect(Object.values(before).every((rows) => rows.length > 0)).toBe(true);
+
+      await move(from, to, { module });
+      expect(await belongings(to, module)).toEqual(before);
+      expect(Object.values(await belongings(from, module)).flat()).toEqual([]);
+      expect(await belongings(from, 'rides')).toEqual(others);
+      expect(await read(to, 'SELECT reply FROM mesh_idempotency_key')).toHaveLength(1);
+
+      await move(to, from, { module });
+      expect(await belongings(from, module)).toEqual(before);
+      expect(Object.values(await belongings(to, module)).flat()).toEqual([]);
+      expect(await read(from, 'SELECT * FROM mesh_module')).toEqual([]);
+      // And once more: what a life elsewhere has left behind is in nobody's way.
+      await move(from, to, { module });
+      expect(await belongings(to, module)).toEqual(before);
+    },
+  );
+
+  it('leaves a mark by which no process hosts the module in its old home, and every one does without it', async () => {
+    await move(from, to);
+    await expect(startCabs(from)).rejects.toThrow(`drivers has moved to`);
+    await expect(startCabs(from, { ...KNATIVE, MODULES: 'drivers' })).rejects.toThrow(`drivers has moved to`);
+    await expect(migrateDatabase(from, HISTORIES)).rejects.toThrow('drivers has moved to');
+    await (await start(from, { ...KNATIVE, MODULES: OTHERS })).close();
+    expect(await isHome(to)).toBe(true);
+    const [mark] = await read<{ place: string }>(from, 'SELECT place FROM mesh_module');
+    expect(mark!.place).toBe(to.replace(/\/\/.*@/, '//'));
+  });
+
+  describe.each(POINTS)('that ends at the point "%s"', (point) => {
+    it('is there or here, and ends well when it is repeated', async () => {
+      await expect(move(from, to, { point })).rejects.toThrow('The lights go out');
+      const hasLeft = point === 'left';
+      expect(await isHome(from)).toBe(!hasLeft);
+      expect(await read(from, 'SELECT * FROM mesh_module')).toHaveLength(hasLeft ? 1 : 0);
+      // Before its tables are announced there, nothing forbids to make them.
+      if (point !== 'locked' && point !== 'prepared') expect(await isHome(to)).toBe(false);
+      if (!hasLeft) {
+        // Life goes on where it was, before somebody has the time to repeat it.
+        await write(
+          from,
+          ...[`DELETE FROM mesh_delivery WHERE id = 'drivers-first'`, inbox('drivers', 'drivers-first')],
+          ...[`DELETE FROM mesh_dead_letter WHERE id = 'drivers-dead'`, `DELETE FROM drivers_driver WHERE id = 7`],
+          delivery('drivers', calculateFee('drivers-third', 'g')),
+        );
+      }
+      const expected = await belongings(hasLeft ? to : from, 'drivers');
+      await move(from, to);
+      expect(await belongings(to, 'drivers')).toEqual(expected);
+      expect(Object.values(await belongings(from, 'drivers')).flat()).toEqual([]);
+      expect([await isHome(from), await isHome(to)]).toEqual([false, true]);
+    });
+  });
+
+  it('that is killed while it copies has left all in its old home, and none of it in the new one', async () => {
+    const before = await belongings(from, 'drivers');
+    const args = [JSON.stringify({ module: 'drivers', from, to, point: 'copying' })];
+    expect(await run('test/extraction-child.ts', args)).toMatchObject({ signal: 'SIGKILL' });
+    expect(await belongings(from, 'drivers')).toEqual(before);
+    expect(Object.values(await belongings(to, 'drivers')).flat()).toEqual([]);
+    // A server of PostgreSQL may take a moment to find that nobody is there any more.
+    await eventually(
+      () => move(from, to).then(String, String),
+      (outcome) => !outcome.includes('in use'),
+    );
+    expect(await belongings(to, 'drivers')).toEqual(before);
+  });
+
+  it('repeated, sends after it what came too late, once', async () => {
+    await move(from, to);
+    const there = await belongings(to, 'drivers');
+    await write(
+      from,
+      ...[delivery('drivers', calculateFee('late', 'h')), deadLetter('late', 'drivers', calculateFee('later', 'h'))],
+    );
+    // An earlier try got as far as the other side.
+    await write(to, delivery('drivers', calculateFee('late', 'h'), 2));
+    await move(from, to);
+    const after = await belongings(to, 'drivers');
+    expect(after.deliveries).toHaveLength(there.deliveries!.length + 1);
+    expect(after['dead letters']).toHaveLength(there['dead letters']!.length + 1);
+    expect(Object.values(await belongings(from, 'drivers')).flat()).toEqual([]);
+    await move(from, to);
+    expect(await belongings(to, 'drivers')).toEqual(after);
+  });
+
+  it("refuses where a database is not the module's to leave or to enter, and says why in a line", async () => {
+    const third = await target.fresh();
+    const refused = async (outcome: Promise<unknown>, why: RegExp) => {
+      await expect(outcome).rejects.toThrow(why);
+      await expect(outcome).rejects.toMatchObject({ name: 'Refused', message: expect.not.stringContaining('\n') });
+    };
+    await refused(move(from, from), /is where drivers leaves/);
+    await refused(move(third, to), /There is no|lacks migrations of mesh/);
+    await migrateDatabase(third, [meshMigrations]);
+    await refused(move(third, to), /lacks migrations of drivers/);
+    await furnish(to);
+    await refused(move(from, to), /has a drivers of its own, with \d+ rows/);
+    await expect(move(from, third, { point: 'announced' })).rejects.toThrow('lights');
+    await refused(move(third, to), /still on its way into/);
+    await refused(move(to, third), /is on its way into .* from/);
+    await move(from, third);
+    await refused(move(from, to), /has moved to .* already/);
+    await refused(move(to, from), /can come back from there only/);
+    await write(from, delivery('drivers', calculateFee('late', 'h')));
+    await refused(move(third, from), /got 1 messages for drivers after it had left/);
+    await move(from, third);
+    await move(third, from);
+    expect(await isHome(from)).toBe(true);
+  });
+
+  it('goes on at the new place as if it had always been there', async () => {
+    [from, to] = [await source.fresh(), await target.fresh()];
+    const newDriver = { firstName: 'Bob', lastName: 'Falc', driverLicense: 'AD9SS564564AA1ZZ' };
+    const register = async ({ http }: Cabs, key: string) => {
+      const reply = await http.post('/drivers').set('Idempotency-Key', key).send(newDriver);
+      return (reply.body as Driver).id;
+    };
+    const receive = ({ app }: Cabs, id: string) =>
+      app.get(Receiver).receive('drivers', calculateFee(id, '0b9e5a4c-8d8f-4c1e-9a57-3d2f6c1b7e42'));
+    const monolith = await start(from);
+    const ids = [await register(monolith, 'a'), await register(monolith, 'b')];
+    expect(await receive(monolith, 'once')).toBe('handled');
+    await monolith.close();
+    const retryAt = Date.now() + 1500;
+    await write(
+      from,
+      delivery('drivers', calculateFee('first', 'first')),
+      delivery('drivers', calculateFee('retry', 'retry'), 3, retryAt),
+      deadLetter(DEAD, 'drivers', calculateFee('dead', 'dead')),
+    );
+
+    await move(from, to);
+    const service = await start(to, { ...KNATIVE, MODULES: 'drivers' });
+    const hasFee = async (transitId: string) =>
+      (await read(to, `SELECT 1 FROM drivers_fee WHERE transit_id = '${transitId}'`)).length > 0;
+    expect(await receive(service, 'once')).toBe('duplicate');
+    expect(await register(service, 'b')).toBe(ids[1]);
+    expect(await register(service, 'c')).toBe(ids[1]! + 1);
+    await eventually(() => hasFee('first'), Boolean);
+    await eventually(() => hasFee('retry'), Boolean);
+    expect(Date.now()).toBeGreaterThanOrEqual(retryAt);
+    await post(service, `/mesh/dead-letters/${DEAD}/replay`, undefined, 202);
+    await eventually(() => hasFee('dead'), Boolean);
+    expect(await get(service, '/mesh/dead-letters')).toMatchObject({ total: 0 });
+    await service.close();
+
+    await move(to, from);
+    const again = await start(from);
+    expect(await receive(again, 'once')).toBe('duplicate');
+    expect(await receive(again, 'first')).toBe('duplicate');
+    expect(await register(again, 'd')).toBe(ids[1]! + 2);
+  });
+
+  it('needs less memory than it carries', async () => {
+    const numbers = (last: number) =>
+      source.kind === 'sqlite'
+        ? `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${last})`
+        : `WITH numbers AS (SELECT generate_series(1, ${last}) AS n)`;
+    const event = JSON.stringify({ ...calculateFee('big', 'i'), note: 'x'.repeat(20_000) });
+    await write(
+      from,
+      `INSERT INTO mesh_inbox (consumer, source, id, handled_at) ${numbers(100_000)}
+       SELECT 'drivers', 'usvc://cabs/rides', '01932f3c-0000-7000-8000-0000000' || n, n FROM numbers`,
+      `INSERT INTO mesh_delivery (consumer, id, type, partition_key, event, created_at, due_at) ${numbers(6000)}
+       SELECT 'drivers', 'd' || n, 't', 'k', '${event}', n, n FROM numbers`,
+    );
+    const args = [JSON.stringify({ module: 'drivers', from, to })];
+    const { code, output, errors } = await run('test/extraction-child.ts', args, {}, ['--max-old-space-size=100']);
+    expect({ code, errors }).toEqual({ code: 0, errors: '' });
+    console.log(`100,000 rows and 120 MB from ${source.kind} to ${target.kind}: ${output.trim()}`);
+    const [inboxes] = await read<{ n: string }>(to, `SELECT COUNT(*) AS n FROM mesh_inbox`);
+    expect(Number(inboxes!.n)).toBe(100_701);
+  }, 60_000);
+});
+
+describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh }) => {
+  const tool = (from: string, ...args: string[]) => run('tools/extract.ts', args, { DATABASE_URL: from });
+
+  it('refuses what it does not know, and a database that a server uses, also one that does nothing', async () => {
+    const [from, to] = [await fresh(), await fresh()];
+    expect(await tool(from, 'trains', '--to', to)).toMatchObject({
+      code: 1,
+      errors: expect.stringMatching(/^There is no module trains; .*\n$/),
+    });
+    const server = await startServer({ DATABASE_URL: from });
+    expect(await tool(from, 'drivers', '--to', to)).toMatchObject({
+      code: 1,
+      output: '',
+      errors: expect.stringMatching(/^\S+ is in use by another process: stop it first\n$/),
+    });
+    expect(await server.end('SIGTERM')).toBe(0);
+    const other = await startServer({ DATABASE_URL: to, ...KNATIVE, MODULES: 'rides' });
+    await expect(move(from, to)).rejects.toThrow('is in use by another process: stop it first');
+    await other.end('SIGTERM');
+    const { code, output } = await tool(from, 'drivers', '--to', to);
+    expect(code).toBe(0);
+    expect(output).toContain('MODULES=rides,drivers MESH_TRANSPORT=knative');
+    expect(output).toContain(`MODULES=${OTHERS} MESH_TRANSPORT=knative`);
+  }, 90_000);
+
+  it('keeps a server from starting in the middle of it', async () => {
+    const [from, to] = [await fresh(), await fresh()];
+    await furnish(from);
+    let starting: Promise<string> | undefined;
+    await extract({
+      ...{ from, to, history: historyOf('drivers'), sender: 'usvc://cabs/drivers' },
+      at: () => {
+        starting ??= startCabs(from).then((cabs) => cabs.close().then(() => 'started'), String);
+      },
+    });
+    expect(await starting).toMatch(/has moved to|locked|timeout/);
+    expect(await isHome(to)).toBe(true);
+  });
+});
