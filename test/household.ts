@@ -84,6 +84,8 @@ export async function furnish(url: string): Promise<void> {
       outbox(module, `${module}-1`),
       outbox(module, `${module}-2`),
     ]),
+    // On PostgreSQL it lies behind the others now; its place in the order is the same.
+    `UPDATE mesh_delivery SET created_at = 2 WHERE id LIKE '%-first'`,
     `INSERT INTO mesh_idempotency_key (idempotency_key, fingerprint, reply, created_at) VALUES ('key', 'f', '{}', 1)`,
   );
   // More than is carried at a time.
