@@ -12,7 +12,7 @@ export interface ServerProcess {
 
 const MAIN = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
-/** Starts the compiled application. @throws Error with its output when it doesn't listen within 20 s */
+/** Starts the compiled application. @throws Error with its output when it doesn't listen within a minute */
 export async function startServer(environment: Record<string, string>): Promise<ServerProcess> {
   const child = spawn(process.execPath, [MAIN], {
     env: { PATH: process.env.PATH, PORT: '0', SEED: 'none', LOG_LEVEL: 'info', ...environment },
@@ -24,7 +24,7 @@ export async function startServer(environment: Record<string, string>): Promise<
       child.kill('SIGKILL');
       reject(new Error(`The server ${why}:\n${output}`));
     };
-    const late = setTimeout(() => fail('does not listen'), 20_000);
+    const late = setTimeout(() => fail('does not listen'), 60_000);
     child.once('exit', () => fail('ended'));
     const read = (chunk: Buffer) => {
       if (output.length < 100_000) output += chunk.toString();
@@ -40,6 +40,7 @@ export async function startServer(environment: Record<string, string>): Promise<
   });
   child.removeAllListeners('exit');
   const end = async (signal: NodeJS.Signals) => {
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
     const gone = once(child, 'exit');
     child.kill(signal);
     const [code] = (await gone) as [number | null];

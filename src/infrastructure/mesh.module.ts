@@ -23,7 +23,6 @@ import {
   StandaloneMeshController,
   type Administration,
 } from './http/mesh.controller.js';
-import { BrokerTokens } from './http/tokens.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { QueriesController } from './http/queries.controller.js';
 import { BROKER_TOKENS, Receiving } from './http/receiving.js';
@@ -177,7 +176,7 @@ export class MeshModule {
     if (broker) {
       const { tokens } = broker;
       // The receiving end exists only where somebody delivers.
-      providers.push(Receiving, { provide: BROKER_TOKENS, useFactory: () => tokens && new BrokerTokens(tokens) });
+      providers.push(Receiving, { provide: BROKER_TOKENS, useFactory: () => tokens && verifierOf(tokens) });
       controllers.push(QueriesController);
     }
     const isWhole = options.http !== 'administration';
@@ -199,6 +198,12 @@ export class MeshModule {
       exports: [Clock, Database, UnitOfWork, Registry, Outbox, Receiver, Relay, DeadLetters, RemoteQueries],
     };
   }
+}
+
+/** JOSE takes a while to load, and only those who ask for tokens need it. */
+async function verifierOf(rules: NonNullable<BrokerOptions['tokens']>) {
+  const { BrokerTokens } = await import('./http/tokens.js');
+  return new BrokerTokens(rules);
 }
 
 function sinkOf(broker: BrokerOptions | undefined, { timeoutMs }: DeliveryPolicy): Sink {

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
+import { KeysUnavailable } from './unauthorized.js';
 
 /** Where the keys of an issuer are published. */
 export interface KeySource {
@@ -21,11 +22,6 @@ const KEYS_AGE_MS = 600_000;
 /** Nobody is asked more often than this, in ms, whatever the tokens claim and however the last attempt ended. */
 const COOLDOWN_MS = 5000;
 const TIMEOUT_MS = 5000;
-
-/** The keys can't be had now. It says nothing about the token: the sender may come again. */
-export class KeysUnavailable extends Error {
-  override readonly name = 'KeysUnavailable';
-}
 
 /**
  * The published keys of an issuer, fetched when they are first needed. A token that names an unknown key has them

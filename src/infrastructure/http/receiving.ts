@@ -9,8 +9,8 @@ import { Receiver } from '../messaging/receiver.js';
 import { Registry } from '../messaging/registry.js';
 import { Relay } from '../messaging/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
-import { Unauthorized, type BrokerTokens } from './tokens.js';
-import { KeysUnavailable } from './key-set.js';
+import type { BrokerTokens } from './tokens.js';
+import { KeysUnavailable, Unauthorized } from './unauthorized.js';
 
 /** Who may deliver; everybody where there is none. */
 export const BROKER_TOKENS = Symbol('BROKER_TOKENS');

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { errors, jwtVerify } from 'jose';
-import { KeySet, KeysUnavailable, type KeySource } from './key-set.js';
+import { KeySet, type KeySource } from './key-set.js';
+import { KeysUnavailable, Unauthorized } from './unauthorized.js';
 
 /** Whose tokens are taken, and for whom they have to be made out. */
 export interface TokenRules extends KeySource {
@@ -18,11 +19,6 @@ const HEADER_LIMIT = 8192;
 const VERIFIED_MS = 60_000;
 /** How many verified tokens are kept. A Broker has one for each of its Triggers. */
 const VERIFIED_LIMIT = 1000;
-
-/** No token that counts here. The message is the reason, in two or three words, and never holds a part of the token. */
-export class Unauthorized extends Error {
-  override readonly name = 'Unauthorized';
-}
 
 /**
  * Tells whether a request comes from the Broker, by the token that Knative sends along when OIDC is switched on. The

@@ -83,7 +83,7 @@ export function consumerAt(url: URL): string {
 function errorOf({ knativeerrorcode: code, knativeerrordata: data }: CloudEvent): Error {
   const text = typeof data === 'string' ? Buffer.from(data, 'base64').toString() : '';
   const error = new Error(detailOf(text) || 'The broker gives no reason');
-  error.name = code === undefined ? 'Undeliverable' : `HTTP ${String(code).slice(0, 10)}`;
+  error.name = typeof code === 'string' ? `HTTP ${code.slice(0, 10)}` : 'Undeliverable';
   return error;
 }
 

@@ -238,8 +238,9 @@ export class Publisher implements WayOut {
     message.calledBad ??= this.acceptedSoFar;
     const wasSuspended = this.suspended !== undefined;
     this.calledBad.add(message.event.id);
-    if (!wasSuspended && this.suspended) {
-      this.logger.error({ sink: this.url, status }, `${this.suspended} Publishing is suspended; nothing is lost`);
+    const why = this.suspended;
+    if (!wasSuspended && why) {
+      this.logger.error({ sink: this.url, status }, `${why} Publishing is suspended; nothing is lost`);
     }
     this.failed(lane, message, error);
   }

@@ -31,7 +31,7 @@ export class RemoteQueries {
     const body = JSON.stringify(toWire(data));
     try {
       const reply = await pRetry(() => this.post(address, body), RETRIES);
-      return query.result.parse(fromWire(reply)) as unknown;
+      return query.result.parse(fromWire(reply));
     } catch (error) {
       this.logger.warn({ module, query: query.queryName, err: error as Error }, 'A query was not answered');
       throw new Unavailable(`${module} can't be asked now`);
