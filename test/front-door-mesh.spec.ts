@@ -18,6 +18,16 @@ import { DATABASES } from './databases.js';
 
 const NOBODY = 'http://127.0.0.1:1';
 
+const ID = '0b9e5a4c-8d8f-4c1e-9a57-3d2f6c1b7e42';
+const OPERATIONS = [
+  ['GET', '/mesh/outbox'],
+  ['GET', '/mesh/dead-letters'],
+  ['GET', `/mesh/dead-letters/${ID}`],
+  ['DELETE', `/mesh/dead-letters/${ID}`],
+  ['POST', `/mesh/dead-letters/${ID}/replay`],
+  ['POST', '/mesh/dead-letters/replay'],
+] as const;
+
 interface Keeper {
   readonly cabs: Cabs;
   readonly url: string;
@@ -150,8 +160,7 @@ describe('A front door before processes that keep dead letters', () => {
     expect(await ask('GET', '/mesh/dead-letters', half)).toMatchObject({
       ...{ status: 200, body: { total: 2, unreachable: ['drivers'] } },
     });
-    const unknown = '/mesh/dead-letters/0b9e5a4c-8d8f-4c1e-9a57-3d2f6c1b7e42';
-    expect(await ask('GET', unknown, half)).toMatchObject({
+    expect(await ask('GET', `/mesh/dead-letters/${ID}`, half)).toMatchObject({
       status: 503,
       body: { detail: expect.stringMatching('drivers') },
     });
@@ -162,6 +171,20 @@ describe('A front door before processes that keep dead letters', () => {
     });
     expect(await ask('GET', '/health/ready')).toEqual({ status: 200, body: { status: 'ready' } });
     await half.stop();
+  });
+
+  it('asks for the token that they ask for, and has nobody do anything without it', async () => {
+    const guarded = await startKeeper({ MESH_ADMIN_TOKEN: 'secret' });
+    await guarded.bury('a.b');
+    const behind = await open({ clients: guarded.url }, guarded.url);
+    for (const [method, path] of OPERATIONS) {
+      expect(await ask(method, path, behind)).toMatchObject({ status: 401, body: { title: 'Who are you?' } });
+    }
+    expect(broker.received.filter(({ method }) => method !== 'GET')).toEqual([]);
+    const headers = { authorization: 'Bearer secret' };
+    expect((await fetch(`${behind.url}/mesh/outbox`, { headers })).status).toBe(200);
+    await behind.stop();
+    await guarded.cabs.close();
   });
 
   it('serves the command line', async () => {
@@ -189,9 +212,9 @@ interface Listing {
   readonly total: number;
 }
 
-async function startKeeper(): Promise<Keeper> {
-  const environment = { MESH_TRANSPORT: 'knative', MODULES: 'none' };
-  const cabs = await startCabs(await DATABASES[0]!.fresh(), environment);
+async function startKeeper(environment: Record<string, string> = {}): Promise<Keeper> {
+  const keeping = { MESH_TRANSPORT: 'knative', MODULES: 'none', ...environment };
+  const cabs = await startCabs(await DATABASES[0]!.fresh(), keeping);
   await cabs.app.listen(0, '127.0.0.1');
   const sink = cabs.app.get(DeadLetterSink);
   let n = 0;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { DEMO_RIDE } from '../src/demo.js';
 import { Database } from '../src/infrastructure/persistence/database.js';
-import { ROOT } from '../tools/source.js';
+import { ROOT } from '../tools/mesh-up/plan.js';
 import { eventually } from './cabs.js';
 import { atOnce, call, prepareRides, REACHED } from './server.js';
 
@@ -27,17 +27,19 @@ interface Ride {
 
 describe('npm run mesh:up', () => {
   const data = mkdtempSync(join(tmpdir(), 'mesh-up-'));
-  let up: MeshUp;
-  beforeEach(async () => {
-    up = await startMeshUp(await freePorts(), data);
-  }, START_MS);
-  afterEach(async () => {
-    up.process.kill('SIGKILL');
-    for (const pid of up.pids().filter(isAlive)) process.kill(pid, 'SIGKILL');
+  let up: MeshUp | undefined;
+  afterEach(() => {
+    up?.process.kill('SIGKILL');
+    for (const pid of up?.pids().filter(isAlive) ?? []) process.kill(pid, 'SIGKILL');
   });
 
   it('settles the demo and all rides once, whatever of it is killed, and ends without a trace', async () => {
-    const { url } = up;
+    const { url, ports, output, pid, pids, end } = (up = await startMeshUp(await freePorts(), data));
+    const second = spawnMeshUp(ports, data);
+    expect(await once(second.process, 'exit')).toEqual([1, null]);
+    expect(second.output()).toMatch(/^Ports \d+ \(front-door\), .* are taken: .*\n$/);
+    expect(pids().filter(isAlive)).toHaveLength(9);
+
     const answer = await fetch(`${url}/transits/${DEMO_RIDE}/complete`, {
       ...{ method: 'POST', body: BODY, headers: { 'content-type': 'application/json' } },
     });
@@ -46,19 +48,19 @@ describe('npm run mesh:up', () => {
     const read = async (ride: string) => (await call<Ride>('GET', `${url}/transits/${ride}`)).body;
     const demo = await eventually(() => read(DEMO_RIDE), isSettled, 20_000);
     expect(demo).toMatchObject({ price: 5100, driverFee: 4856, settlement: SETTLED });
-    expect(up.output()).toMatch(/broker +\S+ +delivered +cabs\.drivers\.calculate-fee/);
+    expect(output()).toMatch(/broker +\S+ +delivered +cabs\.drivers\.calculate-fee/);
 
     const rides = await prepareRides(url, VICTIMS.length * RIDES_EACH);
     for (const [index, victim] of VICTIMS.entries()) {
       const some = rides.slice(index * RIDES_EACH, (index + 1) * RIDES_EACH);
       const load = atOnce(RIDES_EACH, some.length, (it) => insist(`${url}/transits/${some[it]!}/complete`));
       await wait(Math.random() * 100);
-      const pid = up.pid(victim);
-      process.kill(pid, 'SIGKILL');
+      const before = pid(victim);
+      process.kill(before, 'SIGKILL');
       await load;
       await eventually(
-        async () => up.pid(victim),
-        (it) => it !== pid,
+        async () => pid(victim),
+        (it) => it !== before,
       );
     }
     const settled = async (ride: string) => isSettled(await read(ride).catch(() => ({ status: 'unknown' })));
@@ -66,37 +68,53 @@ describe('npm run mesh:up', () => {
     const outbox = async () => (await call<Record<string, unknown>>('GET', `${url}/mesh/outbox`)).body;
     const atRest = await eventually(outbox, ({ pending }) => pending === 0, 20_000);
     expect(atRest).toMatchObject({ deadLetters: 0, processes: { drivers: { pending: 0 }, broker: { pending: 0 } } });
-    expect(up.output()).not.toMatch(/Given up|does not start/);
+    expect(output()).not.toMatch(/Given up|does not start/);
 
-    expect(await up.end('SIGINT')).toBe(0);
-    expect(up.pids().filter(isAlive)).toEqual([]);
+    expect(await end('SIGINT')).toBe(0);
+    expect(pids().filter(isAlive)).toEqual([]);
     const n = rides.length + 1;
     expect(await effects(data)).toEqual({ invoices: n, fees: n, miles: n, transactions: n, occupied: 0 });
   }, 150_000);
 
-  it('refuses ports that are taken, and leaves no process behind when it is killed itself', async () => {
-    const second = spawnMeshUp(up.ports, data);
-    const [code] = (await once(second.process, 'exit')) as [number];
-    expect(second.output()).toMatch(/^Ports \d+ \(front-door\), .* are taken: .*\n$/);
-    expect(code).toBe(1);
-    expect(up.pids().filter(isAlive)).toHaveLength(9);
-
-    up.process.kill('SIGKILL');
-    const left = async () => up.pids().filter(isAlive);
-    await eventually(left, (pids) => pids.length === 0, 15_000);
-  }, 60_000);
+  it('leaves no process behind when it is killed itself', async () => {
+    const { port } = await freePorts();
+    const command = [
+      '-e',
+      `require('http').createServer((_, response) => response.end()).listen(${port}, '127.0.0.1')`,
+    ];
+    const planned = { name: 'child', port, url: `http://127.0.0.1:${port}`, readyPath: '/', command, environment: {} };
+    const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', PARENT], {
+      ...{ cwd: ROOT, env: { PATH: process.env.PATH, PLANNED: JSON.stringify(planned) } },
+    });
+    const [told] = (await once(parent.stdout, 'data')) as [Buffer];
+    const pid = Number(told);
+    expect(isAlive(pid)).toBe(true);
+    parent.kill('SIGKILL');
+    await eventually(
+      async () => isAlive(pid),
+      (it) => !it,
+    );
+  });
 });
+
+/** Somebody who starts a process as mesh:up does, and does nothing else. */
+const PARENT = `
+  import { Child } from './tools/mesh-up/child.ts';
+  const child = new Child(JSON.parse(process.env.PLANNED), process.env, {});
+  await child.start(20_000);
+  console.log(child.pid);
+`;
 
 interface MeshUp {
   readonly url: string;
   readonly ports: { port: number; brokerPort: number };
   readonly process: ChildProcess;
-  output(): string;
+  readonly output: () => string;
   /** Of a process, as it was last told. */
-  pid(name: string): number;
+  readonly pid: (name: string) => number;
   /** Of all processes that there ever were. */
-  pids(): number[];
-  end(signal: NodeJS.Signals): Promise<number | null>;
+  readonly pids: () => number[];
+  readonly end: (signal: NodeJS.Signals) => Promise<number | null>;
 }
 
 function spawnMeshUp({ port, brokerPort }: MeshUp['ports'], data: string) {
@@ -113,8 +131,8 @@ function spawnMeshUp({ port, brokerPort }: MeshUp['ports'], data: string) {
 async function startMeshUp(ports: MeshUp['ports'], data: string): Promise<MeshUp> {
   const { process: child, output } = spawnMeshUp(ports, data);
   const isOver = () => child.exitCode !== null || /Ctrl-C ends it all/.test(output());
-  await eventually(async () => isOver(), Boolean, START_MS - 5000);
-  if (child.exitCode !== null) throw new Error(output());
+  await eventually(async () => isOver(), Boolean, START_MS - 5000).catch(() => child.kill('SIGKILL'));
+  if (child.exitCode !== null || child.killed) throw new Error(`It does not start:\n${output()}`);
   const told = (name: string) =>
     [...output().matchAll(new RegExp(`^${name} +(?:started again: pid )?(\\d+)(?: |$)`, 'gm'))].map((it) =>
       Number(it[1]),

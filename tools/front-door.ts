@@ -10,7 +10,7 @@ import { exchange, sendJson, sendNotFound, sendProblem, type Exchange } from './
 import { keeperOf, listDeadLetters, replayDeadLetters } from './front-door/dead-letters.js';
 import { forward, type Member } from './front-door/forwarding.js';
 import { Gathering, Refused, Unreachable } from './front-door/gathering.js';
-import { RouteTable, type ModuleRoute, type Route } from './front-door/routes.js';
+import { routesOf, RouteTable, type ModuleRoute, type Route } from './front-door/routes.js';
 
 const USAGE = `npx tsx tools/front-door.ts [options]
 
@@ -159,10 +159,7 @@ async function run(): Promise<void> {
   });
   if (values.help) return console.log(USAGE);
   const pairs = values.module.map((it) => it.split(/=(.*)/s, 2) as [string, string]);
-  const [{ MODULES }, { routesOf }] = await Promise.all([
-    import('../src/app.module.js'),
-    import('./front-door/routes.js'),
-  ]);
+  const { MODULES } = await import('../src/app.module.js');
   const door = await startFrontDoor({
     ...{ routes: routesOf(MODULES), modules: Object.fromEntries(pairs), port: Number(values.port) },
     ...{ deadLetters: values['dead-letters'], broker: values.broker },

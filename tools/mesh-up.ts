@@ -1,15 +1,12 @@
-import 'reflect-metadata';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { MODULE_NAMES } from '../src/app.module.js';
 import { welcome } from '../src/demo.js';
 import { Child } from './mesh-up/child.js';
-import { planOf, type Plan, type Planned } from './mesh-up/plan.js';
+import { planOf, ROOT, type Plan, type Planned } from './mesh-up/plan.js';
 import { Printer } from './mesh-up/printer.js';
-import { ROOT } from './source.js';
 
 const USAGE = `npm run mesh:up -- [options]
 
@@ -44,7 +41,7 @@ async function run(): Promise<void> {
   const { port, 'broker-port': brokerPort, data, 'no-seed': isBare } = values;
   if (![port, brokerPort].every((it) => /^\d{1,5}$/.test(it))) throw new Usage('A port is a number.');
   const seed = isBare ? 'none' : 'demo';
-  const plan = planOf(MODULE_NAMES, { port: Number(port), brokerPort: Number(brokerPort), data, seed });
+  const plan = planOf({ port: Number(port), brokerPort: Number(brokerPort), data, seed });
   await refuseTakenPorts(inOrder(plan).flat());
   mkdirSync(resolve(ROOT, data), { recursive: true });
   await startAll(plan, seed);
@@ -101,7 +98,8 @@ async function refuseTakenPorts(planned: readonly Planned[]): Promise<void> {
   const taken = planned.filter((_, index) => !free[index]).map(({ name, port }) => `${port} (${name})`);
   if (taken.length === 0) return;
   const ports = taken.length === 1 ? `Port ${taken[0]} is` : `Ports ${taken.join(', ')} are`;
-  throw new Error(`${ports} taken: end what listens there, or choose others with --port and --broker-port.`);
+  const what = 'end what listens there, let an earlier mesh:up finish ending, or choose others';
+  throw new Error(`${ports} taken: ${what} with --port and --broker-port.`);
 }
 
 async function isFree(port: number): Promise<boolean> {

@@ -13,7 +13,7 @@ import {
   handlesCommand,
   listensTo,
   moduleOnMesh,
-} from '../src/infrastructure/messaging/registry.js';
+} from '../src/infrastructure/messaging/on-mesh.js';
 import { nodes, parse, placeInModules, readSources, ROOT, type Sources } from './source.js';
 
 /*

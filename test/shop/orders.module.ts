@@ -4,7 +4,7 @@ import { InjectDataSource, TypeOrmModule } from '@nestjs/typeorm';
 import { Column, DataSource, Entity, PrimaryColumn } from 'typeorm';
 import type { DurableEventHandler } from '../../src/infrastructure/messaging/message.js';
 import { Outbox } from '../../src/infrastructure/messaging/outbox.js';
-import { OnMesh } from '../../src/infrastructure/messaging/registry.js';
+import { OnMesh } from '../../src/infrastructure/messaging/on-mesh.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import * as contract from './orders.contract.js';
 import { OrderShipped, ReadShipment, ShipOrder } from './shipping.contract.js';

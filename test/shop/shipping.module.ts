@@ -8,7 +8,7 @@ import {
   type DurableEventHandler,
 } from '../../src/infrastructure/messaging/message.js';
 import { Receiver } from '../../src/infrastructure/messaging/receiver.js';
-import { OnMesh } from '../../src/infrastructure/messaging/registry.js';
+import { OnMesh } from '../../src/infrastructure/messaging/on-mesh.js';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import * as contract from './shipping.contract.js';

@@ -1,5 +1,5 @@
 import { RequestMethod, type Type } from '@nestjs/common';
-import { moduleOnMesh } from '../../src/infrastructure/messaging/registry.js';
+import { moduleOnMesh } from '../../src/infrastructure/messaging/on-mesh.js';
 
 /** A path that somebody answers, as Nest writes it: `/orders/:id`. */
 export interface Route {
@@ -58,7 +58,7 @@ export class RouteTable<R extends Route> {
   constructor(routes: readonly R[]) {
     // Where one path has a name and the other a parameter: '0' comes before '1'.
     const rank = ({ path }: R) => path.replace(/\/(:?)[^/]+/g, (_, colon) => (colon ? '1' : '0'));
-    const ranked = [...routes].sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
+    const ranked = [...routes].sort((a, b) => rank(a).localeCompare(rank(b)));
     this.entries = ranked.map((route) => ({ route, pattern: patternOf(route.path) }));
   }
 

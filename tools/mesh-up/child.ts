@@ -2,8 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as wait } from 'node:timers/promises';
-import { ROOT } from '../source.js';
-import type { Planned } from './plan.js';
+import { request } from 'undici';
+import { ROOT, type Planned } from './plan.js';
 
 /** The pause before a process that died is started again, in ms: doubled while it keeps dying young. */
 const PAUSE_MS = 500;
@@ -86,8 +86,10 @@ export class Child {
   private run(): void {
     const { name, command, environment } = this.planned;
     const born = Date.now();
-    const child = spawn(process.execPath, ['--import', LEASH, ...command], {
-      ...{ cwd: ROOT, env: { ...this.environment, ...environment }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
+    const NODE_OPTIONS = `${this.environment.NODE_OPTIONS ?? ''} --import=${LEASH}`;
+    const child = spawn(process.execPath, command, {
+      ...{ cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
+      env: { ...this.environment, ...environment, NODE_OPTIONS },
       // In a group of its own: a Ctrl-C is ours, so that they can end one after the other.
       detached: true,
     });
@@ -117,10 +119,13 @@ export class Child {
 
   private async isReady(): Promise<boolean> {
     const { url, readyPath } = this.planned;
-    const look = fetch(url + readyPath, { signal: AbortSignal.timeout(2000) });
-    return look.then(
-      ({ status }) => status === 200,
-      () => false,
-    );
+    try {
+      // Not `fetch`, which has ports that it refuses to call.
+      const { statusCode, body } = await request(url + readyPath, { signal: AbortSignal.timeout(2000) });
+      await body.dump();
+      return statusCode === 200;
+    } catch {
+      return false;
+    }
   }
 }

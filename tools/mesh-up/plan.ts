@@ -1,4 +1,8 @@
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** A process to be started, and where it is to be found. */
 export interface Planned {
@@ -29,15 +33,21 @@ export interface PlanOptions {
   readonly seed: 'demo' | 'none';
 }
 
+/** The modules there are: a folder each. Loading them would cost more than all the rest of the start. */
+function modulesThereAre(): string[] {
+  const found = readdirSync(join(ROOT, 'src/modules'), { withFileTypes: true });
+  return found.filter((it) => it.isDirectory()).map(({ name }) => name);
+}
+
 /** The Broker that the manifests name, as the path of its address. */
 const BROKER = 'cabs/default';
 const MANIFESTS = 'deploy/knative/split';
 
 /** Who runs where: the deployment of a cluster, on one laptop. */
-export function planOf(names: readonly string[], options: PlanOptions): Plan {
+export function planOf(options: PlanOptions): Plan {
   const { port, brokerPort, data, seed } = options;
   const at = (number: number) => ({ port: number, url: `http://localhost:${number}` });
-  const places = new Map(names.map((name, index) => [name, at(port + 10 + index)] as const));
+  const places = new Map(modulesThereAre().map((name, index) => [name, at(port + 10 + index)] as const));
   const others = (name?: string) =>
     [...places].filter(([it]) => it !== name).map(([it, { url }]) => [`USVC_${it.toUpperCase()}`, url] as const);
   const sink = `${at(brokerPort).url}/${BROKER}`;

@@ -1,8 +1,9 @@
 import { Inject, Injectable, type Type } from '@nestjs/common';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from './cloud-event.js';
-import { bury } from './deliveries.js';
-import { ALL_MODULES, consumersByType } from './registry.js';
+import { bury } from './dead-letter-rows.js';
+import { consumersByType } from './on-mesh.js';
+import { ALL_MODULES } from './registry.js';
 
 /** Whether this process keeps what a broker gives up, and where the modules are that it belongs to. */
 export const DEAD_LETTER_SINK = Symbol('DEAD_LETTER_SINK');

@@ -1,18 +1,11 @@
-import { v7 as uuidv7 } from 'uuid';
 import type { Sql, SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from './cloud-event.js';
-import type { GivenUp } from './consumer-relay.js';
-import { causeOf, describe } from './failure.js';
-import { insertIntoOutbox } from './outbox.js';
 
 /*
- * The statements of the outbox, the deliveries and the dead letters: one function for each thing that happens to a
+ * The statements of the outbox and the deliveries: one function for each thing that happens to a
  * row. Rows are claimed by their state; there is no 'last id' that a late commit could hide behind.
  */
-
-/** Stands in the place of the consumer where a broker refused the message: nobody has it yet. */
-export const UNPUBLISHED = 'k-sink';
 
 /** The consumers of a message: by its type, or by whatever `event` (its JSON) says. */
 export type Route = (type: string, event: string) => readonly string[];
@@ -194,57 +187,6 @@ export async function postpone(sql: Sql, { seq, attempts }: Delivery, waitMs: nu
 /** Takes messages that have left out of the outbox. */
 export async function removeFromOutbox(sql: Sql, seqs: readonly SqlValue[]): Promise<number> {
   return sql.run(`DELETE FROM mesh_outbox WHERE seq IN ${list(sql)}`, [JSON.stringify(seqs)]);
-}
-
-/** Puts a message among the dead letters. */
-export async function bury(sql: Sql, letter: GivenUp & { consumer: string; destination?: string }): Promise<void> {
-  const { consumer, event, attempts, error, destination } = letter;
-  await sql.run(
-    `INSERT INTO mesh_dead_letter
-       (id, consumer, event_id, type, subject, event, attempts, cause, error, dead_at, destination)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-    [
-      ...[uuidv7(), consumer, event.id, event.type, event.subject ?? null, JSON.stringify(event)],
-      ...[attempts, causeOf(error), describe(error), Date.now(), destination ?? null],
-    ],
-  );
-}
-
-/** A message that was given up, as stored. */
-export interface DeadLetterRow {
-  readonly id: string;
-  readonly consumer: string;
-  readonly event: string;
-  readonly type: string;
-  readonly subject: string | null;
-  readonly attempts: number;
-  readonly cause: string;
-  readonly error: string;
-  readonly dead_at: number;
-  /** The address that a broker could not deliver it to; null when it died here. */
-  readonly destination: string | null;
-}
-
-/** What brokers add to a dead letter; a replay is the message as it was. */
-const ADDED = ['knativeerrordest', 'knativeerrorcode', 'knativeerrordata', 'knativebrokerttl'];
-
-/**
- * Gives a dead letter to the consumer that failed, and to nobody else; the event keeps its id.
- * @param address of the consumer, where that is not a module of this process
- * @returns the consumer that has a delivery now, if any
- */
-export async function revive(sql: Sql, letter: DeadLetterRow, address?: string): Promise<string | undefined> {
-  if ((await sql.run(`DELETE FROM mesh_dead_letter WHERE id = $1`, [letter.id])) === 0) return undefined;
-  const dead = JSON.parse(letter.event) as CloudEvent;
-  const event = Object.fromEntries(Object.entries(dead).filter(([name]) => !ADDED.includes(name))) as CloudEvent &
-    object;
-  if (letter.consumer === UNPUBLISHED) {
-    await insertIntoOutbox(sql, [event]);
-    return undefined;
-  }
-  const consumer = address ?? letter.consumer;
-  await insertDeliveries(sql, [{ consumer, event }]);
-  return consumer;
 }
 
 /** A list parameter: `$n` holds a JSON array of sequence numbers. */

@@ -1,7 +1,7 @@
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { MESSAGE, type Consumer } from './consumer-relay.js';
 import { consumerAt } from './dead-letter-sink.js';
-import { bury } from './deliveries.js';
+import { bury } from './dead-letter-rows.js';
 import { Reject } from './message.js';
 import { isRetryable, type DeliveryPolicy } from './retry.js';
 import { isSuccess, type Sink } from './sink.js';

@@ -5,9 +5,11 @@ import { onJourney, traceparent } from '../observability/journey.js';
 import type { Lock } from '../persistence/lock.js';
 import type { SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import { BrokerHealth, pauseMs, type Blame } from './broker-health.js';
 import type { CloudEvent } from './cloud-event.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
-import { bury, outboxRows, removeFromOutbox, UNPUBLISHED } from './deliveries.js';
+import { bury, UNPUBLISHED } from './dead-letter-rows.js';
+import { outboxRows, removeFromOutbox } from './deliveries.js';
 import type { WayOut } from './relay.js';
 import { isSuccess, type Answer, type Sink } from './sink.js';
 
@@ -15,21 +17,13 @@ import { isSuccess, type Answer, type Sink } from './sink.js';
 const WINDOW = 1000;
 /** Requests that may be under way. */
 const UNDER_WAY = 64;
-/** After so many failures in a row it is the broker that is out of order: one request at a time, with pauses. */
-const OUT_OF_ORDER = 3;
-/** The longest pause in ms; also that between two tries of one message. */
-const LONGEST_PAUSE_MS = 3000;
 /** The longest `Retry-After` that is honoured, in ms. */
 const LONGEST_RETRY_AFTER_MS = 60_000;
-/** So many different messages that the broker calls bad in a row say more of its address than of them. */
-const SUSPICIOUS = 3;
 
-interface Message {
+interface Message extends Blame {
   readonly seq: SqlValue;
   readonly event: CloudEvent;
   tries: number;
-  /** How many had been accepted when this one was first called bad. */
-  calledBad?: number;
 }
 
 /** The messages of one partition key, in their order; the first of them is under way, or waits to be. */
@@ -56,12 +50,8 @@ export class Publisher implements WayOut {
   private unloads = 0;
   private readonly ended = new AbortController();
   private accepted: SqlValue[] = [];
-  private acceptedSoFar = 0;
   private underWay = 0;
-  private failuresInARow = 0;
-  private failingSince = 0;
-  private readonly calledBad = new Set<string>();
-  private pausedUntil = 0;
+  private readonly health: BrokerHealth;
   private timer?: NodeJS.Timeout;
   private looking = false;
   private removing?: Promise<void>;
@@ -77,19 +67,18 @@ export class Publisher implements WayOut {
     private readonly lock: Lock,
     private readonly logger: Logger,
   ) {
+    this.health = new BrokerHealth(url, logger);
     setMaxListeners(0, this.ended.signal);
   }
 
   /** What is put off until the broker is well again doesn't count. */
   get busy(): boolean {
-    const isReady = this.failuresInARow < OUT_OF_ORDER && this.queue.some(({ failing }) => !failing);
+    const isReady = !this.health.isOutOfOrder && this.queue.some(({ failing }) => !failing);
     return this.looking || this.underWay > 0 || this.removing !== undefined || this.accepted.length > 0 || isReady;
   }
 
-  /** Why the broker's address seems wrong. */
   get suspended(): string | undefined {
-    if (this.calledBad.size < SUSPICIOUS) return undefined;
-    return `The broker refuses every message: is ${this.url} its address?`;
+    return this.health.suspicion;
   }
 
   start(): void {
@@ -157,13 +146,13 @@ export class Publisher implements WayOut {
   /** Sends what may be sent now. */
   private pump(): void {
     while (!this.stopped && this.queue.length > 0) {
-      const places = this.failuresInARow < OUT_OF_ORDER ? UNDER_WAY : 1;
+      const places = this.health.isOutOfOrder ? 1 : UNDER_WAY;
       if (this.underWay >= places) return;
       const now = Date.now();
-      const index = this.pausedUntil > now ? -1 : this.queue.findIndex(({ notBefore }) => notBefore <= now);
+      const index = this.health.pausedUntil > now ? -1 : this.queue.findIndex(({ notBefore }) => notBefore <= now);
       if (index < 0) {
         const next = Math.min(...this.queue.map(({ notBefore }) => notBefore));
-        return this.wakeIn(Math.max(this.pausedUntil, next) - now);
+        return this.wakeIn(Math.max(this.health.pausedUntil, next) - now);
       }
       const [lane] = this.queue.splice(index, 1);
       this.underWay++;
@@ -196,19 +185,10 @@ export class Publisher implements WayOut {
   }
 
   private took(lane: Lane, { seq }: Message): void {
-    this.acceptedSoFar++;
-    if (this.failuresInARow >= OUT_OF_ORDER) this.recovered();
-    this.failuresInARow = 0;
-    this.calledBad.clear();
+    if (this.health.succeeded()) for (const waiting of this.queue) waiting.notBefore = 0;
     this.accepted.push(seq);
     void this.remove();
     this.proceed(lane);
-  }
-
-  private recovered(): void {
-    this.logger.log({ sink: this.url, afterMs: Date.now() - this.failingSince }, 'The broker takes messages again');
-    this.pausedUntil = 0;
-    for (const lane of this.queue) lane.notBefore = 0;
   }
 
   /** The first message of a lane has left; the next one's turn. */
@@ -223,42 +203,23 @@ export class Publisher implements WayOut {
     if (this.more && this.loaded.size < WINDOW / 2) this.wake();
   }
 
-  /** An answer that isn't a success. A broker gives no reasons; its answers have to be read by what else it says. */
+  /** An answer that isn't a success. */
   private async refused(lane: Lane, message: Message, { status, retryAfterMs = 0, body }: Answer): Promise<void> {
     const error = new Error(`The broker answered ${status}${body ? `: ${body.slice(0, 200)}` : ''}`);
-    // Too large, not a media type, not processable: that is the message, and it won't get better.
-    if (status === 413 || status === 415 || status === 422) return this.giveUp(lane, message, error);
     // The broker may not exist yet, may not know us yet, has too much to do, or is out of order.
     const isTransient = status >= 500 || [401, 403, 404, 408, 409, 425, 429].includes(status);
-    if (isTransient) return this.failed(lane, message, error, retryAfterMs);
-    // Everything else is ambiguous: some brokers say 400 when it is they who don't exist. While others pass, it is the
-    // message; when several in a row are refused, it is the address.
-    if (message.calledBad !== undefined && this.acceptedSoFar > message.calledBad)
-      return this.giveUp(lane, message, error);
-    message.calledBad ??= this.acceptedSoFar;
-    const wasSuspended = this.suspended !== undefined;
-    this.calledBad.add(message.event.id);
-    const why = this.suspended;
-    if (!wasSuspended && why) {
-      this.logger.error({ sink: this.url, status }, `${why} Publishing is suspended; nothing is lost`);
-    }
-    this.failed(lane, message, error);
+    // Too large, not a media type, not processable: that is the message, and it won't get better.
+    const isFinal = [413, 415, 422].includes(status) || (!isTransient && this.health.blames(message.event.id, message));
+    if (isFinal) await this.giveUp(lane, message, error);
+    else this.failed(lane, message, error, retryAfterMs);
   }
 
   private failed(lane: Lane, message: Message, error: unknown, retryAfterMs = 0): void {
     if (this.ended.signal.aborted) return;
     const { id, type, subject } = message.event;
-    const facts = { event: id, type, subject, tries: message.tries, err: error };
-    if (this.failuresInARow === 0) this.failingSince = Date.now();
-    this.failuresInARow++;
-    const isOutOfOrder = this.failuresInARow >= OUT_OF_ORDER;
-    if (this.failuresInARow === OUT_OF_ORDER)
-      this.logger.warn({ ...facts, sink: this.url }, 'The broker takes no messages; they wait in the outbox');
-    else if (!isOutOfOrder || message.tries % 20 === 0) this.logger.warn(facts, 'Not published; will be sent again');
-    const now = Date.now();
-    const patience = Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
-    lane.notBefore = now + Math.max(pause(message.tries), patience);
-    if (isOutOfOrder) this.pausedUntil = now + Math.max(pause(this.failuresInARow - OUT_OF_ORDER), patience);
+    const patienceMs = Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
+    this.health.failed(patienceMs, { event: id, type, subject, tries: message.tries, err: error });
+    lane.notBefore = Date.now() + Math.max(pauseMs(message.tries), patienceMs);
     lane.failing = true;
     for (const { seq } of lane.messages.splice(1)) this.loaded.delete(seq);
     this.unloads++;
@@ -314,9 +275,4 @@ export class Publisher implements WayOut {
     };
     this.timer = setTimeout(ring, Math.max(1, ms));
   }
-}
-
-/** The wait after the n-th failure, in ms: doubling from 50 to the longest, spread by a tenth to either side. */
-function pause(n: number): number {
-  return Math.min(50 * 2 ** Math.min(n, 10), LONGEST_PAUSE_MS) * (0.9 + 0.2 * Math.random());
 }

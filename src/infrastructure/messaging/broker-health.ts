@@ -1,0 +1,86 @@
+import type { Logger } from '@nestjs/common';
+
+/** After so many failures in a row it is the broker that is out of order. */
+const OUT_OF_ORDER = 3;
+/** So many different messages that are called bad in a row say more of the address than of them. */
+const SUSPICIOUS = 3;
+/** The longest pause, in ms. */
+const LONGEST_PAUSE_MS = 3000;
+
+/** Which messages have been called bad, and how many had been accepted by then. */
+export interface Blame {
+  calledBad?: number;
+}
+
+/** What a broker's answers say of the broker itself. It gives no reasons: they are read by what else it answers. */
+export class BrokerHealth {
+  /** Nothing is sent before, in ms since 1970. */
+  pausedUntil = 0;
+  private accepted = 0;
+  private failuresInARow = 0;
+  private failingSince = 0;
+  private readonly calledBad = new Set<string>();
+
+  constructor(
+    private readonly url: string,
+    private readonly logger: Logger,
+  ) {}
+
+  /** It takes nothing at present: one request at a time, with pauses, finds out when it does again. */
+  get isOutOfOrder(): boolean {
+    return this.failuresInARow >= OUT_OF_ORDER;
+  }
+
+  /** Why its address seems wrong, if it does. */
+  get suspicion(): string | undefined {
+    if (this.calledBad.size < SUSPICIOUS) return undefined;
+    return `The broker refuses every message: is ${this.url} its address?`;
+  }
+
+  /** @returns whether it was out of order until now */
+  succeeded(): boolean {
+    const isBack = this.isOutOfOrder;
+    if (isBack) {
+      this.logger.log({ sink: this.url, afterMs: Date.now() - this.failingSince }, 'The broker takes messages again');
+    }
+    this.accepted++;
+    this.failuresInARow = 0;
+    this.pausedUntil = 0;
+    this.calledBad.clear();
+    return isBack;
+  }
+
+  /**
+   * @param patienceMs what the broker asks to wait
+   * @param facts for the log
+   */
+  failed(patienceMs: number, facts: object): void {
+    if (this.failuresInARow === 0) this.failingSince = Date.now();
+    const was = this.isOutOfOrder;
+    this.failuresInARow++;
+    if (!this.isOutOfOrder) return this.logger.warn(facts, 'Not published; will be sent again');
+    const waitMs = Math.max(pauseMs(this.failuresInARow - OUT_OF_ORDER), patienceMs);
+    this.pausedUntil = Date.now() + waitMs;
+    if (!was) this.logger.warn({ ...facts, sink: this.url }, 'The broker takes no messages; they wait in the outbox');
+  }
+
+  /**
+   * A message was called bad, in a way that may mean the address as well: some brokers say 400 when it is they who don't
+   * exist. While others pass, it is the message; when several in a row are refused, it is the address.
+   * @returns whether it is the message
+   */
+  blames(id: string, blame: Blame): boolean {
+    if (blame.calledBad !== undefined && this.accepted > blame.calledBad) return true;
+    blame.calledBad ??= this.accepted;
+    const was = this.suspicion;
+    this.calledBad.add(id);
+    const is = this.suspicion;
+    if (!was && is) this.logger.error({ sink: this.url }, `${is} Publishing is suspended; nothing is lost`);
+    return false;
+  }
+}
+
+/** The wait after the n-th failure, in ms: doubling from 50 to the longest, spread by a tenth to either side. */
+export function pauseMs(n: number): number {
+  return Math.min(50 * 2 ** Math.min(n, 10), LONGEST_PAUSE_MS) * (0.9 + 0.2 * Math.random());
+}

@@ -1,0 +1,87 @@
+import type { Type } from '@nestjs/common';
+import type { MigrationHistory } from '../persistence/migrate.js';
+import type { EventClass, MessageClass, QueryClass } from './message.js';
+
+/* What modules say of themselves, read without starting them. */
+
+/** What a module is on the mesh: one consumer of messages, with a contract and tables of its own. */
+export interface ModuleOnMesh {
+  /** Its name in sources, consumers and table prefixes. */
+  readonly name: string;
+  /** `import * as contract from './contract.js'` */
+  readonly contract: object;
+  readonly entities?: readonly (new () => object)[];
+  readonly migrations?: MigrationHistory['migrations'];
+}
+
+const ON_MESH = Symbol('on-mesh');
+
+/** Puts a Nest module on the mesh; stands beside `@Module`. */
+export function OnMesh(declaration: ModuleOnMesh): ClassDecorator {
+  return (target) => Reflect.defineMetadata(ON_MESH, declaration, target);
+}
+
+/** What `@OnMesh` says of a class, if it stands there. */
+export function declarationOf(module: Type): ModuleOnMesh | undefined {
+  return Reflect.getMetadata(ON_MESH, module) as ModuleOnMesh | undefined;
+}
+
+/** @throws Error for a class without `@OnMesh` */
+export function moduleOnMesh(module: Type): ModuleOnMesh {
+  const declaration = declarationOf(module);
+  if (!declaration) throw new Error(`${module.name} is not on the mesh: it lacks @OnMesh`);
+  return declaration;
+}
+
+/** The durable messages and queries that a contract declares. */
+export function declared(contract: object): { messages: MessageClass[]; queries: QueryClass[] } {
+  const classes = Object.values(contract).filter((it) => typeof it === 'function') as Partial<
+    MessageClass | QueryClass
+  >[];
+  return {
+    messages: classes.filter((it) => it.kind === 'command' || it.kind === 'event') as MessageClass[],
+    queries: classes.filter((it) => it.kind === 'query') as QueryClass[],
+  };
+}
+
+/** The keys under which @nestjs/cqrs 12 keeps what its decorators say; it doesn't export them. */
+export const CQRS = {
+  command: '__commandHandler__',
+  event: '__eventsHandler__',
+  query: '__queryHandler__',
+  saga: '__saga__',
+};
+
+/** Who wants messages of which type, hosted by this process or not: the names of the modules by type. */
+export function consumersByType(modules: readonly Type[]): Map<string, string[]> {
+  const consumers = new Map<string, string[]>();
+  for (const module of modules) {
+    const { name } = moduleOnMesh(module);
+    const providers = (Reflect.getMetadata('providers', module) ?? []) as unknown[];
+    for (const provider of providers) {
+      const handler = (
+        typeof provider === 'function' ? provider : (provider as { useClass?: unknown }).useClass
+      ) as Type;
+      if (typeof handler !== 'function') continue;
+      const command = handlesCommand(handler);
+      const types = [...(command?.kind ? [command.type!] : []), ...listensTo(handler).map(({ type }) => type)];
+      for (const type of types) consumers.set(type, [...(consumers.get(type) ?? []), name]);
+    }
+  }
+  return consumers;
+}
+
+/** The event classes that a handler class listens to; for documentation. */
+export function listensTo(handler: Type): EventClass[] {
+  return (Reflect.getMetadata(CQRS.event, handler) as EventClass[] | undefined) ?? [];
+}
+
+/** The command class that a handler class handles; for documentation. */
+export function handlesCommand(handler: Type): Partial<MessageClass> | undefined {
+  return Reflect.getMetadata(CQRS.command, handler) as Partial<MessageClass> | undefined;
+}
+
+/** The query class that a handler class answers; for documentation. */
+export function answersQuery(handler: Type): QueryClass | undefined {
+  return Reflect.getMetadata(CQRS.query, handler) as QueryClass | undefined;
+}
