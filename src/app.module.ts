@@ -41,7 +41,8 @@ export class AppModule {
           application: APPLICATION_NAME,
           modules: MODULES,
           hosted,
-          ...(config.broker && { broker: config.broker }),
+          // The public demo's manifests deliver to the root.
+          ...(config.broker && { broker: { ...config.broker, atRoot: true } }),
           database: config.databaseUrl,
           migrate: config.isDevelopment,
           delivery: config.delivery,

@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import ts from 'typescript';
 import type { DataSourceOptions } from 'typeorm';
 import { importsOf, parse, readSources, ROOT } from '../tools/source.js';
+import { startBroker } from '../tools/broker/broker.js';
+import { broker as brokerManifest, manifests, trigger } from './broker.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
+import { freePort } from './transports.js';
 
 /*
  * Carries src/infrastructure into another application, which had a life before: test/shop. It is copied out of this
@@ -120,6 +123,33 @@ describe.each(DATABASES)('Infrastructure, carried into a shop on $kind', ({ fres
   it('ends with the shop', async () => {
     expect(await shop.close()).toBe(0);
   });
+
+  it('goes by a broker when the shop names one, and leaves the rest of the shop to itself', async () => {
+    const [shopPort, brokerPort] = [await freePort(), await freePort()];
+    const wants = (name: string, consumer: string, type: string) => {
+      const subscriber = { uri: `http://127.0.0.1:${shopPort}/mesh/${consumer}` };
+      return trigger(name, { broker: 'default', filter: { attributes: { type } }, subscriber }, 'shop');
+    };
+    const folder = manifests(
+      brokerManifest('default', { retry: 3, backoffPolicy: 'linear', backoffDelay: 'PT0.1S' }, 'shop'),
+      wants('ship-order', 'shipping', 'shop.shipping.ship-order'),
+      wants('order-shipped', 'orders', 'shop.shipping.order-shipped'),
+    );
+    const database = `sqlite:${join(mkdtempSync(join(tmpdir(), 'shop-broker-')), 'mesh.db')}`;
+    const told: string[] = [];
+    const tell = (line: string) => told.push(line);
+    const broker = await startBroker({ manifests: folder, port: brokerPort, database, services: {}, tell });
+    const environment = { K_SINK: `http://127.0.0.1:${brokerPort}/shop/default`, PORT: String(shopPort) };
+    shop = await Shop.open(carried, optionsOf(await fresh()), environment);
+    await shop.post('/orders', { id: 'a', item: 'tea' });
+    expect(await shop.settled('a')).toMatchObject({ order: { status: 'with a bicycle' }, shipment: { item: 'tea' } });
+    await shop.idle();
+    expect(told.join('\n')).toMatch(/shop\.shipping\.ship-order[^]*shop\.shipping\.order-shipped/);
+    // Its own reply, not ours: what is posted to the root is the shop's.
+    expect(await shop.post('/', {})).toMatchObject({ status: 404, body: { error: 'Not Found', statusCode: 404 } });
+    expect(await shop.close()).toBe(0);
+    await broker.stop(0);
+  });
 });
 
 it('docs/adopting.md shows code of the shop, and names each package that infrastructure needs', () => {
@@ -181,10 +211,10 @@ class Shop {
     private readonly url: string,
   ) {}
 
-  static async open(folder: string, database: DataSourceOptions): Promise<Shop> {
+  static async open(folder: string, database: DataSourceOptions, more: Record<string, string> = {}): Promise<Shop> {
     const child = spawn(process.execPath, ['main.js'], {
       cwd: folder,
-      env: { ...process.env, NODE_OPTIONS: '', SHOP_DATABASE: JSON.stringify(database) },
+      env: { ...process.env, NODE_OPTIONS: '', SHOP_DATABASE: JSON.stringify(database), ...more },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let said = '';

@@ -25,7 +25,7 @@ import {
 } from './http/mesh.controller.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { QueriesController } from './http/queries.controller.js';
-import { BROKER_TOKENS, Receiving } from './http/receiving.js';
+import { AT_ROOT, BROKER_TOKENS, Receiving } from './http/receiving.js';
 import { TokenFile } from './http/token-file.js';
 import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './messaging/buses.js';
 import { DEAD_LETTER_SINK, DeadLetterSink } from './messaging/dead-letter-sink.js';
@@ -86,6 +86,8 @@ export interface BrokerOptions {
   readonly tokens?: { readonly issuer: string; readonly audience: string; readonly jwksUrl?: string };
   /** Base URLs of the modules that live elsewhere. */
   readonly services?: Readonly<Record<string, string>>;
+  /** Whether `POST /` is taken as well, for all modules of the process; not unless told, as it may be somebody's. */
+  readonly atRoot?: boolean;
 }
 
 const DAY_MS = 86_400_000;
@@ -177,7 +179,8 @@ export class MeshModule {
     if (broker) {
       const { tokens } = broker;
       // The receiving end exists only where somebody delivers.
-      providers.push(Receiving, { provide: BROKER_TOKENS, useFactory: () => tokens && verifierOf(tokens) });
+      providers.push(Receiving, { provide: AT_ROOT, useValue: broker.atRoot ?? false });
+      providers.push({ provide: BROKER_TOKENS, useFactory: () => tokens && verifierOf(tokens) });
       controllers.push(QueriesController);
     }
     const isWhole = options.http !== 'administration';

@@ -14,6 +14,8 @@ import { ShippingModule } from './shipping.module.js';
 const options = JSON.parse(process.env.SHOP_DATABASE!) as DataSourceOptions;
 const database = { ...options, entities: [Order], synchronize: true };
 
+const { K_SINK: sink, PORT = '0' } = process.env;
+
 @Module({
   imports: [
     TypeOrmModule.forRoot(database),
@@ -24,6 +26,7 @@ const database = { ...options, entities: [Order], synchronize: true };
       migrate: true,
       http: 'administration',
       administration: { isDevelopment: true },
+      ...(sink && { broker: { sink } }),
     }),
     OrdersModule,
     ShippingModule,
@@ -33,5 +36,5 @@ class ShopModule {}
 
 const app = await NestFactory.create(ShopModule, { logger: ['error', 'warn'], abortOnError: false });
 app.enableShutdownHooks(undefined, { useProcessExit: true });
-await app.listen(0, '127.0.0.1');
+await app.listen(Number(PORT), '127.0.0.1');
 console.log(`listening on ${((app.getHttpServer() as Server).address() as AddressInfo).port}`);

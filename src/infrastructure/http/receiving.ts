@@ -14,6 +14,8 @@ import { KeysUnavailable, Unauthorized } from './unauthorized.js';
 
 /** Who may deliver; everybody where there is none. */
 export const BROKER_TOKENS = Symbol('BROKER_TOKENS');
+/** Whether `POST /` is a place where a broker delivers. */
+export const AT_ROOT = Symbol('AT_ROOT');
 
 /** Largest event, or batch of them, in bytes. */
 const LARGEST = 1024 * 1024;
@@ -47,11 +49,12 @@ export class Receiving {
     private readonly relay: Relay,
     private readonly deadLetters: DeadLetterSink,
     @Inject(BROKER_TOKENS) private readonly tokens: Pick<BrokerTokens, 'verify'> | undefined,
+    @Inject(AT_ROOT) atRoot: boolean,
   ) {
     host.init$.subscribe(() => {
       host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
         const place = request.method === 'POST' ? placeOf(request.url ?? '') : undefined;
-        if (place === undefined) next();
+        if (place === undefined || (place === '' && !atRoot)) next();
         else void this.answer(place, request, response);
       });
     });
@@ -128,8 +131,8 @@ export class Receiving {
 
 /** The part of a path behind `/mesh/`, '' for `/`; undefined for what isn't ours. */
 function placeOf(url: string): string | undefined {
-  const [path] = url.split('?', 1);
-  return /^\/(?:mesh\/([^/]+)\/?)?$/.exec(path!) === null ? undefined : (/^\/mesh\/([^/]+)/.exec(path!)?.[1] ?? '');
+  const [path = ''] = url.split('?', 1);
+  return path === '/' ? '' : /^\/mesh\/([^/]+)\/?$/.exec(path)?.[1];
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
