@@ -1,11 +1,8 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { meshMigrations } from '../src/infrastructure/messaging/migrations.js';
 import { Receiver } from '../src/infrastructure/messaging/receiver.js';
 import { Database, migrateDatabase } from '../src/infrastructure/persistence/database.js';
-import { extract, POINTS, type Point } from '../tools/extraction/extraction.js';
+import { POINTS } from '../tools/extraction/extraction.js';
 import { eventually, startCabs, type Cabs } from './cabs.js';
-import { DATABASES } from './databases.js';
 import {
   belongings,
   calculateFee,
@@ -15,31 +12,19 @@ import {
   HISTORIES,
   historyOf,
   inbox,
+  KNATIVE,
+  move,
+  OTHERS,
+  PAIRS,
   read,
+  run,
   write,
 } from './household.js';
 import { get, post, type Driver } from './rest.js';
-import { startServer } from './server.js';
 
-const KNATIVE = { MESH_TRANSPORT: 'knative', K_SINK: 'http://127.0.0.1:9/cabs/default', SHUTDOWN_GRACE: 'PT0.2S' };
-const OTHERS = 'rides,geolocation,loyalty,invoicing,clients';
 const DRIVERS = [meshMigrations, historyOf('drivers')];
 
 const DEAD = '01932f3c-0000-7000-8000-000000000001';
-
-const PAIRS = DATABASES.flatMap((source) => DATABASES.map((target) => ({ source, target })));
-const named = PAIRS.map(({ source, target }) => ({ source, target, from: source.kind, to: target.kind }));
-
-/** Moves a module, by hand of a process that throws at a point: the first time, or the second where it comes more often. */
-function move(from: string, to: string, { module = 'drivers', point }: { module?: string; point?: Point } = {}) {
-  let times = 0;
-  return extract({
-    ...{ from, to, history: historyOf(module), sender: `usvc://cabs/${module}` },
-    at: (reached) => {
-      if (reached === point && (reached !== 'copying' || ++times === 3)) throw new Error('The lights go out');
-    },
-  });
-}
 
 /** Whether a process that hosts the drivers starts there. */
 async function isHome(url: string): Promise<boolean> {
@@ -50,20 +35,7 @@ async function isHome(url: string): Promise<boolean> {
   );
 }
 
-/** Runs a script of this project. */
-async function run(script: string, args: string[], environment: Record<string, string> = {}, flags: string[] = []) {
-  const { NODE_OPTIONS: _, ...inherited } = process.env;
-  const child = spawn(process.execPath, [...flags, '--import', 'tsx', script, ...args], {
-    env: { ...inherited, ...environment },
-  });
-  let [output, errors] = ['', ''];
-  child.stdout.on('data', (text) => (output += text));
-  child.stderr.on('data', (text) => (errors += text));
-  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
-  return { code, signal, output, errors };
-}
-
-describe.each(named)('The extraction of a module from $from to $to', ({ source, target }) => {
+describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, target }) => {
   let from: string;
   let to: string;
   const opened: Cabs[] = [];
@@ -240,66 +212,5 @@ describe.each(named)('The extraction of a module from $from to $to', ({ source, 
     expect(await receive(again, 'once')).toBe('duplicate');
     expect(await receive(again, 'first')).toBe('duplicate');
     expect(await register(again, 'd')).toBe(ids[1]! + 2);
-  });
-
-  it('needs less memory than it carries', async () => {
-    const numbers = (last: number) =>
-      source.kind === 'sqlite'
-        ? `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${last})`
-        : `WITH numbers AS (SELECT generate_series(1, ${last}) AS n)`;
-    const event = JSON.stringify({ ...calculateFee('big', 'i'), note: 'x'.repeat(25_000) });
-    await write(
-      from,
-      `INSERT INTO mesh_inbox (consumer, source, id, handled_at) ${numbers(100_000)}
-       SELECT 'drivers', 'usvc://cabs/rides', '01932f3c-0000-7000-8000-0000000' || n, n FROM numbers`,
-      `INSERT INTO mesh_delivery (consumer, id, type, partition_key, event, created_at, due_at) ${numbers(3000)}
-       SELECT 'drivers', 'd' || n, 't', 'k', '${event}', n, n FROM numbers`,
-    );
-    const args = [JSON.stringify({ module: 'drivers', from, to })];
-    const { code, output, errors } = await run('test/extraction-child.ts', args, {}, ['--max-old-space-size=90']);
-    expect({ code, errors }).toEqual({ code: 0, errors: '' });
-    console.log(`100,000 rows and 75 MB from ${source.kind} to ${target.kind}: ${output.trim()}`);
-    const [inboxes] = await read<{ n: string }>(to, `SELECT COUNT(*) AS n FROM mesh_inbox`);
-    expect(Number(inboxes!.n)).toBe(100_701);
-  }, 120_000);
-});
-
-describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh }) => {
-  const tool = (from: string, ...args: string[]) => run('tools/extract.ts', args, { DATABASE_URL: from });
-
-  it('refuses what it does not know, and a database that a server uses, also one that does nothing', async () => {
-    const [from, to] = [await fresh(), await fresh()];
-    expect(await tool(from, 'trains', '--to', to)).toMatchObject({
-      code: 1,
-      errors: expect.stringMatching(/^There is no module trains; .*\n$/),
-    });
-    const server = await startServer({ DATABASE_URL: from });
-    expect(await tool(from, 'drivers', '--to', to)).toMatchObject({
-      code: 1,
-      output: '',
-      errors: expect.stringMatching(/^\S+ is in use by another process: stop it first\n$/),
-    });
-    expect(await server.end('SIGTERM')).toBe(0);
-    const other = await startServer({ DATABASE_URL: to, ...KNATIVE, MODULES: 'rides' });
-    await expect(move(from, to)).rejects.toThrow('is in use by another process: stop it first');
-    await other.end('SIGTERM');
-    const { code, output } = await tool(from, 'drivers', '--to', to);
-    expect(code).toBe(0);
-    expect(output).toContain('MODULES=rides,drivers MESH_TRANSPORT=knative');
-    expect(output).toContain(`MODULES=${OTHERS} MESH_TRANSPORT=knative`);
-  }, 90_000);
-
-  it('keeps a server from starting in the middle of it', async () => {
-    const [from, to] = [await fresh(), await fresh()];
-    await furnish(from);
-    let starting: Promise<string> | undefined;
-    await extract({
-      ...{ from, to, history: historyOf('drivers'), sender: 'usvc://cabs/drivers' },
-      at: () => {
-        starting ??= startCabs(from).then((cabs) => cabs.close().then(() => 'started'), String);
-      },
-    });
-    expect(await starting).toMatch(/has moved to|locked|timeout/);
-    expect(await isHome(to)).toBe(true);
   });
 });

@@ -1,8 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { MODULES } from '../src/app.module.js';
 import { migrationHistories } from '../src/infrastructure/mesh.module.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
 import { migrateDatabase } from '../src/infrastructure/persistence/database.js';
 import type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
+import { extract, type Point } from '../tools/extraction/extraction.js';
+import { DATABASES } from './databases.js';
 import { connect } from './notes.js';
 
 /* Databases with modules in them, furnished and looked at from outside. */
@@ -11,6 +15,48 @@ export const HISTORIES = migrationHistories(MODULES);
 
 export function historyOf(module: string): MigrationHistory {
   return HISTORIES.find(({ owner }) => owner === module)!;
+}
+
+/** An environment in which modules live apart. */
+export const KNATIVE = {
+  MESH_TRANSPORT: 'knative',
+  K_SINK: 'http://127.0.0.1:9/cabs/default',
+  SHUTDOWN_GRACE: 'PT0.2S',
+};
+export const OTHERS = 'rides,geolocation,loyalty,invoicing,clients';
+
+/** From each kind of database to each. */
+export const PAIRS = DATABASES.flatMap((source) =>
+  DATABASES.map((target) => ({ source, target, from: source.kind, to: target.kind })),
+);
+
+/** Moves a module, by hand of a process that throws at a point: the first time, or the second where it comes more often. */
+export function move(from: string, to: string, { module = 'drivers', point }: { module?: string; point?: Point } = {}) {
+  let times = 0;
+  return extract({
+    ...{ from, to, history: historyOf(module), sender: `usvc://cabs/${module}` },
+    at: (reached) => {
+      if (reached === point && (reached !== 'copying' || ++times === 3)) throw new Error('The lights go out');
+    },
+  });
+}
+
+/** Runs a script of this project. */
+export async function run(
+  script: string,
+  args: string[],
+  environment: Record<string, string> = {},
+  flags: string[] = [],
+) {
+  const { NODE_OPTIONS: _, ...inherited } = process.env;
+  const child = spawn(process.execPath, [...flags, '--import', 'tsx', script, ...args], {
+    env: { ...inherited, ...environment },
+  });
+  let [output, errors] = ['', ''];
+  child.stdout.on('data', (text) => (output += text));
+  child.stderr.on('data', (text) => (errors += text));
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+  return { code, signal, output, errors };
 }
 
 /** Runs statements, one after the other. */
