@@ -40,6 +40,7 @@ const environment = z.object({
     .regex(/^(sqlite:(?!:memory:).+|postgres(ql)?:\/\/.+)$/, 'expected sqlite:<path of a file> or postgres://…')
     .default('sqlite:data/cabs.db'),
   MESH_TRANSPORT: z.enum(['in-process', 'knative']).default('in-process'),
+  MESH_RECEIVE: z.enum(['true', 'false']).optional(),
   K_SINK: url.optional(),
   K_CE_OVERRIDES: overrides.optional(),
   K_CA_CERTS: pem.optional(),
@@ -66,7 +67,7 @@ const environment = z.object({
 
 /** A broker to publish to, and what it takes to get along with it. */
 export interface BrokerConfig {
-  /** Absent where no module publishes. */
+  /** Absent where nothing is published. */
   readonly sink?: string;
   readonly extensions?: Readonly<Record<string, string>>;
   readonly caCerts?: string;
@@ -81,7 +82,7 @@ export interface BrokerConfig {
 export interface Config {
   /** The names of the modules that this process hosts. */
   readonly modules: readonly string[];
-  /** Absent where messages don't leave the process. */
+  /** Absent where messages neither leave the process nor come from outside. */
   readonly broker?: BrokerConfig;
   readonly isDevelopment: boolean;
   readonly port: number;
@@ -128,7 +129,7 @@ export function readConfig(
   return {
     isDevelopment,
     modules: hosted,
-    ...(env.MESH_TRANSPORT === 'knative' && { broker: brokerOf(env, services) }),
+    ...((env.MESH_TRANSPORT === 'knative' || env.MESH_RECEIVE === 'true') && { broker: brokerOf(env, services) }),
     port: env.PORT,
     databaseUrl: env.DATABASE_URL,
     delivery: {
@@ -190,6 +191,7 @@ function contradictions(env: Environment, hosted: readonly string[], all: readon
     faults.push('K_SINK (MESH_TRANSPORT=knative needs the address of a broker)');
   if (!isKnative && hosted.length < all.length)
     faults.push('MODULES (modules in different processes need MESH_TRANSPORT=knative)');
+  if (isKnative && env.MESH_RECEIVE === 'false') faults.push('MESH_RECEIVE (with knative, a broker has to deliver)');
   if (!env.MESH_OIDC_ISSUER !== !env.MESH_OIDC_AUDIENCE)
     faults.push('MESH_OIDC_ISSUER, MESH_OIDC_AUDIENCE (one is of no use without the other)');
   if (env.KUBERNETES_SERVICE_HOST && env.DATABASE_URL.startsWith('sqlite:') && env.MESH_ALLOW_SQLITE !== 'true')
@@ -203,7 +205,8 @@ function brokerOf(env: Environment, services: Readonly<Record<string, string>>):
   const { MESH_OIDC_ISSUER: issuer, MESH_OIDC_AUDIENCE: audience, MESH_OIDC_JWKS: jwksUrl } = env;
   return {
     services,
-    ...(env.K_SINK && { sink: env.K_SINK }),
+    // Who only receives is on the way back to the in-process transport: messages stay, but a broker still has some.
+    ...(env.K_SINK && env.MESH_TRANSPORT === 'knative' && { sink: env.K_SINK }),
     ...(env.K_CE_OVERRIDES && { extensions: env.K_CE_OVERRIDES }),
     ...(env.K_CA_CERTS && { caCerts: env.K_CA_CERTS }),
     ...(env.MESH_OIDC_TOKEN_FILE && { tokenFile: env.MESH_OIDC_TOKEN_FILE }),
