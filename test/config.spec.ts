@@ -102,6 +102,69 @@ describe('The configuration', () => {
     expect(refusal).not.toContain('\n');
   });
 
+  describe('of a process on a broker', () => {
+    const KNATIVE = { MESH_TRANSPORT: 'knative', K_SINK: 'http://broker/cabs/default/' };
+    const CERTIFICATE = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----';
+
+    it('takes what a SinkBinding sets, whose tokens count, and where other modules live', () => {
+      const more = { K_CE_OVERRIDES: '{"extensions":{"cluster":"blue"}}', K_CA_CERTS: CERTIFICATE };
+      const tokens = { MESH_OIDC_ISSUER: 'https://issuer', MESH_OIDC_AUDIENCE: 'cabs', MESH_OIDC_JWKS: 'https://keys' };
+      const elsewhere = {
+        MODULES: ' kitchen, bar',
+        USVC_CELLAR: 'http://cellar:8080/',
+        MESH_OIDC_TOKEN_FILE: '/token',
+      };
+      expect(readConfig({ ...KNATIVE, ...more, ...tokens, ...elsewhere })).toMatchObject({
+        modules: ['bar', 'kitchen'],
+        broker: {
+          ...{ sink: 'http://broker/cabs/default', extensions: { cluster: 'blue' }, caCerts: CERTIFICATE },
+          ...{ tokenFile: '/token', services: { cellar: 'http://cellar:8080' } },
+          tokens: { issuer: 'https://issuer', audience: 'cabs', jwksUrl: 'https://keys' },
+        },
+      });
+    });
+
+    it('publishes nothing where it only keeps dead letters, or is on the way back', () => {
+      const deadLetters = readConfig({ MESH_TRANSPORT: 'knative', MODULES: 'none', USVC_BAR: 'http://bar' });
+      expect(deadLetters).toMatchObject({ modules: [], broker: { services: { bar: 'http://bar' } } });
+      expect(deadLetters.broker).not.toHaveProperty('sink');
+      expect(readConfig({ K_SINK: 'http://broker' })).not.toHaveProperty('broker');
+      expect(readConfig({ K_SINK: 'http://broker', MESH_RECEIVE: 'true' }).broker).toEqual({ services: {} });
+    });
+
+    it.each([
+      [{ MESH_TRANSPORT: 'knative' }, 'K_SINK (MESH_TRANSPORT=knative needs the address of a broker)'],
+      [{ ...KNATIVE, K_SINK: 'broker:80' }, 'K_SINK ('],
+      [{ ...KNATIVE, K_CE_OVERRIDES: '{"extensions":{"a-b":"c"}}' }, 'K_CE_OVERRIDES ('],
+      [{ ...KNATIVE, K_CE_OVERRIDES: 'a=b' }, 'K_CE_OVERRIDES (expected {"extensions"'],
+      [{ ...KNATIVE, K_CA_CERTS: '/etc/ca.crt' }, 'K_CA_CERTS (expected certificates in PEM)'],
+      [{ ...KNATIVE, MODULES: 'bar,garden' }, 'MODULES (there is no garden; there are bar, kitchen, cellar, or none)'],
+      [{ ...KNATIVE, MODULES: ',' }, 'MODULES ('],
+      [{ MODULES: 'bar' }, 'MODULES (modules in different processes need MESH_TRANSPORT=knative)'],
+      [{ MODULES: 'none' }, 'MODULES (modules in different processes need MESH_TRANSPORT=knative)'],
+      [{ ...KNATIVE, USVC_GARDEN: 'http://garden' }, 'USVC_GARDEN (there is no module garden)'],
+      [{ ...KNATIVE, USVC_BAR: 'bar' }, 'USVC_BAR (expected http://… or https://…)'],
+      [{ ...KNATIVE, MESH_OIDC_ISSUER: 'https://issuer' }, 'MESH_OIDC_ISSUER, MESH_OIDC_AUDIENCE ('],
+      [{ ...KNATIVE, MESH_RECEIVE: 'false' }, 'MESH_RECEIVE ('],
+      [{ KUBERNETES_SERVICE_HOST: '10.0.0.1' }, 'DATABASE_URL (SQLite in a cluster is gone with its pod'],
+    ])('refuses %j in one line', (variables, says) => {
+      const refusal = refusalOf(variables);
+      expect(refusal).toMatch(/^The environment is not understood: [^\n]*$/);
+      expect(refusal).toContain(says);
+    });
+
+    it('takes SQLite in a cluster only where that is said to be wanted, and PostgreSQL anyway', () => {
+      const cluster = { KUBERNETES_SERVICE_HOST: '10.0.0.1' };
+      expect(readConfig({ ...cluster, MESH_ALLOW_SQLITE: 'true' }).databaseUrl).toBe('sqlite:data/cabs.db');
+      expect(readConfig({ ...cluster, DATABASE_URL: 'postgres://db/cabs' }).databaseUrl).toBe('postgres://db/cabs');
+    });
+
+    it('needs no broker to migrate', () => {
+      const migrating = read({ MESH_TRANSPORT: 'knative', MODULES: 'bar' }, MODULES, 'migrate');
+      expect(migrating.modules).toEqual(['bar']);
+    });
+  });
+
   it('names all variables at fault in the same line', () => {
     const refusal = refusalOf({ PORT: 'http', MESH_RETRY: 'many', TARIFF_TIME_ZONE: 'Mars' });
     expect(refusal).toMatch(/^[^\n]*PORT \([^\n]*MESH_RETRY \([^\n]*TARIFF_TIME_ZONE \([^\n]*$/);
@@ -129,7 +192,7 @@ describe('The application', () => {
   });
 });
 
-function refusalOf(variables: Record<string, string>): string {
+function refusalOf(variables: Record<string, string | undefined>): string {
   try {
     readConfig(variables);
   } catch (error) {

@@ -154,7 +154,7 @@ describe('The manifests', () => {
       expect(spec.template.spec.timeoutSeconds * 1000).toBeGreaterThan(30_000 + 2 * config.shutdownGraceMs);
     }
     for (const { spec } of objectsOf(variant, 'Job')) {
-      expect(() => readConfig({ ...environmentOf(spec), ...cluster }, MODULE_NAMES)).not.toThrow();
+      expect(() => readConfig({ ...environmentOf(spec), ...cluster }, MODULE_NAMES, 'migrate')).not.toThrow();
     }
   });
 

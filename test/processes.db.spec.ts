@@ -18,6 +18,8 @@ interface Ride {
 
 const ALL_SETTLED = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
 const RIDES = 60;
+/** Those that there are of them: one of each part that a process can play in the settlement of a ride. */
+const KILLED = ['cabs', 'broker', 'rides', 'drivers'];
 
 describe.each(DATABASES)('The application in real processes on $kind', ({ fresh }) => {
   /** What the demo's ride makes modules send, on the first transport. */
@@ -74,7 +76,7 @@ describe.each(DATABASES)('The application in real processes on $kind', ({ fresh 
       }
     }
 
-    it(`kill -9 of each of its processes under load, and everything settles, once`, async () => {
+    it('kill -9 of its processes under load, the broker included, and everything settles, once', async () => {
       const before = await effectsIn(cabs.moduleDatabases);
       const rides = await prepareRides(cabs.url, RIDES);
       await cabs.idle();
@@ -92,7 +94,7 @@ describe.each(DATABASES)('The application in real processes on $kind', ({ fresh 
         await wait(index * 15);
         await complete(rides[index]!);
       });
-      for (const name of cabs.members.keys()) {
+      for (const name of KILLED.filter((it) => cabs.members.has(it))) {
         await wait(20 + Math.random() * 80);
         await cabs.killAndRestart(name);
       }

@@ -28,7 +28,7 @@ export const TRANSPORTS = ['in-process', 'knative', 'split'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
 /** Tries and backoff, the same for the relay and for the broker: durations of Knative are cut to tenths of a second. */
-const DELIVERY = { retry: 5, backoffDelayMs: 100 };
+const DELIVERY = { retry: 4, backoffDelayMs: 100 };
 
 /** The planted modules, wherever they live. */
 export class PlantedMesh {

@@ -116,8 +116,7 @@ export function migration(workload: Workload): object {
               name: 'migration',
               ...CONTAINER,
               command: ['node', 'dist/migrate.js'],
-              // Nothing is sent; but what is configured has to be whole.
-              env: [...environment(workload), { name: 'K_SINK', value: 'http://nowhere.invalid' }],
+              env: environment(workload),
             },
           ],
         },
