@@ -3,22 +3,21 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { MODULE_NAMES } from '../src/app.module.js';
+import { ROOT } from '../tools/source.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
 import { effectsIn, startBrokerProcess } from './processes.js';
 import { atOnce, call, prepareRides, REACHED, startServer, type ServerProcess } from './server.js';
 import { freePort } from './transports.js';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const RIDES = 80;
+const RIDES = 40;
 
 /** Ends the rides, eight users at a time, each of whom tries again until somebody answers. */
 async function completeAll(url: string, rides: readonly string[]): Promise<void> {
   await atOnce(8, rides.length, async (index) => {
-    await wait(40);
+    await wait(80);
     for (;;) {
       const isAccepted = await call('POST', `${url}/transits/${rides[index]!}/complete`, REACHED).then(
         () => true,

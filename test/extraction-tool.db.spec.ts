@@ -44,27 +44,33 @@ describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh
   });
 });
 
-describe.each(PAIRS)('The extraction of a large module from $from to $to', ({ source, target }) => {
-  it('needs less memory than it carries', async () => {
-    const [from, to] = [await source.fresh(), await target.fresh()];
-    await furnish(from);
-    const numbers = (last: number) =>
-      source.kind === 'sqlite'
-        ? `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${last})`
-        : `WITH numbers AS (SELECT generate_series(1, ${last}) AS n)`;
-    const event = JSON.stringify({ ...calculateFee('big', 'i'), note: 'x'.repeat(25_000) });
-    await write(
-      from,
-      `INSERT INTO mesh_inbox (consumer, source, id, handled_at) ${numbers(100_000)}
+// Where values are translated on the way, if there is such a way here.
+const TRANSLATED = PAIRS.filter(({ source, target }) => source.kind !== target.kind);
+
+describe.each(TRANSLATED.length > 0 ? TRANSLATED : PAIRS)(
+  'The extraction of a large module from $from to $to',
+  ({ source, target }) => {
+    it('needs less memory than it carries', async () => {
+      const [from, to] = [await source.fresh(), await target.fresh()];
+      await furnish(from);
+      const numbers = (last: number) =>
+        source.kind === 'sqlite'
+          ? `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${last})`
+          : `WITH numbers AS (SELECT generate_series(1, ${last}) AS n)`;
+      const event = JSON.stringify({ ...calculateFee('big', 'i'), note: 'x'.repeat(25_000) });
+      await write(
+        from,
+        `INSERT INTO mesh_inbox (consumer, source, id, handled_at) ${numbers(100_000)}
        SELECT 'drivers', 'usvc://cabs/rides', '01932f3c-0000-7000-8000-0000000' || n, n FROM numbers`,
-      `INSERT INTO mesh_delivery (consumer, id, type, partition_key, event, created_at, due_at) ${numbers(3000)}
+        `INSERT INTO mesh_delivery (consumer, id, type, partition_key, event, created_at, due_at) ${numbers(3000)}
        SELECT 'drivers', 'd' || n, 't', 'k', '${event}', n, n FROM numbers`,
-    );
-    const args = [JSON.stringify({ module: 'drivers', from, to })];
-    const { code, output, errors } = await run('test/extraction-child.ts', args, {}, ['--max-old-space-size=90']);
-    expect({ code, errors }).toEqual({ code: 0, errors: '' });
-    console.log(`100,000 rows and 75 MB from ${source.kind} to ${target.kind}: ${output.trim()}`);
-    const [inboxes] = await read<{ n: string }>(to, `SELECT COUNT(*) AS n FROM mesh_inbox`);
-    expect(Number(inboxes!.n)).toBe(100_701);
-  }, 120_000);
-});
+      );
+      const args = [JSON.stringify({ module: 'drivers', from, to })];
+      const { code, output, errors } = await run('test/extraction-child.ts', args, {}, ['--max-old-space-size=90']);
+      expect({ code, errors }).toEqual({ code: 0, errors: '' });
+      console.log(`100,000 rows and 75 MB from ${source.kind} to ${target.kind}: ${output.trim()}`);
+      const [inboxes] = await read<{ n: string }>(to, `SELECT COUNT(*) AS n FROM mesh_inbox`);
+      expect(Number(inboxes!.n)).toBe(100_701);
+    }, 120_000);
+  },
+);

@@ -1,10 +1,13 @@
+import { execFile } from 'node:child_process';
 import { setTimeout as wait } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { DEMO_RIDE, REACHED as ZYTNIA_32 } from '../src/demo.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
 import { toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
 import { Deployment, effectsIn } from './processes.js';
+import { ROOT } from '../tools/source.js';
 import { atOnce, call, prepareRides, REACHED } from './server.js';
 import { TRANSPORTS } from './transports.js';
 
@@ -17,7 +20,7 @@ interface Ride {
 }
 
 const ALL_SETTLED = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
-const RIDES = 60;
+const RIDES = 40;
 /** Those that there are of them: one of each part that a process can play in the settlement of a ride. */
 const KILLED = ['cabs', 'broker', 'rides', 'drivers'];
 
@@ -74,6 +77,56 @@ describe.each(DATABASES)('The application in real processes on $kind', ({ fresh 
         // Knative leaves out the zeros at the end of a fraction.
         expect(Date.parse(found!.time!)).toBe(Date.parse(time!));
       }
+    }
+
+    if (transport !== 'in-process') {
+      it('shows, replays and discards what the relay gave up and what the mesh gave up in the same place', async () => {
+        const places = transport === 'split' ? [cabs.url] : [cabs.url, cabs.members.get('dead-letters')!.url];
+        const cli = async (...words: string[]) => {
+          const all = [
+            '--import',
+            'tsx',
+            'tools/dead-letters.ts',
+            ...words,
+            ...places.flatMap((url) => ['--url', url]),
+          ];
+          return (await promisify(execFile)(process.execPath, all, { cwd: ROOT, encoding: 'utf8' })).stdout;
+        };
+        const event = {
+          ...{ specversion: '1.0' as const, source: 'usvc://cabs/rides', type: 'cabs.drivers.calculate-fee' },
+          ...{ datacontenttype: 'application/json', subject: crypto.randomUUID() as string },
+        };
+        // The consumer refuses this one; the broker is said to have refused the other one.
+        const bad = { ...event, id: 'refused-by-drivers', data: { 'driver-id': 'nobody' } };
+        const { headers, body } = toHttp(bad);
+        const sink = `${cabs.members.get('broker')!.url}/cabs/default`;
+        expect((await fetch(sink, { method: 'POST', headers, body: String(body) })).status).toBe(202);
+        const good = {
+          ...event,
+          id: 'refused-by-the-broker',
+          data: { 'driver-id': 1993432552, 'transit-price': 5100 },
+        };
+        await cabs.bury(transport === 'split' ? 'rides' : 'cabs', good);
+
+        const list = await eventually(
+          () => cli('list'),
+          (text) => text.includes('2 in all.'),
+        );
+        expect(list).toMatch(/ drivers {2}cabs\.drivers\.calculate-fee .* given up by the broker\n/);
+        expect(list).toMatch(/ k-sink {2}cabs\.drivers\.calculate-fee .* after 1 tries\n/);
+        const idOf = (consumer: string) =>
+          list
+            .split('\n')
+            .find((line) => line.includes(`  ${consumer}  `))!
+            .slice(0, 36);
+        expect(await cli('show', idOf('drivers'))).toContain('HTTP 422');
+        expect(await cli('replay', idOf('k-sink'))).toContain('Replayed: 1');
+        expect(await cli('discard', idOf('drivers'))).toContain('Discarded');
+        await cabs.idle();
+        expect(await cli('list')).toContain('No dead letters.');
+        const { fees } = await effectsIn(cabs.moduleDatabases);
+        expect(fees).toBe(2); // the demo's, and the one that was replayed
+      }, 60_000);
     }
 
     it('kill -9 of its processes under load, the broker included, and everything settles, once', async () => {

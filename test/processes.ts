@@ -1,14 +1,15 @@
 import 'reflect-metadata';
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { MODULE_NAMES, MODULES } from '../src/app.module.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
 import { startFrontDoor, type FrontDoor } from '../tools/front-door.js';
 import { routesOf } from '../tools/front-door/routes.js';
+import { ROOT } from '../tools/source.js';
 import { eventually } from './cabs.js';
 import { connect } from './notes.js';
 import { call, startServer, type ServerProcess } from './server.js';
@@ -18,8 +19,6 @@ import { freePort, type Transport } from './transports.js';
  * The application in real processes, on each transport: one process; one process, a laptop broker and the dead letters;
  * a process for each module, the broker, the dead letters and a front door.
  */
-
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
 /** A process that can be killed and started again, at the same address and on the same database. */
 interface Member {
@@ -127,6 +126,17 @@ export class Deployment {
   /** What the broker has accepted since. */
   accepted(): Promise<(CloudEvent & { knativebrokerttl?: string })[]> {
     return read([this.brokerDatabase]);
+  }
+
+  /** Puts an event among the dead letters of a process, as one that the broker has refused. */
+  async bury(name: string, event: CloudEvent): Promise<void> {
+    const connection = await connect(this.members.get(name)!.database);
+    await connection.run(
+      `INSERT INTO mesh_dead_letter (id, consumer, event_id, type, subject, event, attempts, cause, error, dead_at)
+       VALUES ('${randomUUID()}', 'k-sink', '${event.id}', '${event.type}', '${event.subject}',
+               '${JSON.stringify(event)}', 1, 'Error: no', 'Error: no', ${Date.now()})`,
+    );
+    await connection.close();
   }
 
   private urlOf(name: string): string {

@@ -12,7 +12,8 @@ const USAGE = `npm run mesh:dead-letters -- <what> [options]
     --force                  also those from before the replay window
   discard <id>               forgets it
 
-  --url U                    the application, http://localhost:3000 unless told (or MESH_URL)
+  --url U                    a process that keeps some, http://localhost:3000 unless told (or MESH_URL, a list);
+                             repeatable: those of all of them are shown as if one had kept them
   MESH_ADMIN_TOKEN           sent along when set`;
 
 const filters = { consumer: { type: 'string' }, type: { type: 'string' }, cause: { type: 'string' } } as const;
@@ -23,7 +24,7 @@ const options = {
   size: { type: 'string' },
   all: { type: 'boolean' },
   force: { type: 'boolean' },
-  url: { type: 'string', default: process.env.MESH_URL ?? 'http://localhost:3000' },
+  url: { type: 'string', multiple: true, default: (process.env.MESH_URL ?? 'http://localhost:3000').split(',') },
   help: { type: 'boolean', short: 'h' },
 } as const;
 
@@ -39,6 +40,19 @@ async function call(url: string, method: string, path: string): Promise<unknown>
   return reply;
 }
 
+/** Asks one process after the other for what only one of them has. @throws Error of the last when nobody has it */
+async function callKeeper(urls: readonly string[], method: string, path: string): Promise<unknown> {
+  for (const [index, url] of urls.entries()) {
+    try {
+      return await call(url, method, path);
+    } catch (error) {
+      const isElsewhere = (error as Error).message.startsWith('404');
+      if (!isElsewhere || index === urls.length - 1) throw error;
+    }
+  }
+  throw new Usage();
+}
+
 interface Letter {
   readonly id: string;
   readonly deadAt: string;
@@ -49,11 +63,18 @@ interface Letter {
   readonly error: string;
 }
 
+interface Listing {
+  readonly items?: Letter[];
+  readonly causes?: object[];
+  readonly total: number;
+}
+
 async function run(): Promise<void> {
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const [what, id] = positionals;
   if (values.help || !what) throw new Usage();
-  const { url } = values;
+  const urls = values.url;
+  const callAll = (method: string, path: string) => Promise.all(urls.map((url) => call(url, method, path)));
   const given = (names: readonly ('consumer' | 'type' | 'cause' | 'by' | 'page' | 'size')[]) =>
     new URLSearchParams(names.flatMap((name) => (values[name] === undefined ? [] : [[name, values[name]]]))).toString();
   const one = () => {
@@ -63,29 +84,36 @@ async function run(): Promise<void> {
   const force = values.force ? 'force=true' : '';
   if (what === 'list') {
     const path = `/mesh/dead-letters?${given(['consumer', 'type', 'cause', 'by', 'page', 'size'])}`;
-    print((await call(url, 'GET', path)) as { items?: Letter[]; causes?: object[]; total: number });
+    print((await callAll('GET', path)) as Listing[]);
   } else if (what === 'show') {
-    console.log(JSON.stringify(await call(url, 'GET', one()), undefined, 2));
+    console.log(JSON.stringify(await callKeeper(urls, 'GET', one()), undefined, 2));
   } else if (what === 'replay') {
-    const path = values.all
-      ? `/mesh/dead-letters/replay?${given(['consumer', 'type', 'cause'])}&${force}`
-      : `${one()}/replay?${force}`;
-    const { replayed } = (await call(url, 'POST', path)) as { replayed: number };
-    console.log(`Replayed: ${replayed}`);
+    const answers = (
+      values.all
+        ? await callAll('POST', `/mesh/dead-letters/replay?${given(['consumer', 'type', 'cause'])}&${force}`)
+        : [await callKeeper(urls, 'POST', `${one()}/replay?${force}`)]
+    ) as { replayed: number }[];
+    console.log(`Replayed: ${answers.reduce((sum, { replayed }) => sum + replayed, 0)}`);
   } else if (what === 'discard') {
-    await call(url, 'DELETE', one());
+    await callKeeper(urls, 'DELETE', one());
     console.log('Discarded.');
   } else {
     throw new Usage();
   }
 }
 
-function print({ items, causes, total }: { items?: Letter[]; causes?: object[]; total: number }): void {
-  if (causes) console.table(causes);
-  for (const { id, deadAt, consumer, type, subject, attempts, error } of items ?? []) {
-    console.log(`${id}  ${deadAt}  ${consumer}  ${type}  ${subject ?? ''}  after ${attempts} tries`);
+function print(listings: readonly Listing[]): void {
+  const causes = listings.flatMap((it) => it.causes ?? []);
+  if (causes.length > 0) console.table(causes);
+  const letters = listings.flatMap(({ items = [] }) => items);
+  for (const { id, deadAt, consumer, type, subject, attempts, error } of letters.sort((a, b) =>
+    a.deadAt > b.deadAt ? -1 : 1,
+  )) {
+    const tries = attempts > 0 ? `after ${attempts} tries` : 'given up by the broker';
+    console.log(`${id}  ${deadAt}  ${consumer}  ${type}  ${subject ?? ''}  ${tries}`);
     console.log(`    ${error.split('\n')[0]}`);
   }
+  const total = listings.reduce((sum, it) => sum + it.total, 0);
   console.log(total === 0 ? 'No dead letters.' : `${total} in all.`);
 }
 

@@ -1,11 +1,13 @@
-import { Body, Controller, HttpCode, Param, Post } from '@nestjs/common';
+import { Body, Controller, HttpCode, Param, Post, UseFilters } from '@nestjs/common';
 import { QueryBus, type IQuery } from '@nestjs/cqrs';
 import { Malformed, NotFound } from '../errors.js';
 import { fromWire, toWire } from '../messaging/cloud-event.js';
 import { Registry } from '../messaging/registry.js';
 import { Operation } from './openapi.js';
+import { ProblemFilter } from './problem.filter.js';
 
-/** Answers the queries of modules that live elsewhere. */
+/** Answers the queries of modules that live elsewhere, in our words whatever the manners of the application. */
+@UseFilters(ProblemFilter)
 @Controller('mesh/queries')
 export class QueriesController {
   constructor(

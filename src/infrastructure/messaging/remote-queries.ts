@@ -6,10 +6,10 @@ import { journey } from '../observability/journey.js';
 import { fromWire, toWire } from './cloud-event.js';
 import type { QueryClass } from './message.js';
 
-/** Longest wait for one answer, in ms. */
-const TIMEOUT_MS = 2000;
-/** A query has no side effects: it is asked again, after 50 to 400 ms. */
-const RETRIES = { retries: 3, minTimeout: 50, maxTimeout: 400, randomize: true };
+/** Longest wait for one answer, in ms: somebody waits for what is made of it. */
+const TIMEOUT_MS = 1000;
+/** A query has no side effects: it is asked again, after 50 to 200 ms. */
+const RETRIES = { retries: 2, minTimeout: 50, maxTimeout: 200, randomize: true };
 
 /** Asks the modules that live elsewhere: `POST <their base URL>/mesh/queries/<query>`. */
 export class RemoteQueries {
