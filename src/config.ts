@@ -22,9 +22,9 @@ const url = z
   .transform((text) => text.replace(/\/$/, ''));
 /** Knative's K_CE_OVERRIDES: extensions that every event gets. */
 const overrides = z.string().transform((text, context) => {
-  const parsed = z.object({ extensions: z.record(z.string().regex(/^[a-z0-9]+$/), z.string()).default({}) });
+  const parsed = z.object({ extensions: z.record(z.string().regex(/^[a-z0-9]+$/), z.string()).nullish() });
   const result = parsed.safeParse(parseJson(text));
-  if (result.success) return result.data.extensions;
+  if (result.success) return result.data.extensions ?? {};
   context.addIssue({ code: 'custom', message: 'expected {"extensions":{"name":"value"}}' });
   return z.NEVER;
 });

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { createServer as createTlsServer } from 'node:https';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -26,6 +27,9 @@ interface Posted {
 
 type Answer = (posted: Posted, response: ServerResponse) => unknown;
 
+const tlsFile = (name: string) => readFileSync(new URL(`./fixtures/tls/${name}`, import.meta.url), 'utf8');
+const TLS = { key: tlsFile('broker.key'), cert: tlsFile('broker.crt') };
+
 /** Stands in the place of a broker, and does what a test says. What it counts as accepted it was asked to. */
 class Address {
   readonly posted: Posted[] = [];
@@ -34,12 +38,16 @@ class Address {
   private readonly sockets = new Set<Socket>();
   private port = 0;
 
+  /** @param isSecret speaks TLS, with a certificate that nobody else trusts */
+  constructor(private readonly isSecret = false) {}
+
   get url(): string {
-    return `http://127.0.0.1:${this.port}/cabs/default`;
+    return `${this.isSecret ? 'https' : 'http'}://127.0.0.1:${this.port}/cabs/default`;
   }
 
   async open(): Promise<void> {
-    const server = createServer((request, response) => void this.take(request, response));
+    const take = (request: IncomingMessage, response: ServerResponse) => void this.take(request, response);
+    const server = this.isSecret ? createTlsServer(TLS, take) : createServer(take);
     server.on('connection', (socket) => this.sockets.add(socket));
     await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve));
     this.port = (server.address() as AddressInfo).port;
@@ -307,6 +315,21 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
     await idle();
     expect(broker.posted.map(({ request }) => request.headers.authorization)).toEqual(['Bearer old', 'Bearer new']);
     expect(broker.posted.at(-1)!.event).toMatchObject({ cluster: 'one' });
+  });
+
+  it('K_CA_CERTS are trusted besides the well-known ones, and without them nothing is sent', async () => {
+    await broker.close();
+    broker = new Address(true);
+    await broker.open();
+    await start();
+    await send(1);
+    await wait(300);
+    expect(broker.posted).toEqual([]);
+    expect(await pending()).toBe(1);
+    await app.close();
+    await start({ caCerts: TLS.cert });
+    await idle();
+    expect(broker.posted.map(dataOf)).toEqual([1]);
   });
 
   it('what was waiting when the process ended is published by the next one', async () => {
