@@ -14,7 +14,8 @@ import { DATABASES } from './databases.js';
 import { Happened, plant, Work, type Behaviour } from './planted.js';
 
 const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
-const OTHER_KEY = '5f0c9a2e-1111-4222-8333-000000000000';
+
+/* What holds for every transport stands in transports.db.spec.ts; this is the delivery in process. */
 
 describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
   let app: TestingModule;
@@ -42,18 +43,6 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
   };
   const effects = () => work().sql.all<{ who: string; n: number }>('SELECT who, n FROM left_effect ORDER BY n, who');
 
-  it('a durable command is handled after the commit that it belongs to, and only then', async () => {
-    await start({ work: ({ data }) => effect('work', data.n) });
-    const refused = work().run(async () => {
-      await send(1);
-      throw new Error('changed my mind');
-    });
-    await expect(refused).rejects.toThrow('changed my mind');
-    await send(2);
-    await idle();
-    expect(await effects()).toEqual([{ who: 'work', n: 2 }]);
-  });
-
   it('a handler of the command sees what the contract says, and its journey goes on', async () => {
     const seen: unknown[] = [];
     await start({
@@ -67,93 +56,6 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     await send(7);
     await idle();
     expect(seen).toEqual([{ subject: KEY, data: { n: 7 }, prepared: 70 }, { right: { n: 7 } }]);
-  });
-
-  it('a consumer that fails is retried on schedule, and the others are neither delayed nor repeated', async () => {
-    const tries: number[] = [];
-    let right = 0;
-    await start({
-      left: async () => {
-        tries.push(performance.now());
-        if (tries.length <= 3) throw new Error('not yet');
-      },
-      right: async () => void right++,
-    });
-    const started = performance.now();
-    await publish(1);
-    await eventually(
-      async () => right,
-      (times) => times === 1,
-      1000,
-    );
-    expect(performance.now() - started).toBeLessThan(500);
-    await idle();
-    expect(tries).toHaveLength(4);
-    expect(right).toBe(1);
-    // 20, 40 and 80 ms, each a tenth more or less, and never early.
-    const waits = tries.slice(1).map((at, index) => at - tries[index]!);
-    expect(waits[0]).toBeGreaterThanOrEqual(17);
-    expect(waits[1]).toBeGreaterThanOrEqual(35);
-    expect(waits[2]).toBeGreaterThanOrEqual(71);
-    expect(await deadLetters().count({})).toBe(0);
-  });
-
-  it('what a failing handler wrote and sent is gone, whenever it failed', async () => {
-    let tries = 0;
-    await start({
-      work: async ({ subject, data }) => {
-        await effect('work', data.n);
-        app.get(EventBus).publish(new Happened(subject, { n: data.n }));
-        if (++tries < 3) throw new Error('after all was done');
-      },
-      right: ({ data }) => effect('right', data.n),
-    });
-    await send(1);
-    await idle();
-    expect(tries).toBe(3);
-    expect(await effects()).toEqual([
-      { who: 'right', n: 1 },
-      { who: 'work', n: 1 },
-    ]);
-  });
-
-  it('a message in backoff holds up nothing, not even of its own key', async () => {
-    const order: number[] = [];
-    await start({
-      work: async ({ data }) => {
-        order.push(data.n);
-        if (data.n === 1 && order.filter((n) => n === 1).length < 3) throw new Error('not yet');
-      },
-    });
-    await work().run(async () => {
-      for (const n of [1, 2, 3]) await send(n);
-    });
-    await idle();
-    expect(order.filter((n, index) => order.indexOf(n) === index)).toEqual([1, 2, 3]);
-    expect(order.filter((n) => n === 1)).toHaveLength(3);
-    expect(order.indexOf(3)).toBeLessThan(order.lastIndexOf(1));
-  });
-
-  it('first attempts of a key start in the order of its messages, and other keys go beside', async () => {
-    const started: Record<string, number[]> = { [KEY]: [], [OTHER_KEY]: [] };
-    await start({
-      prepare: async ({ subject, data }) => {
-        started[subject]!.push(data.n);
-        await wait(subject === KEY && data.n === 0 ? 100 : Math.random() * 3);
-      },
-    });
-    for (let n = 0; n < 60; n++) {
-      await send(n, KEY);
-      await send(n, OTHER_KEY);
-    }
-    await eventually(
-      async () => started[OTHER_KEY]!.length,
-      (count) => count === 60,
-    );
-    await idle();
-    const inOrder = Array.from({ length: 60 }, (_, n) => n);
-    expect(started[KEY]).toEqual(inOrder);
-    expect(started[OTHER_KEY]).toEqual(inOrder);
   });
 
   it('a consumer that hangs takes nobody else’s place', async () => {
@@ -209,22 +111,6 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     expect(await deadLetters().count({})).toBe(0);
   });
 
-  it('a handler that rejects is not asked again', async () => {
-    let tries = 0;
-    await start({
-      work: async () => {
-        tries++;
-        throw new Reject('never');
-      },
-    });
-    await send(1);
-    await idle();
-    expect(tries).toBe(1);
-    expect(await deadLetters().list({}, { limit: 1, offset: 0 })).toMatchObject([
-      { attempts: 1, error: 'Reject: never' },
-    ]);
-  });
-
   it('data that is not what the contract says, and a type that nobody handles, are rejected', async () => {
     await start();
     const event = { specversion: '1.0', id: '1', source: '/elsewhere', subject: KEY } as const;
@@ -271,16 +157,6 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     expect(tries).toBe(1);
     expect(await deadLetters().count({})).toBe(0);
   }, 40_000);
-
-  it('what was pending when the process ended is delivered by the next one', async () => {
-    await start({ work: () => Promise.reject(new Error('down')) }, 10);
-    await send(1);
-    await eventually(statistics, ({ retrying }) => retrying === 1);
-    await app.close();
-    await start({ work: ({ data }) => effect('work', data.n) }, 10);
-    await idle();
-    expect(await effects()).toEqual([{ who: 'work', n: 1 }]);
-  });
 
   it('a shutdown delivers what is ready', async () => {
     await start({ work: ({ data }) => effect('work', data.n) });
