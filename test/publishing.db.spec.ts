@@ -11,6 +11,7 @@ import type { BrokerOptions } from '../src/infrastructure/mesh.module.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
 import { fromHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
 import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
+import { insertIntoOutbox } from '../src/infrastructure/messaging/outbox.js';
 import { Relay } from '../src/infrastructure/messaging/relay.js';
 import { outboxStatistics } from '../src/infrastructure/messaging/statistics.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
@@ -235,6 +236,20 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
       expect(await deadLetters().count({})).toBe(0);
     },
   );
+
+  it('an event that HTTP can’t carry is never stored, and holds up nobody where it is stored all the same', async () => {
+    await start();
+    await expect(send(0, 'half a \ud83d')).rejects.toThrow('subject: expected no control characters');
+    await expect(send(0, '')).rejects.toThrow('subject: expected a string that is not empty');
+    await work().run(async () => {
+      const broken = { specversion: '1.0', id: 'x', source: '/x', type: 'x', myext: { an: 'object' } };
+      await insertIntoOutbox(work().sql, [{ ...broken, partitionkey: key(0) } as never]);
+      await send(1);
+    });
+    await idle();
+    expect(broker.posted.map(dataOf)).toEqual([1]);
+    expect(await deadLetters().list({}, { limit: 10, offset: 0 })).toMatchObject([{ consumer: 'k-sink', type: 'x' }]);
+  });
 
   it('400 while others pass is the message: it goes to the dead letters', async () => {
     broker.answer = (posted, response) => response.writeHead(dataOf(posted) === 0 ? 400 : 202).end();

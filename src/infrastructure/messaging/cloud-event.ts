@@ -1,5 +1,6 @@
 import { v7 as uuidv7 } from 'uuid';
 import { journey, traceparent } from '../observability/journey.js';
+import { checkAttribute } from './cloud-event-attributes.js';
 import type { DurableMessage, MessageClass } from './message.js';
 
 /** A CloudEvent 1.0 in structured form, with the extensions that we send. Extensions of others are kept as they are. */
@@ -24,6 +25,7 @@ export interface CloudEvent {
  * Makes the event that a message will be on every transport, for ever: retries, replays and brokers change nothing.
  * @param from name of the sending module
  * @throws ZodError when the data isn't what the contract says; nothing beyond the contract is sent
+ * @throws MalformedEvent when no CloudEvent can have such a subject
  */
 export function seal(
   message: DurableMessage,
@@ -31,6 +33,7 @@ export function seal(
   application: string,
   from: string,
 ): CloudEvent {
+  checkAttribute('subject', message.subject);
   const id = uuidv7();
   const on = journey();
   return {

@@ -6,6 +6,7 @@ import type { Lock } from '../persistence/lock.js';
 import type { SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { BrokerHealth, pauseMs, type Blame } from './broker-health.js';
+import { MalformedEvent } from './cloud-event-attributes.js';
 import type { CloudEvent } from './cloud-event.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
 import { bury, UNPUBLISHED } from './dead-letter-rows.js';
@@ -175,6 +176,8 @@ export class Publisher implements WayOut {
       try {
         answer = await this.sink.post(this.url, event, this.ended.signal);
       } catch (error) {
+        // Some stored events can't be written as HTTP: no broker will ever see them.
+        if (error instanceof MalformedEvent) return this.giveUp(lane, message, error);
         return this.failed(lane, message, error);
       }
       if (!isSuccess(answer.status)) return this.refused(lane, message, answer);
