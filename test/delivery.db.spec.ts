@@ -11,6 +11,7 @@ import { outboxStatistics } from '../src/infrastructure/messaging/statistics.js'
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
+import { numbers } from './notes.js';
 import { Happened, plant, Work, type Behaviour } from './planted.js';
 
 const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
@@ -192,8 +193,7 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
 
   it('a done message leaves nothing but its inbox record, which is cleaned away in its time', async () => {
     await start();
-    for (let n = 0; n < 1200; n++) void send(n, crypto.randomUUID());
-    await wait(50);
+    await Promise.all(numbers(1200).map((n) => send(n, crypto.randomUUID())));
     await idle();
     const count = async (table: string) => {
       const [row] = await work().sql.all<{ n: string }>(`SELECT COUNT(*) AS n FROM ${table}`);
