@@ -12,7 +12,7 @@ import { effectsIn, startBrokerProcess } from './processes.js';
 import { atOnce, call, prepareRides, REACHED, startServer, type ServerProcess } from './server.js';
 import { freePort } from './transports.js';
 
-const RIDES = 40;
+const RIDES = 24;
 
 /** Ends the rides, eight users at a time, each of whom tries again until somebody answers. */
 async function completeAll(url: string, rides: readonly string[]): Promise<void> {

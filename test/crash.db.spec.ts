@@ -4,7 +4,7 @@ import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
 import { atOnce, call, prepareRides, REACHED, startServer, type ServerProcess } from './server.js';
 
-const RIDES = 120;
+const RIDES = 80;
 const KILLS = 4;
 
 interface Ride {
