@@ -48,6 +48,7 @@ const environment = z.object({
   MESH_OIDC_ISSUER: url.optional(),
   MESH_OIDC_AUDIENCE: z.string().optional(),
   MESH_OIDC_JWKS: url.optional(),
+  MESH_OIDC_CREDENTIALS_FILE: z.string().optional(),
   MESH_OIDC_TOKEN_FILE: z.string().optional(),
   MESH_ALLOW_SQLITE: z.enum(['true', 'false']).default('false'),
   KUBERNETES_SERVICE_HOST: z.string().optional(),
@@ -73,7 +74,13 @@ export interface BrokerConfig {
   readonly caCerts?: string;
   readonly tokenFile?: string;
   /** Whose tokens those who deliver to us have to show. */
-  readonly tokens?: { readonly issuer: string; readonly audience: string; readonly jwksUrl?: string };
+  readonly tokens?: {
+    readonly issuer: string;
+    readonly audience: string;
+    readonly jwksUrl?: string;
+    /** What is shown to the issuer to be told its keys. */
+    readonly credentialsFile?: string;
+  };
   /** Base URLs of the modules that are hosted elsewhere. */
   readonly services: Readonly<Record<string, string>>;
 }
@@ -203,6 +210,8 @@ function contradictions(env: Environment, hosted: readonly string[], all: readon
 
 function brokerOf(env: Environment, services: Readonly<Record<string, string>>): BrokerConfig {
   const { MESH_OIDC_ISSUER: issuer, MESH_OIDC_AUDIENCE: audience, MESH_OIDC_JWKS: jwksUrl } = env;
+  const credentialsFile = env.MESH_OIDC_CREDENTIALS_FILE;
+  const keys = { ...(jwksUrl && { jwksUrl }), ...(credentialsFile && { credentialsFile }) };
   return {
     services,
     // Who only receives is on the way back to the in-process transport: messages stay, but a broker still has some.
@@ -210,7 +219,7 @@ function brokerOf(env: Environment, services: Readonly<Record<string, string>>):
     ...(env.K_CE_OVERRIDES && { extensions: env.K_CE_OVERRIDES }),
     ...(env.K_CA_CERTS && { caCerts: env.K_CA_CERTS }),
     ...(env.MESH_OIDC_TOKEN_FILE && { tokenFile: env.MESH_OIDC_TOKEN_FILE }),
-    ...(issuer && audience && { tokens: { issuer, audience, ...(jwksUrl && { jwksUrl }) } }),
+    ...(issuer && audience && { tokens: { issuer, audience, ...keys } }),
   };
 }
 

@@ -1,4 +1,7 @@
 import { createHmac } from 'node:crypto';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { exportSPKI } from 'jose';
 import { request } from 'undici';
 import { toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
@@ -15,10 +18,13 @@ describe('A receiving end that demands the token of its broker', () => {
   beforeAll(async () => {
     key = await newKey('RS256');
     issuer = await startIssuer(key);
+    const accountToken = join(mkdtempSync(join(tmpdir(), 'cabs-account-')), 'token');
+    writeFileSync(accountToken, 'of-this-account');
     server = await startServer({
       DATABASE_URL: await DATABASES[0]!.fresh(),
       ...{ MESH_TRANSPORT: 'knative', K_SINK: 'http://127.0.0.1:9/cabs/default' },
       ...{ MESH_OIDC_ISSUER: issuer.url, MESH_OIDC_AUDIENCE: AUDIENCE, MESH_OIDC_JWKS: issuer.keysUrl },
+      MESH_OIDC_CREDENTIALS_FILE: accountToken,
     });
     for (const stream of [server.process.stdout!, server.process.stderr!]) {
       stream.on('data', (chunk: Buffer) => (log += chunk.toString()));
@@ -44,6 +50,8 @@ describe('A receiving end that demands the token of its broker', () => {
     for (const path of ['/mesh/loyalty', '/', '/mesh/flush']) {
       expect({ path, ...(await post(path, good)) }).toMatchObject({ path, status: 204, text: '' });
     }
+    // The issuer was shown who asks for its keys.
+    expect(issuer.authorizations).toEqual(['Bearer of-this-account']);
   });
 
   it('refuses everything else with 401, and its log line holds nothing of the token', async () => {

@@ -109,17 +109,21 @@ describe('The configuration', () => {
     it('takes what a SinkBinding sets, whose tokens count, and where other modules live', () => {
       const more = { K_CE_OVERRIDES: '{"extensions":{"cluster":"blue"}}', K_CA_CERTS: CERTIFICATE };
       const tokens = { MESH_OIDC_ISSUER: 'https://issuer', MESH_OIDC_AUDIENCE: 'cabs', MESH_OIDC_JWKS: 'https://keys' };
+      const keys = { MESH_OIDC_CREDENTIALS_FILE: '/account/token' };
       const elsewhere = {
         MODULES: ' kitchen, bar',
         USVC_CELLAR: 'http://cellar:8080/',
         MESH_OIDC_TOKEN_FILE: '/token',
       };
-      expect(readConfig({ ...KNATIVE, ...more, ...tokens, ...elsewhere })).toMatchObject({
+      expect(readConfig({ ...KNATIVE, ...more, ...tokens, ...keys, ...elsewhere })).toMatchObject({
         modules: ['bar', 'kitchen'],
         broker: {
           ...{ sink: 'http://broker/cabs/default', extensions: { cluster: 'blue' }, caCerts: CERTIFICATE },
           ...{ tokenFile: '/token', services: { cellar: 'http://cellar:8080' } },
-          tokens: { issuer: 'https://issuer', audience: 'cabs', jwksUrl: 'https://keys' },
+          tokens: {
+            ...{ issuer: 'https://issuer', audience: 'cabs', jwksUrl: 'https://keys' },
+            credentialsFile: '/account/token',
+          },
         },
       });
     });

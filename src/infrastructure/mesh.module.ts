@@ -83,7 +83,13 @@ export interface BrokerOptions {
   /** The token that is sent to the broker. */
   readonly tokenFile?: string;
   /** Whose tokens those who deliver have to show; without it everybody may. */
-  readonly tokens?: { readonly issuer: string; readonly audience: string; readonly jwksUrl?: string };
+  readonly tokens?: {
+    readonly issuer: string;
+    readonly audience: string;
+    readonly jwksUrl?: string;
+    /** The token that the issuer wants to see before it tells its keys, as Kubernetes does. */
+    readonly credentialsFile?: string;
+  };
   /** Base URLs of the modules that live elsewhere. */
   readonly services?: Readonly<Record<string, string>>;
   /** Whether `POST /` is taken as well, for all modules of the process; not unless told, as it may be somebody's. */
@@ -205,9 +211,9 @@ export class MeshModule {
 }
 
 /** JOSE takes a while to load, and only those who ask for tokens need it. */
-async function verifierOf(rules: NonNullable<BrokerOptions['tokens']>) {
+async function verifierOf({ credentialsFile, ...rules }: NonNullable<BrokerOptions['tokens']>) {
   const { BrokerTokens } = await import('./http/tokens.js');
-  return new BrokerTokens(rules);
+  return new BrokerTokens({ ...rules, ...(credentialsFile && { credentials: new TokenFile(credentialsFile) }) });
 }
 
 function sinkOf(broker: BrokerOptions | undefined, { timeoutMs }: DeliveryPolicy): Sink {
