@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { BrokerOptions } from './infrastructure/mesh.module.js';
 
 const seconds = (text: string) => {
   const [, days, hours, minutes, secs] = DURATION.exec(text)!;
@@ -66,31 +67,12 @@ const environment = z.object({
   TARIFF_TIME_ZONE: timeZone.default('Europe/Warsaw'),
 });
 
-/** A broker to publish to, and what it takes to get along with it. */
-export interface BrokerConfig {
-  /** Absent where nothing is published. */
-  readonly sink?: string;
-  readonly extensions?: Readonly<Record<string, string>>;
-  readonly caCerts?: string;
-  readonly tokenFile?: string;
-  /** Whose tokens those who deliver to us have to show. */
-  readonly tokens?: {
-    readonly issuer: string;
-    readonly audience: string;
-    readonly jwksUrl?: string;
-    /** What is shown to the issuer to be told its keys. */
-    readonly credentialsFile?: string;
-  };
-  /** Base URLs of the modules that are hosted elsewhere. */
-  readonly services: Readonly<Record<string, string>>;
-}
-
 /** What the environment says, in the application's words. Durations in ms. */
 export interface Config {
   /** The names of the modules that this process hosts. */
   readonly modules: readonly string[];
   /** Absent where messages neither leave the process nor come from outside. */
-  readonly broker?: BrokerConfig;
+  readonly broker?: BrokerOptions;
   readonly isDevelopment: boolean;
   readonly port: number;
   readonly databaseUrl: string;
@@ -208,7 +190,7 @@ function contradictions(env: Environment, hosted: readonly string[], all: readon
   return faults;
 }
 
-function brokerOf(env: Environment, services: Readonly<Record<string, string>>): BrokerConfig {
+function brokerOf(env: Environment, services: Readonly<Record<string, string>>): BrokerOptions {
   const { MESH_OIDC_ISSUER: issuer, MESH_OIDC_AUDIENCE: audience, MESH_OIDC_JWKS: jwksUrl } = env;
   const credentialsFile = env.MESH_OIDC_CREDENTIALS_FILE;
   const keys = { ...(jwksUrl && { jwksUrl }), ...(credentialsFile && { credentialsFile }) };
