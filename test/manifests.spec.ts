@@ -141,7 +141,7 @@ describe('The manifests', () => {
       expect(config.broker!.sink).toBe(sink.K_SINK);
       // What it has to ask for from others, it knows where to find.
       if (variant === 'split' && hosted.length > 0)
-        expect([...Object.keys(config.broker!.services), metadata.name].sort()).toEqual([...MODULE_NAMES].sort());
+        expect([...Object.keys(config.broker!.services!), metadata.name].sort()).toEqual([...MODULE_NAMES].sort());
       // Whatever fails, the dead letter sink can give it back to.
       if (hosted.length === 0) {
         const hosts = objectsOf(variant, 'Trigger').map(({ spec: { subscriber } }) => [
