@@ -66,6 +66,11 @@ export class Child {
     this.wasReady = true;
   }
 
+  /** Sends it a message, which it may listen to. */
+  send(message: object): void {
+    if (this.process?.connected) this.process.send(message);
+  }
+
   /** Asks it to end, and makes it when it doesn't. */
   async end(): Promise<void> {
     this.ending.abort();

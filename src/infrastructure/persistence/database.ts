@@ -175,7 +175,7 @@ function connections(
 }
 
 /** Columns in snake case, so that plain SQL needs no quotes on PostgreSQL. */
-class SnakeCase extends DefaultNamingStrategy {
+export class SnakeCase extends DefaultNamingStrategy {
   override columnName(property: string, custom: string, prefixes: string[]): string {
     return custom || snake([...prefixes, property].join('_'));
   }

@@ -1,0 +1,20 @@
+import type { Type } from '@nestjs/common';
+import { serve } from '../stage/serve.js';
+import { CabsModule } from './cabs.js';
+import { DriversModule } from './drivers.js';
+import { GeolocationModule } from './geolocation.js';
+import { InvoicingModule } from './invoicing.js';
+import { LoyaltyModule } from './loyalty.js';
+import { RidesModule } from './rides.js';
+
+/** One repository, six programs: which one this process is, `SERVICE` says. */
+const SERVICES: Record<string, Type> = {
+  cabs: CabsModule,
+  geolocation: GeolocationModule,
+  rides: RidesModule,
+  drivers: DriversModule,
+  loyalty: LoyaltyModule,
+  invoicing: InvoicingModule,
+};
+
+await serve(SERVICES[process.env.SERVICE!]!);

@@ -1,0 +1,16 @@
+import type { Place, Planned } from '../runner/place.js';
+
+const SERVICES = ['geolocation', 'rides', 'drivers', 'loyalty', 'invoicing'] as const;
+/** Not a line of the application changes: that is the promise of a mesh. */
+const MAIN = '../1-naive-split/main.ts';
+
+/** The six of step 1, and a sidecar through which the first calls the others. */
+export function processes({ node, database, url }: Place): Planned[] {
+  const services = Object.fromEntries(SERVICES.map((name) => [`USVC_${name.toUpperCase()}`, url(name)]));
+  const throughSidecar = SERVICES.map((name) => [`USVC_${name.toUpperCase()}`, `${url('sidecar')}/${name}`]);
+  return [
+    node('cabs', MAIN, { SERVICE: 'cabs', ...Object.fromEntries(throughSidecar) }),
+    node('sidecar', 'sidecar.ts', services),
+    ...SERVICES.map((name) => node(name, MAIN, { SERVICE: name, DATABASE: database(name) })),
+  ];
+}

@@ -1,0 +1,14 @@
+import { EventsHandler, type IEventHandler } from '@nestjs/cqrs';
+import { Transactions } from '../../stage/transactions.js';
+import { TransitCompleted } from './contract.js';
+import { Journey } from './tables.js';
+
+/** For the transit analyzer: who travelled from where to where. */
+@EventsHandler(TransitCompleted)
+export class RecordJourneyOnTransitCompleted implements IEventHandler<TransitCompleted> {
+  constructor(private readonly transactions: Transactions) {}
+
+  async handle({ data }: TransitCompleted): Promise<void> {
+    await this.transactions.run((manager) => manager.insert(Journey, data));
+  }
+}

@@ -1,0 +1,24 @@
+import { Module } from '@nestjs/common';
+import { CqrsModule } from '@nestjs/cqrs';
+import { DatabaseModule } from '../stage/transactions.js';
+import { DriversModule } from './drivers/drivers.module.js';
+import { Driver } from './drivers/tables.js';
+import { GeolocationModule } from './geolocation/geolocation.module.js';
+import { Address } from './geolocation/tables.js';
+import { InvoicingModule } from './invoicing/invoicing.module.js';
+import { Invoice } from './invoicing/tables.js';
+import { LoyaltyModule } from './loyalty/loyalty.module.js';
+import { AwardedMiles, AwardsAccount } from './loyalty/tables.js';
+import { MessagesModule } from './messages.js';
+import { RidesModule } from './rides/rides.module.js';
+import { Journey, Transit } from './rides/tables.js';
+
+@Module({
+  imports: [
+    CqrsModule.forRoot(),
+    DatabaseModule.with(Transit, Journey, Address, Driver, AwardsAccount, AwardedMiles, Invoice),
+    MessagesModule,
+    ...[RidesModule, GeolocationModule, DriversModule, LoyaltyModule, InvoicingModule],
+  ],
+})
+export class AppModule {}

@@ -1,0 +1,6 @@
+import type { Place, Planned } from '../runner/place.js';
+
+/** The application of src/, as `npm run start:dev` starts it: one process, one database. */
+export function processes({ application, database }: Place): Planned[] {
+  return [application('cabs', { DATABASE_URL: `sqlite:${database('cabs')}` })];
+}

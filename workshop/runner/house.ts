@@ -1,0 +1,115 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { Child, type Listener } from '../../tools/mesh-up/child.js';
+import { emptyFolder, placeOf, type Planned } from './place.js';
+import { DEMO, Ledgers, makeLegacyTables, putUnderWay } from './roster.js';
+import { folderOf, processesOf, type Step } from './steps.js';
+
+export interface HouseOptions {
+  /** A folder for its databases, which is emptied. */
+  readonly data: string;
+  /** Of the process `cabs`. */
+  readonly port: number;
+  /** Of all its processes. */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Each line that a process prints, and what happens to it. */
+  readonly tell?: (line: string) => void;
+}
+
+/** Longest time for all processes of a step to start, in ms. */
+const START_MS = 90_000;
+
+/** A step that runs: its processes, its databases, and the demo's ride under way. What dies is started again. */
+export class House {
+  readonly ledgers: Ledgers;
+  private children = new Map<string, Child>();
+  private message?: object;
+
+  private constructor(
+    readonly step: Step,
+    readonly planned: readonly Planned[],
+    pathOf: (name: string) => string,
+    private readonly options: HouseOptions,
+  ) {
+    this.ledgers = new Ledgers(step, pathOf);
+  }
+
+  /** @throws Error when a process does not start, with what it printed */
+  static async open(step: Step, options: HouseOptions): Promise<House> {
+    const place = placeOf(folderOf(step), emptyFolder(options.data), options.port);
+    const house = new House(step, await processesOf(step, place), place.database, options);
+    try {
+      await house.start();
+    } catch (error) {
+      await house.close();
+      throw error;
+    }
+    return house;
+  }
+
+  /** The address that users know. */
+  get url(): string {
+    return this.planned.find(({ name }) => name === 'cabs')!.url;
+  }
+
+  has(name: string): boolean {
+    return this.children.has(name);
+  }
+
+  /** Ends a process without warning; it is started again. */
+  kill(name: string): void {
+    const pid = this.children.get(name)?.pid;
+    if (pid) process.kill(pid, 'SIGKILL');
+  }
+
+  /** Ends a process without warning, and starts it again so much later, in ms. */
+  async away(name: string, ms: number): Promise<void> {
+    const child = this.children.get(name)!;
+    child.kill();
+    await wait(ms);
+    await this.startOne(child.planned);
+  }
+
+  /** Sends a message to all processes; also to those that are started again later. */
+  tellAll(message: object): void {
+    this.message = message;
+    for (const child of this.children.values()) child.send(message);
+  }
+
+  async close(): Promise<void> {
+    this.ledgers.close();
+    await Promise.all([...this.children.values()].map((child) => child.end()));
+  }
+
+  private async start(): Promise<void> {
+    if (this.step.tables === 'legacy') {
+      makeLegacyTables(this.ledgers);
+      putUnderWay(this.ledgers, [DEMO]);
+    }
+    await Promise.all(this.planned.map((planned) => this.startOne(planned)));
+  }
+
+  private async startOne(planned: Planned): Promise<void> {
+    const environment = { LOG_LEVEL: 'warn', SHUTDOWN_GRACE: 'PT2S', PATH: process.env.PATH, ...this.options.environment };
+    const lines: string[] = [];
+    const child = new Child(planned, environment, this.listener(lines));
+    this.children.set(planned.name, child);
+    await child.start(START_MS).catch((error: Error) => {
+      throw new Error([error.message, ...lines.slice(-20)].join('\n'));
+    });
+    if (this.message) child.send(this.message);
+  }
+
+  private listener(lines: string[]): Listener {
+    const { tell } = this.options;
+    return {
+      line: (name, line) => {
+        if (lines.length < 1000) lines.push(line);
+        tell?.(`${name.padEnd(12)} ${line}`);
+      },
+      died: (name, how) => tell?.(`${name.padEnd(12)} ${how}; it is started again`),
+      started: (name) => {
+        if (this.message) this.children.get(name)?.send(this.message);
+      },
+    };
+  }
+}
