@@ -30,6 +30,8 @@ export interface Listener {
   line(name: string, line: string, from: 'stdout' | 'stderr'): void;
   died(name: string, how: string, againInMs: number): void;
   started(name: string, pid: number): void;
+  /** It has sent us something. */
+  message?(name: string, message: unknown): void;
 }
 
 /** A process that is started again when it dies, until it is asked to end. */
@@ -56,14 +58,19 @@ export class Child {
    * @throws Error when it takes longer, or ends by itself
    */
   async start(ms: number): Promise<void> {
-    const { name } = this.planned;
     this.run();
-    for (const deadline = Date.now() + ms; !(await this.isReady()); await wait(100)) {
+    await this.ready(ms);
+    this.wasReady = true;
+  }
+
+  /** Waits until it is ready, as `start` does. */
+  async ready(ms: number): Promise<void> {
+    const { name } = this.planned;
+    for (const deadline = Date.now() + ms; !(await this.isReady()); await wait(50)) {
       if (this.ending.signal.aborted) return;
       if (this.failure) throw new Error(`${name} does not start: it ${this.failure}`);
       if (Date.now() > deadline) throw new Error(`${name} is not ready after ${ms / 1000} s`);
     }
-    this.wasReady = true;
   }
 
   /** Sends it a message, which it may listen to. */
@@ -102,6 +109,7 @@ export class Child {
     for (const from of ['stdout', 'stderr'] as const) {
       createInterface({ input: child[from]! }).on('line', (line) => this.listener.line(name, line, from));
     }
+    child.on('message', (message) => this.listener.message?.(name, message));
     child.once('exit', (code, signal) => {
       if (this.ending.signal.aborted) return;
       const how = signal ? `was killed (${signal})` : `ended (exit code ${code})`;

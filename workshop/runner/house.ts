@@ -13,6 +13,8 @@ export interface HouseOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Each line that a process prints, and what happens to it. */
   readonly tell?: (line: string) => void;
+  /** Each message that a process sends. */
+  readonly hear?: (message: unknown) => void;
 }
 
 /** Longest time for all processes of a step to start, in ms. */
@@ -51,10 +53,6 @@ export class House {
     return this.planned.find(({ name }) => name === 'cabs')!.url;
   }
 
-  has(name: string): boolean {
-    return this.children.has(name);
-  }
-
   /** Ends a process without warning; it is started again. */
   kill(name: string): void {
     const pid = this.children.get(name)?.pid;
@@ -69,9 +67,19 @@ export class House {
     await this.startOne(child.planned);
   }
 
+  /** Waits until a process that was killed is there again. */
+  async ready(name: string): Promise<void> {
+    await this.children.get(name)!.ready(START_MS);
+  }
+
   /** Sends a message to all processes; also to those that are started again later. */
   tellAll(message: object): void {
     this.message = message;
+    this.ask(message);
+  }
+
+  /** Sends a message to all processes that are there. */
+  ask(message: object): void {
     for (const child of this.children.values()) child.send(message);
   }
 
@@ -100,8 +108,9 @@ export class House {
   }
 
   private listener(lines: string[]): Listener {
-    const { tell } = this.options;
+    const { tell, hear } = this.options;
     return {
+      ...(hear && { message: (_: string, message: unknown) => hear(message) }),
       line: (name, line) => {
         if (lines.length < 1000) lines.push(line);
         tell?.(`${name.padEnd(12)} ${line}`);

@@ -83,6 +83,11 @@ export class Ledgers {
     return db;
   }
 
+  /** Changes whenever somebody else has committed something to one of them. */
+  version(): string {
+    return [...this.open.values()].map((db) => db.pragma('data_version', { simple: true })).join();
+  }
+
   close(): void {
     for (const db of this.open.values()) db.close();
     this.open.clear();
