@@ -17,7 +17,7 @@ import {
   ownTablesOnly,
   throughTheUnitOnly,
   type Rule,
-} from './architecture.js';
+} from '../tools/architecture.js';
 
 const RULES: Record<string, Rule> = {
   'a module knows another one by its contract only': contractsOnly,

@@ -26,7 +26,10 @@ export class AwardsService {
     const account = await manager.findOneBy(AwardsAccount, { clientId });
     if (!account) throw new NotFound(`Client ${clientId} has no awards account`, 'id');
     const granted = await manager.findBy(AwardedMiles, { clientId });
-    const grants = granted.map(({ miles, expiresAt }) => ({ miles, expiresAt: expiresAt ? Date.parse(expiresAt) : null }));
+    const grants = granted.map(({ miles, expiresAt }) => ({
+      miles,
+      expiresAt: expiresAt ? Date.parse(expiresAt) : null,
+    }));
     return { ...account, balance: balance(grants, Date.now()) };
   }
 }

@@ -20,7 +20,10 @@ export class CabsController {
 
   @Post('transits/:id/complete')
   @HttpCode(200)
-  async complete(@Param({ schema: uuidParameter }) { id }: Id, @Body({ schema: address }) reached: z.infer<typeof address>) {
+  async complete(
+    @Param({ schema: uuidParameter }) { id }: Id,
+    @Body({ schema: address }) reached: z.infer<typeof address>,
+  ) {
     return transitView(await this.service.completeTransit(id, reached));
   }
 

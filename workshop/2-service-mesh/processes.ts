@@ -6,11 +6,11 @@ const MAIN = '../1-naive-split/main.ts';
 
 /** The six of step 1, and a sidecar through which the first calls the others. */
 export function processes({ node, database, url }: Place): Planned[] {
-  const services = Object.fromEntries(SERVICES.map((name) => [`USVC_${name.toUpperCase()}`, url(name)]));
-  const throughSidecar = SERVICES.map((name) => [`USVC_${name.toUpperCase()}`, `${url('sidecar')}/${name}`]);
+  const at = (address: (name: string) => string) =>
+    Object.fromEntries(SERVICES.map((name) => [`USVC_${name.toUpperCase()}`, address(name)] as const));
   return [
-    node('cabs', MAIN, { SERVICE: 'cabs', ...Object.fromEntries(throughSidecar) }),
-    node('sidecar', 'sidecar.ts', services),
+    node('cabs', MAIN, { SERVICE: 'cabs', ...at((name) => `${url('sidecar')}/${name}`) }),
+    node('sidecar', 'sidecar.ts', at(url)),
     ...SERVICES.map((name) => node(name, MAIN, { SERVICE: name, DATABASE: database(name) })),
   ];
 }

@@ -80,7 +80,11 @@ async function serve(incoming: IncomingMessage, response: ServerResponse): Promi
     if (error instanceof Failed) return answer(response, error.reply);
     const status = error instanceof BrokenCircuitError ? 503 : 504;
     const detail = `${service}: ${(error as Error).message}`;
-    answer(response, { status, type: 'application/problem+json', body: Buffer.from(JSON.stringify({ status, detail })) });
+    answer(response, {
+      status,
+      type: 'application/problem+json',
+      body: Buffer.from(JSON.stringify({ status, detail })),
+    });
   }
 }
 

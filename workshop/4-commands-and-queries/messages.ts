@@ -29,7 +29,7 @@ export class Messages {
 
   /** Listens here and not at Nest's EventBus, which loses what a listener throws. */
   on<Event>(type: new (data: never) => Event, listener: Listener<Event>): void {
-    this.listeners.set(type, [...(this.listeners.get(type) ?? []), listener as Listener<never>]);
+    this.listeners.set(type, [...(this.listeners.get(type) ?? []), listener]);
   }
 
   private later(deliver: () => Promise<unknown>): void {

@@ -65,7 +65,7 @@ export class Messages implements OnApplicationBootstrap, BeforeApplicationShutdo
 
   /** Listens here and not at Nest's EventBus, which loses what a listener throws. */
   on<Event>(type: new (data: never) => Event, listener: Listener<Event>): void {
-    this.listeners.set(type, [...(this.listeners.get(type) ?? []), listener as Listener<never>]);
+    this.listeners.set(type, [...(this.listeners.get(type) ?? []), listener]);
   }
 
   async onApplicationBootstrap(): Promise<void> {
@@ -100,7 +100,7 @@ export class Messages implements OnApplicationBootstrap, BeforeApplicationShutdo
     while (this.isWanted) {
       this.isWanted = false;
       const due = 'SELECT seq, type, data, attempts FROM outbox WHERE due_at <= ? ORDER BY seq LIMIT ?';
-      const rows = (await this.transactions.manager.query(due, [Date.now(), BATCH])) as Row[];
+      const rows = await this.transactions.manager.query<Row[]>(due, [Date.now(), BATCH]);
       await Promise.all(rows.map((row) => this.relay(row)));
       if (rows.length > 0) this.isWanted = true;
     }

@@ -94,7 +94,9 @@ export function expectations({ outcomes, callsPerRide, failingProbability }: Mea
   if (killed.length > 0) {
     found.push({
       claim: 'What a crash interrupts is lost where messages are in memory, and is not from the outbox on',
-      isConfirmed: killed.every((it) => (it.step === ASYNCHRONOUS ? it.lost + it.missing > 0 : it.lost + it.missing === 0)),
+      isConfirmed: killed.every((it) =>
+        it.step === ASYNCHRONOUS ? it.lost + it.missing > 0 : it.lost + it.missing === 0,
+      ),
       measured: `rides lost + effects missing: ${list(killed, (it) => `${it.lost} + ${it.missing}`)}`,
     });
   }
@@ -114,7 +116,11 @@ export function expectations({ outcomes, callsPerRide, failingProbability }: Mea
     found.push({
       claim: 'A broker that dies delays messages, and neither loses nor doubles any',
       isConfirmed: broker.every(isUnharmed),
-      measured: list(broker, (it) => `answered ${percent(it.answered / it.requests, 0)}, lost ${it.lost}, missing ${it.missing}, duplicated ${it.duplicated}`),
+      measured: list(
+        broker,
+        (it) =>
+          `answered ${percent(it.answered / it.requests, 0)}, lost ${it.lost}, missing ${it.missing}, duplicated ${it.duplicated}`,
+      ),
     });
   }
   return found;

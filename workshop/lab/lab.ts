@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { ROOT } from '../../tools/source.js';
 import { House } from '../runner/house.js';
 import { manyRides, putUnderWay, type UnderWay } from '../runner/roster.js';
-import type { Step } from '../runner/steps.js';
+import { needsBuild, type Step } from '../runner/steps.js';
 import { expectations, type Expectation } from './expectations.js';
 import { FAILING, type Fault, type Size } from './faults.js';
 import { isSuccess, Users, type Answer } from './load.js';
@@ -147,7 +147,7 @@ export class Bench {
         // Of the application's log only what would be printed in vain.
         ...{ LOG_LEVEL: 'fatal', NODE_OPTIONS: `--import=${AGENT}` },
         ...(step.remote && { WORKSHOP_REMOTE: step.remote.source }),
-        ...(step.tables === 'modules' && { WORKSHOP_APPLICATION: APPLICATION }),
+        ...(needsBuild(step) && { WORKSHOP_APPLICATION: APPLICATION }),
       },
     });
     bench = new Bench(house);

@@ -22,7 +22,7 @@ interface Reply {
 /** A test of the acceptance suite: throws an Error of one sentence when it isn't so. */
 export interface Acceptance {
   readonly name: string;
-  run(url: string): Promise<void>;
+  readonly run: (url: string) => Promise<void>;
 }
 
 /** What a ride has to leave behind. Cents. */

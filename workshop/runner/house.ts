@@ -97,7 +97,12 @@ export class House {
   }
 
   private async startOne(planned: Planned): Promise<void> {
-    const environment = { LOG_LEVEL: 'warn', SHUTDOWN_GRACE: 'PT2S', PATH: process.env.PATH, ...this.options.environment };
+    const environment = {
+      LOG_LEVEL: 'warn',
+      SHUTDOWN_GRACE: 'PT2S',
+      PATH: process.env.PATH,
+      ...this.options.environment,
+    };
     const lines: string[] = [];
     const child = new Child(planned, environment, this.listener(lines));
     this.children.set(planned.name, child);

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
-import { join, relative, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Planned } from '../../tools/mesh-up/plan.js';
 import { ROOT } from '../../tools/source.js';
@@ -10,15 +10,15 @@ export type { Planned };
 /** Where a step runs: what its `processes.ts` makes its processes of. */
 export interface Place {
   /** A file of the step, run as it is. It gets a `PORT`. */
-  node(name: string, file: string, environment: Record<string, string>): Planned;
+  readonly node: (name: string, file: string, environment: Record<string, string>) => Planned;
   /** The compiled application of src/. */
-  application(name: string, environment: Record<string, string>): Planned;
+  readonly application: (name: string, environment: Record<string, string>) => Planned;
   /** A tool of this project, with its words; it gets a `--port`. */
-  tool(name: string, file: string, words: readonly string[]): Planned;
+  readonly tool: (name: string, file: string, words: readonly string[]) => Planned;
   /** The path of a database. */
-  database(name: string): string;
+  readonly database: (name: string) => string;
   /** Where a process of the step is to be found. `cabs` is the address that users know. */
-  url(name: string): string;
+  readonly url: (name: string) => string;
 }
 
 const TYPESCRIPT = pathToFileURL(join(ROOT, 'workshop/runner/typescript.mjs')).href;
@@ -76,9 +76,4 @@ export function buildApplication(): void {
 function newest(folder: string): number {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((it) => it.isFile());
   return Math.max(...files.map((it) => statSync(join(it.parentPath, it.name)).mtimeMs));
-}
-
-/** As one would type it. */
-export function shown(path: string): string {
-  return relative(process.cwd(), path) || '.';
 }

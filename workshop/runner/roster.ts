@@ -53,7 +53,13 @@ export function manyRides(run: number, howMany: number): UnderWay[] {
   return Array.from({ length: howMany }, (_, index) => {
     const number = run * 100_000 + index;
     const id = `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`;
-    return { ...DEMO, id, driverId: 1_000_000_000 + number, clientId: 1_000_000_000 + number, clientName: `P ${number}` };
+    return {
+      ...DEMO,
+      id,
+      driverId: 1_000_000_000 + number,
+      clientId: 1_000_000_000 + number,
+      clientName: `P ${number}`,
+    };
   });
 }
 

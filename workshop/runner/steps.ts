@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../../tools/source.js';
 import { OWNERS, type Owner } from '../stage/schema.js';
@@ -12,7 +13,7 @@ export interface Step {
   /** Whose tables it has: those of the legacy, or those of the modules in src/. */
   readonly tables: 'legacy' | 'modules';
   /** The database that holds an owner's tables. */
-  database(owner: Owner): string;
+  readonly database: (owner: Owner) => string;
   /** The process that completes rides, and the one that issues invoices. */
   readonly completing: string;
   readonly invoicing: string;
@@ -73,9 +74,9 @@ export const STEPS: readonly Step[] = STEPS_OF.map(([title, { isSplit, ...facts 
   database: (owner: Owner) => (isSplit ? owner : 'cabs'),
 }));
 
-/** Whether something of it is the compiled application. */
-export function needsBuild({ tables }: Step): boolean {
-  return tables === 'modules';
+/** Whether something of it is the compiled application; what somebody has on his desk is run as it is. */
+export function needsBuild(step: Step): boolean {
+  return step.tables === 'modules' && STEPS.includes(step);
 }
 
 export function folderOf({ folder }: Pick<Step, 'folder'>): string {
@@ -84,6 +85,8 @@ export function folderOf({ folder }: Pick<Step, 'folder'>): string {
 
 /** The processes of a step, as its own `processes.ts` says. */
 export async function processesOf(step: Pick<Step, 'folder'>, place: Place): Promise<Planned[]> {
-  const module = (await import(join(folderOf(step), 'processes.ts'))) as { processes(place: Place): Planned[] };
+  const file = join(folderOf(step), 'processes.ts');
+  // What is on a desk changes; a module is loaded once.
+  const module = (await import(`${file}?${statSync(file).mtimeMs}`)) as { processes(place: Place): Planned[] };
   return module.processes(place);
 }

@@ -89,7 +89,10 @@ export class Transactions implements OnApplicationShutdown {
 @Module({})
 export class DatabaseModule {
   static with(...entities: (new () => object)[]): DynamicModule {
-    const transactions = { provide: Transactions, useFactory: () => Transactions.open(process.env.DATABASE!, entities) };
+    const transactions = {
+      provide: Transactions,
+      useFactory: () => Transactions.open(process.env.DATABASE!, entities),
+    };
     return { module: DatabaseModule, providers: [transactions], exports: [Transactions] };
   }
 }

@@ -20,7 +20,10 @@ export class RidesController {
 
   @Post(':id/complete')
   @HttpCode(200)
-  complete(@Param({ schema: uuidParameter }) { id }: Id, @Body({ schema: address }) destination: z.infer<typeof address>) {
+  complete(
+    @Param({ schema: uuidParameter }) { id }: Id,
+    @Body({ schema: address }) destination: z.infer<typeof address>,
+  ) {
     return this.commands.execute(new CompleteTransit({ transitId: id, destination }));
   }
 

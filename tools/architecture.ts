@@ -1,5 +1,5 @@
 import ts from 'typescript';
-import { decoratorsOf, importsOf, nodes, parse, placeInModules, type Sources } from '../tools/source.js';
+import { decoratorsOf, importsOf, nodes, parse, placeInModules, type Sources } from './source.js';
 
 /*
  * The rules of the house, over {path -> text}: so they can be tried on planted violations too. What there is of

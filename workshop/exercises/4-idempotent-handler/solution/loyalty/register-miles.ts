@@ -1,0 +1,25 @@
+import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { milesForTransit } from '../../../src/modules/loyalty/miles.js';
+import { Transactions } from '../../stage/transactions.js';
+import { isNew } from '../inbox.js';
+import { RegisterMiles } from './contract.js';
+import { AwardedMiles, AwardsAccount } from './tables.js';
+
+@CommandHandler(RegisterMiles)
+export class RegisterMilesHandler implements ICommandHandler<RegisterMiles> {
+  constructor(private readonly transactions: Transactions) {}
+
+  /** Nothing without an active account, and that is no error. */
+  async execute({ data: { transitId, clientId } }: RegisterMiles): Promise<void> {
+    await this.transactions.run(async (manager) => {
+      if (!(await isNew(manager, 'loyalty'))) return;
+      const { affected } = await manager.increment(AwardsAccount, { clientId, active: true }, 'transactions', 1);
+      if (!affected) return;
+      const { miles, grantedAt, expiresAt } = milesForTransit(Date.now());
+      await manager.insert(AwardedMiles, {
+        ...{ transitId, clientId, miles, grantedAt: new Date(grantedAt).toISOString() },
+        expiresAt: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+      });
+    });
+  }
+}

@@ -1,0 +1,7 @@
+import type { Place, Planned } from '../runner/place.js';
+
+/** One process, one database. */
+export function processes({ node, database }: Place): Planned[] {
+  const environment = { DATABASE_URL: `sqlite:${database('cabs')}`, SEED: 'demo' };
+  return [node('cabs', 'main.ts', environment)];
+}

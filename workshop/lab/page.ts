@@ -1,0 +1,233 @@
+import { decadesOf, duration, harmChart, HARMS, markup, Markup, percent, successChart, waitChart } from './charts.js';
+import type { Column } from './charts.js';
+import type { Expectation } from './expectations.js';
+import type { Outcome, Report } from './lab.js';
+
+type Fault = Report['faults'][number];
+
+/** The faults whose waits are compared. */
+const COMPARED = ['none', 'slow'];
+
+/** Else the bars of `killed` would seem to accuse every step. */
+const CUT_OFF =
+  ' A kill cuts off the users who wait just then, whatever the step: there, look at what became of their rides.';
+
+/** Columns of the tables, each with a sentence. */
+const LEGEND: readonly [name: string, meaning: string][] = [
+  ['answered', 'Users who were answered with success when they said that their ride is over.'],
+  ['p50', 'Half of the users waited no longer than this for their answer, whatever it was.'],
+  ['p99', '99 of 100 users waited no longer than this.'],
+  ['lost', "Rides whose user was told that all is well, and that aren't completed after everything has come to rest."],
+  ['missing', 'Effects that completed rides lack: fee, freedom of the driver, miles, invoice.'],
+  ['duplicated', 'Invoices and miles beyond the first of a ride.'],
+  [
+    'stuck',
+    "Rides that still aren't completed, with all that follows, after their users have asked once more without the fault.",
+  ],
+];
+
+/** One page that needs nothing but itself, to be opened from a disk or to be sent to somebody. */
+export function reportPage(report: Report): string {
+  const page = markup`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<link rel="icon" href="data:,">
+<title>What became of every ride</title>
+<style>${new Markup(STYLE)}</style>
+</head>
+<body>
+<main>
+${head(report)}
+${claims(report.expectations)}
+${charts(report)}
+${tables(report)}
+${method(report)}
+</main>
+</body>
+</html>
+`;
+  return page.toString();
+}
+
+function head({ date, machine, isQuick, seconds }: Report): Markup {
+  const { cpu, cores, memoryGiB, node } = machine;
+  const facts: readonly [name: string, fact: string][] = [
+    ['Date', `${date.slice(0, 16).replace('T', ' ')} UTC`],
+    ['Machine', `${cpu}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${memoryGiB} GiB of memory, Node ${node}`],
+    [
+      'Run',
+      `${isQuick ? 'quick' : 'full'}, took ${seconds < 60 ? '' : `${Math.floor(seconds / 60)} min `}${seconds % 60} s`,
+    ],
+  ];
+  return markup`<h1>What became of every ride</h1>
+<p>The steps of the workshop, each under the same faults. All of it is counted: the answers by the users, the rest in the
+databases.</p>
+<dl class="facts">${facts.map(([name, fact]) => markup`<div><dt>${name}</dt><dd>${fact}</dd></div>`)}</dl>`;
+}
+
+function claims(expectations: readonly Expectation[]): Markup {
+  const confirmed = expectations.filter(({ isConfirmed }) => isConfirmed).length;
+  const items = expectations.map(({ claim, isConfirmed, measured }) => {
+    const mark = isConfirmed
+      ? markup`<span class="tag yes">confirmed</span>`
+      : markup`<span class="tag no">not confirmed</span>`;
+    return markup`<li>${mark}<div><p>${claim}</p><p class="measured">Measured: ${measured}</p></div></li>\n`;
+  });
+  const about =
+    items.length === 0
+      ? 'The steps and faults of this run say nothing of any claim.'
+      : `This run confirms ${confirmed} of ${items.length}. A claim that is not confirmed is a finding like any other: its figures say what was measured instead.`;
+  return markup`<section><h2>Claims</h2>
+<p>${about}</p>
+<ul class="claims">${items}</ul></section>`;
+}
+
+/** What a fault did, step by step. */
+function columnsOf({ steps, outcomes, inapplicable }: Report, { name }: Fault): Column[] {
+  return steps.map(({ number, title }) => {
+    const isIt = (it: { step: number; fault: string }) => it.step === number && it.fault === name;
+    const why = inapplicable.find(isIt)?.why ?? 'it was not measured';
+    return { number, title, outcome: outcomes.find(isIt), why };
+  });
+}
+
+function figure({ name, title }: Fault, drawn: Markup): Markup {
+  return markup`<figure><figcaption><code>${name}</code> ${title}</figcaption>${drawn}</figure>\n`;
+}
+
+function charts(report: Report): Markup {
+  const { faults, steps } = report;
+  const key = markup`<ol class="key">${steps.map(({ number, title }) => markup`<li><b>${number}</b> ${title}</li> `)}</ol>`;
+  const compared = faults.filter(({ name }) => COMPARED.includes(name));
+  const decades = decadesOf(compared.flatMap((fault) => columnsOf(report, fault)));
+  const each = (of: readonly Fault[], draw: (columns: Column[], under: string) => Markup) =>
+    markup`${key}<div class="charts">${of.map((it) => figure(it, draw(columnsOf(report, it), it.title)))}</div>`;
+  const waits = markup`<section><h2>How long users waited</h2>
+<p><span class="p50">●</span> p50 and <span class="p99">◆</span> p99, on a logarithmic axis. Figures without a unit are
+milliseconds.</p>
+${each(compared, (columns, under) => waitChart(`Wait of users, p50 and p99 by step: ${under}`, columns, decades))}</section>`;
+  return markup`<section><h2>How many were answered with success</h2>
+<p>Per cent of the users, by step, under each fault. A dash: the step can't have the fault. Point at a column to read more;
+the figures are in the tables too.${faults.some(({ name }) => name === 'killed') ? CUT_OFF : ''}</p>
+${each(faults, (columns, under) => successChart(`Per cent answered with success by step: ${under}`, columns))}</section>
+${compared.length > 0 ? waits : ''}
+<section><h2>What went wrong with rides</h2>
+<p>Rides lost, effects missing, effects duplicated, rides stuck, by step. Within a fault all bars have one scale; 0 is none.
+</p>
+${each(faults, (columns, under) => harmChart(`Lost, missing, duplicated and stuck by step: ${under}`, columns))}</section>`;
+}
+
+function row({ number, title, outcome, why }: Column): Markup {
+  const step = (note = '') =>
+    markup`<th scope="row"><b>${number}</b> ${title}${note && markup`<small>${note}</small>`}</th>`;
+  if (!outcome) return markup`<tr class="absent">${step()}<td colspan="${LEGEND.length}">– ${why}</td></tr>\n`;
+  const { answered, requests, p50Ms, p99Ms, rested } = outcome;
+  return markup`<tr>${step(rested ? '' : "didn't come to rest")}
+<td><span>${answered} of ${requests},</span> <span>${percent(answered, requests)} %</span></td><td>${duration(p50Ms)}</td><td>${duration(p99Ms)}</td>
+${HARMS.map((harm) => count(outcome, harm))}</tr>\n`;
+}
+
+function count(outcome: Outcome, harm: (typeof HARMS)[number]): Markup {
+  return outcome[harm] > 0 ? markup`<td><strong>${outcome[harm]}</strong></td>` : markup`<td>0</td>`;
+}
+
+function tables(report: Report): Markup {
+  const header = LEGEND.map(([name]) => markup`<th scope="col">${name}</th>`);
+  const all = report.faults.map(
+    (fault) => markup`<h3 id="${fault.name}"><code>${fault.name}</code> ${fault.title}</h3>
+<div class="wide" role="region" tabindex="0" aria-labelledby="${fault.name}"><table aria-labelledby="${fault.name}">
+<thead><tr><th scope="col">step</th>${header}</tr></thead>
+<tbody>${columnsOf(report, fault).map(row)}</tbody></table></div>\n`,
+  );
+  return markup`<section><h2>All figures</h2>
+<dl class="legend">${LEGEND.map(([name, meaning]) => markup`<div><dt>${name}</dt><dd>${meaning}</dd></div>`)}</dl>
+${all}</section>`;
+}
+
+function method({ callsPerRide, failingProbability, steps, faults }: Report): Markup {
+  const counted = steps.flatMap(({ number }) => {
+    const calls = callsPerRide[number];
+    return calls === undefined ? [] : [`step ${number}: ${Math.round(calls * 10) / 10}`];
+  });
+  const failing = faults.some(({ name }) => name === 'failing')
+    ? markup` Under <code>failing</code>, each of them fails with a probability of ${Math.round(failingProbability * 10_000) / 100} %.`
+    : '';
+  const calls =
+    counted.length === 0
+      ? ''
+      : markup`<p>Remote calls that a ride takes when nothing is wrong: ${counted.join(', ')}.${failing}</p>`;
+  return markup`<section><h2>How it was measured</h2>
+<p>Real processes talk to each other over the loopback of one machine, and write to real SQLite files with
+synchronous=FULL. Each ride has one user, who asks once. When nothing moved any more, the lab counted in the databases. Only
+then did the users of rides that lacked something ask once more, without the fault.</p>
+<p>Loopback has no network latency: between real machines each remote call would take longer, so the waits of steps with
+remote calls are the least that they would be. The processes, the users and the lab share the cores of this machine, and
+waits vary from run to run. Processes are killed, the machine is not.</p>
+${calls}</section>`;
+}
+
+const STYLE = `
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c2128; --soft: #57606a; --rule: #d0d7de; --panel: #f6f8fa;
+  --good: #2f6fb0; --bad: #b3261e; --late: #b45309; --yes: #1a6b32; --no: #7a5200; }
+@media (prefers-color-scheme: dark) { :root { --paper: #12161c; --ink: #e6e9ee; --soft: #a2abb6; --rule: #39424d;
+  --panel: #1a2027; --good: #6cabea; --bad: #ff8f85; --late: #f0a04b; --yes: #63c97f; --no: #e5b84f; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 1160px; margin: 0 auto; padding: 24px 16px 64px; overflow-wrap: break-word; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 8px; }
+h2 { font-size: 1.3rem; margin: 0 0 4px; }
+section { margin-top: 40px; }
+p { margin: 4px 0; max-width: 80ch; }
+code { background: var(--panel); border: 1px solid var(--rule); border-radius: 4px; padding: 0 5px; font-size: .85em; }
+dl { margin: 12px 0; }
+dl div { display: grid; grid-template-columns: 104px 1fr; column-gap: 12px; }
+dt { font-weight: 600; }
+dd { margin: 0; max-width: 80ch; }
+.claims { list-style: none; margin: 12px 0 0; padding: 0; border-top: 1px solid var(--rule); }
+.claims p { margin: 0; }
+.claims li { display: grid; grid-template-columns: 136px 1fr; gap: 2px 12px; padding: 10px 0;
+  border-bottom: 1px solid var(--rule); }
+.measured, .key, small, .absent td { color: var(--soft); }
+.tag { justify-self: start; align-self: start; border: 1px solid; border-radius: 999px; padding: 1px 10px;
+  font-size: .85rem; font-weight: 600; white-space: nowrap; margin-top: 1px; line-height: 1.4; }
+.yes { color: var(--yes); }
+.no { color: var(--no); border-style: dashed; }
+.key { display: flex; flex-wrap: wrap; gap: 0 14px; list-style: none; margin: 8px 0; padding: 0; font-size: .875rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); gap: 16px; }
+figure { margin: 0; padding: 10px; border: 1px solid var(--rule); border-radius: 8px; }
+figcaption, h3 { font-size: 1rem; font-weight: 600; line-height: 1.35; margin: 0 0 8px; }
+h3 { margin-top: 28px; }
+figure { display: flex; flex-direction: column; justify-content: space-between; }
+svg { display: block; width: 100%; height: auto; }
+svg text { font-size: 11px; font-variant-numeric: tabular-nums; fill: var(--ink); text-anchor: middle; }
+svg .axis { text-anchor: end; }
+svg .axis, svg .step, svg .absent { fill: var(--soft); }
+.grid { stroke: var(--rule); stroke-dasharray: 2 3; }
+.base { stroke: var(--soft); }
+.slot { fill: transparent; }
+.mark:hover .slot { fill: var(--ink); fill-opacity: .08; }
+.bar.good { fill: var(--good); }
+.bar.bad { fill: var(--bad); }
+svg .figure { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
+svg .absent { font-size: 14px; }
+svg .figure.bad { fill: var(--bad); font-weight: 700; }
+.span { stroke: var(--soft); stroke-width: 2; }
+.p50 { fill: var(--good); color: var(--good); }
+.p99 { fill: var(--late); color: var(--late); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; min-width: 820px; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 5px 10px; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap; }
+thead th { color: var(--soft); border-bottom-color: var(--soft); }
+tr > th:first-child { text-align: left; width: 25%; }
+th:nth-child(2) { width: 20%; }
+tbody th { font-weight: 400; }
+.absent td { text-align: left; white-space: normal; }
+small { display: block; }
+strong { color: var(--bad); }
+@media (max-width: 600px) { h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; } .claims li { grid-template-columns: 1fr; }
+  table { table-layout: auto; min-width: 0; font-size: .8rem; } th, td { padding: 5px 6px; } td:nth-child(2), tbody th { white-space: normal; }
+  td span { white-space: nowrap; } tr > th:first-child { position: sticky; left: 0; background: var(--paper); width: auto; min-width: 100px; } }
+`;

@@ -1,0 +1,34 @@
+import type { Outcome } from './lab.js';
+import { duration } from './table.js';
+
+const WIDTH = 24;
+
+/** Shows how far a long run has got: one line that changes on a terminal, a line for each outcome elsewhere. */
+export class Progress {
+  private readonly began = Date.now();
+  private readonly isTerminal = process.stderr.isTTY;
+
+  show(done: number, all: number, what: string): void {
+    if (!this.isTerminal) return;
+    const full = Math.round((WIDTH * done) / all);
+    const bar = `${'█'.repeat(full)}${'░'.repeat(WIDTH - full)}`;
+    const line = `${bar} ${String(done).padStart(2)} of ${all}  ${this.seconds()}  ${what}`;
+    process.stderr.write(`\r\x1b[K${line.slice(0, (process.stderr.columns || 80) - 1)}`);
+  }
+
+  told({ step, fault, answered, requests, p50Ms, lost, missing, duplicated, stuck }: Outcome): void {
+    if (this.isTerminal) return;
+    const counts = `lost ${lost}, missing ${missing}, duplicated ${duplicated}, stuck ${stuck}`;
+    console.error(
+      `${this.seconds()}  step ${step} ${fault.padEnd(8)} ${answered} of ${requests}, p50 ${duration(p50Ms)}, ${counts}`,
+    );
+  }
+
+  end(): void {
+    if (this.isTerminal) process.stderr.write('\r\x1b[K');
+  }
+
+  private seconds(): string {
+    return `${Math.round((Date.now() - this.began) / 1000)} s`.padStart(5);
+  }
+}

@@ -1,0 +1,113 @@
+import type { Outcome, Report } from './lab.js';
+import { confidence } from './statistics.js';
+
+/** A time as people read it. */
+export function duration(ms: number): string {
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  return ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+export function share(part: number, whole: number): string {
+  const percent = (100 * part) / whole;
+  return `${Number.isInteger(percent) ? percent : percent.toFixed(1)} %`;
+}
+
+const HEADINGS = ['STEP', 'ANSWERED', 'WAIT P50', 'P99', 'LOST', 'MISSING', 'DUPLICATED', 'STUCK'];
+
+/** All that was measured, as one table for a terminal, and what it says of the claims. */
+export function terminalTable(report: Report): string {
+  const rows = report.faults.flatMap(({ name, title }) => [
+    [`\n${title[0]!.toUpperCase()}${title.slice(1)}`],
+    ...report.steps.map(({ number, title: step }) => {
+      const outcome = report.outcomes.find((it) => it.step === number && it.fault === name);
+      if (outcome) return [`  ${number} ${step}`, ...cells(outcome)];
+      return [
+        `  ${number} ${step}`,
+        `–  ${report.inapplicable.find((it) => it.step === number && it.fault === name)?.why}`,
+      ];
+    }),
+  ]);
+  return [columns([HEADINGS, ...rows]), LEGEND, claims(report)].join('\n\n');
+}
+
+function cells({ answered, requests, p50Ms, p99Ms, lost, missing, duplicated, stuck, rested }: Outcome): string[] {
+  const counts = [lost, missing, duplicated, stuck].map((count) => String(count));
+  const waits = [duration(p50Ms), duration(p99Ms)];
+  return [`${answered} of ${requests}`, ...waits, ...counts, ...(rested ? [] : ['still moving when counted'])];
+}
+
+const LEGEND = `ANSWERED    users who were told that all is well; each asks once
+WAIT        of all users, answered or not
+LOST        rides whose user was told so, and that are not completed after everything has come to rest
+MISSING     effects that completed rides lack: the driver's fee, his freedom, miles, invoice
+DUPLICATED  invoices and miles beyond the first of a ride
+STUCK       rides that are still not whole after the fault is over and their users have asked once more`;
+
+/** What the figures say of what the talk claims. */
+function claims({ expectations }: Report): string {
+  return expectations
+    .map(
+      ({ claim, isConfirmed, measured }) =>
+        `${isConfirmed ? 'CONFIRMED    ' : 'NOT CONFIRMED'} ${claim}\n              ${measured}`,
+    )
+    .join('\n');
+}
+
+/** The first cell of a row to the left, the others to the right; a row with one long cell has the line for itself. */
+function columns(rows: readonly string[][]): string {
+  const full = rows.filter((row) => row.length >= HEADINGS.length);
+  const widths = HEADINGS.map((_, column) => Math.max(...full.map((row) => row[column]!.length)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => {
+          if (column === 0) return cell.padEnd(row.length > 1 ? widths[0]! : 0);
+          return row.length < HEADINGS.length || column >= HEADINGS.length
+            ? `  ${cell}`
+            : `  ${cell.padStart(widths[column]!)}`;
+        })
+        .join(''),
+    )
+    .join('\n');
+}
+
+/** One line for each step: what a fault did to it, in a cell. For a README. */
+export function markdownTable(report: Report): string {
+  const of = (step: number, fault: string) => report.outcomes.find((it) => it.step === step && it.fault === fault);
+  const shown = COLUMNS.filter(({ fault }) => report.faults.some(({ name }) => name === fault));
+  const rows = report.steps.map(({ number, title }) => [
+    `${number} ${title}`,
+    ...shown.map(({ fault, show }) => {
+      const outcome = of(number, fault);
+      return outcome ? show(outcome) : '–';
+    }),
+  ]);
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const heads = ['step', ...shown.map(({ head }) => head)];
+  return [heads, heads.map((_, column) => (column === 0 ? '---' : '--:')), ...rows].map(line).join('\n');
+}
+
+const COLUMNS: readonly { fault: string; head: string; show: (it: Outcome) => string }[] = [
+  { fault: 'none', head: "user's wait, p50", show: ({ p50Ms }) => duration(p50Ms) },
+  { fault: 'slow', head: 'p99, invoicing 200 ms slower', show: ({ p99Ms }) => duration(p99Ms) },
+  {
+    fault: 'down',
+    head: 'invoicing down for 5 s: told all is well',
+    show: ({ answered, requests }) => share(answered, requests),
+  },
+  {
+    fault: 'failing',
+    head: '1 % of remote calls fail: told so',
+    show: ({ answered, requests }) => {
+      const { low, high } = confidence(answered, requests);
+      return `${share(answered, requests)} (${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
+    },
+  },
+  {
+    fault: 'failing',
+    head: 'effects missing / doubled',
+    show: ({ missing, duplicated }) => `${missing} / ${duplicated}`,
+  },
+  { fault: 'killed', head: 'killed: rides lost / stuck', show: ({ lost, stuck }) => `${lost} / ${stuck}` },
+  { fault: 'twice', head: 'messages twice: effects doubled', show: ({ duplicated }) => String(duplicated) },
+];
