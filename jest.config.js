@@ -4,20 +4,8 @@ export default {
   roots: ['<rootDir>/test'],
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
-  transform: {
-    '^.+\\.ts$': [
-      '@swc/jest',
-      {
-        jsc: {
-          target: 'es2022',
-          parser: { syntax: 'typescript', decorators: true },
-          transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: false },
-        },
-        module: { type: 'es6' },
-        sourceMaps: 'inline',
-      },
-    ],
-  },
+  // How it is compiled is said in .swcrc, for the workshop as well.
+  transform: { '^.+\\.ts$': '@swc/jest' },
   globalSetup: '<rootDir>/test/postgres.ts',
   globalTeardown: '<rootDir>/test/postgres-teardown.ts',
   testTimeout: 30_000,

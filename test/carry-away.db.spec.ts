@@ -6,10 +6,10 @@ import ts from 'typescript';
 import type { DataSourceOptions } from 'typeorm';
 import { importsOf, parse, readSources, ROOT } from '../tools/source.js';
 import { startBroker } from '../tools/broker/broker.js';
+import { freePort } from '../tools/ports.js';
 import { broker as brokerManifest, manifests, trigger } from './broker.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
-import { freePort } from './transports.js';
 
 /*
  * Carries src/infrastructure into another application, which had a life before: test/shop. It is copied out of this

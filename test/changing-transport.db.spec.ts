@@ -6,11 +6,11 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { MODULE_NAMES } from '../src/app.module.js';
 import { ROOT } from '../tools/source.js';
+import { freePort } from '../tools/ports.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
 import { effectsIn, startBrokerProcess } from './processes.js';
 import { atOnce, call, prepareRides, REACHED, startServer, type ServerProcess } from './server.js';
-import { freePort } from './transports.js';
 
 const RIDES = 24;
 

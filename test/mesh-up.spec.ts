@@ -1,13 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { DEMO_RIDE } from '../src/demo.js';
 import { Database } from '../src/infrastructure/persistence/database.js';
 import { ROOT } from '../tools/mesh-up/plan.js';
+import { freePort } from '../tools/ports.js';
 import { eventually } from './cabs.js';
 import { atOnce, call, prepareRides, REACHED } from './server.js';
 
@@ -151,22 +151,8 @@ async function startMeshUp(ports: MeshUp['ports'], data: string): Promise<MeshUp
 
 /** Where a front door, a process for dead letters, six modules and a broker find a place. */
 async function freePorts(): Promise<MeshUp['ports']> {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 10_000);
-    const wanted = [0, 1, 10, 11, 12, 13, 14, 15, 20].map((it) => port + it);
-    const free = await Promise.all(wanted.map(isFree));
-    if (free.every(Boolean)) return { port, brokerPort: port + 20 };
-  }
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer().listen(port, '127.0.0.1');
-  const isListening = await once(server, 'listening').then(
-    () => true,
-    () => false,
-  );
-  if (isListening) await once(server.close(), 'close');
-  return isListening;
+  const port = await freePort(21);
+  return { port, brokerPort: port + 20 };
 }
 
 function isAlive(pid: number): boolean {

@@ -10,10 +10,11 @@ import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js'
 import { startFrontDoor, type FrontDoor } from '../tools/front-door.js';
 import { routesOf } from '../tools/front-door/routes.js';
 import { ROOT } from '../tools/source.js';
+import { freePort } from '../tools/ports.js';
 import { eventually } from './cabs.js';
 import { connect } from './notes.js';
 import { call, startServer, type ServerProcess } from './server.js';
-import { freePort, type Transport } from './transports.js';
+import type { Transport } from './transports.js';
 
 /*
  * The application in real processes, on each transport: one process; one process, a laptop broker and the dead letters;

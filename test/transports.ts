@@ -1,6 +1,4 @@
-import type { AddressInfo } from 'node:net';
 import { mkdtempSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Logger, type INestApplication, type Type } from '@nestjs/common';
@@ -14,6 +12,7 @@ import { Relay } from '../src/infrastructure/messaging/relay.js';
 import { outboxStatistics } from '../src/infrastructure/messaging/statistics.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { startBroker, type Broker } from '../tools/broker/broker.js';
+import { freePort } from '../tools/ports.js';
 import { broker as brokerManifest, manifests, trigger } from './broker.js';
 import { eventually } from './cabs.js';
 import { behaviourOf, Happened, meshOf, plantedModules, Work, type Behaviour } from './planted.js';
@@ -168,13 +167,4 @@ export class PlantedMesh {
     await (isLocal ? app.init() : app.listen(this.ports.get(name)!, '127.0.0.1'));
     this.apps.set(name, app);
   }
-}
-
-/** A port that nobody has. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

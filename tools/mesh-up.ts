@@ -1,12 +1,11 @@
-import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { welcome } from '../src/demo.js';
 import { Child } from './mesh-up/child.js';
 import { planOf, ROOT, type Plan, type Planned } from './mesh-up/plan.js';
 import { Printer } from './mesh-up/printer.js';
+import { isFree } from './ports.js';
 
 const USAGE = `npm run mesh:up -- [options]
 
@@ -100,17 +99,6 @@ async function refuseTakenPorts(planned: readonly Planned[]): Promise<void> {
   const ports = taken.length === 1 ? `Port ${taken[0]} is` : `Ports ${taken.join(', ')} are`;
   const what = 'end what listens there, let an earlier mesh:up finish ending, or choose others';
   throw new Error(`${ports} taken: ${what} with --port and --broker-port.`);
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer();
-  try {
-    await once(server.listen(port, '127.0.0.1'), 'listening');
-  } catch {
-    return false;
-  }
-  await once(server.close(), 'close');
-  return true;
 }
 
 try {

@@ -2,6 +2,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { freePort } from '../tools/ports.js';
 import { check, watch } from './exercises/check.js';
 import { hint, reset, solution, startExercise, status } from './exercises/desk.js';
 import { EXERCISES } from './exercises/exercises.js';
@@ -91,7 +92,7 @@ async function lab(values: {
   const progress = new Progress();
   const report = await runLab({
     ...{ steps, faults, isQuick: values.quick, size: values.quick ? QUICK : FULL },
-    ...{ data: mkdtempSync(join(tmpdir(), 'workshop-lab-')), port: 4300 },
+    ...{ data: mkdtempSync(join(tmpdir(), 'workshop-lab-')), port: await freePort(20) },
     progress: (done, all, what) => progress.show(done, all, what),
     told: (outcome) => progress.told(outcome),
   });

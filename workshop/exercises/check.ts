@@ -1,9 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, watch as watchFolder, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../tools/ports.js';
 import { readSources, ROOT } from '../../tools/source.js';
 import { Bench } from '../lab/lab.js';
 import { acceptance } from '../runner/acceptance.js';
@@ -81,7 +80,7 @@ export async function examine(
   const broken = exercise.rules(sourcesOf(folder));
   if (broken.length > 0) return { stage: 'architecture', says: broken };
   passed('its architecture is as it is to be');
-  const place = { data: mkdtempSync(join(tmpdir(), 'workshop-check-')), port: await freePort() };
+  const place = { data: mkdtempSync(join(tmpdir(), 'workshop-check-')), port: await freePort(20) };
   const accepted = await accept(step, place);
   if (accepted) return accepted;
   passed('it starts, and passes the acceptance tests');
@@ -139,13 +138,4 @@ async function suffer(
   } finally {
     await bench.close();
   }
-}
-
-/** Of a stretch of ports, so that the others of a step are free as well. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await once(server.close(), 'close');
-  return port;
 }

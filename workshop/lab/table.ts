@@ -18,16 +18,22 @@ const HEADINGS = ['STEP', 'ANSWERED', 'WAIT P50', 'P99', 'LOST', 'MISSING', 'DUP
 export function terminalTable(report: Report): string {
   const rows = report.faults.flatMap(({ name, title }) => [
     [`\n${title[0]!.toUpperCase()}${title.slice(1)}`],
-    ...report.steps.map(({ number, title: step }) => {
+    ...report.steps.flatMap(({ number, title: step }) => {
       const outcome = report.outcomes.find((it) => it.step === number && it.fault === name);
-      if (outcome) return [`  ${number} ${step}`, ...cells(outcome)];
-      return [
-        `  ${number} ${step}`,
-        `–  ${report.inapplicable.find((it) => it.step === number && it.fault === name)?.why}`,
-      ];
+      return outcome ? [[`  ${number} ${step}`, ...cells(outcome)]] : [];
     }),
+    ...inapplicable(report, name),
   ]);
   return [columns([HEADINGS, ...rows]), LEGEND, claims(report)].join('\n\n');
+}
+
+/** The steps that can't have a fault, in a line for each reason. */
+function inapplicable(report: Report, fault: string): string[][] {
+  const reasons = new Map<string, number[]>();
+  for (const { step, fault: name, why } of report.inapplicable) {
+    if (name === fault) reasons.set(why, [...(reasons.get(why) ?? []), step]);
+  }
+  return [...reasons].map(([why, steps]) => [`  ${steps.join(', ')}`, `–  ${why}`]);
 }
 
 function cells({ answered, requests, p50Ms, p99Ms, lost, missing, duplicated, stuck, rested }: Outcome): string[] {

@@ -1,7 +1,6 @@
-import { createServer } from 'node:net';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { DEMO_CLIENT, DEMO_DRIVER, DEMO_RIDE, REACHED } from '../../src/demo.js';
+import { isFree } from '../../tools/ports.js';
 import { ROOT } from '../../tools/source.js';
 import { House } from './house.js';
 import { buildApplication } from './place.js';
@@ -9,7 +8,9 @@ import { needsBuild, type Step } from './steps.js';
 
 /** Serves a step with the demo's ride under way, until somebody ends it. @throws Error when the port is taken */
 export async function serveStep(step: Step, port: number): Promise<void> {
-  await refuseTakenPort(port);
+  if (!(await isFree(port))) {
+    throw new Error(`Port ${port} is taken: end what listens there, or choose another with --port.`);
+  }
   if (needsBuild(step)) buildApplication();
   const house = await House.open(step, {
     ...{ data: join(ROOT, 'data/workshop', step.folder), port },
@@ -54,14 +55,4 @@ and see what it left behind:
 
 Start it again to have the ride under way again. Ctrl-C ends it.
 `;
-}
-
-async function refuseTakenPort(port: number): Promise<void> {
-  const server = createServer();
-  try {
-    await once(server.listen(port, '127.0.0.1'), 'listening');
-  } catch {
-    throw new Error(`Port ${port} is taken: end what listens there, or choose another with --port.`);
-  }
-  await once(server.close(), 'close');
 }
