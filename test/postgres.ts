@@ -1,10 +1,10 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { chownSync, existsSync, mkdtempSync, readdirSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
-import { freePort } from '../tools/ports.js';
 
 /**
  * Before all tests: finds a PostgreSQL server, or starts one of its own from a local installation, in a folder of its
@@ -89,4 +89,13 @@ function unprivileged(): { uid: number; gid: number } | undefined {
     }
   }
   return undefined;
+}
+
+/** As tools/ports.ts has it; jest loads this file in a way in which none of ours can be imported. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }

@@ -121,13 +121,12 @@ function stepOf(word: string | undefined): Step {
 
 /** `0,2,4-6` @throws Misuse */
 function stepsOf(list: string): Step[] {
-  const numbers = list.split(',').flatMap((part) => {
-    const [, first, last = first] = /^(\d)(?:-(\d))?$/.exec(part.trim()) ?? [];
-    if (first === undefined) throw new Misuse(`--steps takes numbers such as 0,2,4-6, not ${list}.`);
-    return STEPS.filter(({ number }) => number >= Number(first) && number <= Number(last)).map(({ number }) => number);
-  });
-  if (numbers.length === 0) throw new Misuse(`--steps ${list} are none.`);
-  return STEPS.filter(({ number }) => numbers.includes(number));
+  const parts = list.split(',').map((part) => /^([0-8])(?:-([0-8]))?$/.exec(part.trim()));
+  const isIn = (number: number) => parts.some((it) => number >= Number(it![1]) && number <= Number(it![2] ?? it![1]));
+  if (parts.includes(null) || !STEPS.some(({ number }) => isIn(number))) {
+    throw new Misuse(`--steps takes numbers from 0 to ${STEPS.length - 1} such as 0,2,4-6, not ${list}.`);
+  }
+  return STEPS.filter(({ number }) => isIn(number));
 }
 
 /** @throws Misuse */
