@@ -142,7 +142,7 @@ describe('The tables', () => {
 
   it('have a line for each step in a README', () => {
     expect(markdownTable(report).split('\n')).toEqual([
-      "| step | user's wait, p50 | messages twice: effects doubled |",
+      '| step | wait, p50 | messages twice: effects doubled |',
       '| --- | --: | --: |',
       '| 0 legacy | 5.0 ms | – |',
       '| 5 outbox | 5.0 ms | 48 |',

@@ -1,6 +1,7 @@
 import { SLOW_MS } from './faults.js';
 import type { Outcome } from './lab.js';
 import { confidence } from './statistics.js';
+import { duration } from './table.js';
 
 /** A claim, and what the lab has measured of it. */
 export interface Expectation {
@@ -21,8 +22,8 @@ const SLOWER = 10;
 /** From this step on a user waits for his own ride only. */
 const ASYNCHRONOUS = 4;
 
-const percent = (share: number, digits = 1) => `${(share * 100).toFixed(digits)} %`;
-const ms = (value: number) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+/** With a space that no line is broken at. */
+const percent = (share: number, digits = 1) => `${(share * 100).toFixed(digits)}\u00a0%`;
 
 /** The claims of the talk that the outcomes can tell something of, each with its figures. */
 export function expectations({ outcomes, callsPerRide, failingProbability }: Measured): Expectation[] {
@@ -36,9 +37,9 @@ export function expectations({ outcomes, callsPerRide, failingProbability }: Mea
   if (legacy && split) {
     const times = split.p50Ms / legacy.p50Ms;
     found.push({
-      claim: 'Split into remote services, the same method is ten times slower (the slide: 1000 %)',
+      claim: 'Split into remote services, the same method is ten times slower (the slide: 1000\u00a0%)',
       isConfirmed: times >= SLOWER,
-      measured: `${times.toFixed(1)} times: p50 ${ms(split.p50Ms)} against ${ms(legacy.p50Ms)}`,
+      measured: `${times.toFixed(1)} times: p50 ${duration(split.p50Ms)} against ${duration(legacy.p50Ms)}`,
     });
   }
 
@@ -53,7 +54,7 @@ export function expectations({ outcomes, callsPerRide, failingProbability }: Mea
     const { low, high } = confidence(failing.answered, failing.requests);
     const expected = (1 - failingProbability) ** 12;
     found.push({
-      claim: `Where each of 12 calls fails with ${percent(failingProbability, 0)}, (1 - p)^12 = ${percent(expected)} succeed (the slide: 99.99 %^12 = ${percent(0.9999 ** 12, 2)})`,
+      claim: `Where each of 12 calls fails with ${percent(failingProbability, 0)}, (1 - p)^12 = ${percent(expected)} succeed (the slide: 99.99\u00a0%^12 = ${percent(0.9999 ** 12, 2)})`,
       isConfirmed: low <= expected && expected <= high,
       measured: `${percent(failing.answered / failing.requests)} of ${failing.requests}; 95 % confidence ${percent(low)} to ${percent(high)}`,
     });
@@ -86,7 +87,7 @@ export function expectations({ outcomes, callsPerRide, failingProbability }: Mea
     found.push({
       claim: `The user's wait depends on a slow dependency before step ${ASYNCHRONOUS}, and no more from there on`,
       isConfirmed: slow.every((it) => isDependent(it) === it.step < ASYNCHRONOUS),
-      measured: `p99 grew by: ${list(slow, (it) => ms(Math.max(0, it.p99Ms)))}`,
+      measured: `p99 grew by: ${list(slow, (it) => duration(Math.max(0, it.p99Ms)))}`,
     });
   }
 

@@ -94,16 +94,16 @@ export function markdownTable(report: Report): string {
 }
 
 const COLUMNS: readonly { fault: string; head: string; show: (it: Outcome) => string }[] = [
-  { fault: 'none', head: "user's wait, p50", show: ({ p50Ms }) => duration(p50Ms) },
-  { fault: 'slow', head: 'p99, invoicing 200 ms slower', show: ({ p99Ms }) => duration(p99Ms) },
+  { fault: 'none', head: 'wait, p50', show: ({ p50Ms }) => duration(p50Ms) },
+  { fault: 'slow', head: 'invoicing 200 ms slower: wait, p99', show: ({ p99Ms }) => duration(p99Ms) },
   {
     fault: 'down',
-    head: 'invoicing down for 5 s: told all is well',
+    head: 'invoicing down for 5 s: answered',
     show: ({ answered, requests }) => share(answered, requests),
   },
   {
     fault: 'failing',
-    head: '1 % of remote calls fail: told so',
+    head: '1 % of remote calls fail: answered',
     show: ({ answered, requests }) => {
       const { low, high } = confidence(answered, requests);
       return `${share(answered, requests)} (${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
@@ -111,7 +111,7 @@ const COLUMNS: readonly { fault: string; head: string; show: (it: Outcome) => st
   },
   {
     fault: 'failing',
-    head: 'effects missing / doubled',
+    head: '… effects missing / doubled',
     show: ({ missing, duplicated }) => `${missing} / ${duplicated}`,
   },
   { fault: 'killed', head: 'killed: rides lost / stuck', show: ({ lost, stuck }) => `${lost} / ${stuck}` },
