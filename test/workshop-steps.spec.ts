@@ -2,7 +2,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../tools/ports.js';
-import { Bench } from '../workshop/lab/lab.js';
+import { Bench } from '../workshop/lab/bench.js';
 import { acceptance, ACCEPTANCE_TESTS } from '../workshop/runner/acceptance.js';
 import { House } from '../workshop/runner/house.js';
 import { ACCEPTANCE, DEMO, putUnderWay } from '../workshop/runner/roster.js';

@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -89,14 +89,16 @@ async function lab(values: {
       ? FAULTS.filter((it) => !values.quick || QUICK_FAULTS.includes(it.name))
       : faultsOf(values.faults);
   if (steps.some(needsBuild)) buildApplication();
+  const data = mkdtempSync(join(tmpdir(), 'workshop-lab-'));
   const progress = new Progress();
   const report = await runLab({
     ...{ steps, faults, isQuick: values.quick, size: values.quick ? QUICK : FULL },
-    ...{ data: mkdtempSync(join(tmpdir(), 'workshop-lab-')), port: await freePort(20) },
+    ...{ data, port: await freePort(20) },
     progress: (done, all, what) => progress.show(done, all, what),
     told: (outcome) => progress.told(outcome),
   });
   progress.end();
+  rmSync(data, { recursive: true, force: true });
   console.log(`\n${terminalTable(report)}\n`);
   const files = {
     html: reportPage,

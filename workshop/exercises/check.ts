@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, watch as watchFolder, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, watch as watchFolder, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../tools/ports.js';
 import { readSources, ROOT } from '../../tools/source.js';
-import { Bench } from '../lab/lab.js';
+import { Bench } from '../lab/bench.js';
 import { acceptance } from '../runner/acceptance.js';
 import { House } from '../runner/house.js';
 import { ACCEPTANCE, DEMO, putUnderWay } from '../runner/roster.js';
@@ -81,13 +81,17 @@ export async function examine(
   if (broken.length > 0) return { stage: 'architecture', says: broken };
   passed('its architecture is as it is to be');
   const place = { data: mkdtempSync(join(tmpdir(), 'workshop-check-')), port: await freePort(20) };
-  const accepted = await accept(step, place);
-  if (accepted) return accepted;
-  passed('it starts, and passes the acceptance tests');
-  const says = await suffer(exercise, step, place);
-  if (says) return { stage: 'fault', says: [says] };
-  passed(`it bears that ${exercise.fault.title}`);
-  return undefined;
+  try {
+    const accepted = await accept(step, place);
+    if (accepted) return accepted;
+    passed('it starts, and passes the acceptance tests');
+    const says = await suffer(exercise, step, place);
+    if (says) return { stage: 'fault', says: [says] };
+    passed(`it bears that ${exercise.fault.title}`);
+    return undefined;
+  } finally {
+    rmSync(place.data, { recursive: true, force: true });
+  }
 }
 
 function sourcesOf(folder: string) {
