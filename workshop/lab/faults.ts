@@ -17,7 +17,7 @@ export interface Size {
 }
 
 export const FULL: Size = { none: 200, slow: 100, failing: 1000, twice: 60, broker: 100, kills: 6 };
-export const QUICK: Size = { none: 60, slow: 40, failing: 300, twice: 24, broker: 60, kills: 2 };
+export const QUICK: Size = { none: 60, slow: 30, failing: 300, twice: 24, broker: 60, kills: 2 };
 
 export const OUTAGE_MS = 5000;
 export const SLOW_MS = 200;
