@@ -47,6 +47,7 @@ export class AppModule {
           migrate: config.isDevelopment,
           delivery: config.delivery,
           retention: config.retention,
+          reconciliation: config.reconciliation,
           administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
           shutdownGraceMs: config.shutdownGraceMs,
         }),

@@ -60,6 +60,9 @@ const environment = z.object({
   MESH_INBOX_RETENTION: duration.default(14 * 86_400_000),
   MESH_DEAD_LETTER_RETENTION: duration.default(30 * 86_400_000),
   MESH_REPLAY_WINDOW: duration.default(7 * 86_400_000),
+  MESH_RECONCILE_EVERY: timer.default(3_600_000),
+  MESH_RECONCILE_AFTER: duration.default(300_000),
+  MESH_RECONCILE_PACE: count.refine((pace) => pace > 0, 'expected more than 0').default(200),
   MESH_ADMIN_TOKEN: z.string().min(1).optional(),
   SHUTDOWN_GRACE: timer.default(20_000),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
@@ -83,6 +86,12 @@ export interface Config {
     readonly timeoutMs: number;
   };
   readonly retention: { readonly inboxMs: number; readonly deadLetterMs: number; readonly replayWindowMs: number };
+  readonly reconciliation: {
+    readonly everyMs: number;
+    /** Since when a ride has to be over to be looked at. */
+    readonly afterMs: number;
+    readonly perSecond: number;
+  };
   readonly adminToken?: string;
   readonly shutdownGraceMs: number;
   readonly logLevel: string;
@@ -131,6 +140,11 @@ export function readConfig(
       inboxMs: env.MESH_INBOX_RETENTION,
       deadLetterMs: env.MESH_DEAD_LETTER_RETENTION,
       replayWindowMs: env.MESH_REPLAY_WINDOW,
+    },
+    reconciliation: {
+      everyMs: env.MESH_RECONCILE_EVERY,
+      afterMs: env.MESH_RECONCILE_AFTER,
+      perSecond: env.MESH_RECONCILE_PACE,
     },
     ...(env.MESH_ADMIN_TOKEN && { adminToken: env.MESH_ADMIN_TOKEN }),
     shutdownGraceMs: env.SHUTDOWN_GRACE,

@@ -34,7 +34,7 @@ export class Deployment {
   readonly members = new Map<string, Member>();
   private readonly ports = new Map<string, number>();
   private readonly databases = new Map<string, string>();
-  private readonly brokerDatabase = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-broker-')), 'mesh.db')}`;
+  readonly brokerDatabase = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-broker-')), 'mesh.db')}`;
   private frontDoor?: FrontDoor;
 
   /**

@@ -112,13 +112,20 @@ function gathered(table: RouteTable<ModuleRoute>): OwnRoute[] {
     answer: async (to: Exchange, gathering: Gathering) => sendJson(to, status, await gather(gathering, to.query)),
   });
   const shown = (path: string) =>
-    /^\/(health|mesh\/(outbox|dead-letters))\b/.test(path) || table.findPath(path.replace(/[{}]/g, '')) !== undefined;
+    /^\/(health|mesh\/(outbox|dead-letters|reconciliations))\b/.test(path) ||
+    table.findPath(path.replace(/[{}]/g, '')) !== undefined;
   return [
     { method: 'GET', path: '/health/live', ...reply(200, async () => ({ status: 'live' })) },
     { method: 'GET', path: '/health/ready', ...reply(200, (it) => it.ready()) },
     { method: 'GET', path: '/api-json', ...reply(200, (it) => it.document(shown)) },
     { method: 'GET', path: '/mesh/outbox', ...reply(200, (it) => it.outbox()) },
     { method: 'GET', path: '/mesh/dead-letters', ...reply(200, listDeadLetters) },
+    { method: 'GET', path: '/mesh/reconciliations', ...reply(200, (it) => it.reconciliations('GET', '')) },
+    {
+      method: 'POST',
+      path: '/mesh/reconciliations/run',
+      ...reply(202, (it, query) => it.reconciliations('POST', `/run?${query}`)),
+    },
     { method: 'POST', path: '/mesh/dead-letters/replay', ...reply(202, replayDeadLetters) },
   ];
 }

@@ -25,6 +25,7 @@ import {
 } from './http/mesh.controller.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { QueriesController } from './http/queries.controller.js';
+import { ReconciliationController } from './http/reconciliation.controller.js';
 import { AT_ROOT, BROKER_TOKENS, Receiving } from './http/receiving.js';
 import { TokenFile } from './http/token-file.js';
 import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './messaging/buses.js';
@@ -37,6 +38,7 @@ import { APPLICATION, Outbox } from './messaging/outbox.js';
 import { Publisher } from './messaging/publisher.js';
 import { DELIVERY_POLICY, Receiver } from './messaging/receiver.js';
 import { moduleOnMesh } from './messaging/on-mesh.js';
+import { Reconciliation, RECONCILIATION_POLICY, type ReconciliationPolicy } from './messaging/reconciliation.js';
 import { ALL_MODULES, Registry } from './messaging/registry.js';
 import { Relay } from './messaging/relay.js';
 import { RemoteQueries } from './messaging/remote-queries.js';
@@ -62,6 +64,7 @@ export interface MeshOptions {
   readonly migrate?: boolean;
   readonly delivery?: Partial<DeliveryPolicy>;
   readonly retention?: Partial<RetentionPolicy>;
+  readonly reconciliation?: Partial<ReconciliationPolicy>;
   readonly administration?: Administration;
   /**
    * `whole` (unless told): problem documents, `Idempotency-Key` and /health for all controllers, together with
@@ -102,6 +105,9 @@ const DAY_MS = 86_400_000;
 const DELIVERY: DeliveryPolicy = { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 30_000 };
 const RETENTION: RetentionPolicy = { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS };
 
+/** Whoever wants passes without asking for them says so. */
+const RECONCILIATION: ReconciliationPolicy = { everyMs: 0, perSecond: 200 };
+
 const GRACE = Symbol('GRACE');
 const SINK = Symbol('SINK');
 
@@ -113,6 +119,7 @@ class Lifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
     private readonly relay: Relay,
     private readonly receiver: Receiver,
     private readonly retention: Retention,
+    private readonly reconciliation: Reconciliation,
     private readonly queries: RemoteQueries,
     @Inject(SINK) private readonly sink: Sink,
     @Inject(GRACE) private readonly graceMs: number,
@@ -121,11 +128,13 @@ class Lifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   async onApplicationBootstrap(): Promise<void> {
     await this.relay.start(this.receiver.consumers);
     this.retention.start();
+    this.reconciliation.start();
   }
 
   /** By now the HTTP server has answered its last request. */
   async onApplicationShutdown(): Promise<void> {
     await this.retention.stop();
+    await this.reconciliation.stop();
     await this.relay.stop(Date.now() + this.graceMs);
     await this.sink.close();
     await this.queries.close();
@@ -145,6 +154,7 @@ export class MeshModule {
       { provide: ALL_MODULES, useValue: options.modules },
       { provide: DELIVERY_POLICY, useValue: delivery },
       { provide: RETENTION_POLICY, useValue: { ...RETENTION, ...options.retention } },
+      { provide: RECONCILIATION_POLICY, useValue: { ...RECONCILIATION, ...options.reconciliation } },
       { provide: ADMINISTRATION, useValue: options.administration ?? { isDevelopment: false } },
       { provide: DEAD_LETTER_SINK, useValue: { isOpen: broker !== undefined && hosted.length === 0, services } },
       { provide: APP_INTERCEPTOR, useClass: ControllerInterceptor },
@@ -178,10 +188,10 @@ export class MeshModule {
         },
         inject: [UnitOfWork, Database, Outbox, Registry, SINK],
       },
-      ...[Clock, UnitOfWork, Registry, Outbox, Receiver, Retention, DeadLetters, DeadLetterSink],
+      ...[Clock, UnitOfWork, Registry, Outbox, Receiver, Retention, Reconciliation, DeadLetters, DeadLetterSink],
       ...[AdministrationGuard, Lifecycle],
     ];
-    const controllers: Type[] = [];
+    const controllers: Type[] = [ReconciliationController];
     if (broker) {
       const { tokens } = broker;
       // The receiving end exists only where somebody delivers.
@@ -205,7 +215,18 @@ export class MeshModule {
       imports: [busesOfTheMesh()],
       controllers,
       providers,
-      exports: [Clock, Database, UnitOfWork, Registry, Outbox, Receiver, Relay, DeadLetters, RemoteQueries],
+      exports: [
+        Clock,
+        Database,
+        UnitOfWork,
+        Registry,
+        Outbox,
+        Receiver,
+        Relay,
+        DeadLetters,
+        Reconciliation,
+        RemoteQueries,
+      ],
     };
   }
 }

@@ -96,6 +96,13 @@ export class Gathering {
     };
   }
 
+  /** The reconcile loops of those who have one, each with the module's own process. @throws Refused */
+  async reconciliations(method: 'GET' | 'POST', rest: string): Promise<object> {
+    const { told, missing } = await this.askAll(method, `/mesh/reconciliations${rest}`);
+    const items = told.flatMap(({ body }) => body.items as object[]);
+    return { items, ...(missing.length > 0 && { unreachable: missing }) };
+  }
+
   /** @throws Unreachable that names those who aren't ready */
   async ready(): Promise<object> {
     const waiting = await Promise.all(

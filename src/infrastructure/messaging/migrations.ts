@@ -90,6 +90,17 @@ export const meshMigrations: MigrationHistory = {
         await runner.query('ALTER TABLE mesh_dead_letter DROP COLUMN destination');
       },
     },
+    {
+      name: 'MeshReconciliation1764000000000',
+      up: async (runner) => {
+        await runner.query(
+          `CREATE TABLE mesh_reconciliation (module text PRIMARY KEY, position text, pass text NOT NULL)`,
+        );
+      },
+      down: async (runner) => {
+        await runner.query('DROP TABLE mesh_reconciliation');
+      },
+    },
   ],
 };
 

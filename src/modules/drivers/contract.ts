@@ -52,4 +52,11 @@ export const driver = z.object({
   occupied: z.boolean(),
 });
 
+/** What drivers have done for transits that are over: the fee, if it is known, in cents, and whether its driver is free of it. */
+export class ReadSettledTransits extends query(
+  'read-settled-transits',
+  z.object({ transits: z.array(z.object({ transitId: z.guid(), driverId: storedId })).max(100) }),
+  z.array(z.object({ transitId: z.guid(), fee: cents.nullable(), isFree: z.boolean() })),
+) {}
+
 export class ReadDriver extends query('read-driver', z.object({ driverId: recordId }), driver.nullable()) {}

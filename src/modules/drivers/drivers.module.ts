@@ -7,6 +7,7 @@ import { DriverFreeHandler } from './driver-free.js';
 import { DriverOccupyHandler } from './driver-occupy.js';
 import { DriversController } from './drivers.controller.js';
 import { ReadDriverHandler } from './read-driver.js';
+import { ReadSettledTransitsHandler } from './read-settled-transits.js';
 import { RegisterDriverHandler } from './register-driver.js';
 import { DriversSeed } from './seed.js';
 import { Driver, migrations, Occupancy, TransitFee } from './tables.js';
@@ -18,6 +19,7 @@ import { Driver, migrations, Occupancy, TransitFee } from './tables.js';
     RegisterDriverHandler,
     ChangeDriverHandler,
     ReadDriverHandler,
+    ReadSettledTransitsHandler,
     CalculateFeeHandler,
     DriverOccupyHandler,
     DriverFreeHandler,

@@ -21,4 +21,11 @@ export const invoice = z.object({
   issuedAt: moment,
 });
 
+/** Those of the transits that have an invoice. */
+export class ReadInvoicedTransits extends query(
+  'read-invoiced-transits',
+  z.object({ transitIds: z.array(z.guid()).max(100) }),
+  z.array(z.guid()),
+) {}
+
 export class ReadInvoices extends query('read-invoices', z.object({ transitId: z.guid() }), z.array(invoice)) {}

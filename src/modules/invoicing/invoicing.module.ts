@@ -3,9 +3,12 @@ import { OnMesh } from '../../infrastructure/messaging/on-mesh.js';
 import * as contract from './contract.js';
 import { InvoicingController } from './invoicing.controller.js';
 import { IssueInvoiceHandler } from './issue-invoice.js';
-import { ReadInvoicesHandler } from './read-invoices.js';
+import { ReadInvoicedTransitsHandler, ReadInvoicesHandler } from './read-invoices.js';
 import { Invoice, migrations } from './tables.js';
 
 @OnMesh({ name: 'invoicing', contract, entities: [Invoice], migrations })
-@Module({ controllers: [InvoicingController], providers: [IssueInvoiceHandler, ReadInvoicesHandler] })
+@Module({
+  controllers: [InvoicingController],
+  providers: [IssueInvoiceHandler, ReadInvoicesHandler, ReadInvoicedTransitsHandler],
+})
 export class InvoicingModule {}

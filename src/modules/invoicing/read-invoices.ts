@@ -1,6 +1,7 @@
 import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { In } from 'typeorm';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { ReadInvoices } from './contract.js';
+import { ReadInvoicedTransits, ReadInvoices } from './contract.js';
 import { Invoice } from './tables.js';
 
 @QueryHandler(ReadInvoices)
@@ -9,5 +10,15 @@ export class ReadInvoicesHandler implements IQueryHandler<ReadInvoices> {
 
   execute({ data: { transitId } }: ReadInvoices) {
     return this.work.repository(Invoice).findBy({ transitId });
+  }
+}
+
+@QueryHandler(ReadInvoicedTransits)
+export class ReadInvoicedTransitsHandler implements IQueryHandler<ReadInvoicedTransits> {
+  constructor(private readonly work: UnitOfWork) {}
+
+  async execute({ data: { transitIds } }: ReadInvoicedTransits) {
+    const invoices = await this.work.repository(Invoice).findBy({ transitId: In(transitIds) });
+    return invoices.map(({ transitId }) => transitId);
   }
 }

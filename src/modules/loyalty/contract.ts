@@ -18,4 +18,11 @@ export const awards = z.object({
   transactions: z.int(),
 });
 
+/** The miles that were credited for transits; those without any are left out. */
+export class ReadTransitMiles extends query(
+  'read-transit-miles',
+  z.object({ transitIds: z.array(z.guid()).max(100) }),
+  z.array(z.object({ transitId: z.guid(), miles: z.int() })),
+) {}
+
 export class ReadAwards extends query('read-awards', z.object({ clientId: recordId }), awards.nullable()) {}

@@ -3,7 +3,7 @@ import { OnMesh } from '../../infrastructure/messaging/on-mesh.js';
 import { OpenAccountHandler, SetAccountActiveHandler } from './change-account.js';
 import * as contract from './contract.js';
 import { LoyaltyController } from './loyalty.controller.js';
-import { ReadAwardsHandler } from './read-awards.js';
+import { ReadAwardsHandler, ReadTransitMilesHandler } from './read-awards.js';
 import { RegisterMilesHandler } from './register-miles.js';
 import { LoyaltySeed } from './seed.js';
 import { AwardedMiles, AwardsAccount, migrations } from './tables.js';
@@ -11,6 +11,13 @@ import { AwardedMiles, AwardsAccount, migrations } from './tables.js';
 @OnMesh({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
 @Module({
   controllers: [LoyaltyController],
-  providers: [OpenAccountHandler, SetAccountActiveHandler, ReadAwardsHandler, RegisterMilesHandler, LoyaltySeed],
+  providers: [
+    OpenAccountHandler,
+    SetAccountActiveHandler,
+    ReadAwardsHandler,
+    ReadTransitMilesHandler,
+    RegisterMilesHandler,
+    LoyaltySeed,
+  ],
 })
 export class LoyaltyModule {}

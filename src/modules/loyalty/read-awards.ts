@@ -1,8 +1,9 @@
 import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { In } from 'typeorm';
 import { Clock } from '../../infrastructure/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { MAX_ID } from '../../infrastructure/schemas.js';
-import { ReadAwards } from './contract.js';
+import { ReadAwards, ReadTransitMiles } from './contract.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';
 
 @QueryHandler(ReadAwards)
@@ -16,6 +17,16 @@ export class ReadAwardsHandler implements IQueryHandler<ReadAwards> {
     if (clientId > MAX_ID) return null;
     const account = await this.work.repository(AwardsAccount).findOneBy({ clientId });
     return account && awardsView(this.work, account, this.clock.now());
+  }
+}
+
+@QueryHandler(ReadTransitMiles)
+export class ReadTransitMilesHandler implements IQueryHandler<ReadTransitMiles> {
+  constructor(private readonly work: UnitOfWork) {}
+
+  async execute({ data: { transitIds } }: ReadTransitMiles) {
+    const credited = await this.work.repository(AwardedMiles).findBy({ transitId: In(transitIds) });
+    return credited.map(({ transitId, miles }) => ({ transitId, miles }));
   }
 }
 

@@ -8,6 +8,7 @@ import { CompleteTransitHandler, CompleteTransitOnDestinationUpdated, Completion
 import * as contract from './contract.js';
 import { PublishTransitHandler } from './publish-transit.js';
 import { ListTransitsHandler, ReadTransitHandler } from './read-transit.js';
+import { ReconcileTransits } from './reconcile-transits.js';
 import { RejectTransitHandler } from './reject-transit.js';
 import { RequestCompletionHandler } from './request-completion.js';
 import { RequestTransitHandler } from './request-transit.js';
@@ -29,7 +30,7 @@ import { migrations, Rejection, Transit } from './tables.js';
 @Module({
   controllers: [RidesController],
   providers: [
-    ...[Rides, RideWatch, Completion, RidesSeed],
+    ...[Rides, RideWatch, Completion, ReconcileTransits, RidesSeed],
     ...[RequestTransitHandler, PublishTransitHandler, AcceptTransitHandler, RejectTransitHandler, StartTransitHandler],
     ...[CancelTransitHandler, ChangeDestinationHandler, RequestCompletionHandler, CompleteTransitHandler],
     ...[AssignDriverOnDriverOccupied, WaitOnDriverRefused, CompleteTransitOnDestinationUpdated],

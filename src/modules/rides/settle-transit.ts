@@ -1,4 +1,5 @@
 import { EventsHandler } from '@nestjs/cqrs';
+import { IsNull } from 'typeorm';
 import { Reject, type DurableEventHandler } from '../../infrastructure/messaging/message.js';
 import { DriverFeeCalculated, DriverFeeRefused, DriverFreed } from '../drivers/contract.js';
 import { InvoiceIssued } from '../invoicing/contract.js';
@@ -41,8 +42,10 @@ export class SettleOnDriverFreed implements DurableEventHandler<DriverFreed> {
 export class SettleOnMilesRegistered implements DurableEventHandler<MilesRegistered> {
   constructor(private readonly rides: Rides) {}
 
-  handle({ subject }: MilesRegistered): Promise<void> {
-    return settle(this.rides, subject, { milesSettled: 'settled' });
+  async handle({ subject: id, data: { miles } }: MilesRegistered): Promise<void> {
+    // The first answer stands: the account may have changed since.
+    if (await this.rides.changeIf({ id, miles: IsNull() }, { milesSettled: 'settled', miles })) return;
+    await settle(this.rides, id, { milesSettled: 'settled' });
   }
 }
 

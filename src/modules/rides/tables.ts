@@ -58,6 +58,9 @@ export class Transit {
   completedAt: string | null;
   @Column('text', { nullable: true })
   cancelledAt: string | null;
+  /** What was credited for it, as loyalty has answered first; null before it has. */
+  @Column('integer', { nullable: true })
+  miles: number | null;
   @Column('text', { default: 'pending' })
   driverFeeSettled: Settled;
   @Column('text', { default: 'pending' })
@@ -102,6 +105,20 @@ export const migrations: MigrationHistory['migrations'] = [
     down: async (runner) => {
       await runner.query('DROP TABLE rides_rejection');
       await runner.query('DROP TABLE rides_transit');
+    },
+  },
+  {
+    name: 'RidesReconciliation1764000000000',
+    up: async (runner) => {
+      await runner.query('ALTER TABLE rides_transit ADD COLUMN miles integer');
+      // The order of the reconcile loop, which looks at rides that are over only.
+      await runner.query(
+        'CREATE INDEX rides_transit_completing ON rides_transit (completing_at, id) WHERE completing_at IS NOT NULL',
+      );
+    },
+    down: async (runner) => {
+      await runner.query('DROP INDEX rides_transit_completing');
+      await runner.query('ALTER TABLE rides_transit DROP COLUMN miles');
     },
   },
 ];

@@ -2,10 +2,10 @@ import { Module } from '@nestjs/common';
 import { OnMesh } from '../../../src/infrastructure/messaging/on-mesh.js';
 import * as contract from '../../../src/modules/loyalty/contract.js';
 import { LoyaltyController } from './loyalty.controller.js';
-import { ReadAwardsHandler } from './read-awards.js';
+import { ReadAwardsHandler, ReadTransitMilesHandler } from './read-awards.js';
 import { RegisterMilesHandler } from './register-miles.js';
 import { AwardedMiles, AwardsAccount, migrations } from './tables.js';
 
 @OnMesh({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
-@Module({ controllers: [LoyaltyController], providers: [RegisterMilesHandler, ReadAwardsHandler] })
+@Module({ controllers: [LoyaltyController], providers: [RegisterMilesHandler, ReadAwardsHandler, ReadTransitMilesHandler] })
 export class LoyaltyModule {}

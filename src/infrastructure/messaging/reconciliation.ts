@@ -1,0 +1,226 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { onJourney, traceparent } from '../observability/journey.js';
+import { Database } from '../persistence/database.js';
+import type { Lock } from '../persistence/lock.js';
+import { UnitOfWork } from '../persistence/unit-of-work.js';
+
+export const RECONCILIATION_POLICY = Symbol('RECONCILIATION_POLICY');
+
+export interface ReconciliationPolicy {
+  /** From the end of one pass to the next, in ms; 0 for passes that somebody asks for only. */
+  readonly everyMs: number;
+  /** Things that are looked at in a second, at most. */
+  readonly perSecond: number;
+}
+
+/** Something that should be there and isn't. */
+export interface Lack {
+  /** What it is, in a word to count by. */
+  readonly what: string;
+  /** Whose it is. */
+  readonly subject: string;
+  /** Sends again what brings it about; inside a unit of work. */
+  send(): Promise<unknown>;
+}
+
+/** What a look at some things in a row has found. */
+export interface Look {
+  readonly examined: number;
+  /** The position of the last of them; absent behind the last of all. */
+  readonly last?: string;
+  readonly lacks: readonly Lack[];
+}
+
+/**
+ * Knows the state that a module's things should be in. It compares that with what their owners answer now, whatever has
+ * happened before; so a look can be repeated, and so can what it sends.
+ */
+export interface Reconciler {
+  /** Of the module; what is sent has it as its source. */
+  readonly module: string;
+  /**
+   * Looks at the next things, outside of units of work: owners are asked.
+   * @param after a position, in an order that stays as it is
+   * @throws Unavailable when an owner can't be asked now
+   */
+  look(after: string | undefined, limit: number): Promise<Look>;
+}
+
+/** One pass over all things of a module. Times in UTC. */
+export interface Pass {
+  readonly module: string;
+  readonly isDryRun: boolean;
+  readonly startedAt: string;
+  readonly finishedAt?: string;
+  readonly examined: number;
+  /** What was missing, by its word. */
+  readonly missing: Readonly<Record<string, number>>;
+  /** Messages that were sent again. */
+  readonly sent: number;
+  /** Why it stopped before its end; the next pass goes on from there. */
+  readonly interrupted?: string;
+}
+
+/** Things that are looked at together. */
+const BATCH = 50;
+
+interface Kept {
+  readonly position: string | null;
+  readonly pass: string;
+}
+
+/**
+ * The reconcile loop, after that of Kubernetes: it doesn't follow what happens, it looks at what is, and sends again what
+ * is missing. For what the outbox can't know of: a database that was restored, rows that somebody deleted, a broker that
+ * lost what it had accepted.
+ */
+@Injectable()
+export class Reconciliation {
+  private readonly logger = new Logger('Reconciliation');
+  private readonly reconcilers = new Map<string, Reconciler>();
+  private readonly running = new Map<string, { pass: Pass; over: Promise<Pass> }>();
+  /** The last one that ended here, also if it was a dry run or was interrupted. */
+  private readonly ended = new Map<string, Pass>();
+  private readonly locks = new Map<string, Lock>();
+  private readonly ending = new AbortController();
+  private timer?: NodeJS.Timeout;
+
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly database: Database,
+    @Inject(RECONCILIATION_POLICY) private readonly policy: ReconciliationPolicy,
+  ) {}
+
+  /** Called by a module at its start. */
+  register(reconciler: Reconciler): void {
+    this.reconcilers.set(reconciler.module, reconciler);
+    this.locks.set(reconciler.module, this.database.lock(`mesh_reconciliation ${reconciler.module}`));
+  }
+
+  start(): void {
+    if (this.policy.everyMs > 0) this.again();
+  }
+
+  /** Lets the look that is under way end; the next pass goes on behind it. */
+  async stop(): Promise<void> {
+    this.ending.abort();
+    clearTimeout(this.timer);
+    await Promise.allSettled([...this.running.values()].map(({ over }) => over));
+    for (const lock of this.locks.values()) await lock.release();
+  }
+
+  /** The pass under way of each module that has one, or else its last. */
+  async passes(): Promise<(Pass & { isRunning: boolean })[]> {
+    const found: (Pass & { isRunning: boolean })[] = [];
+    for (const module of this.reconcilers.keys()) {
+      const running = this.running.get(module);
+      const pass = running?.pass ?? this.ended.get(module) ?? (await this.keptPass(module));
+      if (pass) found.push({ ...pass, isRunning: running !== undefined });
+    }
+    return found;
+  }
+
+  /** Runs a pass of each module that is here, or joins the one that is under way. A dry run sends nothing. */
+  run({ isDryRun }: { isDryRun: boolean }): Promise<Pass[]> {
+    return Promise.all([...this.reconcilers.values()].map((reconciler) => this.runOne(reconciler, isDryRun)));
+  }
+
+  private again(): void {
+    this.timer = setTimeout(() => {
+      this.run({ isDryRun: false }).then(
+        () => this.ending.signal.aborted || this.again(),
+        () => this.again(),
+      );
+    }, this.policy.everyMs);
+    this.timer.unref();
+  }
+
+  private runOne(reconciler: Reconciler, isDryRun: boolean): Promise<Pass> {
+    const { module } = reconciler;
+    const underWay = this.running.get(module);
+    if (underWay) return underWay.over;
+    const pass: Pass = { module, isDryRun, startedAt: now(), examined: 0, missing: {}, sent: 0 };
+    const journey = { correlationId: `reconcile-${randomUUID()}`, traceparent: traceparent(undefined), module };
+    const over = onJourney(journey, () => this.pass(reconciler, pass)).finally(() => this.running.delete(module));
+    this.running.set(module, { pass, over });
+    return over;
+  }
+
+  /** It never throws: what went wrong stands in the pass. */
+  private async pass(reconciler: Reconciler, begun: Pass): Promise<Pass> {
+    const { module } = reconciler;
+    let pass = begun;
+    let interrupted: string | undefined;
+    try {
+      // Of several processes one does it; a dry run disturbs nobody.
+      if (!begun.isDryRun && !(await this.locks.get(module)!.held())) throw new Error('Another process is at it');
+      let position = begun.isDryRun ? undefined : ((await this.kept(module))?.position ?? undefined);
+      for (;;) {
+        const look = await reconciler.look(position, BATCH);
+        pass = await this.mend(pass, look);
+        this.running.set(module, { ...this.running.get(module)!, pass });
+        position = look.last;
+        if (position === undefined) break;
+        if (this.ending.signal.aborted) throw new Error('The process is ending');
+        await wait((1000 * look.examined) / this.policy.perSecond, undefined, { signal: this.ending.signal });
+      }
+    } catch (error) {
+      interrupted = (error as Error).message;
+      this.logger.warn({ module, err: error }, 'Interrupted; the next pass goes on from here');
+    }
+    const ended = { ...pass, finishedAt: now(), ...(interrupted && { interrupted }) };
+    if (!begun.isDryRun && !interrupted) await this.keep(ended, null).catch((error: unknown) => this.unkept(error));
+    this.ended.set(module, ended);
+    const { examined, missing, sent } = ended;
+    this.logger.log({ module, examined, missing, sent, isDryRun: begun.isDryRun }, 'Reconciled');
+    return ended;
+  }
+
+  /** Sends what is missing and notes how far that was, in one unit of work: a crash repeats a look at most. */
+  private async mend(pass: Pass, { examined, lacks, last }: Look): Promise<Pass> {
+    const missing = { ...pass.missing };
+    for (const { what } of lacks) missing[what] = (missing[what] ?? 0) + 1;
+    const sent = pass.isDryRun ? 0 : lacks.length;
+    const after = { ...pass, missing, examined: pass.examined + examined, sent: pass.sent + sent };
+    if (pass.isDryRun) return after;
+    await this.work.run(async () => {
+      for (const lack of lacks) await lack.send();
+      await this.keepHere(after, last ?? null);
+    });
+    return after;
+  }
+
+  private async kept(module: string): Promise<Kept | undefined> {
+    const [row] = await this.work.sql.all<Kept>('SELECT position, pass FROM mesh_reconciliation WHERE module = $1', [
+      module,
+    ]);
+    return row;
+  }
+
+  private async keptPass(module: string): Promise<Pass | undefined> {
+    const kept = await this.kept(module);
+    return kept && (JSON.parse(kept.pass) as Pass);
+  }
+
+  private keep(pass: Pass, position: string | null): Promise<unknown> {
+    return this.work.run(() => this.keepHere(pass, position));
+  }
+
+  private keepHere(pass: Pass, position: string | null): Promise<number> {
+    return this.work.sql.run(
+      `INSERT INTO mesh_reconciliation (module, position, pass) VALUES ($1, $2, $3)
+       ON CONFLICT (module) DO UPDATE SET position = excluded.position, pass = excluded.pass`,
+      [pass.module, position, JSON.stringify(pass)],
+    );
+  }
+
+  private unkept(error: unknown): void {
+    this.logger.warn({ err: error }, 'The end of a pass could not be noted; the next one begins where it ended');
+  }
+}
+
+function now(): string {
+  return new Date().toISOString();
+}

@@ -1,0 +1,219 @@
+import { execFile } from 'node:child_process';
+import { copyFileSync, rmSync } from 'node:fs';
+import { REACHED } from '../src/demo.js';
+import type { Pass } from '../src/infrastructure/messaging/reconciliation.js';
+import { Reconciliation } from '../src/infrastructure/messaging/reconciliation.js';
+import { ROOT } from '../tools/source.js';
+import { eventually, startCabs, type Cabs } from './cabs.js';
+import { DATABASES } from './databases.js';
+import { read, write } from './household.js';
+import { Deployment, effectsIn } from './processes.js';
+import { atRest, bodyOf, get, rideThatIs, type Ride } from './rest.js';
+import { atOnce, call, prepareRides } from './server.js';
+
+/** Rides are looked at as soon as they are over, and passes begin only when somebody asks. */
+const AT_ONCE = { MESH_RECONCILE_AFTER: 'PT0S', MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_PACE: '10000' };
+
+type Shown = Pass & { isRunning: boolean };
+
+describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
+  let database: string;
+  let cabs: Cabs;
+  let rides: { id: string; driverId: number }[];
+
+  beforeEach(async () => {
+    database = await fresh();
+    cabs = await startCabs(database, AT_ONCE);
+    rides = [];
+    for (let n = 0; n < 3; n++) {
+      const ride = await rideThatIs(cabs, 'IN_TRANSIT');
+      const { clientId } = await get<{ clientId: number }>(cabs, `/transits/${ride.id}`);
+      if (n < 2) {
+        await cabs.http.post(`/clients/${clientId}/awards`).expect(201);
+        await cabs.http.post(`/clients/${clientId}/awards/activate`).expect(200);
+      }
+      rides.push(ride);
+    }
+    for (const { id } of rides) await complete(id);
+    await atRest(cabs);
+  }, 60_000);
+  afterEach(() => cabs.close());
+
+  const complete = async (id: string) =>
+    bodyOf<Ride>(await cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=10').send(REACHED), 200);
+  const pass = async (isDryRun = false) => {
+    const [done] = await cabs.app.get(Reconciliation).run({ isDryRun });
+    await atRest(cabs);
+    return done!;
+  };
+  const effects = () => effectsIn([database]);
+  const WHOLE = { invoices: 3, fees: 3, miles: 2, transactions: 2, occupied: 0 };
+
+  it('finds nothing to do where everything is there, also where a client collects no miles', async () => {
+    expect(await effects()).toEqual(WHOLE);
+    expect(await pass()).toMatchObject({ examined: 3, missing: {}, sent: 0 });
+    expect(await effects()).toEqual(WHOLE);
+  });
+
+  it('sends again what somebody has deleted, once, and then finds nothing', async () => {
+    await write(
+      database,
+      ...['DELETE FROM invoicing_invoice', 'DELETE FROM drivers_fee', 'DELETE FROM loyalty_miles'],
+      ...['UPDATE loyalty_account SET transactions = 0', 'DELETE FROM drivers_occupancy'],
+    );
+    const missing = { driverFee: 3, driverFreed: 3, miles: 2, invoice: 3 };
+    expect(await pass(true)).toMatchObject({ isDryRun: true, examined: 3, missing, sent: 0 });
+    expect(await effects()).toMatchObject({ invoices: 0 });
+    expect(await pass()).toMatchObject({ isDryRun: false, examined: 3, missing, sent: 11 });
+    expect(await effects()).toEqual(WHOLE);
+    expect(await pass()).toMatchObject({ examined: 3, missing: {}, sent: 0 });
+    expect(await effects()).toEqual(WHOLE);
+  });
+
+  it('frees a driver who is occupied again, and asks again for answers that rides has never heard', async () => {
+    await write(
+      database,
+      `UPDATE drivers_occupancy SET state = 'OCCUPIED' WHERE driver_id = ${rides[0]!.driverId}`,
+      `UPDATE rides_transit SET invoice_settled = 'pending', driver_fee_settled = 'pending', driver_fee = NULL WHERE id = '${rides[1]!.id}'`,
+      `UPDATE rides_transit SET miles_settled = 'pending', miles = NULL WHERE id = '${rides[1]!.id}'`,
+    );
+    expect(await pass()).toMatchObject({ missing: { driverFreed: 1, driverFee: 1, invoice: 1, miles: 1 }, sent: 4 });
+    expect(await effects()).toEqual(WHOLE);
+    const settled = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
+    expect(await get(cabs, `/transits/${rides[1]!.id}`)).toMatchObject({ driverFee: 4998, settlement: settled });
+    expect(await pass()).toMatchObject({ missing: {}, sent: 0 });
+  });
+
+  it('completes a ride whose completion was lost', async () => {
+    const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+    // As a broker leaves it that has accepted the command and lost it.
+    await write(
+      database,
+      `UPDATE rides_transit SET status = 'COMPLETING', completing_at = '2025-01-01T00:00:00.000Z',
+         reached = destination, reached_id = destination_id WHERE id = '${id}'`,
+    );
+    expect(await pass()).toMatchObject({ examined: 4, missing: { completion: 1 }, sent: 1 });
+    expect(await get(cabs, `/transits/${id}`)).toMatchObject({
+      status: 'COMPLETED',
+      settlement: { invoice: 'settled' },
+    });
+  });
+
+  it('leaves alone what has only just ended', async () => {
+    await write(database, 'DELETE FROM invoicing_invoice');
+    await cabs.close();
+    cabs = await startCabs(database, { ...AT_ONCE, MESH_RECONCILE_AFTER: 'PT10M' });
+    expect(await pass()).toMatchObject({ examined: 0, missing: {} });
+  });
+
+  it('goes on where it was cut off, and keeps to its pace', async () => {
+    await write(
+      database,
+      // More than are looked at together.
+      ...Array.from({ length: 120 }, (_, n) => {
+        const id = `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+        return `INSERT INTO rides_transit (id, status, client_id, client_name, car_class, driver_id, pickup_id, pickup,
+          destination_id, destination, distance_metres, tariff, estimated_price, price, requested_at, completing_at, completed_at)
+          SELECT '${id}', status, client_id, client_name, car_class, driver_id, pickup_id, pickup, destination_id, destination,
+          distance_metres, tariff, estimated_price, price, requested_at, completing_at, completed_at
+          FROM rides_transit WHERE id = '${rides[2]!.id}'`;
+      }),
+    );
+    await cabs.close();
+    cabs = await startCabs(database, { ...AT_ONCE, MESH_RECONCILE_PACE: '50' });
+    const cutOff = cabs.app.get(Reconciliation).run({ isDryRun: false });
+    const shown = async () => (await get<{ items: Shown[] }>(cabs, '/mesh/reconciliations')).items[0];
+    await eventually(shown, (it) => it?.examined === 50);
+    await cabs.close();
+    expect((await cutOff)[0]).toMatchObject({ examined: 50, interrupted: expect.any(String) as string });
+
+    cabs = await startCabs(database, { ...AT_ONCE, MESH_RECONCILE_PACE: '100' });
+    const began = Date.now();
+    expect(await pass()).toMatchObject({ examined: 73, sent: 4 * 72 });
+    expect(Date.now() - began).toBeGreaterThan(500);
+    expect(await effects()).toMatchObject({ invoices: 123, fees: 123, occupied: 0 });
+    expect(await pass()).toMatchObject({ examined: 123, missing: {} });
+  }, 60_000);
+
+  it('is begun by itself, and shown', async () => {
+    await write(database, 'DELETE FROM invoicing_invoice');
+    await cabs.close();
+    cabs = await startCabs(database, { ...AT_ONCE, MESH_RECONCILE_EVERY: 'PT0.2S' });
+    await eventually(effects, ({ invoices }) => invoices === 3);
+    const { items } = await get<{ items: Shown[] }>(cabs, '/mesh/reconciliations');
+    expect(items).toMatchObject([{ module: 'rides' }]);
+  });
+});
+
+describe('npm run reconcile', () => {
+  const reconcile = (url: string, ...words: string[]) =>
+    new Promise<{ code: number; output: string }>((resolve) => {
+      const { NODE_OPTIONS: _, ...env } = process.env;
+      const all = ['--import', 'tsx', 'tools/reconcile.ts', '--url', url, ...words];
+      execFile(process.execPath, all, { cwd: ROOT, env }, (error, stdout, stderr) =>
+        resolve({ code: error ? Number(error.code) : 0, output: stdout + stderr }),
+      );
+    });
+  const RIDES = 12;
+  const WHOLE = { invoices: RIDES, fees: RIDES, miles: RIDES, transactions: RIDES, occupied: 0 };
+  let deployment: Deployment;
+
+  afterEach(() => deployment?.stop(), 60_000);
+
+  async function settled(rides: readonly string[]): Promise<void> {
+    await atOnce(6, rides.length, (n) => call('POST', `${deployment.url}/transits/${rides[n]}/complete`, REACHED));
+    await deployment.idle();
+  }
+
+  it("makes good for a module's database that was restored from an older backup, with modules apart", async () => {
+    deployment = await new Deployment('split', DATABASES[0]!.fresh, { ...AT_ONCE, LOG_LEVEL: 'warn' }).start();
+    const rides = await prepareRides(deployment.url, RIDES);
+    const invoicing = deployment.members.get('invoicing')!;
+    const path = invoicing.database.replace('sqlite:', '');
+    await invoicing.process.end('SIGTERM');
+    copyFileSync(path, `${path}.backup`);
+    invoicing.process = await invoicing.start();
+    await settled(rides);
+    expect(await effectsIn(deployment.moduleDatabases)).toEqual(WHOLE);
+
+    await invoicing.process.end('SIGTERM');
+    for (const end of ['', '-wal', '-shm']) rmSync(path + end, { force: true });
+    copyFileSync(`${path}.backup`, path);
+    // While invoicing can't be asked, it isn't taken for empty.
+    const without = await reconcile(deployment.url);
+    expect(without).toMatchObject({ code: 1, output: expect.stringContaining('Interrupted') as string });
+    invoicing.process = await invoicing.start();
+    expect(await effectsIn(deployment.moduleDatabases)).toMatchObject({ invoices: 0 });
+    const dry = await reconcile(deployment.url, '--dry-run');
+    expect(dry).toMatchObject({ code: 0, output: expect.stringContaining(`invoice ${RIDES}`) as string });
+    const done = await reconcile(deployment.url);
+    expect(done.output).toContain(`rides: ${RIDES} examined, missing: invoice ${RIDES}`);
+    await deployment.idle();
+    expect(await effectsIn(deployment.moduleDatabases)).toEqual(WHOLE);
+    expect((await reconcile(deployment.url)).output).toContain('missing: nothing');
+  }, 180_000);
+
+  it('makes good for a broker that has accepted messages and lost them, under load', async () => {
+    deployment = await new Deployment('knative', DATABASES[0]!.fresh, { ...AT_ONCE, LOG_LEVEL: 'warn' }).start();
+    const rides = await prepareRides(deployment.url, RIDES);
+    const broker = deployment.brokerDatabase;
+    await write(
+      broker,
+      'CREATE TABLE lost (n integer)',
+      // A third of its deliveries are gone as soon as they are there.
+      `CREATE TRIGGER loses AFTER INSERT ON mesh_delivery WHEN abs(random()) % 3 = 0
+       BEGIN DELETE FROM mesh_delivery WHERE seq = NEW.seq; INSERT INTO lost VALUES (1); END`,
+    );
+    await settled(rides);
+    expect((await read<{ n: number }>(broker, 'SELECT COUNT(*) AS n FROM lost'))[0]!.n).toBeGreaterThan(RIDES);
+    expect(await effectsIn(deployment.moduleDatabases)).not.toEqual(WHOLE);
+    // It goes on losing a third of whatever is sent again: each pass brings it nearer.
+    const isWhole = async () => {
+      await reconcile(deployment.url);
+      await deployment.idle();
+      return reconcile(deployment.url, '--dry-run');
+    };
+    await eventually(isWhole, ({ output }) => output.includes('missing: nothing'), 120_000);
+    expect(await effectsIn(deployment.moduleDatabases)).toEqual(WHOLE);
+  }, 240_000);
+});
