@@ -13,6 +13,7 @@ describe('The configuration', () => {
       ...{ isDevelopment: true, port: 3000, databaseUrl: 'sqlite:data/cabs.db' },
       delivery: { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 30_000 },
       retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
+      reconciliation: { everyMs: 3_600_000, afterMs: 300_000, perSecond: 200 },
       ...{ shutdownGraceMs: 20_000, logLevel: 'info', seed: 'demo', tariffTimeZone: 'Europe/Warsaw' },
     });
   });
@@ -27,6 +28,7 @@ describe('The configuration', () => {
       },
       ...{ MESH_RETRY: '3', MESH_BACKOFF_DELAY: 'PT1S', MESH_BACKOFF_POLICY: 'linear', MESH_TIMEOUT: 'PT5S' },
       ...{ MESH_INBOX_RETENTION: 'P20D', MESH_DEAD_LETTER_RETENTION: 'P60D', MESH_REPLAY_WINDOW: 'P10D' },
+      ...{ MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_AFTER: 'PT1M', MESH_RECONCILE_PACE: '50' },
       ...{ MESH_ADMIN_TOKEN: 'secret', SHUTDOWN_GRACE: 'PT1M', LOG_LEVEL: 'debug', SEED: 'demo' },
       TARIFF_TIME_ZONE: 'UTC',
     };
@@ -35,6 +37,7 @@ describe('The configuration', () => {
       ...{ isDevelopment: false, port: 8080, databaseUrl: 'postgres://cabs@db/cabs' },
       delivery: { retry: 3, backoffDelayMs: 1000, backoffPolicy: 'linear', timeoutMs: 5000 },
       retention: { inboxMs: 20 * DAY_MS, deadLetterMs: 60 * DAY_MS, replayWindowMs: 10 * DAY_MS },
+      reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
       ...{ adminToken: 'secret', shutdownGraceMs: 60_000, logLevel: 'debug', seed: 'demo', tariffTimeZone: 'UTC' },
     });
   });
@@ -87,7 +90,7 @@ describe('The configuration', () => {
     ...['-1', 'many', '1e3', '100000'].map((value) => ['MESH_RETRY', value]),
     ['MESH_BACKOFF_POLICY', 'quadratic'],
     ...noDurations.map((value) => ['MESH_BACKOFF_DELAY', value]),
-    ...['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_DEAD_LETTER_RETENTION'].map((name) => [name, '14 days']),
+    ...['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_DEAD_LETTER_RETENTION', 'MESH_RECONCILE_AFTER'].map((name) => [name, '14 days']),
     ...['MESH_REPLAY_WINDOW', 'SHUTDOWN_GRACE'].map((name) => [name, 'P1Y']),
     // Node fires a timer beyond 2^31 - 1 ms at once.
     ...['MESH_TIMEOUT', 'SHUTDOWN_GRACE'].map((name) => [name, 'P25D']),
