@@ -90,7 +90,10 @@ describe('The configuration', () => {
     ...['-1', 'many', '1e3', '100000'].map((value) => ['MESH_RETRY', value]),
     ['MESH_BACKOFF_POLICY', 'quadratic'],
     ...noDurations.map((value) => ['MESH_BACKOFF_DELAY', value]),
-    ...['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_DEAD_LETTER_RETENTION', 'MESH_RECONCILE_AFTER'].map((name) => [name, '14 days']),
+    ...['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_DEAD_LETTER_RETENTION', 'MESH_RECONCILE_AFTER'].map((name) => [
+      name,
+      '14 days',
+    ]),
     ...['MESH_REPLAY_WINDOW', 'SHUTDOWN_GRACE'].map((name) => [name, 'P1Y']),
     // Node fires a timer beyond 2^31 - 1 ms at once.
     ...['MESH_TIMEOUT', 'SHUTDOWN_GRACE'].map((name) => [name, 'P25D']),
