@@ -32,35 +32,43 @@ function attributes(wanted: Record<string, string>): Filter {
 function dialect(spec: Record<string, unknown>): Filter {
   const [first, ...more] = Object.entries(spec);
   if (!first) return everything;
-  if (more.length > 0) throw new Error(`One dialect for each filter, not ${Object.keys(spec).join(' and ')}`);
+  if (more.length > 0)
+    throw new Error(
+      `One dialect for each filter, not ${Object.keys(spec)
+        .map((it) => JSON.stringify(it))
+        .join(' and ')}`,
+    );
   const [name, value] = first;
   switch (name) {
     case 'exact':
-      return matching(value, (has, wanted) => has === wanted);
+      return matching(oneOf(name, value), (has, wanted) => has === wanted);
     case 'prefix':
-      return matching(value, (has, wanted) => has.startsWith(wanted));
+      return matching(oneOf(name, value), (has, wanted) => has.startsWith(wanted));
     case 'suffix':
-      return matching(value, (has, wanted) => has.endsWith(wanted));
+      return matching(oneOf(name, value), (has, wanted) => has.endsWith(wanted));
     case 'all':
-      return all((value as Record<string, unknown>[]).map(dialect));
+      return all(listOf(name, value).map(dialect));
     case 'any': {
-      const some = (value as Record<string, unknown>[]).map(dialect);
+      const some = listOf(name, value).map(dialect);
       return some.length === 0 ? everything : (event) => some.some((filter) => filter(event));
     }
     case 'not': {
-      const unwanted = dialect(value as Record<string, unknown>);
+      const unwanted = dialect(oneOf(name, value));
       return (event) => !unwanted(event);
     }
     case 'cesql':
       throw new Error('CESQL is not spoken by the laptop broker: use exact, prefix, suffix, all, any or not');
     default:
-      throw new Error(`No filter dialect is called ${name}`);
+      throw new Error(`No filter dialect is called ${JSON.stringify(name)}`);
   }
 }
 
 /** An empty value is no condition; an attribute that isn't there matches nothing. */
-function matching(spec: unknown, matches: (has: string, wanted: string) => boolean): Filter {
-  const entries = Object.entries(spec as Record<string, string>).map(([name, text]) => [name, asHeader(text)] as const);
+function matching(spec: Record<string, unknown>, matches: (has: string, wanted: string) => boolean): Filter {
+  const entries = Object.entries(spec).map(([name, text]) => {
+    if (typeof text !== 'string') throw new Error(`A filter compares with text, and ${JSON.stringify(name)} has none`);
+    return [name, asHeader(text)] as const;
+  });
   return (event) => {
     const has = event as Record<string, unknown>;
     return entries.every(([name, wanted]) => {
@@ -69,6 +77,17 @@ function matching(spec: unknown, matches: (has: string, wanted: string) => boole
       return typeof value === 'string' && matches(value, wanted);
     });
   };
+}
+
+/** @throws Error when a dialect isn't given filters */
+function listOf(dialect: string, value: unknown): Record<string, unknown>[] {
+  if (!Array.isArray(value)) throw new Error(`The dialect ${dialect} takes a list of filters`);
+  return value.map((it) => oneOf(dialect, it));
+}
+
+function oneOf(dialect: string, value: unknown): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new Error(`The dialect ${dialect} takes fields, not ${JSON.stringify(value)}`);
 }
 
 function all(filters: readonly Filter[]): Filter {

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
+import { z } from 'zod';
 import { compile, type Filter, type FilterSpec } from './filters.js';
 import { goPeriodMs } from './go-values.js';
 
@@ -47,31 +48,58 @@ export class BadManifest extends Error {
   override readonly name = 'BadManifest';
 }
 
+/** To Kubernetes a null is a field that isn't there. */
+const optional = <Schema extends z.ZodType>(schema: Schema) =>
+  schema.nullish().transform((value) => value ?? undefined);
+const text = optional(z.string({ error: 'expected text' }));
+const reference = z.looseObject(
+  { ref: optional(z.looseObject({ kind: text, name: text })), uri: text },
+  { error: 'expected a ref or a uri' },
+);
+const deliverySpec = z.looseObject(
+  {
+    ...{ retry: optional(z.number({ error: 'expected a number' })), backoffPolicy: text, backoffDelay: text },
+    ...{ timeout: text, retryAfterMax: text, deadLetterSink: optional(reference) },
+  },
+  { error: 'expected a delivery' },
+);
+const brokerSpec = optional(z.looseObject({ delivery: optional(deliverySpec) }, { error: 'expected fields' }));
+const triggerSpec = optional(
+  z.looseObject(
+    {
+      ...{ broker: text, subscriber: optional(reference), delivery: optional(deliverySpec) },
+      filter: optional(
+        z.looseObject(
+          { attributes: optional(z.record(z.string(), z.string({ error: 'expected text' }))) },
+          { error: 'expected attributes' },
+        ),
+      ),
+      filters: optional(z.array(z.record(z.string(), z.unknown()), { error: 'expected a list of filters' })),
+    },
+    { error: 'expected fields' },
+  ),
+);
+const metadata = z.looseObject({ name: text, namespace: text }, { error: 'expected fields' });
+
 interface Resource {
-  readonly apiVersion?: string;
-  readonly kind?: string;
-  readonly metadata?: { readonly name?: string; readonly namespace?: string };
-  readonly spec?: Record<string, unknown>;
+  readonly apiVersion?: unknown;
+  readonly kind: string;
+  readonly metadata?: unknown;
+  readonly spec?: unknown;
+  readonly namespace?: unknown;
 }
 
-interface DeliverySpec {
-  readonly retry?: number;
-  readonly backoffPolicy?: 'linear' | 'exponential';
-  readonly backoffDelay?: string;
-  readonly timeout?: string;
-  readonly retryAfterMax?: string;
-  readonly deadLetterSink?: Reference;
-}
+type DeliverySpec = Partial<z.infer<typeof deliverySpec>>;
+type TriggerSpec = Partial<NonNullable<z.infer<typeof triggerSpec>>>;
+type Reference = z.infer<typeof reference>;
 
-interface Reference {
-  readonly ref?: { readonly kind?: string; readonly name?: string };
-  readonly uri?: string;
-}
-
-interface TriggerSpec extends FilterSpec {
-  readonly broker?: string;
-  readonly subscriber?: Reference;
-  readonly delivery?: DeliverySpec;
+/** @throws BadManifest that names the file and the field */
+function shaped<Schema extends z.ZodType>(schema: Schema, value: unknown, where: string): z.infer<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const field = issue!.path.map(String).map((it) => JSON.stringify(it).slice(1, -1));
+  throw new BadManifest([where, ...(field.length > 0 ? [field.join('.')] : []), issue!.message].join(': '));
 }
 
 /**
@@ -81,36 +109,44 @@ interface TriggerSpec extends FilterSpec {
 export function readManifests(folder: string): Manifests {
   const resources = files(folder).flatMap((file) => documents(file).map((resource) => ({ file, resource })));
   // `kubectl apply -k` would put everything into the namespace of the kustomization.
-  const kustomization = resources.find(({ resource }) => resource.kind === 'Kustomization')?.resource;
-  const common = (kustomization as { namespace?: string } | undefined)?.namespace ?? 'default';
+  const kustomization = resources.find(({ resource }) => resource.kind === 'Kustomization');
+  const common = kustomization && shaped(text, kustomization.resource.namespace, `${kustomization.file}: namespace`);
   const brokers = new Map<string, DeliverySpec>();
-  const triggers: { file: string; resource: Resource }[] = [];
+  const triggers: (Named & { file: string; spec: unknown })[] = [];
   for (const { file, resource } of resources) {
-    if (!/^eventing\.knative\.dev\/v1$/.test(resource.apiVersion ?? '')) continue;
-    const named = {
-      ...resource,
-      metadata: { ...resource.metadata, namespace: resource.metadata?.namespace ?? common },
-    };
-    if (!named.metadata.name) throw new BadManifest(`${file}: a ${resource.kind} without a name`);
-    if (resource.kind === 'Broker') {
-      brokers.set(
-        `${named.metadata.namespace}/${named.metadata.name}`,
-        (resource.spec?.delivery as DeliverySpec) ?? {},
-      );
+    const { apiVersion, kind, spec } = resource;
+    if (apiVersion !== 'eventing.knative.dev/v1') continue;
+    const { name, namespace = common || 'default' } = shaped(metadata, resource.metadata ?? {}, `${file}: metadata`);
+    if (!name) throw new BadManifest(`${file}: a ${oneLine(kind)} without a name`);
+    if (kind === 'Broker') {
+      const where = `${file}: Broker ${oneLine(name)}: spec`;
+      brokers.set(`${namespace}/${name}`, shaped(brokerSpec, spec, where)?.delivery ?? {});
     }
-    if (resource.kind === 'Trigger') triggers.push({ file, resource: named });
+    if (kind === 'Trigger') triggers.push({ file, name, namespace, spec });
   }
   if (brokers.size === 0) throw new BadManifest(`${folder}: there is no Broker in any YAML file`);
   return {
     brokers: [...brokers.keys()],
-    triggers: triggers.map(({ file, resource }) => {
+    triggers: triggers.map(({ file, spec, ...named }) => {
+      const where = `${file}: Trigger ${oneLine(named.name)}`;
+      const read = shaped(triggerSpec, spec, `${where}: spec`) ?? {};
       try {
-        return trigger(resource, brokers);
+        return trigger(named, read, brokers);
       } catch (error) {
-        throw new BadManifest(`${file}: Trigger ${resource.metadata?.name}: ${(error as Error).message}`);
+        throw new BadManifest(`${where}: ${(error as Error).message}`);
       }
     }),
   };
+}
+
+interface Named {
+  readonly name: string;
+  readonly namespace: string;
+}
+
+/** Text of a manifest, for a message. */
+function oneLine(shown: string): string {
+  return JSON.stringify(shown).slice(1, -1);
 }
 
 function files(folder: string): string[] {
@@ -128,34 +164,52 @@ function documents(file: string): Resource[] {
   return documents.flatMap((document) => {
     const [error] = document.errors;
     if (error) throw new BadManifest(`${file}: ${error.message.split('\n')[0]}`);
-    const resource: unknown = document.toJS();
-    if (resource === null) return [];
-    // A kustomization may leave its kind out.
-    const { kind, items } = { kind: kindOfFile(file), ...(resource as Resource & { items?: Resource[] }) };
-    if (typeof resource !== 'object' || !kind) throw new BadManifest(`${file}: this is no Kubernetes resource`);
-    return kind === 'List' && items ? items : [{ ...(resource as Resource), kind }];
+    return resourcesOf(file, content(file, document));
   });
+}
+
+/** @throws BadManifest for what YAML allows and nobody can resolve, such as an alias of nothing */
+function content(file: string, document: { toJS(): unknown }): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    throw new BadManifest(`${file}: ${(error as Error).message.split('\n')[0]}`);
+  }
+}
+
+function resourcesOf(file: string, resource: unknown): Resource[] {
+  if (resource === null || resource === undefined) return [];
+  // A kustomization may leave its kind out.
+  const fields = typeof resource === 'object' ? (resource as Partial<Resource> & { items?: unknown }) : {};
+  const kind = fields.kind ?? kindOfFile(file);
+  if (typeof kind !== 'string' || kind === '') throw new BadManifest(`${file}: this is no Kubernetes resource`);
+  if (kind === 'List' && Array.isArray(fields.items)) return fields.items.flatMap((item) => resourcesOf(file, item));
+  return [{ ...fields, kind }];
 }
 
 const kindOfFile = (file: string) => (basename(file).startsWith('kustomization.') ? 'Kustomization' : undefined);
 
-function trigger({ metadata, spec }: Resource, brokers: Map<string, DeliverySpec>): TriggerManifest {
-  const { broker: name = 'default', subscriber, delivery, ...filters } = (spec ?? {}) as TriggerSpec;
-  const namespace = metadata!.namespace!;
-  const broker = `${namespace}/${name}`;
+function trigger({ name, namespace }: Named, spec: TriggerSpec, brokers: Map<string, DeliverySpec>): TriggerManifest {
+  const { broker: of = 'default', subscriber, delivery, filter, filters } = spec;
+  const wanted = filterSpec(filter, filters);
+  const broker = `${namespace}/${of}`;
   const inherited = brokers.get(broker);
-  if (!inherited) throw new Error(`there is no Broker ${broker}`);
+  if (!inherited) throw new Error(`there is no Broker ${oneLine(broker)}`);
   if (!subscriber) throw new Error('it has no subscriber');
   // The Trigger's spec replaces the Broker's as a whole; only a missing dead letter sink is filled in.
   const chosen = delivery ?? inherited;
   const sink = chosen.deadLetterSink ?? inherited.deadLetterSink;
   return {
-    ...{ name: metadata!.name!, namespace, broker },
-    ...{ wants: compile(filters), wanted: describe(filters) },
+    ...{ name, namespace, broker, wants: compile(wanted), wanted: describe(wanted) },
     subscriber: destination(subscriber),
     delivery: deliveryOf(chosen),
     ...(sink && { deadLetterSink: destination(sink) }),
   };
+}
+
+function filterSpec(filter: { attributes?: Record<string, string> } | undefined, filters: FilterSpec['filters']) {
+  const { attributes } = filter ?? {};
+  return { ...(attributes && { filter: { attributes } }), ...(filters && { filters }) };
 }
 
 /** Most Triggers want one type, which says it all. */
@@ -168,7 +222,11 @@ function describe({ filter, filters }: FilterSpec): string {
 
 function destination({ ref, uri }: Reference): Destination {
   if (ref) {
-    if (ref.kind !== 'Service' || !ref.name) throw new Error(`a subscriber is a Service or a uri, not a ${ref.kind}`);
+    if (ref.kind !== 'Service' || !ref.name) {
+      throw new Error(
+        `a subscriber is a Service with a name or a uri, not a ${oneLine(ref.kind ?? 'ref without a kind')}`,
+      );
+    }
     return { service: ref.name, ...(uri && { uri }) };
   }
   if (!uri || !URL.canParse(uri)) throw new Error('a subscriber without ref needs an absolute uri');
@@ -179,11 +237,11 @@ function deliveryOf(spec: DeliverySpec): Delivery {
   const { retry = 0, backoffPolicy, backoffDelay, timeout, retryAfterMax } = spec;
   if (!Number.isInteger(retry) || retry < 0) throw new Error(`retry: ${retry} is no number of retries`);
   if (backoffPolicy && !['linear', 'exponential'].includes(backoffPolicy))
-    throw new Error(`backoffPolicy: ${backoffPolicy} is neither linear nor exponential`);
+    throw new Error(`backoffPolicy: ${oneLine(backoffPolicy)} is neither linear nor exponential`);
   const hasBackoff = backoffPolicy !== undefined && backoffDelay !== undefined;
   return {
     retry,
-    backoffPolicy: backoffPolicy ?? 'linear',
+    backoffPolicy: backoffPolicy === 'exponential' ? 'exponential' : 'linear',
     backoffDelayMs: hasBackoff ? period('backoffDelay', backoffDelay) : 0,
     ...(timeout && period('timeout', timeout) > 0 && { timeoutMs: period('timeout', timeout) }),
     retryAfterMaxMs: retryAfterMax ? period('retryAfterMax', retryAfterMax) : 0,
@@ -192,6 +250,6 @@ function deliveryOf(spec: DeliverySpec): Delivery {
 
 function period(name: string, text: string): number {
   const ms = goPeriodMs(text);
-  if (ms === undefined) throw new Error(`${name}: ${text} is no ISO 8601 duration such as PT0.2S`);
+  if (ms === undefined) throw new Error(`${name}: ${oneLine(text)} is no ISO 8601 duration such as PT0.2S`);
   return ms;
 }
