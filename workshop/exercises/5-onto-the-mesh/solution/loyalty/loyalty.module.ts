@@ -7,5 +7,8 @@ import { RegisterMilesHandler } from './register-miles.js';
 import { AwardedMiles, AwardsAccount, migrations } from './tables.js';
 
 @OnMesh({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
-@Module({ controllers: [LoyaltyController], providers: [RegisterMilesHandler, ReadAwardsHandler, ReadTransitMilesHandler] })
+@Module({
+  controllers: [LoyaltyController],
+  providers: [RegisterMilesHandler, ReadAwardsHandler, ReadTransitMilesHandler],
+})
 export class LoyaltyModule {}
