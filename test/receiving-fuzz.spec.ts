@@ -5,6 +5,7 @@ import { DATABASES } from './databases.js';
 import { atOnce, startServer, type ServerProcess } from './server.js';
 
 const CASES = 100_000;
+const RECORDED_CASES = 20_000;
 const SEED = 20_261_124;
 
 /** Mulberry32: the same cases with every run. */
@@ -170,6 +171,45 @@ function generator(seed: number): () => Request {
   };
 }
 
+interface Recorded {
+  readonly headers: readonly [string, unknown][];
+  readonly body?: unknown;
+  readonly bodyBase64?: string;
+}
+
+/** What a real broker has been sent and has sent, with something else in some place. Nobody here handles its types. */
+function recordedGenerator(seed: number): () => Request {
+  const next = random(seed);
+  const below = (n: number) => Math.floor(next() * n);
+  const pick = <T>(list: readonly T[]): T => list[below(list.length)]!;
+  const recorded = ['ingress', 'filter-direct'].flatMap(
+    (name) => JSON.parse(readFileSync(new URL(`fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as Recorded[],
+  );
+  // What frames a request is ours to say: the recordings of those that break HTTP itself are for Node's parser.
+  const framing = /^(host|content-length|transfer-encoding|connection|expect|upgrade)$/i;
+  const legible = ({ headers }: Recorded) =>
+    headers.filter((it): it is [string, string] => typeof it[1] === 'string' && isSendable(it[0]));
+  const isSendable = (name: string) => !framing.test(name) && /^[\w-]+$/.test(name);
+  const values = recorded.flatMap((it) => legible(it).map(([, value]) => value));
+  const written = ({ body, bodyBase64 }: Recorded) =>
+    bodyBase64 !== undefined ? Buffer.from(bodyBase64, 'base64') : Buffer.from(typeof body === 'string' ? body : '');
+  return () => {
+    const one = pick(recorded);
+    let headers = legible(one);
+    let body = written(next() < 0.8 ? one : pick(recorded));
+    for (let edits = below(4); edits > 0; edits--) {
+      const at = below(headers.length + 1);
+      const kind = below(5);
+      if (kind === 0) headers = headers.filter((_, index) => index !== at);
+      else if (kind === 1) headers = [...headers, ...legible(pick(recorded)).slice(0, 1 + below(3))];
+      else if (kind === 2) headers = headers.map((it, index) => (index === at ? [it[0], pick(values)] : it));
+      else if (kind === 3) headers = headers.map((it, index) => (index === at ? [it[0], it[1].slice(below(5))] : it));
+      else if (body.length > 0) body = Buffer.concat([body.subarray(0, below(body.length)), written(pick(recorded))]);
+    }
+    return { path: pick(['/mesh/drivers', '/mesh/rides', '/']), headers, body };
+  };
+}
+
 /** One connection after the other, as a sender that won't be told. */
 class Connection {
   private socket?: Socket;
@@ -251,9 +291,8 @@ describe('The receiving end, of a real process', () => {
   const residentMb = () =>
     Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.process.pid}/status`, 'utf8'))?.[1] ?? NaN) / 1024;
 
-  it(`refuses ${CASES} malformed deliveries with a short 4xx that no broker repeats, and its memory stays`, async () => {
+  const expectRefusals = async (all: number, generate: () => Request, alsoFine: readonly number[] = []) => {
     const port = Number(new URL(server.url).port);
-    const generate = generator(SEED);
     const bad: object[] = [];
     const statuses = new Map<number, number>();
     const round = async (cases: number) => {
@@ -267,17 +306,27 @@ describe('The receiving end, of a real process', () => {
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
         const isRight =
           status >= 400 && status < 500 && ![404, 408, 409, 425, 429].includes(status) && body.length < 512;
-        if (!isRight) bad.push({ ...request, body: request.body.toString(), status, answer: body.toString() });
+        if (!isRight && !alsoFine.includes(status))
+          bad.push({ ...request, body: request.body.toString(), status, answer: body.toString() });
       });
       for (const connection of connections) connection.close();
     };
-    await round(CASES / 2);
+    await round(all / 2);
     const after = residentMb();
-    await round(CASES / 2);
+    await round(all / 2);
     const atEnd = residentMb();
     console.log(`Answers: ${JSON.stringify(Object.fromEntries(statuses))}; resident ${after} MB, then ${atEnd} MB`);
     expect(bad.slice(0, 3)).toEqual([]);
-    expect([...statuses.values()].reduce((sum, n) => sum + n)).toBe(CASES);
+    expect([...statuses.values()].reduce((sum, n) => sum + n)).toBe(all);
     if (process.platform === 'linux') expect(atEnd).toBeLessThan(after * 1.1);
+  };
+
+  it(`refuses ${CASES} malformed deliveries with a short 4xx that no broker repeats, and its memory stays`, async () => {
+    await expectRefusals(CASES, generator(SEED));
   }, 240_000);
+
+  it(`refuses ${RECORDED_CASES} recordings of a real broker's with something else in them, likewise`, async () => {
+    // A batch of nothing is one: there is nothing to do.
+    await expectRefusals(RECORDED_CASES, recordedGenerator(SEED), [204]);
+  }, 120_000);
 });

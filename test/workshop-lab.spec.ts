@@ -186,7 +186,7 @@ describe('npm run workshop', () => {
     const { code, stderr } = await workshop(...words);
     expect(code).toBe(1);
     expect(stderr).toContain(says);
-    expect(stderr).toContain('npm run workshop -- <command>');
+    expect(stderr).toContain('npm run workshop shows what there is');
   });
 
   it('shows what changes between steps: to a mesh a sidecar, to a broker the processes only', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { freePort } from '../tools/ports.js';
 import { check, watch } from './exercises/check.js';
-import { hint, reset, solution, startExercise, status } from './exercises/desk.js';
+import { currentExercise, hint, reset, solution, startExercise, status } from './exercises/desk.js';
 import { EXERCISES } from './exercises/exercises.js';
 import { FAULTS, FULL, QUICK, QUICK_FAULTS, type Fault } from './lab/faults.js';
 import { runLab } from './lab/lab.js';
@@ -21,7 +21,7 @@ const USAGE = `npm run workshop -- <command>
 
   From a transaction to an event mesh, in nine steps that run. Begin with workshop/README.md.
 
-  start N            serves step N at http://localhost:3000 [--port N]
+  start N            serves step N at http://localhost:3000 [--port N]; start mine, what you are working on
   diff A B           what changes from step A to step B
   lab                runs the steps under faults, and prints what became of every ride
                        --quick              three faults, in about three minutes
@@ -60,7 +60,7 @@ async function run(): Promise<void> {
   const [command, ...words] = positionals;
   if (values.help || !command) return console.log(USAGE);
   const commands: Record<string, () => unknown> = {
-    start: () => serveStep(stepOf(words[0]), portOf(values.port)),
+    start: () => serveStep(words[0] === 'mine' ? mine() : stepOf(words[0]), portOf(values.port)),
     diff: () => showDiff(stepOf(words[0]), stepOf(words[1])),
     lab: () => lab(values),
     exercise: () => startExercise(words[0]),
@@ -113,6 +113,11 @@ async function lab(values: {
   }
 }
 
+/** What is on the desk, to be tried by hand. */
+function mine(): Step {
+  return currentExercise().step;
+}
+
 /** @throws Misuse */
 function stepOf(word: string | undefined): Step {
   const step = word !== undefined && /^\d$/.test(word) ? STEPS[Number(word)] : undefined;
@@ -146,11 +151,16 @@ function portOf(word: string): number {
   return Number(word);
 }
 
+// Whoever ends us ends what we have started; `start` has a gentler way.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  if (process.argv[2] !== 'start') process.once(signal, () => process.exit(1));
+}
+
 try {
   await run();
 } catch (error) {
   const { message, code } = error as Error & { code?: string };
   const isMisuse = error instanceof Misuse || code?.startsWith('ERR_PARSE_ARGS');
-  console.error(isMisuse ? `${message}\n\n${USAGE}` : message);
+  console.error(isMisuse ? `${message}\n\nnpm run workshop shows what there is.` : message);
   process.exitCode = 1;
 }

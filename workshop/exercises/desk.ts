@@ -1,4 +1,5 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../../tools/source.js';
 import { git } from '../runner/diff.js';
@@ -32,11 +33,14 @@ function note(changes: Partial<Notes>): void {
   writeFileSync(NOTES, `${JSON.stringify({ ...notes(), ...changes }, null, 2)}\n`);
 }
 
-/** @throws Misuse where nothing has been begun */
+/** @throws Error that says what to do, where nothing is on the desk */
 export function currentExercise(): Exercise {
   const { current } = notes();
   const exercise = EXERCISES.find(({ number }) => number === current);
-  if (!exercise || !existsSync(MINE)) throw new Misuse('Nothing is begun: exercise 1 begins.');
+  if (!exercise) throw new Error('Nothing is begun. Begin with: npm run workshop -- exercise 1');
+  if (!existsSync(MINE)) {
+    throw new Error(`workshop/mine/ is not there. This puts it there: npm run workshop -- exercise ${exercise.number}`);
+  }
   return exercise;
 }
 
@@ -51,16 +55,17 @@ export function startExercise(word: string | undefined): void {
   const exercise = EXERCISES.find(({ number }) => String(number) === word);
   if (!exercise) throw new Misuse(`Exercises are numbers from 1 to ${EXERCISES.length}.`);
   const { current } = notes();
-  if (current !== exercise.number) {
-    if (current !== undefined && existsSync(MINE)) putAside(current);
-    const kept = asideOf(exercise.number);
-    if (existsSync(kept)) renameSync(kept, MINE);
-    else layOut(exercise.start, MINE);
-    note({ current: exercise.number });
-  } else if (!existsSync(MINE)) {
-    layOut(exercise.start, MINE);
-  }
-  console.log(`Exercise ${exercise.number}, ${exercise.title}, is in workshop/mine/.
+  const isHere = current === exercise.number && existsSync(MINE);
+  if (!isHere && current !== undefined && current !== exercise.number && existsSync(MINE)) putAside(current);
+  const kept = asideOf(exercise.number);
+  const isKept = !isHere && existsSync(kept);
+  if (isKept) {
+    rmSync(MINE, { recursive: true, force: true });
+    renameSync(kept, MINE);
+  } else if (!isHere) layOut(exercise.start, MINE);
+  note({ current: exercise.number });
+  const what = isHere || isKept ? 'what you have done of it' : 'its start';
+  console.log(`Exercise ${exercise.number}, ${exercise.title}: ${what} is in workshop/mine/.
 
   Its page     workshop/exercises/${exercise.folder}/README.md
   Check it     npm run workshop -- check --watch
@@ -111,25 +116,32 @@ export function solution(isTaken: boolean): void {
     git(join(ROOT, 'workshop'), ['mine', '.desk/solution']);
     return;
   }
-  const old = join(ASIDE, `${exercise.number}-before-the-solution`);
-  rmSync(old, { recursive: true, force: true });
-  renameSync(MINE, old);
+  const backup = backUp(exercise, laid);
   renameSync(laid, MINE);
-  console.log(
-    `The solution is in workshop/mine/; what you had is in workshop/.desk/${exercise.number}-before-the-solution/.`,
-  );
+  console.log(`The solution is in workshop/mine/${backup}.`);
 }
 
-/** Begins the exercise again. What was done is kept aside, once. */
+/** Moves what is in workshop/mine aside, unless it is the same as what comes in its place. @returns a word on that */
+function backUp({ number }: Exercise, successor: string): string {
+  const isSame = spawnSync('git', ['diff', '--no-index', '--quiet', MINE, successor]).status === 0;
+  let copy = 1;
+  while (existsSync(join(ASIDE, `${number}-copy-${copy}`))) copy++;
+  if (isSame) {
+    rmSync(MINE, { recursive: true });
+    return ', as it was';
+  }
+  renameSync(MINE, join(ASIDE, `${number}-copy-${copy}`));
+  return `; what you had is in workshop/.desk/${number}-copy-${copy}/`;
+}
+
+/** Begins the exercise again. What was done is kept aside. */
 export function reset(): void {
   const exercise = currentExercise();
-  const old = join(ASIDE, `${exercise.number}-before-the-reset`);
-  rmSync(old, { recursive: true, force: true });
-  renameSync(MINE, old);
-  layOut(exercise.start, MINE);
-  console.log(
-    `workshop/mine/ is as at the beginning; what you had is in workshop/.desk/${exercise.number}-before-the-reset/.`,
-  );
+  const start = join(ASIDE, 'start');
+  layOut(exercise.start, start);
+  const backup = backUp(exercise, start);
+  renameSync(start, MINE);
+  console.log(`workshop/mine/ is as at the beginning${backup}.`);
 }
 
 /** Prints what is begun and what is done. */
@@ -142,6 +154,5 @@ export function status(): void {
     console.log(`${number === current ? '>' : ' '} ${number}  ${title.padEnd(34)} ${state}${state ? hinted : ''}`);
   }
   if (current === undefined) console.log('\nNothing is begun: npm run workshop -- exercise 1');
-  else if (existsSync(MINE))
-    console.log(`\nworkshop/mine/ holds exercise ${current}: ${readdirSync(MINE).length} files and folders.`);
+  else console.log(`\nworkshop/mine/ ${existsSync(MINE) ? `holds exercise ${current}` : 'is not there'}.`);
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { contractsOnly, messagesOf, ownPrefix } from '../../tools/architecture.js';
 import { ROOT, type Sources } from '../../tools/source.js';
-import { FAULTS, SLOW_MS, type Size } from '../lab/faults.js';
+import { FAULTS, SLOW_MS, type Fault, type Size } from '../lab/faults.js';
 import type { Outcome } from '../lab/lab.js';
 import { duration } from '../lab/table.js';
 import { STEPS, type Step } from '../runner/steps.js';
@@ -19,21 +19,24 @@ export interface Exercise {
   readonly step: Step;
   /** What is wrong with the architecture, in sentences. Paths are those of workshop/mine. */
   readonly rules: (sources: Sources) => string[];
-  /** The fault that shows whether it is done. */
-  readonly fault: (typeof FAULTS)[number];
+  /** The faults that show whether it is done. */
+  readonly faults: readonly Fault[];
   /** @returns what is wrong, in a sentence */
   readonly judge: (outcome: Outcome) => string | undefined;
 }
 
 /** The size of a check: a few seconds. */
-export const SMALL: Size = { none: 20, slow: 20, failing: 100, twice: 12, broker: 20, kills: 2 };
+export const SMALL: Size = {
+  ...{ none: 20, slow: 20, failing: 100, twice: 12, broker: 20, kills: 3 },
+  ...{ outageMs: 1500, aroundMs: 250 },
+};
 
 /** The modules that the method is to be split into. */
 const MODULES = ['rides', 'geolocation', 'drivers', 'loyalty', 'invoicing'];
 
 const inExercises = (...names: string[]) => join(ROOT, 'workshop/exercises', ...names);
 const inStep = (number: number) => join(ROOT, 'workshop', STEPS[number]!.folder);
-const fault = (name: string) => FAULTS.find((it) => it.name === name)!;
+const faults = (...names: string[]) => names.map((name) => FAULTS.find((it) => it.name === name)!);
 /** What is in workshop/mine is known by that name. */
 const mine = (number: number, differs: Partial<Step> = {}): Step => ({ ...STEPS[number]!, folder: 'mine', ...differs });
 
@@ -46,11 +49,15 @@ export const EXERCISES: readonly Exercise[] = [
     solution: [inStep(3)],
     step: mine(3),
     rules: (sources) => [...modulesThere(sources), ...tablesAtHome(sources), ...onlyContracts(sources)],
-    fault: fault('killed'),
-    judge: ({ lost, missing }) =>
-      lost + missing > 0
-        ? `After a crash ${missing} effects of completed rides are missing: all of it has to stay in one transaction for now.`
-        : undefined,
+    faults: faults('down', 'killed'),
+    judge: ({ fault, answered, requests, lost, missing }) => {
+      const so = fault === 'down' ? 'While invoicing was down' : 'After a crash';
+      if (lost + missing > 0)
+        return `${so}, rides were left half done (${missing} effects of completed rides are missing): for now all of it has to stay in one transaction.`;
+      return fault === 'down' && answered === requests
+        ? 'While invoicing was down nobody was refused: accounting has to be asked before an invoice is written, as it was.'
+        : undefined;
+    },
   },
   {
     number: 2,
@@ -60,11 +67,11 @@ export const EXERCISES: readonly Exercise[] = [
     solution: [inStep(4)],
     step: mine(4),
     rules: (sources) => [...modulesThere(sources), ...onlyContracts(sources)],
-    fault: fault('slow'),
+    faults: faults('slow'),
     judge: ({ p50Ms, answered, requests, missing }) => {
       if (answered < requests) return `Only ${answered} of ${requests} users were told that their ride is over.`;
       if (p50Ms > SLOW_MS / 2)
-        return `With invoicing ${SLOW_MS} ms slower, users wait for ${duration(p50Ms)}: they still wait for the invoice.`;
+        return `With invoicing ${SLOW_MS} ms slower, users wait for ${duration(p50Ms)}: they still wait for the invoice, or for a transaction that is held open meanwhile.`;
       return missing > 0
         ? `${missing} effects of completed rides never came: something is sent that nobody handles.`
         : undefined;
@@ -79,11 +86,12 @@ export const EXERCISES: readonly Exercise[] = [
     // Whatever the table is called: it has come to rest when nothing is committed any more.
     step: mine(5, { waiting: {} }),
     rules: (sources) => onlyContracts(sources),
-    fault: fault('killed'),
-    judge: ({ lost, missing, stuck }) =>
-      lost + missing + stuck > 0
-        ? `After a crash ${lost} rides whose users were told that all is well are not completed, and ${missing} effects are missing: what was still to be done was nowhere but in memory.`
-        : undefined,
+    faults: faults('down', 'killed'),
+    judge: ({ fault, lost, missing }) => {
+      if (lost + missing === 0) return undefined;
+      const so = fault === 'down' ? 'After an outage of invoicing' : 'After a crash';
+      return `${so}, users were told that all is well, and yet rides that are not completed: ${lost}, effects that are missing: ${missing}. What was still to be done was nowhere but in memory, or was removed before it was done, or nobody went on with it.`;
+    },
   },
   {
     number: 4,
@@ -93,12 +101,12 @@ export const EXERCISES: readonly Exercise[] = [
     solution: [inStep(5), inExercises('4-idempotent-handler/solution')],
     step: mine(5),
     rules: (sources) => onlyContracts(sources),
-    fault: fault('twice'),
+    faults: faults('twice', 'down'),
     judge: ({ requests, duplicated, missing }) => {
       if (duplicated > 0)
         return `Every message came twice, and ${requests} rides got ${duplicated} invoices and credits of miles too many.`;
       return missing > 0
-        ? `Nothing is doubled, but ${missing} effects are missing: some messages are not handled even once.`
+        ? `Nothing is doubled, but ${missing} effects are missing: a message is taken for handled although its effects were never written.`
         : undefined;
     },
   },
@@ -110,7 +118,7 @@ export const EXERCISES: readonly Exercise[] = [
     solution: [inExercises('5-onto-the-mesh/start'), inExercises('5-onto-the-mesh/solution')],
     step: mine(6),
     rules: (sources) => [...onTheMesh(sources), ...onlyContracts(sources)],
-    fault: fault('killed'),
+    faults: faults('killed'),
     judge: ({ lost, missing, duplicated }) =>
       lost + missing + duplicated > 0
         ? `After a crash ${lost} rides are lost, ${missing} effects are missing and ${duplicated} were doubled.`
@@ -148,8 +156,12 @@ function onlyContracts(sources: Sources): string[] {
 }
 
 function onTheMesh(sources: Sources): string[] {
+  const strays = [...sources].filter(([path, text]) => path.startsWith('loyalty/') && /stage\/transactions/.test(text));
   const module = sources.get('loyalty/loyalty.module.ts') ?? '';
   if (!/@OnMesh\(/.test(module)) return ['LoyaltyModule has no @OnMesh: the mesh does not know that it is there.'];
   const own = messagesOf(asModules(sources)).map(({ name }) => name);
-  return own.map((name) => `${name} is declared anew: rides sends the one of src/modules/loyalty/contract.ts.`);
+  return [
+    ...own.map((name) => `${name} is declared anew: rides sends the one of src/modules/loyalty/contract.ts.`),
+    ...strays.map(([path]) => `${path} still opens transactions of its own: on the mesh there is a UnitOfWork.`),
+  ];
 }

@@ -53,7 +53,7 @@ export class Bench {
   async measure(fault: Fault, size: Size): Promise<Outcome> {
     const { house, users } = this;
     const rides = this.prepare(fault.rides(size));
-    const answers = await fault.run({ house, users }, rides);
+    const answers = await fault.run({ house, users }, rides, size);
     const began = performance.now();
     const rested = await this.rest();
     const restMs = performance.now() - began;

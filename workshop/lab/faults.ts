@@ -14,12 +14,16 @@ export interface Size {
   readonly broker: number;
   /** Bursts that are cut off by a kill. */
   readonly kills: number;
+  /** How long invoicing is down, and the load before and after it, in ms. */
+  readonly outageMs: number;
+  readonly aroundMs: number;
 }
 
-export const FULL: Size = { none: 200, slow: 100, failing: 1000, twice: 60, broker: 100, kills: 6 };
-export const QUICK: Size = { none: 60, slow: 30, failing: 300, twice: 24, broker: 60, kills: 2 };
+const OUTAGE = { outageMs: 5000, aroundMs: 1500 };
 
-export const OUTAGE_MS = 5000;
+export const FULL: Size = { none: 200, slow: 100, failing: 1000, twice: 60, broker: 100, kills: 6, ...OUTAGE };
+export const QUICK: Size = { none: 60, slow: 30, failing: 300, twice: 24, broker: 60, kills: 2, ...OUTAGE };
+
 export const SLOW_MS = 200;
 export const FAILING = 0.01;
 /** Users that come in a second, where the fault doesn't say otherwise. */
@@ -27,8 +31,6 @@ export const PER_SECOND = 20;
 /** Users who ask at the same time when the process is to be killed, and how many of them it gets to answer. */
 const BURST = 16;
 const ANSWERED_BEFORE_KILL = 5;
-/** Load before and after an outage, in ms. */
-const AROUND_MS = 1500;
 
 interface Stand {
   readonly house: House;
@@ -44,7 +46,7 @@ export interface Fault {
   rides(size: Size): number;
   /** Why a step can't have it. */
   inapplicable?(step: Step): string | undefined;
-  run(stand: Stand, rides: readonly UnderWay[]): Promise<Answer[]>;
+  run(stand: Stand, rides: readonly UnderWay[], size: Size): Promise<Answer[]>;
 }
 
 export const FAULTS: readonly Fault[] = [
@@ -56,17 +58,17 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'down',
-    title: `invoicing is down for ${OUTAGE_MS / 1000} s`,
-    rides: () => (PER_SECOND * (OUTAGE_MS + 2 * AROUND_MS)) / 1000,
-    run: async ({ house, users }, rides) => {
+    title: `invoicing is down for ${OUTAGE.outageMs / 1000} s`,
+    rides: ({ outageMs, aroundMs }) => (PER_SECOND * (outageMs + 2 * aroundMs)) / 1000,
+    run: async ({ house, users }, rides, { outageMs, aroundMs }) => {
       const load = users.steadily(rides, PER_SECOND);
-      await wait(AROUND_MS);
+      await wait(aroundMs);
       if (house.step.invoicing === house.step.completing) {
         house.tellAll({ faults: { accounting: { isDown: true } } });
-        await wait(OUTAGE_MS);
+        await wait(outageMs);
         house.tellAll({ faults: {} });
       } else {
-        await house.away(house.step.invoicing, OUTAGE_MS);
+        await house.away(house.step.invoicing, outageMs);
       }
       return load;
     },

@@ -96,7 +96,9 @@ function messagesWaiting(step: Step, ledgers: Ledgers): number {
   let waiting = 0;
   for (const [database, tables] of Object.entries(step.waiting)) {
     for (const table of tables) {
-      waiting += (ledgers.named(database).prepare(`SELECT COUNT(*) AS n FROM ${table}`).get() as { n: number }).n;
+      const db = ledgers.named(database);
+      if ((db.pragma(`table_info('${table}')`) as object[]).length === 0) continue;
+      waiting += (db.prepare(`SELECT COUNT(*) AS n FROM ${table}`).get() as { n: number }).n;
     }
   }
   return waiting;
@@ -109,6 +111,9 @@ function messagesWaiting(step: Step, ledgers: Ledgers): number {
 export function deliverTwice({ deliveries }: Step, ledgers: Ledgers): () => void {
   const { database, table } = deliveries!;
   const db = ledgers.named(database);
+  if ((db.pragma(`table_info('${table}')`) as object[]).length === 0) {
+    throw new Error(`There is no table ${table} in the database: it has to keep its name.`);
+  }
   const columns = (db.prepare(`SELECT name FROM pragma_table_info('${table}') WHERE name <> 'seq'`).all() as Named[])
     .map(({ name }) => name)
     .join(', ');

@@ -20,9 +20,15 @@ export interface HouseOptions {
 /** Longest time for all processes of a step to start, in ms. */
 const START_MS = 90_000;
 
+/** Whoever is still there when we end gets no time: one that loops for ever would hear of nothing. */
+const living = new Set<Child>();
+process.once('exit', () => living.forEach((child) => child.kill()));
+
 /** A step that runs: its processes, its databases, and the demo's ride under way. What dies is started again. */
 export class House {
   readonly ledgers: Ledgers;
+  /** The last lines that its processes printed. */
+  readonly printed: string[] = [];
   private children = new Map<string, Child>();
   private message?: object;
 
@@ -51,6 +57,10 @@ export class House {
   /** The address that users know. */
   get url(): string {
     return this.planned.find(({ name }) => name === 'cabs')!.url;
+  }
+
+  pidOf(name: string): number | undefined {
+    return this.children.get(name)?.pid;
   }
 
   /** Ends a process without warning; it is started again. */
@@ -86,6 +96,7 @@ export class House {
   async close(): Promise<void> {
     this.ledgers.close();
     await Promise.all([...this.children.values()].map((child) => child.end()));
+    for (const child of this.children.values()) living.delete(child);
   }
 
   private async start(): Promise<void> {
@@ -106,8 +117,9 @@ export class House {
     const lines: string[] = [];
     const child = new Child(planned, environment, this.listener(lines));
     this.children.set(planned.name, child);
+    living.add(child);
     await child.start(START_MS).catch((error: Error) => {
-      throw new Error([error.message, ...lines.slice(-20)].join('\n'));
+      throw new Error([error.message, ...whyOf(lines)].join('\n'));
     });
     if (this.message) child.send(this.message);
   }
@@ -118,6 +130,8 @@ export class House {
       ...(hear && { message: (_: string, message: unknown) => hear(message) }),
       line: (name, line) => {
         if (lines.length < 1000) lines.push(line);
+        this.printed.push(line);
+        if (this.printed.length > 100) this.printed.shift();
         tell?.(`${name.padEnd(12)} ${line}`);
       },
       died: (name, how) => tell?.(`${name.padEnd(12)} ${how}; it is started again`),
@@ -126,4 +140,10 @@ export class House {
       },
     };
   }
+}
+
+/** The lines that tell why a process did not start: from the first error on, or else the last ones. */
+function whyOf(lines: readonly string[]): string[] {
+  const first = lines.findIndex((line) => /\bERROR\b|Error:|\bfatal\b/i.test(line));
+  return first < 0 ? lines.slice(-15) : lines.slice(first, first + 15);
 }

@@ -12,14 +12,19 @@ export async function serveStep(step: Step, port: number): Promise<void> {
     throw new Error(`Port ${port} is taken: end what listens there, or choose another with --port.`);
   }
   if (needsBuild(step)) buildApplication();
+  let isServing = false;
   const house = await House.open(step, {
     ...{ data: join(ROOT, 'data/workshop', step.folder), port },
     environment: {
       ...(process.stdout.isTTY && { FORCE_COLOR: '1' }),
       ...Object.fromEntries(['LOG_LEVEL'].flatMap((it) => (process.env[it] ? [[it, process.env[it]]] : []))),
     },
-    tell: (line) => console.log(line),
+    tell: (line) => {
+      // Each process would greet a newcomer; we do it for all of them.
+      if (isServing) console.log(line);
+    },
   });
+  isServing = true;
   console.log(welcome(step, house, `http://localhost:${port}`));
   let isEnding = false;
   const end = () => {
@@ -33,10 +38,13 @@ export async function serveStep(step: Step, port: number): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
 }
 
-function welcome({ number, title, folder }: Step, { planned }: House, url: string): string {
-  const processes = planned.map(({ name, url: at }) => `  ${name.padEnd(14)} ${at}`).join('\n');
+function welcome({ number, title, folder }: Step, house: House, url: string): string {
+  const processes = house.planned
+    .map(({ name, url: at }) => `  ${name.padEnd(14)} ${at}   pid ${house.pidOf(name)}`)
+    .join('\n');
+  const what = folder === 'mine' ? 'Exercise' : `Step ${number}, ${title}`;
   return `
-Step ${number}, ${title}: workshop/${folder}/README.md
+${what}: workshop/${folder}/${folder === 'mine' ? '' : 'README.md'}
 
 ${processes}
 

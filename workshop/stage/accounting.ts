@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 
-/** Set by the lab in the processes that it starts; what it does there is in lab/agent.ts. */
+/** Set by the lab in the processes that it starts; what it does there is in lab/agent.mjs. */
 const LAB = Symbol.for('workshop.accounting');
 
 /**
