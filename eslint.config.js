@@ -13,7 +13,7 @@ export default tseslint.config(
         'workshop/exercises/*/solution/',
       ],
       // Run as they are, without a build.
-      ...['workshop/**/*.mjs'],
+      ...['workshop/**/*.mjs', 'bench/*.mjs'],
     ],
   },
   ...tseslint.configs.recommendedTypeChecked,

@@ -133,7 +133,7 @@ export function readManifests(folder: string): Manifests {
       try {
         return trigger(named, read, brokers);
       } catch (error) {
-        throw new BadManifest(`${where}: ${(error as Error).message}`);
+        throw new BadManifest(`${where}: ${(error as Error).message.split('\n')[0]}`);
       }
     }),
   };
