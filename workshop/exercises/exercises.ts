@@ -83,8 +83,8 @@ export const EXERCISES: readonly Exercise[] = [
     title: 'write the outbox',
     start: [inStep(4)],
     solution: [inStep(5)],
-    // Whatever the table is called: it has come to rest when nothing is committed any more.
-    step: mine(5, { waiting: {} }),
+    // Whatever the table is called: it has come to rest when nothing has been committed for longer than a retry waits.
+    step: mine(5, { waiting: {}, quietMs: 3500 }),
     rules: (sources) => onlyContracts(sources),
     faults: faults('down', 'killed'),
     judge: ({ fault, lost, missing }) => {

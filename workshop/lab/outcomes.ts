@@ -85,7 +85,7 @@ export async function comeToRest(step: Step, ledgers: Ledgers): Promise<boolean>
   while (Date.now() < deadline) {
     const now = ledgers.version();
     if (now !== version || messagesWaiting(step, ledgers) > 0) [version, since] = [now, Date.now()];
-    if (Date.now() - since >= QUIET_MS) return true;
+    if (Date.now() - since >= (step.quietMs ?? QUIET_MS)) return true;
     await wait(50);
   }
   return false;

@@ -22,6 +22,8 @@ export interface Step {
   readonly remote?: RegExp;
   /** Tables whose rows are messages on their way, and the databases that have them; none where none are kept. */
   readonly waiting: Readonly<Record<string, readonly string[]>>;
+  /** How long nothing has to be committed before it is at rest, in ms, where retries can't be seen waiting. */
+  readonly quietMs?: number;
   /** Messages travel through tables, so that one can be made to arrive twice: which table, in which database. */
   readonly deliveries?: { readonly database: string; readonly table: string };
 }
