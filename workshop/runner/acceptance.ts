@@ -162,10 +162,8 @@ async function send(url: string, method: 'GET' | 'POST', body?: object): Promise
   const options = { method, headers, headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS };
   const reply = await request(url, { ...options, ...(body && { body: JSON.stringify(body) }) }).catch(
     (error: Error) => {
-      const isSilent = error.name === 'HeadersTimeoutError';
-      throw new Error(
-        isSilent ? `It does not answer within ${ANSWER_MS / 1000} s: does something loop?` : error.message,
-      );
+      if (error.name !== 'HeadersTimeoutError') throw error;
+      throw new Silent(`It does not answer within ${ANSWER_MS / 1000} s: does something loop?`);
     },
   );
   const text = await reply.body.text();
