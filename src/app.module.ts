@@ -48,6 +48,7 @@ export class AppModule {
           delivery: config.delivery,
           retention: config.retention,
           reconciliation: config.reconciliation,
+          notify: config.notify,
           administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
           shutdownGraceMs: config.shutdownGraceMs,
         }),

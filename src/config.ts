@@ -60,6 +60,7 @@ const environment = z.object({
   MESH_INBOX_RETENTION: duration.default(14 * 86_400_000),
   MESH_DEAD_LETTER_RETENTION: duration.default(30 * 86_400_000),
   MESH_REPLAY_WINDOW: duration.default(7 * 86_400_000),
+  MESH_NOTIFY: z.enum(['true', 'false']).default('true'),
   MESH_RECONCILE_EVERY: timer.default(3_600_000),
   MESH_RECONCILE_AFTER: duration.default(300_000),
   MESH_RECONCILE_PACE: count.refine((pace) => pace > 0, 'expected more than 0').default(200),
@@ -92,6 +93,8 @@ export interface Config {
     readonly afterMs: number;
     readonly perSecond: number;
   };
+  /** Whether processes on one PostgreSQL wake each other. */
+  readonly notify: boolean;
   readonly adminToken?: string;
   readonly shutdownGraceMs: number;
   readonly logLevel: string;
@@ -146,6 +149,7 @@ export function readConfig(
       afterMs: env.MESH_RECONCILE_AFTER,
       perSecond: env.MESH_RECONCILE_PACE,
     },
+    notify: env.MESH_NOTIFY === 'true',
     ...(env.MESH_ADMIN_TOKEN && { adminToken: env.MESH_ADMIN_TOKEN }),
     shutdownGraceMs: env.SHUTDOWN_GRACE,
     logLevel: env.LOG_LEVEL,

@@ -14,6 +14,7 @@ describe('The configuration', () => {
       delivery: { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 30_000 },
       retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
       reconciliation: { everyMs: 3_600_000, afterMs: 300_000, perSecond: 200 },
+      notify: true,
       ...{ shutdownGraceMs: 20_000, logLevel: 'info', seed: 'demo', tariffTimeZone: 'Europe/Warsaw' },
     });
   });
@@ -29,6 +30,7 @@ describe('The configuration', () => {
       ...{ MESH_RETRY: '3', MESH_BACKOFF_DELAY: 'PT1S', MESH_BACKOFF_POLICY: 'linear', MESH_TIMEOUT: 'PT5S' },
       ...{ MESH_INBOX_RETENTION: 'P20D', MESH_DEAD_LETTER_RETENTION: 'P60D', MESH_REPLAY_WINDOW: 'P10D' },
       ...{ MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_AFTER: 'PT1M', MESH_RECONCILE_PACE: '50' },
+      MESH_NOTIFY: 'false',
       ...{ MESH_ADMIN_TOKEN: 'secret', SHUTDOWN_GRACE: 'PT1M', LOG_LEVEL: 'debug', SEED: 'demo' },
       TARIFF_TIME_ZONE: 'UTC',
     };
@@ -38,6 +40,7 @@ describe('The configuration', () => {
       delivery: { retry: 3, backoffDelayMs: 1000, backoffPolicy: 'linear', timeoutMs: 5000 },
       retention: { inboxMs: 20 * DAY_MS, deadLetterMs: 60 * DAY_MS, replayWindowMs: 10 * DAY_MS },
       reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
+      notify: false,
       ...{ adminToken: 'secret', shutdownGraceMs: 60_000, logLevel: 'debug', seed: 'demo', tariffTimeZone: 'UTC' },
     });
   });

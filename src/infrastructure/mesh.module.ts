@@ -33,8 +33,10 @@ import { DEAD_LETTER_SINK, DeadLetterSink } from './messaging/dead-letter-sink.j
 import { DeadLetters } from './messaging/dead-letters.js';
 import { FanOut } from './messaging/fan-out.js';
 import { forwardTo } from './messaging/forward.js';
+import { OUTBOX, WHOLE, type Share } from './messaging/leases.js';
 import { meshMigrations } from './messaging/migrations.js';
 import { APPLICATION, Outbox } from './messaging/outbox.js';
+import { PostgresLeases } from './messaging/postgres-leases.js';
 import { Publisher } from './messaging/publisher.js';
 import { DELIVERY_POLICY, Receiver } from './messaging/receiver.js';
 import { moduleOnMesh } from './messaging/on-mesh.js';
@@ -73,6 +75,11 @@ export interface MeshOptions {
   readonly http?: 'whole' | 'administration';
   /** How long a shutdown may take to deliver what is ready, in ms. */
   readonly shutdownGraceMs?: number;
+  /**
+   * Whether processes on one PostgreSQL wake each other by LISTEN/NOTIFY; yes unless told, as a pooler between them and the
+   * database may not let it through. They poll every second anyway.
+   */
+  readonly notify?: boolean;
 }
 
 /** How to get along with a Knative Broker. */
@@ -176,12 +183,13 @@ export class MeshModule {
         useFactory: (work: UnitOfWork, database: Database, outbox: Outbox, registry: Registry, sink: Sink) => {
           const logger = new Logger('Relay');
           const consumersOf = (type: string) => registry.subscriptions(type).map(({ consumer }) => consumer);
+          const share = shareOf(database, hosted, options.notify ?? true);
           const wayOut = broker?.sink
-            ? new Publisher(work, sink, broker.sink, database.lock('mesh_outbox'), logger)
-            : new FanOut(work, consumersOf, logger);
+            ? new Publisher(work, sink, broker.sink, share.leases, logger)
+            : new FanOut(work, consumersOf, logger, share.leases);
           const forward = (name: string) =>
             broker && /^https?:/.test(name) ? forwardTo(name, sink, work, delivery) : undefined;
-          const relay = new Relay(work, wayOut, logger, forward);
+          const relay = new Relay(work, wayOut, logger, share, forward);
           outbox.onStaged(() => relay.joinGroup());
           outbox.onCommitted(() => relay.wake());
           return relay;
@@ -235,6 +243,14 @@ export class MeshModule {
 async function verifierOf({ credentialsFile, ...rules }: NonNullable<BrokerOptions['tokens']>) {
   const { BrokerTokens } = await import('./http/tokens.js');
   return new BrokerTokens({ ...rules, ...(credentialsFile && { credentials: new TokenFile(credentialsFile) }) });
+}
+
+/** What is this process's business on a database that it may share: the outbox, and the deliveries of its modules. */
+function shareOf({ postgres }: Database, hosted: readonly Type[], notify: boolean): Share {
+  if (!postgres) return WHOLE;
+  const names = hosted.map((it) => moduleOnMesh(it).name).sort();
+  const part = `deliveries: ${names.join(', ')}`;
+  return { part, leases: new PostgresLeases(postgres, [OUTBOX, part], notify, new Logger('Leases')) };
 }
 
 function sinkOf(broker: BrokerOptions | undefined, { timeoutMs }: DeliveryPolicy): Sink {

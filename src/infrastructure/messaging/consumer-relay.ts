@@ -7,6 +7,7 @@ import type { CloudEvent } from './cloud-event.js';
 import { bury } from './dead-letter-rows.js';
 import { claim, due, nextRetryAt, postpone, type Delivery } from './deliveries.js';
 import { describe } from './failure.js';
+import type { Share } from './leases.js';
 import { Reject } from './message.js';
 import { waitAfter, type DeliveryPolicy } from './retry.js';
 
@@ -60,6 +61,7 @@ export class ConsumerRelay {
   constructor(
     private readonly consumer: Consumer,
     private readonly work: UnitOfWork,
+    private readonly share: Share,
     private readonly logger: Logger,
   ) {}
 
@@ -72,8 +74,10 @@ export class ConsumerRelay {
     clearTimeout(this.timer);
   }
 
-  wake(): void {
+  /** @param afresh also for retries that we didn't know to be ours */
+  wake(afresh = false): void {
     this.wanted = true;
+    if (afresh) this.nextRetry = 0;
     if (this.looking || this.stopped) return;
     this.looking = true;
     void this.outside(() => this.look());
@@ -122,7 +126,7 @@ export class ConsumerRelay {
   }
 
   private due(which: 'first attempts' | 'retries', places: number, now = Date.now()): Promise<Delivery[]> {
-    return due(this.work, which, this.consumer.name, places, [...this.underWay.keys()], now);
+    return due(this.work.sql, which, this.consumer.name, places, [...this.underWay.keys()], now, this.share);
   }
 
   private begin(delivery: Delivery): void {
@@ -146,9 +150,11 @@ export class ConsumerRelay {
       const facts = { consumer: this.consumer.name, type: event.type, subject: event.subject, event: event.id };
       try {
         let began = 0;
-        const outcome = await this.consumer.deliver(event, (sql) => {
+        const outcome = await this.consumer.deliver(event, async (sql) => {
           began = Date.now();
-          return claim(sql, delivery);
+          const isOurs = await claim(sql, delivery);
+          if (!isOurs) this.share.leases.doubt();
+          return isOurs;
         });
         const lagMs = began - Date.parse(event.time ?? '');
         this.logger.log({ ...facts, lagMs, ms: Date.now() - began }, outcome);

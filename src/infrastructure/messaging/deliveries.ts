@@ -1,6 +1,6 @@
 import type { Sql, SqlValue } from '../persistence/sql.js';
-import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from './cloud-event.js';
+import { fence, OUTBOX, SHARD, SHARDS, tokensOf, type Leases, type Share } from './leases.js';
 
 /*
  * The statements of the outbox and the deliveries: one function for each thing that happens to a
@@ -16,6 +16,8 @@ export interface Delivery {
   readonly seq: SqlValue;
   readonly consumer: string;
   readonly key: string;
+  /** Under which lease it was found, where the work is shared. */
+  readonly lease?: { readonly part: string; readonly tokens: string };
   readonly event: CloudEvent;
   /** Tries that failed so far. */
   readonly attempts: number;
@@ -29,16 +31,18 @@ export async function fanOut(
   sql: Sql,
   route: Route,
   limit: number,
+  leases: Leases,
 ): Promise<{ consumers: Set<string>; more: boolean }> {
   const consumers = new Set<string>();
-  if (sql.dialect === 'postgres') {
-    // One process at a time: two of them would interleave the messages of a key.
-    const [lock] = await sql.all<{ free: boolean }>(
-      `SELECT pg_try_advisory_xact_lock(hashtext('mesh_outbox')) AS free`,
-    );
-    if (!lock?.free) return { consumers, more: false };
-  }
-  const rows = await sql.all<OutboxRow>(`SELECT ${OUTBOX_ROW} FROM mesh_outbox ORDER BY seq LIMIT $1`, [limit]);
+  const held = leases.held(OUTBOX);
+  if (held?.size === 0) return { consumers, more: false };
+  // One process for each key: two of them would interleave its messages.
+  const rows = held
+    ? await sql.all<OutboxRow>(
+        `SELECT ${OUTBOX_ROW} FROM mesh_outbox WHERE ${SHARD} = ANY(ARRAY${fence(2, 3)}) ORDER BY seq LIMIT $1`,
+        [limit, OUTBOX, tokensOf(held)],
+      )
+    : await sql.all<OutboxRow>(`SELECT ${OUTBOX_ROW} FROM mesh_outbox ORDER BY seq LIMIT $1`, [limit]);
   if (rows.length === 0) return { consumers, more: false };
   const now = Date.now();
   const deliveries: SqlValue[][] = [];
@@ -56,6 +60,14 @@ export async function fanOut(
   return { consumers, more: rows.length === limit };
 }
 
+/** Whether there is anything to fan out: a look that takes no lock and writes nothing. */
+export async function hasOutboxRows(sql: Sql, leases: Leases): Promise<boolean> {
+  const held = leases.held(OUTBOX);
+  if (held?.size === 0) return false;
+  const rows = await sql.all(`SELECT 1 FROM mesh_outbox WHERE true ${among(held, 1)} LIMIT 1`, shards(held));
+  return rows.length > 0;
+}
+
 /** A message in the outbox; `event` is its JSON. */
 export interface OutboxRow {
   readonly seq: SqlValue;
@@ -68,23 +80,37 @@ export interface OutboxRow {
 const OUTBOX_ROW = 'seq, id, type, partition_key, event';
 
 /**
- * The oldest messages of the outbox.
+ * The oldest messages of the outbox that are ours to publish.
  * @param loaded those that whoever asks has already
- * @param held partition keys whose messages are left where they are
+ * @param failing partition keys whose messages are left where they are
  */
 export async function outboxRows(
   sql: Sql,
   loaded: readonly SqlValue[],
-  held: readonly string[],
+  failing: readonly string[],
   limit: number,
-): Promise<OutboxRow[]> {
+  leases: Leases,
+): Promise<(OutboxRow & { shard?: number })[]> {
   const keys =
     sql.dialect === 'postgres' ? `(SELECT json_array_elements_text($2::json))` : `(SELECT value FROM json_each($2))`;
-  return sql.all<OutboxRow>(
-    `SELECT ${OUTBOX_ROW} FROM mesh_outbox
-     WHERE seq NOT IN ${list(sql)} AND partition_key NOT IN ${keys} ORDER BY seq LIMIT $3`,
-    [JSON.stringify(loaded), JSON.stringify(held), limit],
+  const held = leases.held(OUTBOX);
+  if (held?.size === 0) return [];
+  return sql.all(
+    `SELECT ${OUTBOX_ROW}${held ? `, ${SHARD} AS shard` : ''} FROM mesh_outbox
+     WHERE seq NOT IN ${list(sql)} AND partition_key NOT IN ${keys} ${among(held, 4)} ORDER BY seq LIMIT $3`,
+    [JSON.stringify(loaded), JSON.stringify(failing), limit, ...shards(held)],
   );
+}
+
+/** The condition that a row is in a shard of ours, where that isn't all of them. */
+function among(held: ReadonlyMap<number, number> | undefined, parameter: number): string {
+  return held && held.size < SHARDS
+    ? `AND ${SHARD} = ANY(ARRAY(SELECT json_array_elements_text($${parameter}::json)::integer))`
+    : '';
+}
+
+function shards(held: ReadonlyMap<number, number> | undefined): string[] {
+  return held && held.size < SHARDS ? [JSON.stringify([...held.keys()])] : [];
 }
 
 /** A message for one consumer. */
@@ -125,28 +151,28 @@ async function insertRows(sql: Sql, rows: SqlValue[][]): Promise<void> {
  * @param busy those that are under way already
  */
 export async function due(
-  work: UnitOfWork,
+  sql: Sql,
   which: 'first attempts' | 'retries',
   consumer: string,
   limit: number,
   busy: readonly SqlValue[],
   now: number,
+  { leases, part }: Share,
 ): Promise<Delivery[]> {
+  const held = leases.held(part);
+  if (held?.size === 0) return [];
   const isDue = which === 'retries' ? 'attempts > 0 AND due_at <= $4 ORDER BY due_at' : 'attempts = 0 ORDER BY seq';
-  const parameters = [consumer, JSON.stringify(busy), limit, ...(which === 'retries' ? [now] : [])];
-  const look = async () => {
-    const { sql } = work;
-    // A row that another process is handling is locked; it will be gone when that has committed.
-    const skip = sql.dialect === 'postgres' ? 'FOR UPDATE SKIP LOCKED' : '';
-    const rows = await sql.all<Omit<Delivery, 'event'> & { event: string }>(
-      `SELECT seq, consumer, partition_key AS key, event, attempts FROM mesh_delivery
-       WHERE consumer = $1 AND seq NOT IN ${list(sql, 2)} AND ${isDue} LIMIT $3 ${skip}`,
-      parameters,
-    );
-    return rows.map((row) => ({ ...row, event: JSON.parse(row.event) as CloudEvent }));
-  };
-  // Only a transaction that may write can skip locked rows.
-  return work.sql.dialect === 'postgres' ? work.run(look) : look();
+  const at = which === 'retries' ? [now] : [];
+  const rows = await sql.all<Omit<Delivery, 'event'> & { event: string; shard?: number }>(
+    `SELECT seq, consumer, partition_key AS key, event, attempts${held ? `, ${SHARD} AS shard` : ''} FROM mesh_delivery
+     WHERE consumer = $1 AND seq NOT IN ${list(sql, 2)} ${among(held, 4 + at.length)} AND ${isDue} LIMIT $3`,
+    [consumer, JSON.stringify(busy), limit, ...at, ...shards(held)],
+  );
+  return rows.map(({ shard, ...row }) => ({
+    ...row,
+    event: JSON.parse(row.event) as CloudEvent,
+    ...(held && { lease: { part, tokens: tokensOf([[shard!, held.get(shard!)!]]) } }),
+  }));
 }
 
 /** Who has deliveries here, and how many. */
@@ -170,18 +196,25 @@ export async function nextRetryAt(sql: Sql, consumer: string, now: number): Prom
  * Takes a delivery, in the unit of work that handles it: gone when that commits, there as before when it doesn't.
  * @returns false when another process has it under way, or is done with it
  */
-export async function claim(sql: Sql, { seq }: Delivery): Promise<boolean> {
-  const free =
-    sql.dialect === 'postgres' ? '(SELECT seq FROM mesh_delivery WHERE seq = $1 FOR UPDATE SKIP LOCKED)' : '$1';
-  return (await sql.run(`DELETE FROM mesh_delivery WHERE seq = ${free}`, [seq])) > 0;
+export async function claim(sql: Sql, delivery: Delivery): Promise<boolean> {
+  const [condition, parameters] = ours(delivery, 2);
+  return (await sql.run(`DELETE FROM mesh_delivery WHERE seq = $1 ${condition}`, [delivery.seq, ...parameters])) > 0;
 }
 
 /** Puts a delivery off after a failed try. */
-export async function postpone(sql: Sql, { seq, attempts }: Delivery, waitMs: number, error: string): Promise<void> {
+export async function postpone(sql: Sql, delivery: Delivery, waitMs: number, error: string): Promise<void> {
+  const { seq, attempts } = delivery;
+  const [condition, parameters] = ours(delivery, 5);
   await sql.run(
-    `UPDATE mesh_delivery SET attempts = attempts + 1, due_at = $2, last_error = $3 WHERE seq = $1 AND attempts = $4`,
-    [seq, Date.now() + waitMs, error, attempts],
+    `UPDATE mesh_delivery SET attempts = attempts + 1, due_at = $2, last_error = $3
+     WHERE seq = $1 AND attempts = $4 ${condition}`,
+    [seq, Date.now() + waitMs, error, attempts, ...parameters],
   );
+}
+
+/** The condition that a delivery is still ours, with its parameters from `$n` on. */
+function ours({ lease }: Delivery, n: number): [string, SqlValue[]] {
+  return lease ? [`AND ${SHARD} = ANY(ARRAY${fence(n, n + 1)})`, [lease.part, lease.tokens]] : ['', []];
 }
 
 /** Takes messages that have left out of the outbox. */

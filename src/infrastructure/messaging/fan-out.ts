@@ -3,7 +3,8 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
-import { fanOut, type Route } from './deliveries.js';
+import { fanOut, hasOutboxRows, type Route } from './deliveries.js';
+import { everything, type Leases } from './leases.js';
 import type { WayOut } from './relay.js';
 
 /** Messages that one unit of work fans out. */
@@ -22,6 +23,7 @@ export class FanOut implements WayOut {
     private readonly work: UnitOfWork,
     private readonly route: Route,
     private readonly logger: Logger,
+    private readonly leases: Leases = everything,
   ) {}
 
   get busy(): boolean {
@@ -63,16 +65,14 @@ export class FanOut implements WayOut {
 
   private fanOut() {
     this.joining = false;
-    return fanOut(this.work.sql, this.route, FAN_OUT);
+    return fanOut(this.work.sql, this.route, FAN_OUT, this.leases);
   }
 
   private async look(): Promise<void> {
     while (this.wanted && !this.stopped) {
       this.wanted = false;
       try {
-        // The reading side first: a look into an empty outbox takes no lock and writes nothing.
-        const [some] = await this.work.sql.all(`SELECT 1 FROM mesh_outbox LIMIT 1`);
-        if (!some) continue;
+        if (!(await hasOutboxRows(this.work.sql, this.leases))) continue;
         const { consumers, more } = await this.work.run(() => this.fanOut(), MESSAGE);
         if (more) this.wanted = true;
         this.wakeConsumers(consumers);

@@ -101,6 +101,35 @@ export const meshMigrations: MigrationHistory = {
         await runner.query('DROP TABLE mesh_reconciliation');
       },
     },
+    {
+      name: 'MeshLeases1764000000001',
+      up: async (runner) => {
+        // A SQLite file has one process; there is nothing to share.
+        if (runner.dataSource.options.type !== 'postgres') return;
+        await runner.query(
+          `CREATE TABLE mesh_replica (
+            replica integer NOT NULL,
+            part text NOT NULL,
+            has_session boolean NOT NULL,
+            expires_at timestamptz NOT NULL,
+            PRIMARY KEY (replica, part)
+          )`,
+        );
+        await runner.query(
+          `CREATE TABLE mesh_lease (
+            part text NOT NULL,
+            shard integer NOT NULL,
+            token bigint NOT NULL,
+            holder integer,
+            PRIMARY KEY (part, shard)
+          )`,
+        );
+      },
+      down: async (runner) => {
+        await runner.query('DROP TABLE IF EXISTS mesh_lease');
+        await runner.query('DROP TABLE IF EXISTS mesh_replica');
+      },
+    },
   ],
 };
 

@@ -2,7 +2,6 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { setMaxListeners } from 'node:events';
 import type { Logger } from '@nestjs/common';
 import { onJourney, traceparent } from '../observability/journey.js';
-import type { Lock } from '../persistence/lock.js';
 import type { SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { BrokerHealth, pauseMs, type Blame } from './broker-health.js';
@@ -11,6 +10,7 @@ import type { CloudEvent } from './cloud-event.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
 import { bury, UNPUBLISHED } from './dead-letter-rows.js';
 import { outboxRows, removeFromOutbox } from './deliveries.js';
+import { OUTBOX, type Leases } from './leases.js';
 import type { WayOut } from './relay.js';
 import { isSuccess, type Answer, type Sink } from './sink.js';
 
@@ -30,6 +30,9 @@ interface Message extends Blame {
 /** The messages of one partition key, in their order; the first of them is under way, or waits to be. */
 interface Lane {
   readonly key: string;
+  /** Under which its messages were loaded, where the work is shared. */
+  readonly shard?: number;
+  readonly token?: number;
   readonly messages: Message[];
   /** Not before this time, in ms since 1970. */
   notBefore: number;
@@ -60,12 +63,12 @@ export class Publisher implements WayOut {
   private more = false;
   private stopped = true;
 
-  /** @param lock held by the one process that publishes what is in this database */
+  /** @param leases the keys that this process publishes of those in this database */
   constructor(
     private readonly work: UnitOfWork,
     private readonly sink: Pick<Sink, 'post'>,
     private readonly url: string,
-    private readonly lock: Lock,
+    private readonly leases: Leases,
     private readonly logger: Logger,
   ) {
     this.health = new BrokerHealth(url, logger);
@@ -94,7 +97,6 @@ export class Publisher implements WayOut {
     while (this.looking || this.underWay > 0 || this.removing) await new Promise((resolve) => setTimeout(resolve, 5));
     clearTimeout(late);
     await this.remove();
-    await this.lock.release();
   }
 
   wake(): void {
@@ -110,20 +112,23 @@ export class Publisher implements WayOut {
     try {
       while (this.wanted && !this.stopped && this.loaded.size < WINDOW) {
         this.wanted = false;
-        if (!(await this.lock.held())) break;
+        this.letGo(this.queue.filter((lane) => !this.isOurs(lane)));
+        this.queue = this.queue.filter((lane) => this.isOurs(lane));
         // The rest of a failing key stays where it is, so that it can't take the places of others.
-        const held = [...this.lanes.values()].filter(({ failing }) => failing).map(({ key }) => key);
+        const failing = [...this.lanes.values()].filter((lane) => lane.failing).map(({ key }) => key);
         const room = WINDOW - this.loaded.size;
         const { unloads } = this;
-        const rows = await outboxRows(this.work.sql, [...this.loaded], held, room);
+        const tokens = this.leases.held(OUTBOX);
+        const rows = await outboxRows(this.work.sql, [...this.loaded], failing, room, this.leases);
         // A key has begun to fail meanwhile: what was left out of this look comes before some of what it has found.
         if (unloads !== this.unloads) {
           this.wanted = true;
           continue;
         }
-        for (const { seq, partition_key, event } of rows) {
+        for (const { seq, partition_key: key, event, shard } of rows) {
           this.loaded.add(seq);
-          this.enqueue(partition_key, { seq, event: JSON.parse(event) as CloudEvent, tries: 0 });
+          const message = { seq, event: JSON.parse(event) as CloudEvent, tries: 0 };
+          this.enqueue(message, { key, ...(shard !== undefined && { shard, token: tokens?.get(shard) }) });
         }
         this.more = rows.length === room;
         this.pump();
@@ -136,12 +141,25 @@ export class Publisher implements WayOut {
     }
   }
 
-  private enqueue(key: string, message: Message): void {
-    const lane = this.lanes.get(key);
+  private enqueue(message: Message, of: Pick<Lane, 'key' | 'shard' | 'token'>): void {
+    const lane = this.lanes.get(of.key);
     if (lane) return void lane.messages.push(message);
-    const opened = { key, messages: [message], notBefore: 0, failing: false };
-    this.lanes.set(key, opened);
+    const opened = { ...of, messages: [message], notBefore: 0, failing: false };
+    this.lanes.set(of.key, opened);
     this.queue.push(opened);
+  }
+
+  private isOurs({ shard, token }: Lane): boolean {
+    return shard === undefined || this.leases.held(OUTBOX)?.get(shard) === token;
+  }
+
+  /** Forgets what is another process's business by now. */
+  private letGo(lanes: readonly Lane[]): void {
+    for (const { key, messages } of lanes) {
+      for (const { seq } of messages) this.loaded.delete(seq);
+      this.lanes.delete(key);
+      this.unloads++;
+    }
   }
 
   /** Sends what may be sent now. */
@@ -156,6 +174,10 @@ export class Publisher implements WayOut {
         return this.wakeIn(Math.max(this.health.pausedUntil, next) - now);
       }
       const [lane] = this.queue.splice(index, 1);
+      if (!this.isOurs(lane!)) {
+        this.letGo([lane!]);
+        continue;
+      }
       this.underWay++;
       void this.send(lane!).finally(() => {
         this.underWay--;

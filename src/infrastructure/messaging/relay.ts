@@ -3,6 +3,7 @@ import type { Logger } from '@nestjs/common';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { ConsumerRelay, type Consumer } from './consumer-relay.js';
 import { consumersWithDeliveries } from './deliveries.js';
+import { OUTBOX, SHARDS, WHOLE, type Share } from './leases.js';
 
 /** The safety net for what no commit of this process announces, in ms. */
 const POLL_MS = 1000;
@@ -32,22 +33,34 @@ export class Relay {
   private poll?: NodeJS.Timeout;
   private stopped = true;
 
-  /** @param elsewhere consumers that aren't known from the start, by their name */
+  /**
+   * @param share of the deliveries, where several processes work on this database
+   * @param elsewhere consumers that aren't known from the start, by their name
+   */
   constructor(
     private readonly work: UnitOfWork,
     private readonly wayOut: WayOut,
     private readonly logger: Logger,
+    private readonly share: Share = WHOLE,
     private readonly elsewhere: (name: string) => Consumer | undefined = () => undefined,
   ) {}
 
   /** Starts with whatever an earlier process left. */
   async start(consumers: readonly Consumer[]): Promise<void> {
     this.stopped = false;
-    for (const consumer of consumers) this.add(consumer).wake();
+    for (const consumer of consumers) this.add(consumer);
+    await this.share.leases.start((what) => {
+      if (what !== 'deliveries') this.wayOut.wake();
+      if (what !== 'outbox') this.wakeAll(what === 'leases');
+    });
+    this.wakeAll();
     this.wayOut.start((names) => {
       for (const name of names) this.wakeConsumer(name);
     });
-    this.poll = setInterval(() => this.wayOut.wake(), POLL_MS);
+    this.poll = setInterval(() => {
+      this.wayOut.wake();
+      if (this.isShared(this.share.part)) this.wakeAll();
+    }, POLL_MS);
     for (const { consumer, n } of await consumersWithDeliveries(this.work.sql)) {
       if (this.consumers.has(consumer)) continue;
       this.wakeConsumer(consumer);
@@ -59,6 +72,7 @@ export class Relay {
   /** Messages have been committed to the outbox. */
   wake(): void {
     this.wayOut.wake();
+    if (this.isShared(OUTBOX)) this.share.leases.tell('outbox');
   }
 
   /** Messages are about to be committed to the outbox. */
@@ -69,10 +83,9 @@ export class Relay {
   /** Deliveries of a consumer have been committed. */
   wakeConsumer(name: string): void {
     if (this.stopped) return;
-    const known = this.consumers.get(name);
-    if (known) return known.wake();
-    const found = this.elsewhere(name);
-    if (found) this.add(found).wake();
+    const known = this.consumers.get(name) ?? this.found(name);
+    known?.wake();
+    if (this.isShared(this.share.part)) this.share.leases.tell('deliveries');
   }
 
   get running(): boolean {
@@ -100,10 +113,25 @@ export class Relay {
     await this.wayOut.stop(deadline);
     // What has begun is short, or waits in a prepare() that may be cut off.
     while (relays.some((relay) => relay.busy) && Date.now() < deadline) await wait(5);
+    await this.share.leases.stop();
+  }
+
+  private wakeAll(afresh = false): void {
+    for (const consumer of this.consumers.values()) consumer.wake(afresh);
+  }
+
+  /** Whether some of it is another process's business. */
+  private isShared(part: string): boolean {
+    return (this.share.leases.held(part)?.size ?? SHARDS) < SHARDS;
+  }
+
+  private found(name: string): ConsumerRelay | undefined {
+    const consumer = this.elsewhere(name);
+    return consumer && this.add(consumer);
   }
 
   private add(consumer: Consumer): ConsumerRelay {
-    const relay = new ConsumerRelay(consumer, this.work, this.logger);
+    const relay = new ConsumerRelay(consumer, this.work, this.share, this.logger);
     this.consumers.set(consumer.name, relay);
     return relay;
   }

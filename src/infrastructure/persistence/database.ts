@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import type { ClientConfig, Pool } from 'pg';
 import { DataSource, DefaultNamingStrategy, type DataSourceOptions, type MixedList } from 'typeorm';
 import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
@@ -41,7 +42,7 @@ export class Database {
     if (writer.options.type === 'postgres') {
       this.dialect = 'postgres';
       this.engine = new PostgresEngine(writer);
-      const { master } = reader.driver as unknown as { master: import('pg').Pool };
+      const { master } = reader.driver as unknown as { master: Pool };
       this.read = new PostgresSql((config) => master.query(config));
     } else {
       this.dialect = 'sqlite';
@@ -82,9 +83,14 @@ export class Database {
 
   /** A right that one process on this database has at a time; a SQLite file has one process anyway. */
   lock(name: string): Lock {
-    if (this.dialect === 'sqlite') return noLock;
-    const { master } = this.writer.driver as unknown as { master: import('pg').Pool };
-    return new PostgresLock(master.options, name);
+    const { postgres } = this;
+    return postgres ? new PostgresLock(postgres, name) : noLock;
+  }
+
+  /** How to connect once more, for what has a connection of its own; undefined on SQLite. */
+  get postgres(): ClientConfig | undefined {
+    if (this.dialect === 'sqlite') return undefined;
+    return (this.writer.driver as unknown as { master: Pool }).master.options;
   }
 
   async close(): Promise<void> {
