@@ -7,6 +7,7 @@ import { startPostgres } from '../tools/postgres.js';
 import { ROOT } from '../tools/source.js';
 import { buildApplication } from '../workshop/runner/place.js';
 import type { Findings, Row, Stand } from './rounds.js';
+import { postgresContenders } from './postgres-contenders.js';
 import { sqliteContenders } from './sqlite-contenders.js';
 
 /*
@@ -22,6 +23,7 @@ const ROUNDS = 5;
 /** In the order of the table. */
 const SUBJECTS: Readonly<Record<string, (stand: Stand) => Promise<Findings>>> = {
   sqlite: sqliteContenders,
+  postgres: postgresContenders,
 };
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, rounds: { type: 'string' } } });
