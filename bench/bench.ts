@@ -6,7 +6,10 @@ import { parseArgs } from 'node:util';
 import { startPostgres } from '../tools/postgres.js';
 import { ROOT } from '../tools/source.js';
 import { buildApplication } from '../workshop/runner/place.js';
+import { publishing } from './publishing.js';
+import { replicas } from './replicas.js';
 import type { Findings, Row, Stand } from './rounds.js';
+import { pending } from './pending.js';
 import { postgresContenders } from './postgres-contenders.js';
 import { sqliteContenders } from './sqlite-contenders.js';
 
@@ -24,6 +27,9 @@ const ROUNDS = 5;
 const SUBJECTS: Readonly<Record<string, (stand: Stand) => Promise<Findings>>> = {
   sqlite: sqliteContenders,
   postgres: postgresContenders,
+  replicas,
+  pending,
+  publishing,
 };
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, rounds: { type: 'string' } } });

@@ -90,7 +90,7 @@ export class NotesModule {}
 class Bench {}
 
 /**
- * Starts the application, without HTTP.
+ * Starts the application. It listens nowhere.
  * @param database `sqlite:<path>` or `postgres://…`; it is migrated
  */
 export async function openNotes(database: string, broker?: BrokerOptions) {
@@ -99,5 +99,6 @@ export async function openNotes(database: string, broker?: BrokerOptions) {
     ...{ http: 'administration', ...(broker && { broker }) },
   });
   const root = { module: Bench, imports: [mesh, NotesModule] };
-  return NestFactory.createApplicationContext(root, { logger: ['error'] });
+  const app = await NestFactory.create(root, { logger: ['error'] });
+  return app.init();
 }

@@ -1,0 +1,41 @@
+import 'reflect-metadata';
+import { Receiver } from '../src/infrastructure/messaging/receiver.js';
+import { Relay } from '../src/infrastructure/messaging/relay.js';
+import { openNotes, settled } from './notes.js';
+
+/*
+ * The application of the notes as a process of its own, on the DATABASE of its environment. Its relay stands still until it
+ * is told to go; each time it says when so many messages were settled, and all the time how many have been.
+ */
+
+/** What it is told: to settle so many messages, which are there; or as many as there are. */
+export interface Go {
+  readonly go: number | 'on';
+}
+
+/** What it tells: that it is ready; how many were settled since it was told to go; how long those that it was told took. */
+export type Told = { readonly ready: true } | { readonly settled: number } | { readonly ms: number };
+
+const TELL_EVERY_MS = 10;
+
+const app = await openNotes(process.env.DATABASE!);
+const relay = app.get(Relay);
+await relay.stop(0);
+const tell = (what: Told) => process.send!(what);
+
+process.on('message', (message: Go) => void go(message));
+process.once('disconnect', () => process.exit());
+tell({ ready: true });
+
+async function go({ go: howMany }: Go): Promise<void> {
+  const last = settled.next(howMany === 'on' ? Infinity : howMany);
+  if (howMany === 'on') setInterval(() => tell({ settled: settled.count }), TELL_EVERY_MS);
+  const started = performance.now();
+  if (relay.running) {
+    relay.wake();
+    relay.wakeConsumer('notes');
+  } else {
+    await relay.start(app.get(Receiver).consumers);
+  }
+  tell({ ms: (await last) - started });
+}
