@@ -1,5 +1,6 @@
 import { fillMesh, type Place } from './backlog.js';
 import { endProcess, heard, residentMb, startProcess } from './processes.js';
+import type { Took } from './replica.js';
 import { alternating, median, perSecond, ratioRow, type Findings, type Row, type Stand } from './rounds.js';
 
 const [FEW, MANY] = [1000, 1_000_000];
@@ -12,6 +13,8 @@ const SAMPLE_EVERY_MS = 50;
 interface Measured {
   /** Messages settled a second. */
   readonly throughput: number;
+  /** The start of the relay, in ms, which is not part of that. */
+  readonly startMs: number;
   /** Resident memory in MB: when the clock starts, and its highest and last from then on. */
   readonly memory: { readonly start: number; readonly peak: number; readonly end: number };
 }
@@ -26,15 +29,14 @@ export async function pending({ rounds, fresh }: Stand): Promise<Findings> {
       () => settle(`sqlite:${fresh()}`, place, FEW),
       () => settle(`sqlite:${fresh()}`, place, MANY),
     );
-    const throughput = (of: readonly Measured[]) => median(of.map((it) => it.throughput));
     const where = place === 'mesh_outbox' ? 'in the outbox' : 'as deliveries';
     const n = (value: number) => value.toLocaleString('en');
     rows.push(
       ratioRow(
         {
           what: `throughput, SQLite, ${n(MANY)} rows pending ${where}`,
-          measured: `${perSecond(throughput(many!))}; ${memoryOf(many!)}`,
-          against: `${n(FEW)} pending: ${perSecond(throughput(few!))}; ${memoryOf(few!)}`,
+          measured: shown(many!),
+          against: `${n(FEW)} pending: ${shown(few!)}`,
         },
         throughput(many!) / throughput(few!),
         { atLeast: 0.9 },
@@ -52,24 +54,33 @@ than the messages that were settled has been fanned out when the clock stops. Me
 
 async function settle(database: string, place: Place, howManyPending: number): Promise<Measured> {
   const child = await startProcess('replica.ts', { DATABASE: database });
-  let ms = 0;
+  let [ms, startMs] = [0, 0];
   const memory: number[] = [];
   const sample = () => memory.push(residentMb(child.pid!));
   for (let first = 0; first < MESSAGES; first += howManyPending) {
     await fillMesh(database, { howMany: howManyPending, first, place });
     sample();
     const timer = setInterval(sample, SAMPLE_EVERY_MS);
-    const over = heard<{ ms: number }>(child, (message) => 'ms' in message);
+    const over = heard<Took>(child, (message) => 'ms' in message);
     child.send({ go: Math.min(MESSAGES, howManyPending) });
-    ms += (await over).ms;
+    const took = await over;
+    ms += took.ms;
+    startMs ||= took.startMs;
     clearInterval(timer);
   }
   sample();
   await endProcess(child);
   return {
-    throughput: (1000 * MESSAGES) / ms,
+    ...{ throughput: (1000 * MESSAGES) / ms, startMs },
     memory: { start: memory[0]!, peak: Math.max(...memory), end: memory.at(-1)! },
   };
+}
+
+const throughput = (rounds: readonly Measured[]) => median(rounds.map((it) => it.throughput));
+
+function shown(rounds: readonly Measured[]): string {
+  const startMs = Math.round(median(rounds.map((it) => it.startMs)));
+  return `${perSecond(throughput(rounds))}; ${memoryOf(rounds)}; relay started in ${startMs} ms`;
 }
 
 function memoryOf(rounds: readonly Measured[]): string {

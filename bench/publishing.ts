@@ -51,7 +51,9 @@ async function portOf(sink: ChildProcess): Promise<string> {
 /** @returns events a second */
 async function measured(sink: ChildProcess, send: () => Promise<unknown>): Promise<number> {
   const over = heard<{ ms: number }>(sink, (message) => 'ms' in message);
+  const expecting = heard(sink, (message) => 'expecting' in message);
   sink.send({ expect: EVENTS });
+  await expecting;
   const sending = send();
   const { ms } = await over;
   await sending;

@@ -13,8 +13,14 @@ export interface Go {
   readonly go: number | 'on';
 }
 
-/** What it tells: that it is ready; how many were settled since it was told to go; how long those that it was told took. */
-export type Told = { readonly ready: true } | { readonly settled: number } | { readonly ms: number };
+/** How long the messages took that it was told to settle, and the start of its relay before, in ms. */
+export interface Took {
+  readonly ms: number;
+  readonly startMs: number;
+}
+
+/** What it tells: that it is ready; how many were settled since it was told to go; that those it was told are. */
+export type Told = { readonly ready: true } | { readonly settled: number } | Took;
 
 const TELL_EVERY_MS = 10;
 
@@ -30,12 +36,13 @@ tell({ ready: true });
 async function go({ go: howMany }: Go): Promise<void> {
   const last = settled.next(howMany === 'on' ? Infinity : howMany);
   if (howMany === 'on') setInterval(() => tell({ settled: settled.count }), TELL_EVERY_MS);
-  const started = performance.now();
+  const asked = performance.now();
   if (relay.running) {
     relay.wake();
     relay.wakeConsumer('notes');
   } else {
     await relay.start(app.get(Receiver).consumers);
   }
-  tell({ ms: (await last) - started });
+  const started = performance.now();
+  tell({ ms: (await last) - started, startMs: started - asked });
 }

@@ -18,6 +18,7 @@ process.on('message', ({ expect }) => {
   if (expect === undefined) return process.send({ port: server.address().port });
   left = expect;
   started = 0;
+  process.send({ expecting: expect });
 });
 process.once('disconnect', () => process.exit());
 server.listen(0, '127.0.0.1', () => process.send({ ready: true }));
