@@ -9,9 +9,12 @@ import { buildApplication } from '../workshop/runner/place.js';
 import { publishing } from './publishing.js';
 import { replicas } from './replicas.js';
 import type { Findings, Row, Stand } from './rounds.js';
+import { rides, waiting } from './http.js';
+import { latency } from './latency.js';
 import { pending } from './pending.js';
 import { postgresContenders } from './postgres-contenders.js';
 import { sqliteContenders } from './sqlite-contenders.js';
+import { starting } from './start.js';
 
 /*
  * npm run bench [-- --only postgres,http --rounds 1]
@@ -28,8 +31,12 @@ const SUBJECTS: Readonly<Record<string, (stand: Stand) => Promise<Findings>>> = 
   sqlite: sqliteContenders,
   postgres: postgresContenders,
   replicas,
+  latency,
+  waiting,
+  rides,
   pending,
   publishing,
+  starting,
 };
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, rounds: { type: 'string' } } });
