@@ -62,7 +62,9 @@ async function polled(database: string): Promise<number[]> {
     await relay.start(app.get(Receiver).consumers);
     await relay.stop(Date.now() + POLL_MS);
   };
-  const timer = setInterval(() => (looking = looking.then(look)), POLL_MS);
+  const timer = setInterval(() => {
+    looking = looking.then(look);
+  }, POLL_MS);
   const committed = new Map<string, number>();
   for (let n = 0; n < POLLED; n++) {
     const it = await commit();

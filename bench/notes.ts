@@ -29,19 +29,25 @@ export class Note {
 /** When the handler of each note began, on the clock of `performance.now()`; only while somebody wants to know. */
 export const began: { of?: Map<string, number> } = {};
 
-/** Counts notes once they are committed. */
+/** Counts notes once they are committed. Times are on the clock of `performance.now()`. */
 class Settled {
   count = 0;
+  /** When the handler of the first began; 0 before that. */
+  first = 0;
   private aim = Infinity;
   private reached: (at: number) => void = () => undefined;
+
+  begin(): void {
+    if (this.first === 0) this.first = performance.now();
+  }
 
   add(): void {
     if (++this.count === this.aim) this.reached(performance.now());
   }
 
-  /** From now on. @returns when the last of so many was committed, on the clock of `performance.now()` */
+  /** From now on. @returns when the last of so many was committed */
   next(howMany: number): Promise<number> {
-    this.count = 0;
+    this.count = this.first = 0;
     this.aim = howMany;
     return new Promise((resolve) => (this.reached = resolve));
   }
@@ -55,6 +61,7 @@ export class WriteNoteHandler implements DurableCommandHandler<WriteNote> {
 
   async execute({ subject: id, data: { text } }: WriteNote): Promise<void> {
     began.of?.set(id, performance.now());
+    settled.begin();
     this.work.unit.afterCommit(() => settled.add());
     await this.work.repository(Note).insert({ id, text });
   }
@@ -65,6 +72,7 @@ export class JotNoteHandler implements DurableCommandHandler<JotNote> {
   constructor(private readonly work: UnitOfWork) {}
 
   async execute({ subject, data: { text } }: JotNote): Promise<void> {
+    settled.begin();
     this.work.unit.afterCommit(() => settled.add());
     await this.work.sql.run('INSERT INTO notes_note (id, text) VALUES ($1, $2)', [subject, text]);
   }

@@ -22,7 +22,7 @@ export interface Findings {
 export interface Stand {
   readonly rounds: number;
   /** The path of a file that isn't there yet. */
-  fresh(): string;
+  readonly fresh: () => string;
   /** The address of an empty database on PostgreSQL; absent without one. */
   readonly freshPostgres?: () => Promise<string>;
   readonly postgresVersion?: string;
