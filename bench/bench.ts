@@ -6,18 +6,18 @@ import { parseArgs } from 'node:util';
 import { startPostgres } from '../tools/postgres.js';
 import { ROOT } from '../tools/source.js';
 import { buildApplication } from '../workshop/runner/place.js';
-import { publishing } from './publishing.js';
-import { replicas } from './replicas.js';
-import type { Findings, Row, Stand } from './rounds.js';
 import { rides, waiting } from './http.js';
 import { latency } from './latency.js';
 import { pending } from './pending.js';
 import { postgresContenders } from './postgres-contenders.js';
+import { publishing } from './publishing.js';
+import { replicas } from './replicas.js';
+import type { Findings, Row, Stand } from './rounds.js';
 import { sqliteContenders } from './sqlite-contenders.js';
 import { starting } from './start.js';
 
 /*
- * npm run bench [-- --only postgres,http --rounds 1]
+ * npm run bench [-- --only postgres,rides --rounds 1]
  *
  * Every figure is a ratio of two things that were measured in the same run: rounds that alternate, and their medians. It
  * prints them and writes bench/RESULTS.md, unless only a part was wanted. Nothing passes or fails here; an aim that is
@@ -56,7 +56,7 @@ let files = 0;
 const stand: Stand = {
   rounds,
   fresh: () => join(folder, `${++files}.db`),
-  ...(postgres && { freshPostgres: () => postgres.fresh(), postgresVersion: postgres.version }),
+  ...(postgres && { freshPostgres: () => postgres.fresh() }),
 };
 const found: Findings[] = [];
 try {
@@ -85,13 +85,13 @@ function markdown(findings: readonly Findings[], seconds: number): string {
   return [
     '# Benchmarks',
     `${new Date().toISOString().slice(0, 10)}, ${machine}${postgres ? `, ${postgres.version}` : ''}. ${rounds} alternating
-rounds unless told otherwise, medians; ${seconds} s. Written by \`npm run bench\`.`,
+rounds where nothing else is said, medians; ${seconds} s. Written by \`npm run bench\`.`,
     [
       line(['what', 'measured', 'against', 'ratio', 'aim', '']),
       line(['---', '--:', '---', '--:', '---', '---']),
       ...findings.flatMap(({ rows }) => rows.map(cells)),
     ].join('\n'),
-    ...findings.map(({ notes }) => notes),
+    ...findings.map(({ notes }) => notes).filter(Boolean),
     '',
   ].join('\n\n');
 }

@@ -25,7 +25,6 @@ export interface Stand {
   readonly fresh: () => string;
   /** The address of an empty database on PostgreSQL; absent without one. */
   readonly freshPostgres?: () => Promise<string>;
-  readonly postgresVersion?: string;
 }
 
 export const NO_POSTGRES = 'no PostgreSQL here';
