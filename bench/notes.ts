@@ -1,15 +1,22 @@
 import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
 import { CommandHandler } from '@nestjs/cqrs';
 import { Column, Entity, PrimaryColumn } from 'typeorm';
 import { z } from 'zod';
+import { MeshModule, type BrokerOptions } from '../src/infrastructure/mesh.module.js';
 import { durableCommand, type DurableCommandHandler } from '../src/infrastructure/messaging/message.js';
 import { OnMesh } from '../src/infrastructure/messaging/on-mesh.js';
 import type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 
-/* The least that an application can be: one command, whose handler writes one row through the ORM. */
+/* The least that an application can be: one command, whose handler writes one row. */
 
-export class WriteNote extends durableCommand('bench.notes.write-note', z.object({ text: z.string() })) {}
+const schema = z.object({ text: z.string() });
+
+/** Its row is written through the ORM. */
+export class WriteNote extends durableCommand('bench.notes.write-note', schema) {}
+/** Its row is written by a prepared statement, below the ORM. */
+export class JotNote extends durableCommand('bench.notes.jot-note', schema) {}
 
 @Entity('notes_note')
 export class Note {
@@ -19,16 +26,55 @@ export class Note {
   text: string;
 }
 
-/** When the handler of each note began, on the clock of `performance.now()`. */
-export const began = new Map<string, number>();
+/** When the handler of each note began, on the clock of `performance.now()`; only while somebody wants to know. */
+export const began: { of?: Map<string, number> } = {};
+
+/** Counts notes once they are committed. Times are on the clock of `performance.now()`. */
+class Settled {
+  count = 0;
+  /** When the handler of the first began; 0 before that. */
+  first = 0;
+  private aim = Infinity;
+  private reached: (at: number) => void = () => undefined;
+
+  begin(): void {
+    if (this.first === 0) this.first = performance.now();
+  }
+
+  add(): void {
+    if (++this.count === this.aim) this.reached(performance.now());
+  }
+
+  /** From now on. @returns when the last of so many was committed */
+  next(howMany: number): Promise<number> {
+    this.count = this.first = 0;
+    this.aim = howMany;
+    return new Promise((resolve) => (this.reached = resolve));
+  }
+}
+
+export const settled = new Settled();
 
 @CommandHandler(WriteNote)
 export class WriteNoteHandler implements DurableCommandHandler<WriteNote> {
   constructor(private readonly work: UnitOfWork) {}
 
   async execute({ subject: id, data: { text } }: WriteNote): Promise<void> {
-    began.set(id, performance.now());
+    began.of?.set(id, performance.now());
+    settled.begin();
+    this.work.unit.afterCommit(() => settled.add());
     await this.work.repository(Note).insert({ id, text });
+  }
+}
+
+@CommandHandler(JotNote)
+export class JotNoteHandler implements DurableCommandHandler<JotNote> {
+  constructor(private readonly work: UnitOfWork) {}
+
+  async execute({ subject, data: { text } }: JotNote): Promise<void> {
+    settled.begin();
+    this.work.unit.afterCommit(() => settled.add());
+    await this.work.sql.run('INSERT INTO notes_note (id, text) VALUES ($1, $2)', [subject, text]);
   }
 }
 
@@ -44,6 +90,23 @@ const migrations: MigrationHistory['migrations'] = [
   },
 ];
 
-@OnMesh({ name: 'notes', contract: { WriteNote }, entities: [Note], migrations })
-@Module({ providers: [WriteNoteHandler] })
+@OnMesh({ name: 'notes', contract: { WriteNote, JotNote }, entities: [Note], migrations })
+@Module({ providers: [WriteNoteHandler, JotNoteHandler] })
 export class NotesModule {}
+
+@Module({})
+class Bench {}
+
+/**
+ * Starts the application. It listens nowhere.
+ * @param database `sqlite:<path>` or `postgres://…`; it is migrated
+ */
+export async function openNotes(database: string, broker?: BrokerOptions) {
+  const mesh = MeshModule.forRoot({
+    ...{ application: 'bench', modules: [NotesModule], database, migrate: true },
+    ...{ http: 'administration', ...(broker && { broker }) },
+  });
+  const root = { module: Bench, imports: [mesh, NotesModule] };
+  const app = await NestFactory.create(root, { logger: ['error'] });
+  return app.init();
+}

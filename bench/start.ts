@@ -1,27 +1,55 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { request } from 'undici';
 import { DEMO_RIDE, REACHED } from '../src/demo.js';
 import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
+import { residentMb } from './processes.js';
+import { alternating, median, ratioRow, type Findings, type Stand } from './rounds.js';
 
-export interface Start {
+interface Start {
   readonly ms: number;
   readonly residentMb: number;
 }
 
+/** The start of the compiled application, and its memory, against those of a Nest application with TypeORM. */
+export async function starting({ rounds, fresh }: Stand): Promise<Findings> {
+  const [database, plain] = [fresh(), fresh()];
+  // Once without the clock: migrations are applied, and the file system knows the files.
+  await startOfOurs(database);
+  await startOfPlainNest(plain);
+  const [mesh, nest] = await alternating(
+    rounds,
+    () => startOfOurs(database),
+    () => startOfPlainNest(plain),
+  );
+  const row = (what: string, of: keyof Start, unit: string) => {
+    const [ours, theirs] = [mesh!, nest!].map((starts) => median(starts.map((it) => it[of]))) as [number, number];
+    const shown = (value: number) => `${Math.round(value)} ${unit}`;
+    const against = `a Nest application with TypeORM and nothing else: ${shown(theirs)}`;
+    return ratioRow({ what, measured: shown(ours), against }, ours / theirs, { atMost: 1.5 });
+  };
+  return {
+    rows: [
+      row('process start to the first accepted ride, compiled', 'ms', 'ms'),
+      row('resident memory then', 'residentMb', 'MB'),
+    ],
+    notes: `**Start.** On a database that is migrated and has the demo's ride, to the first ride whose end is accepted over HTTP; the Nest
+application has one controller and one SQLite connection, and answers its first request.`,
+  };
+}
+
 /** From the start of the compiled application, on a database that it knows, to the first ride whose end it has accepted. */
-export function startOfOurs(database: string): Promise<Start> {
+function startOfOurs(database: string): Promise<Start> {
   const environment = { DATABASE_URL: `sqlite:${database}`, LOG_LEVEL: 'silent', SEED: 'demo' };
   const body = JSON.stringify(REACHED);
   return start(join(ROOT, 'dist/main.js'), environment, `/transits/${DEMO_RIDE}/complete`, body);
 }
 
 /** From the start of a Nest application with TypeORM and nothing else to its first answer. */
-export function startOfPlainNest(database: string): Promise<Start> {
+function startOfPlainNest(database: string): Promise<Start> {
   return start(join(ROOT, 'bench/plain-nest.mjs'), { DATABASE: database }, '/');
 }
 
@@ -43,10 +71,9 @@ async function start(script: string, environment: object, path: string, body?: s
     );
   while (!(await ask())) await wait(5);
   const ms = performance.now() - began;
-  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
-  const residentMb = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? NaN) / 1024;
+  const memory = residentMb(child.pid!);
   const gone = once(child, 'exit');
   child.kill('SIGTERM');
   await gone;
-  return { ms, residentMb };
+  return { ms, residentMb: memory };
 }

@@ -33,7 +33,7 @@ declare global {
 }
 
 /** The folder of a local installation's programs: on the path, or where packages put them. */
-function postgresBinaries(): string | undefined {
+export function postgresBinaries(): string | undefined {
   const debian = '/usr/lib/postgresql';
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
   const candidates = [
@@ -44,7 +44,8 @@ function postgresBinaries(): string | undefined {
   return candidates.find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')));
 }
 
-async function start(binaries: string): Promise<{ server: ChildProcess; url: string }> {
+/** Starts a server of its own in a folder of its own, at PostgreSQL's default durability. */
+export async function start(binaries: string): Promise<{ server: ChildProcess; url: string; folder: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'cabs-postgres-'));
   const user = unprivileged();
   if (user) chownSync(folder, user.uid, user.gid);
@@ -68,7 +69,7 @@ async function start(binaries: string): Promise<{ server: ChildProcess; url: str
     try {
       await client.connect();
       await client.end();
-      return { server, url };
+      return { server, url, folder };
     } catch (error) {
       if (tries > 100 || server.exitCode !== null) throw error;
       await wait(100);

@@ -12,14 +12,17 @@ import { isMainThread } from 'node:worker_threads';
 // Node loads this file a second time, in the thread that resolves and loads modules.
 if (isMainThread) register(import.meta.url);
 
+/** What is on a desk is loaded anew with a query behind its name. */
+const isTypeScript = (url) => /\.ts(\?|$)/.test(url ?? '');
+
 /** `./fee.js` is in `fee.ts`. */
 export async function resolve(specifier, context, next) {
-  const isOurs = specifier.startsWith('.') && specifier.endsWith('.js') && context.parentURL?.endsWith('.ts');
+  const isOurs = specifier.startsWith('.') && specifier.endsWith('.js') && isTypeScript(context.parentURL);
   return next(isOurs ? specifier.replace(/\.js$/, '.ts') : specifier, context);
 }
 
 export async function load(url, context, next) {
-  if (!url.startsWith('file:') || !url.endsWith('.ts')) return next(url, context);
+  if (!url.startsWith('file:') || !isTypeScript(url)) return next(url, context);
   const { transform } = await import('@swc/core');
   const filename = fileURLToPath(url);
   const { code } = await transform(await readFile(filename, 'utf8'), { filename });

@@ -1,0 +1,71 @@
+import BetterSqlite3 from 'better-sqlite3';
+import pg from 'pg';
+import { seal } from '../src/infrastructure/messaging/cloud-event.js';
+import { JotNote, WriteNote } from './notes.js';
+
+/** What every note says. */
+export const TEXT = 'A note of some length, as a message might have it.';
+
+/** Where messages wait: to be fanned out or published, or to be handled. */
+export type Place = 'mesh_outbox' | 'mesh_delivery';
+
+interface Backlog {
+  readonly howMany: number;
+  /** The outbox unless told. */
+  readonly place?: Place;
+  /** The number of the first; what has been filled in before had others. */
+  readonly first?: number;
+  readonly command?: typeof WriteNote | typeof JotNote;
+}
+
+/**
+ * Puts messages into a migrated database of the notes, all in one transaction: as the application would have left them,
+ * and each with a partition key of its own.
+ */
+export async function fillMesh(database: string, { howMany, first = 0, ...options }: Backlog): Promise<void> {
+  const { place = 'mesh_outbox', command = WriteNote } = options;
+  const { id: _, ...event } = seal(new command('{id}', { text: TEXT }), command, 'bench', 'notes');
+  const template = JSON.stringify({ ...event, id: '{id}', correlationid: '{id}' });
+  const [now, last] = [Date.now(), first + howMany - 1];
+  const [columns, values] =
+    place === 'mesh_outbox'
+      ? ['source, created_at', `'${event.source}', ${now}`]
+      : ['consumer, created_at, due_at', `'notes', ${now}, ${now}`];
+  const insert = (ids: string) =>
+    `INSERT INTO ${place} (id, type, partition_key, event, ${columns})
+     SELECT id, '${event.type}', id, replace('${template}', '{id}', id), ${values} FROM (${ids}) AS them`;
+  if (database.startsWith('sqlite:')) {
+    const db = new BetterSqlite3(database.slice('sqlite:'.length), { timeout: 60_000 });
+    db.pragma('journal_mode = WAL');
+    db.exec(
+      `${insert(
+        `WITH RECURSIVE n (i) AS (SELECT ${first} UNION ALL SELECT i + 1 FROM n WHERE i < ${last})
+       SELECT printf('00000000-0000-7000-8000-%012x', i) AS id FROM n`,
+      )}`,
+    );
+    // Nobody's clock shall run while the log of this is put in its place.
+    db.pragma('wal_checkpoint(TRUNCATE)');
+    db.close();
+    return;
+  }
+  await onPostgres(database, [
+    insert(
+      `SELECT '00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0') AS id FROM generate_series(${first}, ${last}) AS i`,
+    ),
+    ...AFTERWARDS,
+  ]);
+}
+
+/** What PostgreSQL would do by itself some time later, in the midst of what is measured. */
+export const AFTERWARDS = ['ANALYZE', 'CHECKPOINT'];
+
+/** Runs statements one after the other, on a connection of their own. */
+export async function onPostgres(database: string, statements: readonly string[]): Promise<void> {
+  const client = new pg.Client({ connectionString: database });
+  await client.connect();
+  try {
+    for (const statement of statements) await client.query(statement);
+  } finally {
+    await client.end();
+  }
+}

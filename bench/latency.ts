@@ -1,0 +1,95 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { CommandBus } from '@nestjs/cqrs';
+import { v7 as uuidv7 } from 'uuid';
+import { Receiver } from '../src/infrastructure/messaging/receiver.js';
+import { Relay } from '../src/infrastructure/messaging/relay.js';
+import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
+import { percentile } from '../workshop/lab/statistics.js';
+import { TEXT } from './backlog.js';
+import { began, openNotes, WriteNote } from './notes.js';
+import { alternating, median, type Findings, type Stand } from './rounds.js';
+
+const POLL_MS = 500;
+/** Messages of a round: ours one after the other, those of the poll without waiting for each other. */
+const [OURS, POLLED] = [500, 250];
+
+/** From the commit of a message to the start of its handler, in an idle process, against the same outbox looked into every 500 ms. */
+export async function latency({ rounds, fresh }: Stand): Promise<Findings> {
+  const values = await alternating(
+    rounds,
+    () => woken(`sqlite:${fresh()}`),
+    () => polled(`sqlite:${fresh()}`),
+  );
+  const [mesh, poll] = values.map((of) => [0.5, 0.99].map((share) => median(of.map((it) => percentile(it, share)))));
+  const [[p50, p99], [pollP50, pollP99]] = [mesh!, poll!] as [[number, number], [number, number]];
+  const against = `a poll every ${POLL_MS} ms: p50 ${Math.round(pollP50)} ms, p99 ${Math.round(pollP99)} ms`;
+  return {
+    rows: [
+      {
+        ...{ what: 'commit to handler start, idle system', against },
+        measured: `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`,
+        ratio: `${(p50 / pollP50).toFixed(4)}, ${(p99 / pollP99).toFixed(4)}`,
+        ...{ aim: 'p50 under 2 ms, p99 under 10 ms', isReached: p50 < 2 && p99 < 10 },
+      },
+    ],
+    notes: `**Commit to handler start.** In one process on SQLite, ${OURS} messages a round, each when the one before is done. The poll is the
+same application whose relay is asleep and is started every ${POLL_MS} ms until nothing is left; ${POLLED} messages a round, at times that
+have nothing to do with its own.`,
+  };
+}
+
+/** @returns ms, one for each message */
+async function woken(database: string): Promise<number[]> {
+  const { app, commit } = await open(database);
+  const found: number[] = [];
+  for (let n = 0; n < OURS; n++) {
+    const { id, committed } = await commit();
+    while (!began.of!.has(id)) await wait(1);
+    found.push(Math.max(0, began.of!.get(id)! - committed));
+    await wait(2);
+  }
+  await app.close();
+  return found;
+}
+
+/** @returns ms, one for each message */
+async function polled(database: string): Promise<number[]> {
+  const { app, commit } = await open(database);
+  const relay = app.get(Relay);
+  await relay.stop(0);
+  let looking = Promise.resolve();
+  const look = async () => {
+    await relay.start(app.get(Receiver).consumers);
+    await relay.stop(Date.now() + POLL_MS);
+  };
+  const timer = setInterval(() => {
+    looking = looking.then(look);
+  }, POLL_MS);
+  const committed = new Map<string, number>();
+  for (let n = 0; n < POLLED; n++) {
+    const it = await commit();
+    committed.set(it.id, it.committed);
+    await wait(Math.random() * 30);
+  }
+  while (began.of!.size < POLLED) await wait(10);
+  clearInterval(timer);
+  await looking;
+  await app.close();
+  return [...committed].map(([id, at]) => Math.max(0, began.of!.get(id)! - at));
+}
+
+async function open(database: string) {
+  const app = await openNotes(database);
+  const [work, commands] = [app.get(UnitOfWork), app.get(CommandBus)];
+  began.of = new Map();
+  const commit = async () => {
+    const id = uuidv7();
+    let committed = 0;
+    await work.run(async () => {
+      await commands.execute(new WriteNote(id, { text: TEXT }));
+      work.unit.afterCommit(() => (committed = performance.now()));
+    });
+    return { id, committed };
+  };
+  return { app, commit };
+}

@@ -1,0 +1,140 @@
+import BetterSqlite3 from 'better-sqlite3';
+import { better, defineQueue, defineWorker } from 'plainjob';
+import { v7 as uuidv7 } from 'uuid';
+import { Receiver } from '../src/infrastructure/messaging/receiver.js';
+import { Relay } from '../src/infrastructure/messaging/relay.js';
+import { fillMesh, TEXT } from './backlog.js';
+import { JotNote, openNotes, settled, WriteNote } from './notes.js';
+import { alternating, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
+
+/** Messages that are there when the clock starts. */
+const MESSAGES = 5000;
+/** As the relay does it: rows that are fanned out together, and messages that are committed together. */
+const [FAN_OUT, GROUP] = [500, 128];
+
+/** Messages settled a second on SQLite: ours, plainjob, and the statements alone. */
+export async function sqliteContenders({ rounds, fresh }: Stand): Promise<Findings> {
+  const values = await alternating(
+    rounds,
+    () => ours(`sqlite:${fresh()}`, MESSAGES, WriteNote),
+    () => ours(`sqlite:${fresh()}`, MESSAGES, JotNote),
+    () => plainjob(fresh()),
+    () => bare(fresh()),
+  );
+  const [orm, prepared, queue, statements] = values.map(median) as [number, number, number, number];
+  const what = `messages settled, SQLite, synchronous=FULL (${MESSAGES.toLocaleString('en')} pending)`;
+  const bareOne = `the same statements by bare better-sqlite3: ${perSecond(statements)}`;
+  const [measured, measuredPrepared] = [perSecond(orm), perSecond(prepared)];
+  return {
+    rows: [
+      ratioRow({ what, measured, against: `plainjob 0.0.14: ${perSecond(queue)}` }, orm / queue, { atLeast: 5 }),
+      ratioRow({ what, measured, against: bareOne }, orm / statements, { atLeast: 0.3 }),
+      ratioRow(
+        { what: `${what}, the handler's statement prepared`, measured: measuredPrepared, against: bareOne },
+        prepared / statements,
+        { atLeast: 0.5 },
+      ),
+    ],
+    notes: `**SQLite.** Ours writes its row through TypeORM, or by \`work.sql.run(…)\` where it says prepared; in a unit of
+work with an inbox record. plainjob's handler writes it by a prepared statement on the queue's own connection, and keeps no
+inbox. "The same statements" are prepared, in batches of the relay's sizes (${FAN_OUT} fanned out, ${GROUP} handled together), in
+one process without a framework. All with \`journal_mode=WAL\` and \`synchronous=FULL\`.`,
+  };
+}
+
+/** Messages a second from the outbox to a committed row. @param database an empty one */
+export async function ours(database: string, howMany: number, command: typeof WriteNote | typeof JotNote) {
+  const app = await openNotes(database);
+  const relay = app.get(Relay);
+  await relay.stop(0);
+  await fillMesh(database, { howMany, command });
+  const last = settled.next(howMany);
+  const started = performance.now();
+  await relay.start(app.get(Receiver).consumers);
+  const ms = (await last) - started;
+  await app.close();
+  return (1000 * howMany) / ms;
+}
+
+/** The statements that ours runs, in batches of its sizes, prepared, on bare better-sqlite3; messages a second. */
+async function bare(path: string): Promise<number> {
+  const app = await openNotes(`sqlite:${path}`);
+  await app.close();
+  await fillMesh(`sqlite:${path}`, { howMany: MESSAGES });
+  const db = new BetterSqlite3(path);
+  db.pragma('journal_mode = WAL');
+  db.pragma('synchronous = FULL');
+  const oldest = db.prepare(
+    `SELECT seq, id, type, partition_key, event FROM mesh_outbox ORDER BY seq LIMIT ${FAN_OUT}`,
+  );
+  const deliver = db.prepare(
+    `INSERT INTO mesh_delivery (consumer, id, type, partition_key, event, created_at, due_at) VALUES ('notes', ?, ?, ?, ?, ?, ?)`,
+  );
+  const leave = db.prepare('DELETE FROM mesh_outbox WHERE seq IN (SELECT value FROM json_each(?))');
+  const due = db.prepare(
+    `SELECT seq, event FROM mesh_delivery WHERE consumer = 'notes' AND attempts = 0 ORDER BY seq LIMIT ${GROUP}`,
+  );
+  const claim = db.prepare('DELETE FROM mesh_delivery WHERE seq = ?');
+  const remember = db.prepare(
+    `INSERT INTO mesh_inbox (consumer, source, id, handled_at) VALUES ('notes', ?, ?, ?) ON CONFLICT DO NOTHING`,
+  );
+  const write = db.prepare('INSERT INTO notes_note (id, text) VALUES (?, ?)');
+  const started = performance.now();
+  type Row = { seq: number; id: string; type: string; partition_key: string; event: string };
+  for (let rows = oldest.all() as Row[]; rows.length > 0; rows = oldest.all() as Row[]) {
+    db.transaction(() => {
+      const now = Date.now();
+      for (const it of rows) deliver.run(it.id, it.type, it.partition_key, it.event, now, now);
+      leave.run(JSON.stringify(rows.map(({ seq }) => seq)));
+    })();
+  }
+  for (let rows = due.all() as Row[]; rows.length > 0; rows = due.all() as Row[]) {
+    db.transaction(() => {
+      for (const { seq, event: json } of rows) {
+        const it = JSON.parse(json) as { id: string; source: string; subject: string; data: { text: string } };
+        claim.run(seq);
+        remember.run(it.source, it.id, Date.now());
+        write.run(it.subject, it.data.text);
+      }
+    })();
+  }
+  const ms = performance.now() - started;
+  db.close();
+  return (1000 * MESSAGES) / ms;
+}
+
+/** The same with plainjob; messages a second. */
+async function plainjob(path: string): Promise<number> {
+  const db = new BetterSqlite3(path);
+  const logger = { error: console.error, warn: console.warn, info: () => undefined, debug: () => undefined };
+  const queue = defineQueue({ connection: better(db), logger });
+  // After plainjob has set its own pragmas: the same durability for both.
+  db.pragma('synchronous = FULL');
+  db.exec('CREATE TABLE note (id text PRIMARY KEY, text text NOT NULL)');
+  const write = db.prepare('INSERT INTO note (id, text) VALUES (?, ?)');
+  db.transaction(() => {
+    for (let n = 0; n < MESSAGES; n++) queue.add('write-note', { id: uuidv7(), text: TEXT });
+  })();
+  let done = 0;
+  let finish: (at: number) => void;
+  const last = new Promise<number>((resolve) => (finish = resolve));
+  const worker = defineWorker(
+    'write-note',
+    async (job) => {
+      const { id, text } = JSON.parse(job.data) as { id: string; text: string };
+      write.run(id, text);
+    },
+    {
+      ...{ queue, logger },
+      onCompleted: () => {
+        if (++done === MESSAGES) finish(performance.now());
+      },
+    },
+  );
+  const started = performance.now();
+  void worker.start();
+  const ms = (await last) - started;
+  await worker.stop();
+  queue.close();
+  return (1000 * MESSAGES) / ms;
+}
