@@ -142,26 +142,29 @@ export class ConsumerRelay {
   }
 
   /** One try; it never throws. */
-  private async attempt(delivery: Delivery): Promise<void> {
-    if (this.stopped || this.pausedUntil > Date.now()) return;
+  private attempt(delivery: Delivery): Promise<void> {
+    if (this.stopped || this.pausedUntil > Date.now()) return Promise.resolve();
     const { event } = delivery;
     const journey = { correlationId: event.correlationid ?? event.id, traceparent: traceparent(event.traceparent) };
-    await onJourney(journey, async () => {
-      const facts = { consumer: this.consumer.name, type: event.type, subject: event.subject, event: event.id };
-      try {
-        let began = 0;
-        const outcome = await this.consumer.deliver(event, async (sql) => {
-          began = Date.now();
-          const isOurs = await claim(sql, delivery);
-          if (!isOurs) this.share.leases.doubt();
-          return isOurs;
-        });
-        const lagMs = began - Date.parse(event.time ?? '');
-        this.logger.log({ ...facts, lagMs, ms: Date.now() - began }, outcome);
-      } catch (error) {
-        await this.failed(delivery, error, facts);
-      }
-    });
+    return onJourney(journey, () => this.onItsJourney(delivery));
+  }
+
+  private async onItsJourney(delivery: Delivery): Promise<void> {
+    const { event } = delivery;
+    const facts = { consumer: this.consumer.name, type: event.type, subject: event.subject, event: event.id };
+    try {
+      let began = 0;
+      const outcome = await this.consumer.deliver(event, async (sql) => {
+        began = Date.now();
+        const isOurs = await claim(sql, delivery);
+        if (!isOurs) this.share.leases.doubt();
+        return isOurs;
+      });
+      const lagMs = began - Date.parse(event.time ?? '');
+      this.logger.log({ ...facts, lagMs, ms: Date.now() - began }, outcome);
+    } catch (error) {
+      await this.failed(delivery, error, facts);
+    }
   }
 
   private async failed(delivery: Delivery, error: unknown, facts: object): Promise<void> {

@@ -58,7 +58,8 @@ export class Receiver {
       module: consumer,
     };
     return onJourney(journey, async () => {
-      const prepared = await this.inTime(subscription.prepare(message));
+      const preparing = subscription.prepare(message);
+      const prepared = preparing && (await this.inTime(preparing));
       return this.work.run(
         async () => {
           const { sql } = this.work;

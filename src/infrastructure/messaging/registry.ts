@@ -15,7 +15,8 @@ export interface Subscription {
   readonly consumer: string;
   readonly message: MessageClass;
   readonly handlerName: string;
-  prepare(message: DurableMessage): Promise<unknown>;
+  /** Undefined where the handler prepares nothing. */
+  prepare(message: DurableMessage): Promise<unknown> | undefined;
   handle(message: DurableMessage, prepared: unknown): Promise<void>;
 }
 
@@ -171,7 +172,7 @@ export class Registry implements OnModuleInit {
       consumer: host.name,
       message,
       handlerName: handler.name,
-      prepare: async (it) => target.prepare?.(it),
+      prepare: (it) => target.prepare?.(it),
       handle: (it, prepared) => target[method]!(it, prepared),
     };
     this.byType.set(message.type, [...others, subscription]);

@@ -171,6 +171,8 @@ function connections(
     const pragmas = (db: { pragma(text: string): unknown }) => {
       db.pragma('journal_mode = WAL');
       db.pragma('synchronous = FULL');
+      // What a savepoint would have to restore, page by page: it need not outlive the process, as the log does.
+      db.pragma('temp_store = MEMORY');
     };
     return [
       { ...options, ...sqliteDefaults, prepareDatabase: pragmas },

@@ -24,14 +24,14 @@ export class PostgresEngine implements UnitEngine {
   private async unit<T>(runner: QueryRunner, client: ClientBase, work: (unit: Unit) => Promise<T>): Promise<T> {
     const unit = new Unit();
     const connection = fenced(client, unit);
-    unit.manager = this.dataSource.createEntityManager(this.runnerOf(unit, runner, connection));
+    unit.openManager = () => this.dataSource.createEntityManager(this.runnerOf(unit, runner, connection));
     unit.sql = new PostgresSql(async (config) => connection.query(config));
     let timer: NodeJS.Timeout | undefined;
     try {
       const limit = new Promise<never>((_, reject) => {
         timer = setTimeout(() => reject(new UnitTimedOut()), UNIT_LIMIT_MS);
       });
-      const value = await Promise.race([work(unit).then((it) => unit.committing().then(() => it)), limit]);
+      const value = await Promise.race([unit.complete(work), limit]);
       unit.end('This unit of work was committed');
       // A COMMIT of a transaction in which a statement failed and was caught answers ROLLBACK without an error.
       const { command } = await client.query('COMMIT');

@@ -2,36 +2,53 @@ import type BetterSqlite3 from 'better-sqlite3';
 import { QueryResult, type DataSource } from 'typeorm';
 import type { Sql, SqlValue } from './sql.js';
 
+interface Prepared {
+  readonly statement: BetterSqlite3.Statement;
+  /** Which parameter stands where, unless that is as they are given. */
+  readonly order?: number[];
+}
+
 /** The prepared statements of one connection. */
 export class SqliteStatements implements Sql {
   readonly dialect = 'sqlite';
-  private readonly cache = new Map<string, { statement: BetterSqlite3.Statement; order?: number[] }>();
+  private readonly cache = new Map<string, Prepared>();
 
   constructor(private readonly db: BetterSqlite3.Database) {}
 
-  async all<Row>(statement: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
-    return this.numbered(statement, parameters).rows as Row[];
+  async all<Row>(text: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
+    return this.rows(text, parameters) as Row[];
   }
 
-  async run(statement: string, parameters: readonly SqlValue[] = []): Promise<number> {
-    return this.numbered(statement, parameters).affected;
+  async run(text: string, parameters: readonly SqlValue[] = []): Promise<number> {
+    return this.changes(text, parameters);
   }
 
-  /** Runs a statement whose parameters are written `$1`, `$2`, …, each as often as it likes. */
-  numbered(text: string, parameters: readonly SqlValue[]): Result {
-    let entry = this.cache.get(text);
-    if (!entry) {
-      const order: number[] = [];
-      const positional = text.replace(/\$(\d+)/g, (_, number: string) => {
-        order.push(Number(number) - 1);
-        return '?';
-      });
-      entry = this.keep(text, { statement: this.db.prepare(positional), order });
-    }
-    return execute(
-      entry.statement,
-      entry.order!.map((index) => parameters[index]),
-    );
+  /** The rows of a statement whose parameters are written `$1`, `$2`, …, each as often as it likes. */
+  rows(text: string, parameters: readonly SqlValue[]): unknown[] {
+    const { statement, order } = this.numbered(text);
+    const values = order ? order.map((index) => parameters[index]) : parameters;
+    if (statement.reader) return statement.all(...values);
+    statement.run(...values);
+    return [];
+  }
+
+  /** How many rows such a statement has changed. */
+  changes(text: string, parameters: readonly SqlValue[]): number {
+    const { statement, order } = this.numbered(text);
+    const values = order ? order.map((index) => parameters[index]) : parameters;
+    return statement.reader ? statement.all(...values).length : statement.run(...values).changes;
+  }
+
+  private numbered(text: string): Prepared {
+    const known = this.cache.get(text);
+    if (known) return known;
+    const order: number[] = [];
+    const positional = text.replace(/\$(\d+)/g, (_, number: string) => {
+      order.push(Number(number) - 1);
+      return '?';
+    });
+    const isAsGiven = order.every((index, place) => index === place);
+    return this.keep(text, { statement: this.db.prepare(positional), ...(!isAsGiven && { order }) });
   }
 
   /** Runs a statement of TypeORM's, whose parameters are written `?`. */
@@ -48,10 +65,10 @@ export class SqliteStatements implements Sql {
 
   /** Runs a statement that steers the transaction. */
   control(text: string): void {
-    this.numbered(text, []);
+    this.changes(text, []);
   }
 
-  private keep(text: string, entry: { statement: BetterSqlite3.Statement; order?: number[] }) {
+  private keep(text: string, entry: Prepared): Prepared {
     this.cache.set(text, entry);
     // Statements with lists of values come in many lengths; the oldest go first.
     if (this.cache.size > 500) this.cache.delete(this.cache.keys().next().value!);

@@ -13,6 +13,9 @@ const GROUP_MS = 4;
 /** How long a unit waits for a lock that another process holds, in ms. */
 const LOCK_PATIENCE_MS = 5000;
 
+/** How often somebody looks whether a unit takes too long, in ms. */
+const WATCH_MS = 25;
+
 interface Done {
   readonly job: Job;
   readonly unit: Unit;
@@ -30,6 +33,7 @@ export class SqliteEngine implements UnitEngine {
   private readonly statements: SqliteStatements;
   private readonly outside = AsyncLocalStorage.snapshot();
   private readonly queue = new UnitQueue();
+  private readonly watch = new Watch();
   private draining = false;
 
   constructor(private readonly dataSource: DataSource) {
@@ -41,8 +45,9 @@ export class SqliteEngine implements UnitEngine {
     return new Promise<T>((resolve, reject) => {
       // The drain below runs in nobody's context; the work must run in its caller's, or every line of a group
       // would carry the correlation id of whoever woke it.
-      const bound = AsyncResource.bind(work);
-      this.queue.add({ submitted: Date.now(), isMessage, closesGroup, run: bound, resolve: resolve, reject });
+      const place = new AsyncResource('UnitOfWork');
+      const run = (unit: Unit) => place.runInAsyncScope(work, undefined, unit);
+      this.queue.add({ submitted: Date.now(), isMessage, closesGroup, run, resolve: resolve, reject });
       if (this.draining) return;
       this.draining = true;
       // After the poll phase: whoever arrived with the same turn of the loop shares the COMMIT.
@@ -51,11 +56,13 @@ export class SqliteEngine implements UnitEngine {
   }
 
   private async drain(): Promise<void> {
+    this.watch.begin();
     while (this.queue.length > 0) {
       if (await this.begin()) await this.group();
       // A turn of the loop between groups, so that requests and timers are not starved by a long queue.
       await new Promise((resolve) => setImmediate(resolve));
     }
+    this.watch.end();
     this.draining = false;
   }
 
@@ -107,15 +114,11 @@ export class SqliteEngine implements UnitEngine {
     const unit = new Unit();
     const fence = new Fence(this.db, this.statements, unit);
     unit.sql = fence;
-    unit.manager = fence.queryRunner(this.dataSource).manager;
+    unit.openManager = () => fence.queryRunner(this.dataSource).manager;
     const started = performance.now();
-    let timer: NodeJS.Timeout | undefined;
     try {
       this.statements.control('SAVEPOINT unit');
-      const limit = new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new UnitTimedOut()), UNIT_LIMIT_MS);
-      });
-      const value = await Promise.race([job.run(unit).then((it) => unit.committing().then(() => it)), limit]);
+      const value = await this.watch.over(unit.complete((it) => job.run(it)), started);
       if (performance.now() - started > UNIT_LIMIT_MS) throw new UnitTimedOut();
       if (fence.broken) throw fence.broken;
       unit.end('This unit of work was committed');
@@ -130,8 +133,6 @@ export class SqliteEngine implements UnitEngine {
       }
       job.reject(fence.broken ?? error);
       return undefined;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -139,6 +140,32 @@ export class SqliteEngine implements UnitEngine {
     for (const { job } of done) {
       job.reject(new DatabaseUnavailable('The group of units that this one belonged to was not committed', { cause }));
     }
+  }
+}
+
+/** Ends the waiting for a unit that takes too long: one timer for all of them, as they run one after the other. */
+class Watch {
+  private timer?: NodeJS.Timeout;
+  private started = Infinity;
+  private late: (error: Error) => void = () => undefined;
+
+  begin(): void {
+    this.timer = setInterval(() => {
+      if (performance.now() - this.started > UNIT_LIMIT_MS) this.late(new UnitTimedOut());
+    }, WATCH_MS);
+  }
+
+  end(): void {
+    clearInterval(this.timer);
+  }
+
+  /** @throws UnitTimedOut when it takes too long from `started` on, and whatever `work` throws */
+  over<T>(work: Promise<T>, started: number): Promise<T> {
+    this.started = started;
+    return new Promise((resolve, reject) => {
+      this.late = reject;
+      work.then(resolve, reject);
+    });
   }
 }
 
@@ -158,11 +185,11 @@ class Fence implements Sql {
   ) {}
 
   async all<Row>(statement: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
-    return this.guard(() => this.statements.numbered(statement, parameters).rows as Row[]);
+    return this.guard(() => this.statements.rows(statement, parameters) as Row[]);
   }
 
   async run(statement: string, parameters: readonly SqlValue[] = []): Promise<number> {
-    return this.guard(() => this.statements.numbered(statement, parameters).affected);
+    return this.guard(() => this.statements.changes(statement, parameters));
   }
 
   /** A query runner of this unit for TypeORM: it believes in a transaction and opens none of its own. */

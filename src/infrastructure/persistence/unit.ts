@@ -9,8 +9,14 @@ export class Unit {
   private over?: string | Error;
   private readonly onCommitting: (() => Promise<void>)[] = [];
   private readonly onCommitted: (() => void)[] = [];
-  manager: EntityManager;
+  private opened?: EntityManager;
   sql: Sql;
+  /** For the engines: how to get an entity manager, for those units that want one. */
+  openManager: () => EntityManager;
+
+  get manager(): EntityManager {
+    return (this.opened ??= this.openManager());
+  }
 
   /** @throws UnitEnded after the unit has been committed or rolled back */
   assertOpen(): void {
@@ -22,7 +28,8 @@ export class Unit {
   beforeCommit(hook: () => Promise<void>): void {
     this.assertOpen();
     // Run by the engine, and yet code of this unit and of this journey.
-    this.onCommitting.push(AsyncResource.bind(hook));
+    const place = new AsyncResource('beforeCommit');
+    this.onCommitting.push(() => place.runInAsyncScope(hook));
   }
 
   /** Runs once the commit is on disk; never after a rollback. */
@@ -31,9 +38,11 @@ export class Unit {
     this.onCommitted.push(hook);
   }
 
-  /** For the engines: runs the hooks that still belong to the transaction. */
-  async committing(): Promise<void> {
+  /** For the engines: runs the work, and the hooks that still belong to the transaction. */
+  async complete<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
+    const value = await work(this);
     for (const hook of this.onCommitting) await hook();
+    return value;
   }
 
   /** For the engines: runs the hooks that had to wait for the disk. One that throws changes nothing: it is committed. */
