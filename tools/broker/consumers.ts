@@ -1,5 +1,5 @@
 import { MESSAGE, type Consumer, type GivenUp } from '../../src/infrastructure/messaging/consumer-relay.js';
-import { insertDeliveries } from '../../src/infrastructure/messaging/deliveries.js';
+import { claim, insertDeliveries, type Delivery } from '../../src/infrastructure/messaging/deliveries.js';
 import { insertIntoOutbox } from '../../src/infrastructure/messaging/outbox.js';
 import { traceparent } from '../../src/infrastructure/observability/journey.js';
 import { DatabaseUnavailable, type Sql } from '../../src/infrastructure/persistence/sql.js';
@@ -52,20 +52,20 @@ export function consumersOf(trigger: TriggerManifest, addresses: Addresses, arou
   const subscriber: Consumer = {
     name,
     policy,
-    deliver: async (event, claim) => {
-      const stored = event as StoredEvent;
+    deliver: async (delivery) => {
+      const stored = delivery.event as StoredEvent;
       const answer = await post(stored, 'subscriber');
       const reply = replyIn(answer, stored, trigger.broker, around);
-      return done(around, claim, `delivered to ${name}: ${answer.status}`, reply);
+      return done(around, delivery, `delivered to ${name}: ${answer.status}`, reply);
     },
   };
   if (!addresses.deadLetterSink) return [subscriber];
   const sink: Consumer = {
     name: `${name} dead letters`,
     policy,
-    deliver: async (event, claim) => {
-      const { status } = await post(event as StoredEvent, 'deadLetterSink');
-      return done(around, claim, `kept by the dead letter sink of ${name}: ${status}`);
+    deliver: async (delivery) => {
+      const { status } = await post(delivery.event as StoredEvent, 'deadLetterSink');
+      return done(around, delivery, `kept by the dead letter sink of ${name}: ${status}`);
     },
   };
   return [{ ...subscriber, giveUp: (sql, letter) => forward(sql, letter, sink.name, around) }, sink];
@@ -100,12 +100,12 @@ async function send(
 /** A delivery and the reply that it brought are over and written down together, or not at all. */
 async function done(
   { work, wake }: Surroundings,
-  claim: (sql: Sql) => Promise<boolean>,
+  delivery: Delivery,
   outcome: string,
   reply?: StoredEvent,
 ): Promise<string> {
   return work.run(async () => {
-    if (!(await claim(work.sql))) return 'taken by somebody else';
+    if (!(await claim(work.sql, delivery))) return 'taken';
     if (!reply) return outcome;
     await insertIntoOutbox(work.sql, [reply]);
     work.unit.afterCommit(wake);

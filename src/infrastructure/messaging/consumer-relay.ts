@@ -26,12 +26,11 @@ export interface Consumer {
   readonly name: string;
   readonly policy: DeliveryPolicy;
   /**
-   * One try.
-   * @param claim takes the delivery off, first thing in the unit of work that keeps its outcome; false leaves it alone
-   * @returns a word on what became of it, for the log
+   * One try. It claims the delivery first thing in the unit of work that keeps its outcome.
+   * @returns a word on what became of it, for the log; `taken` when it is another process's business
    * @throws Reject when no retry can help; any other error is worth one, `retryAfterMs` of it being a wish to wait
    */
-  deliver(event: CloudEvent, claim: (sql: Sql) => Promise<boolean>): Promise<string>;
+  deliver(delivery: Delivery): Promise<string>;
   /** Keeps what is given up, in the unit of work that has claimed it. Among the dead letters unless told. */
   giveUp?(sql: Sql, letter: GivenUp): Promise<void>;
 }
@@ -153,13 +152,9 @@ export class ConsumerRelay {
     const { event } = delivery;
     const facts = { consumer: this.consumer.name, type: event.type, subject: event.subject, event: event.id };
     try {
-      let began = 0;
-      const outcome = await this.consumer.deliver(event, async (sql) => {
-        began = Date.now();
-        const isOurs = await claim(sql, delivery);
-        if (!isOurs) this.share.leases.doubt();
-        return isOurs;
-      });
+      const began = Date.now();
+      const outcome = await this.consumer.deliver(delivery);
+      if (outcome === 'taken') this.share.leases.doubt();
       const lagMs = began - Date.parse(event.time ?? '');
       this.logger.log({ ...facts, lagMs, ms: Date.now() - began }, outcome);
     } catch (error) {

@@ -17,7 +17,7 @@ export interface Delivery {
   readonly consumer: string;
   readonly key: string;
   /** Under which lease it was found, where the work is shared. */
-  readonly lease?: { readonly part: string; readonly tokens: string };
+  readonly lease?: { readonly part: string; readonly shard: number; readonly token: number };
   readonly event: CloudEvent;
   /** Tries that failed so far. */
   readonly attempts: number;
@@ -171,7 +171,7 @@ export async function due(
   return rows.map(({ shard, ...row }) => ({
     ...row,
     event: JSON.parse(row.event) as CloudEvent,
-    ...(held && { lease: { part, tokens: tokensOf([[shard!, held.get(shard!)!]]) } }),
+    ...(held && { lease: { part, shard: shard!, token: held.get(shard!)! } }),
   }));
 }
 
@@ -214,7 +214,8 @@ export async function postpone(sql: Sql, delivery: Delivery, waitMs: number, err
 
 /** The condition that a delivery is still ours, with its parameters from `$n` on. */
 function ours({ lease }: Delivery, n: number): [string, SqlValue[]] {
-  return lease ? [`AND ${SHARD} = ANY(ARRAY${fence(n, n + 1)})`, [lease.part, lease.tokens]] : ['', []];
+  if (!lease) return ['', []];
+  return [`AND ${SHARD} = ANY(ARRAY${fence(n, n + 1)})`, [lease.part, tokensOf([[lease.shard, lease.token]])]];
 }
 
 /** Takes messages that have left out of the outbox. */

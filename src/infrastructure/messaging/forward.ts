@@ -2,6 +2,7 @@ import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { MESSAGE, type Consumer } from './consumer-relay.js';
 import { consumerAt } from './dead-letter-sink.js';
 import { bury } from './dead-letter-rows.js';
+import { claim } from './deliveries.js';
 import { Reject } from './message.js';
 import { isRetryable, type DeliveryPolicy } from './retry.js';
 import { isSuccess, type Sink } from './sink.js';
@@ -14,11 +15,11 @@ export function forwardTo(url: string, sink: Sink, work: UnitOfWork, policy: Del
   return {
     name: url,
     policy,
-    deliver: async (event, claim) => {
-      const { status, body, retryAfterMs } = await sink.post(url, event);
+    deliver: async (delivery) => {
+      const { status, body, retryAfterMs } = await sink.post(url, delivery.event);
       if (isSuccess(status)) {
-        await work.run(() => claim(work.sql), MESSAGE);
-        return 'forwarded';
+        const isOurs = await work.run(() => claim(work.sql, delivery), MESSAGE);
+        return isOurs ? 'forwarded' : 'taken';
       }
       const answer = `${url} answered ${status}${body && `: ${body.slice(0, 300)}`}`;
       if (!isRetryable(status)) throw new Reject(answer);

@@ -1,9 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { onJourney, traceparent } from '../observability/journey.js';
-import type { Sql } from '../persistence/sql.js';
+import type { Opening } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { fromWire, type CloudEvent } from './cloud-event.js';
 import type { Consumer } from './consumer-relay.js';
+import type { Delivery } from './deliveries.js';
+import { welcome, type Arrival, type Welcome } from './inbox.js';
 import { Reject, type DurableMessage, type MessageClass } from './message.js';
 import { Registry } from './registry.js';
 import type { DeliveryPolicy } from './retry.js';
@@ -20,6 +22,8 @@ const LONGEST_NAME = 2000;
  */
 @Injectable()
 export class Receiver {
+  private readonly openings = new Map<string, Opening<Arrival, Welcome>>();
+
   constructor(
     private readonly work: UnitOfWork,
     private readonly registry: Registry,
@@ -31,20 +35,16 @@ export class Receiver {
     return this.registry.consumers.map((name) => ({
       name,
       policy: this.policy,
-      deliver: (event, claim) => this.receive(name, event, claim),
+      deliver: (delivery) => this.receive(name, delivery.event, delivery),
     }));
   }
 
   /**
-   * @param claim takes the event off whoever delivers it, first thing in the same unit of work; false leaves it alone
+   * @param delivery that brought it, taken off in the same unit of work
    * @returns whether it was handled now, had been before, or is somebody else's
    * @throws Reject when this event can never succeed here; any other error is worth a retry. Nothing was kept then.
    */
-  async receive(
-    consumer: string,
-    event: CloudEvent,
-    claim?: (sql: Sql) => Promise<boolean>,
-  ): Promise<'handled' | 'duplicate' | 'taken'> {
+  async receive(consumer: string, event: CloudEvent, delivery?: Delivery): Promise<'handled' | 'duplicate' | 'taken'> {
     const subscription = this.registry.subscription(consumer, event.type);
     if (!subscription) throw new Reject(`${consumer} has no handler for ${event.type}`);
     if (Buffer.byteLength(event.source) + Buffer.byteLength(event.id) > LONGEST_NAME) {
@@ -60,21 +60,25 @@ export class Receiver {
     return onJourney(journey, async () => {
       const preparing = subscription.prepare(message);
       const prepared = preparing && (await this.inTime(preparing));
-      return this.work.run(
-        async () => {
-          const { sql } = this.work;
-          if (claim && !(await claim(sql))) return 'taken';
-          const isNew = await sql.run(
-            `INSERT INTO mesh_inbox (consumer, source, id, handled_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-            [consumer, event.source, event.id, Date.now()],
-          );
-          if (!isNew) return 'duplicate';
+      return this.work.runTogether(
+        this.opening(consumer),
+        { consumer, event, ...(delivery && { delivery }) },
+        async (word) => {
+          if (word !== 'new') return word;
           await subscription.handle(message, prepared);
           return 'handled';
         },
-        { isMessage: true },
       );
     });
+  }
+
+  /** How the units of work begin in which a consumer handles something. */
+  private opening(consumer: string): Opening<Arrival, Welcome> {
+    const known = this.openings.get(consumer);
+    if (known) return known;
+    const opening = { lane: consumer, ask: welcome };
+    this.openings.set(consumer, opening);
+    return opening;
   }
 
   private async inTime<T>(preparing: Promise<T>): Promise<T> {

@@ -2,26 +2,78 @@ import { createHash } from 'node:crypto';
 import type { ClientBase } from 'pg';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
-import { Unit, type UnitEngine } from './unit.js';
+import { PostgresLane, type LaneJob } from './postgres-lane.js';
+import { Unit, type Opening, type UnitEngine } from './unit.js';
+
+/** How long a transaction of several units waits for a lock, in ms. */
+const LOCK_PATIENCE_MS = 250;
 
 /** Units of work as pooled transactions (READ COMMITTED), with the same fence as on SQLite. */
 export class PostgresEngine implements UnitEngine {
   readonly groups = false;
+  private readonly lanes = new Map<string, PostgresLane>();
 
   constructor(private readonly dataSource: DataSource) {}
 
   async run<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
+    const { unit, value } = await this.transaction((runner, client) => this.unit(runner, client, work));
+    unit.committed();
+    return value;
+  }
+
+  runTogether<Item, Answer, T>(
+    opening: Opening<Item, Answer>,
+    item: Item,
+    work: (unit: Unit, answer: Answer) => Promise<T>,
+  ): Promise<T> {
+    let lane = this.lanes.get(opening.lane);
+    if (!lane) this.lanes.set(opening.lane, (lane = new PostgresLane((jobs) => this.together(jobs))));
+    return lane.add(opening, item, work as (unit: Unit, answer: unknown) => Promise<T>);
+  }
+
+  /** Runs jobs of one lane one after the other in one transaction. @throws whatever one of them throws; nothing is kept then */
+  private async together(jobs: readonly LaneJob[]): Promise<void> {
+    const done = await this.transaction(async (runner, client) => {
+      // Whoever holds several locks doesn't wait for long: alone it will, and hold none meanwhile.
+      if (jobs.length > 1) await client.query(`SET LOCAL lock_timeout = ${LOCK_PATIENCE_MS}`);
+      const sql = new PostgresSql((config) => client.query(config));
+      const answers = await jobs[0]!.opening.ask(
+        sql,
+        jobs.map(({ item }) => item),
+      );
+      const units: { unit: Unit; value: unknown }[] = [];
+      for (const [index, job] of jobs.entries()) {
+        units.push(await this.unit(runner, client, (unit) => job.run(unit, answers[index])));
+      }
+      return units;
+    });
+    for (const [index, { unit, value }] of done.entries()) {
+      unit.committed();
+      jobs[index]!.resolve(value);
+    }
+  }
+
+  private async transaction<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
     const runner = this.dataSource.createQueryRunner();
     try {
       const client = await unavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
       await unavailable(() => runner.startTransaction());
-      return await this.unit(runner, client, work);
+      try {
+        const value = await body(runner, client);
+        // A COMMIT of a transaction in which a statement failed and was caught answers ROLLBACK without an error.
+        const { command } = await client.query('COMMIT');
+        if (command !== 'COMMIT') throw new Error('The transaction was aborted by a statement whose error was caught');
+        return value;
+      } catch (error) {
+        await client.query('ROLLBACK').catch(() => undefined); // the connection is gone, and the transaction with it
+        throw connectionLost(error) ? new DatabaseUnavailable('The database went away', { cause: error }) : error;
+      }
     } finally {
       await runner.release();
     }
   }
 
-  private async unit<T>(runner: QueryRunner, client: ClientBase, work: (unit: Unit) => Promise<T>): Promise<T> {
+  private async unit<T>(runner: QueryRunner, client: ClientBase, work: (unit: Unit) => Promise<T>) {
     const unit = new Unit();
     const connection = fenced(client, unit);
     unit.openManager = () => this.dataSource.createEntityManager(this.runnerOf(unit, runner, connection));
@@ -33,15 +85,10 @@ export class PostgresEngine implements UnitEngine {
       });
       const value = await Promise.race([unit.complete(work), limit]);
       unit.end('This unit of work was committed');
-      // A COMMIT of a transaction in which a statement failed and was caught answers ROLLBACK without an error.
-      const { command } = await client.query('COMMIT');
-      if (command !== 'COMMIT') throw new Error('The transaction was aborted by a statement whose error was caught');
-      unit.committed();
-      return value;
+      return { unit, value };
     } catch (error) {
       unit.end('This unit of work was rolled back');
-      await client.query('ROLLBACK').catch(() => undefined); // the connection is gone, and the transaction with it
-      throw connectionLost(error) ? new DatabaseUnavailable('The database went away', { cause: error }) : error;
+      throw error;
     } finally {
       clearTimeout(timer);
     }

@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import type { EntityTarget, ObjectLiteral, Repository } from 'typeorm';
 import { Database } from './database.js';
 import type { Sql } from './sql.js';
-import type { Unit, UnitOptions } from './unit.js';
+import type { Opening, Unit, UnitOptions } from './unit.js';
 
 const current = new AsyncLocalStorage<Unit>();
 const companions = new AsyncLocalStorage<{ waiting?: Companion }>();
@@ -54,6 +54,21 @@ export class UnitOfWork {
         }),
       options,
     );
+  }
+
+  /**
+   * As `run()`, for work that begins with the same question as others and may be repeated: where a statement is a round
+   * trip, several of them share a transaction, and the question is asked once. When one of them fails, nothing of
+   * any is kept, and each is run again by itself.
+   */
+  async runTogether<Item, Answer, T>(
+    opening: Opening<Item, Answer>,
+    item: Item,
+    work: (answer: Answer) => Promise<T>,
+  ): Promise<T> {
+    if (this.open)
+      throw new Error('A unit of work is open here; what shares a transaction with others has one of its own');
+    return this.database.engine.runTogether(opening, item, (unit, answer) => current.run(unit, work, answer));
   }
 
   /** Whether one COMMIT may hold several units. */

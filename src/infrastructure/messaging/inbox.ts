@@ -1,0 +1,76 @@
+import type { Sql } from '../persistence/sql.js';
+import { fence, SHARD, tokensOf } from './leases.js';
+import type { CloudEvent } from './cloud-event.js';
+import { claim, type Delivery } from './deliveries.js';
+
+/** An event that a consumer is about to handle, and the delivery that brought it, if one of ours did. */
+export interface Arrival {
+  readonly consumer: string;
+  readonly event: CloudEvent;
+  readonly delivery?: Delivery;
+}
+
+/** `new` may be handled; a `duplicate` was before; `taken` is another process's business, or over. */
+export type Welcome = 'new' | 'duplicate' | 'taken';
+
+/**
+ * Takes deliveries off and remembers their events, in the unit of work that handles them: an event is recognised by its
+ * source and id. One statement for all of them where a statement is a round trip.
+ * @param arrivals of one consumer, and of one part of the work
+ * @returns a word for each
+ */
+export async function welcome(sql: Sql, arrivals: readonly Arrival[]): Promise<Welcome[]> {
+  if (sql.dialect === 'postgres') return welcomeTogether(sql, arrivals);
+  const words: Welcome[] = [];
+  for (const { consumer, event, delivery } of arrivals) {
+    if (delivery && !(await claim(sql, delivery))) {
+      words.push('taken');
+      continue;
+    }
+    const isNew = await sql.run(
+      `INSERT INTO mesh_inbox (consumer, source, id, handled_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+      [consumer, event.source, event.id, Date.now()],
+    );
+    words.push(isNew ? 'new' : 'duplicate');
+  }
+  return words;
+}
+
+async function welcomeTogether(sql: Sql, arrivals: readonly Arrival[]): Promise<Welcome[]> {
+  const places = arrivals.map(({ event, delivery }, place) => ({
+    ...{ place, source: event.source, id: event.id },
+    ...(delivery && { seq: String(delivery.seq) }),
+  }));
+  const leases = arrivals.flatMap(({ delivery }) => delivery?.lease ?? []);
+  const tokens = tokensOf(new Map(leases.map(({ shard, token }) => [shard, token])));
+  const fenced = leases.length > 0 ? `AND ${SHARD} = ANY(ARRAY${fence(4, 5)})` : '';
+  const rows = await sql.all<{ place: number; is_new: boolean }>(
+    `WITH arrival AS MATERIALIZED (
+       SELECT place, source, id, seq FROM json_to_recordset($2::json) AS it(place integer, source text, id text, seq bigint)
+     ), taken AS (
+       DELETE FROM mesh_delivery WHERE seq IN (SELECT seq FROM arrival) ${fenced} RETURNING seq
+     ), ours AS MATERIALIZED (
+       SELECT place, source, id FROM arrival WHERE seq IS NULL OR seq IN (SELECT seq FROM taken)
+     ), fresh AS (
+       INSERT INTO mesh_inbox (consumer, source, id, handled_at)
+       SELECT $1, source, id, $3 FROM ours ORDER BY source, id ON CONFLICT DO NOTHING RETURNING source, id
+     )
+     SELECT ours.place, fresh.id IS NOT NULL AS is_new FROM ours LEFT JOIN fresh USING (source, id) ORDER BY place`,
+    [
+      arrivals[0]!.consumer,
+      JSON.stringify(places),
+      Date.now(),
+      ...(leases.length > 0 ? [leases[0]!.part, tokens] : []),
+    ],
+  );
+  const words: Welcome[] = arrivals.map(() => 'taken');
+  const seen = new Set<string>();
+  for (const { place, is_new } of rows) {
+    // The same event twice among them: the first one is new.
+    const { source, id } = arrivals[place]!.event;
+    const name = JSON.stringify([source, id]);
+    words[place] = is_new && !seen.has(name) ? 'new' : 'duplicate';
+    seen.add(name);
+  }
+  return words;
+}
