@@ -68,6 +68,11 @@ export class ConsumerRelay {
     return this.looking || this.underWay.size > 0;
   }
 
+  /** More is there than it has places for. */
+  get isBehind(): boolean {
+    return this.wanted && this.underWay.size >= UNDER_WAY / 2;
+  }
+
   stop(): void {
     this.stopped = true;
     clearTimeout(this.timer);

@@ -175,12 +175,21 @@ export async function due(
   }));
 }
 
-/** Who has deliveries here, and how many. */
-export async function consumersWithDeliveries(sql: Sql): Promise<{ consumer: string; n: number }[]> {
-  const rows = await sql.all<{ consumer: string; n: number | string }>(
-    `SELECT consumer, COUNT(*) AS n FROM mesh_delivery GROUP BY consumer`,
-  );
-  return rows.map(({ consumer, n }) => ({ consumer, n: Number(n) }));
+/** Who has deliveries here: a step from name to name along each index, however many rows they have. */
+export async function consumersWithDeliveries(sql: Sql): Promise<string[]> {
+  const found = new Set<string>();
+  for (const which of ['attempts = 0', 'attempts > 0']) {
+    const rows = await sql.all<{ consumer: string }>(
+      `WITH RECURSIVE names AS (
+         SELECT MIN(consumer) AS consumer FROM mesh_delivery WHERE ${which}
+         UNION ALL
+         SELECT (SELECT MIN(consumer) FROM mesh_delivery WHERE ${which} AND consumer > names.consumer)
+         FROM names WHERE names.consumer IS NOT NULL
+       ) SELECT consumer FROM names WHERE consumer IS NOT NULL`,
+    );
+    for (const { consumer } of rows) found.add(consumer);
+  }
+  return [...found];
 }
 
 /** When the next retry of a consumer after `now` is due, both in ms since 1970. */

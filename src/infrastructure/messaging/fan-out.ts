@@ -9,6 +9,8 @@ import type { WayOut } from './relay.js';
 
 /** Messages that one unit of work fans out. */
 const FAN_OUT = 500;
+/** With more to come it waits for consumers that are behind, and no longer than this for one that is slow; in ms. */
+const PATIENCE_MS = 50;
 
 /** The way out of the outbox to the consumers of this process: one delivery for each, in the database. */
 export class FanOut implements WayOut {
@@ -18,6 +20,7 @@ export class FanOut implements WayOut {
   private wanted = false;
   private stopped = true;
   private wakeConsumers: (names: Iterable<string>) => void = () => undefined;
+  private areBehind = () => false;
 
   constructor(
     private readonly work: UnitOfWork,
@@ -30,8 +33,9 @@ export class FanOut implements WayOut {
     return this.running !== undefined || this.wanted;
   }
 
-  start(wakeConsumers: (names: Iterable<string>) => void): void {
+  start(wakeConsumers: (names: Iterable<string>) => void, areBehind: () => boolean): void {
     this.wakeConsumers = wakeConsumers;
+    this.areBehind = areBehind;
     this.stopped = false;
     this.wake();
   }
@@ -68,14 +72,22 @@ export class FanOut implements WayOut {
     return fanOut(this.work.sql, this.route, FAN_OUT, this.leases);
   }
 
+  /** A long outbox is fanned out no faster than it is handled: what it is turned into grows, and costs as much to keep. */
+  private async rest(): Promise<void> {
+    const until = performance.now() + PATIENCE_MS;
+    while (!this.stopped && this.areBehind() && performance.now() < until) await wait(2);
+  }
+
   private async look(): Promise<void> {
     while (this.wanted && !this.stopped) {
       this.wanted = false;
       try {
         if (!(await hasOutboxRows(this.work.sql, this.leases))) continue;
         const { consumers, more } = await this.work.run(() => this.fanOut(), MESSAGE);
-        if (more) this.wanted = true;
         this.wakeConsumers(consumers);
+        if (!more) continue;
+        this.wanted = true;
+        await this.rest();
       } catch (error) {
         this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
         await wait(PAUSE_MS);

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { setMaxListeners } from 'node:events';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import { onJourney, traceparent } from '../observability/journey.js';
 import type { SqlValue } from '../persistence/sql.js';
@@ -16,6 +16,9 @@ import { isSuccess, type Answer, type Sink } from './sink.js';
 
 /** Messages that are in memory at the same time. */
 const WINDOW = 1000;
+/** Removals wait for each other: for so long, in ms, unless so many have come. */
+const REMOVAL_MS = 10;
+const REMOVED_TOGETHER = 250;
 /** Requests that may be under way. */
 const UNDER_WAY = 64;
 /** The longest `Retry-After` that is honoured, in ms. */
@@ -52,7 +55,7 @@ export class Publisher implements WayOut {
   private queue: Lane[] = [];
   private readonly loaded = new Set<SqlValue>();
   private unloads = 0;
-  private readonly ended = new AbortController();
+  private isCut = false;
   private accepted: SqlValue[] = [];
   private underWay = 0;
   private readonly health: BrokerHealth;
@@ -66,13 +69,12 @@ export class Publisher implements WayOut {
   /** @param leases the keys that this process publishes of those in this database */
   constructor(
     private readonly work: UnitOfWork,
-    private readonly sink: Pick<Sink, 'post'>,
+    private readonly sink: Pick<Sink, 'post' | 'cut'>,
     private readonly url: string,
     private readonly leases: Leases,
     private readonly logger: Logger,
   ) {
     this.health = new BrokerHealth(url, logger);
-    setMaxListeners(0, this.ended.signal);
   }
 
   /** What is put off until the broker is well again doesn't count. */
@@ -86,15 +88,19 @@ export class Publisher implements WayOut {
   }
 
   start(): void {
-    this.stopped = false;
+    this.stopped = this.isCut = false;
     this.wake();
   }
 
   async stop(deadline: number): Promise<void> {
     this.stopped = true;
     clearTimeout(this.timer);
-    const late = setTimeout(() => this.ended.abort(), Math.max(0, deadline - Date.now()));
-    while (this.looking || this.underWay > 0 || this.removing) await new Promise((resolve) => setTimeout(resolve, 5));
+    const cut = () => {
+      this.isCut = true;
+      void this.sink.cut();
+    };
+    const late = setTimeout(cut, Math.max(0, deadline - Date.now()));
+    while (this.looking || this.underWay > 0 || this.removing) await wait(5);
     clearTimeout(late);
     await this.remove();
   }
@@ -196,7 +202,7 @@ export class Publisher implements WayOut {
       const began = Date.now();
       let answer: Answer;
       try {
-        answer = await this.sink.post(this.url, event, this.ended.signal);
+        answer = await this.sink.post(this.url, event);
       } catch (error) {
         // Some stored events can't be written as HTTP: no broker will ever see them.
         if (error instanceof MalformedEvent) return this.giveUp(lane, message, error);
@@ -240,7 +246,7 @@ export class Publisher implements WayOut {
   }
 
   private failed(lane: Lane, message: Message, error: unknown, retryAfterMs = 0): void {
-    if (this.ended.signal.aborted) return;
+    if (this.isCut) return;
     const { id, type, subject } = message.event;
     const patienceMs = Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
     this.health.failed(patienceMs, { event: id, type, subject, tries: message.tries, err: error });
@@ -267,7 +273,7 @@ export class Publisher implements WayOut {
     this.proceed(lane);
   }
 
-  /** Removes what was accepted: all that has come together while the last removal was on its way. */
+  /** Removes what was accepted: all that has come together meanwhile, as each removal is a commit. */
   private remove(): Promise<void> {
     this.removing ??= this.removeAccepted().finally(() => (this.removing = undefined));
     return this.removing;
@@ -275,6 +281,8 @@ export class Publisher implements WayOut {
 
   private async removeAccepted(): Promise<void> {
     while (this.accepted.length > 0) {
+      // What the process forgets by dying here is sent again, and known again.
+      if (!this.stopped && this.accepted.length < REMOVED_TOGETHER) await wait(REMOVAL_MS);
       const seqs = this.accepted;
       this.accepted = [];
       try {
@@ -285,7 +293,7 @@ export class Publisher implements WayOut {
         this.accepted.push(...seqs);
         if (this.stopped) return;
         this.logger.warn({ err: error }, 'What was published could not be removed; trying again');
-        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+        await wait(PAUSE_MS);
       }
     }
     if (this.more && this.loaded.size < WINDOW / 2) this.wake();

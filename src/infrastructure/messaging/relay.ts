@@ -14,8 +14,11 @@ export interface WayOut {
   readonly busy: boolean;
   /** Why it can't go on without somebody's help, if that is so. */
   readonly suspended?: string;
-  /** @param wakeConsumers for those who got deliveries */
-  start(wakeConsumers: (names: Iterable<string>) => void): void;
+  /**
+   * @param wakeConsumers for those who got deliveries
+   * @param areBehind whether a consumer has more deliveries than it can begin with
+   */
+  start(wakeConsumers: (names: Iterable<string>) => void, areBehind: () => boolean): void;
   /** Looks into the outbox, now or as soon as the present look is over. */
   wake(): void;
   /** A unit of work is about to commit messages. */
@@ -54,18 +57,21 @@ export class Relay {
       if (what !== 'outbox') this.wakeAll(what === 'leases');
     });
     this.wakeAll();
-    this.wayOut.start((names) => {
-      for (const name of names) this.wakeConsumer(name);
-    });
+    this.wayOut.start(
+      (names) => {
+        for (const name of names) this.wakeConsumer(name);
+      },
+      () => [...this.consumers.values()].some(({ isBehind }) => isBehind),
+    );
     this.poll = setInterval(() => {
       this.wayOut.wake();
       if (this.isShared(this.share.part)) this.wakeAll();
     }, POLL_MS);
-    for (const { consumer, n } of await consumersWithDeliveries(this.work.sql)) {
+    for (const consumer of await consumersWithDeliveries(this.work.sql)) {
       if (this.consumers.has(consumer)) continue;
       this.wakeConsumer(consumer);
       if (!this.consumers.has(consumer))
-        this.logger.warn({ consumer, deliveries: n }, 'Messages wait here for a consumer that lives elsewhere');
+        this.logger.warn({ consumer }, 'Messages wait here for a consumer that lives elsewhere');
     }
   }
 

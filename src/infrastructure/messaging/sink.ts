@@ -31,30 +31,29 @@ const BODY_KEPT = 1000;
 
 /** Posts events over connections that are kept. No redirect is followed: a broker has none to give. */
 export class Sink {
-  private readonly agent: Agent;
+  private agent: Agent;
+  /** The address that was posted to last, taken apart. */
+  private last = { url: '', origin: '', path: '' };
 
   constructor(private readonly options: SinkOptions) {
-    const { timeoutMs, caCerts, connections = 64 } = options;
-    this.agent = new Agent({
-      connections,
-      headersTimeout: timeoutMs,
-      bodyTimeout: timeoutMs,
-      connect: { timeout: Math.min(timeoutMs, 5000), ...(caCerts && { ca: [...rootCertificates, caCerts] }) },
-    });
+    this.agent = agentOf(options);
   }
 
   /**
    * Posts one event, in binary mode.
-   * @param signal ends the wait for an answer; the event may have arrived all the same
    * @throws Error when there is no answer
    */
-  async post(url: string, event: CloudEvent, signal?: AbortSignal): Promise<Answer> {
+  async post(url: string, event: CloudEvent): Promise<Answer> {
     const { extensions, token } = this.options;
     const { headers, body } = toHttp(extensions ? { ...event, ...extensions } : event);
-    const authorization = await token?.authorization();
-    const { origin, pathname, search } = new URL(url);
+    const authorization = token && (await token.authorization());
+    if (this.last.url !== url) {
+      const { origin, pathname, search } = new URL(url);
+      this.last = { url, origin, path: pathname + search };
+    }
+    const { origin, path } = this.last;
     const reply = await this.agent.request({
-      ...{ origin, path: pathname + search, method: 'POST', body, signal },
+      ...{ origin, path, method: 'POST', body },
       headers: authorization ? { ...headers, authorization } : headers,
     });
     const { statusCode: status } = reply;
@@ -67,10 +66,24 @@ export class Sink {
     return { status, body: await beginningOf(reply.body), ...retryAfter(reply.headers['retry-after']) };
   }
 
+  /** Waits for no answer any more: whoever does gets an error. What was sent may have arrived all the same. */
+  async cut(): Promise<void> {
+    const { agent } = this;
+    this.agent = agentOf(this.options);
+    await agent.destroy();
+  }
+
   /** Ends the connections. */
   async close(): Promise<void> {
     await this.agent.destroy();
   }
+}
+
+function agentOf({ timeoutMs, caCerts, connections = 64 }: SinkOptions): Agent {
+  return new Agent({
+    ...{ connections, headersTimeout: timeoutMs, bodyTimeout: timeoutMs },
+    connect: { timeout: Math.min(timeoutMs, 5000), ...(caCerts && { ca: [...rootCertificates, caCerts] }) },
+  });
 }
 
 export function isSuccess(status: number): boolean {

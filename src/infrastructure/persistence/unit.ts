@@ -71,7 +71,7 @@ export interface UnitOptions {
 
 /** A question that units begin with, and that may be asked for several of them at once. */
 export interface Opening<Item, Answer> {
-  /** Units of a lane run one after the other. */
+  /** Units of a lane may share a transaction. */
   readonly lane: string;
   /** @returns an answer for each */
   ask(sql: Sql, items: readonly Item[]): Promise<readonly Answer[]>;
