@@ -31,11 +31,11 @@ const LOCKED_MS = 8000;
 export const locked: Fault = {
   name: 'locked',
   title: 'another process holds a lock on what everybody writes',
-  run: async (stand, random, ms) => {
+  run: async (stand, random) => {
     const place = random.pick(stand.databases);
-    const lockMs = Math.min(ms, random.between(500, LOCKED_MS));
+    const lockMs = random.between(500, LOCKED_MS);
     if (place.url.startsWith('sqlite:')) await lockFile(place, random.pick(['IMMEDIATE', 'EXCLUSIVE']), lockMs);
-    else await lockTables(stand, place, lockMs);
+    else await lockTables(stand, place, random.pick(TABLES), lockMs);
   },
 };
 
@@ -53,12 +53,14 @@ async function lockFile({ url }: Place, mode: string, ms: number): Promise<void>
   clearTimeout(late);
 }
 
-async function lockTables({ postgres }: Stand, { url }: Place, ms: number): Promise<void> {
+const TABLES = ['mesh_outbox, mesh_delivery', 'mesh_inbox', 'mesh_lease', 'mesh_replica', 'mesh_idempotency_key'];
+
+async function lockTables({ postgres }: Stand, { url }: Place, tables: string, ms: number): Promise<void> {
   await postgres!.ready(30_000);
   const client = await clientOf(url);
   try {
     await client.query('BEGIN');
-    await client.query('LOCK TABLE mesh_outbox, mesh_delivery IN ACCESS EXCLUSIVE MODE');
+    await client.query(`LOCK TABLE ${tables} IN ACCESS EXCLUSIVE MODE`);
     await wait(ms);
     await client.query('ROLLBACK');
   } catch {

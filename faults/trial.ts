@@ -22,7 +22,8 @@ export const FAULTS: readonly Fault[] = [
 /** How long a fault lasts, and the quiet before the next one, in ms. */
 const FAULT_MS = [2500, 7000] as const;
 const QUIET_MS = [0, 1200] as const;
-/** The probability that processes are killed while something else is wrong. */
+/** The probabilities that something else goes wrong at the same time, and that processes are killed meanwhile. */
+const ALSO_ANOTHER = 0.4;
 const ALSO_KILLED = 0.7;
 /** Users who are there when all is well again may go on asking for so long, in ms. */
 const LAST_ORDERS_MS = 30_000;
@@ -94,7 +95,7 @@ export async function run(options: TrialOptions): Promise<Result> {
   }
 }
 
-/** Lets things go wrong, one after the other, processes being killed meanwhile, until the time is over. */
+/** Lets things go wrong, one or some at a time, until the time is over. */
 async function goWrong(stand: Stand, options: TrialOptions): Promise<Pick<Result, 'faults' | 'leftOut'>> {
   const { combination, random, ms, tell, faults = FAULTS } = options;
   const reason = (it: Fault) => it.inapplicable?.(combination, stand.volume);
@@ -109,13 +110,17 @@ async function goWrong(stand: Stand, options: TrialOptions): Promise<Pick<Result
     if (bag.length === 0) bag = random.shuffled(applicable);
     const fault = bag.pop()!;
     const lasts = Math.min(left(), random.between(...FAULT_MS));
-    const together = fault !== killed && random.chance(alsoKilled) ? [fault, killed] : [fault];
+    // Who is asked to end shall end in order; nobody promises that of a process whose disk is full.
+    const others = applicable.filter((it) => ![fault, killed, rolling].includes(it));
+    const another = fault !== rolling && others.length > 0 && random.chance(ALSO_ANOTHER) ? [random.pick(others)] : [];
+    const dying = fault !== killed && random.chance(alsoKilled) ? [killed] : [];
+    const together = [fault, ...another, ...dying];
     const at = `${Math.round((performance.now() - began) / 1000)} s`;
     tell(`${combination.name.padEnd(20)} ${at.padStart(6)}  ${together.map((it) => it.name).join(' + ')}`);
     for (const { name } of together) times[name] = (times[name] ?? 0) + 1;
     const outcomes = await Promise.allSettled(together.map((it) => it.run(stand, random.fork(), lasts)));
-    for (const it of outcomes) {
-      if (it.status === 'rejected') stand.surprises.push(`${fault.name}: ${(it.reason as Error).message}`);
+    for (const [index, it] of outcomes.entries()) {
+      if (it.status === 'rejected') stand.surprises.push(`${together[index]!.name}: ${(it.reason as Error).message}`);
     }
     await wait(Math.min(Math.max(0, left()), random.between(...QUIET_MS)));
   }
