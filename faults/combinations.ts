@@ -120,7 +120,9 @@ function hastyManifests(deployment: 'monolith' | 'split', folder: string): strin
   cpSync(join(ROOT, 'deploy/knative', deployment), target, { recursive: true });
   for (const file of readdirSync(target)) {
     const text = readFileSync(join(target, file), 'utf8');
-    const hasty = text.replace(/retry: \d+/g, 'retry: 60').replace(/backoffPolicy: exponential/g, 'backoffPolicy: linear');
+    const hasty = text
+      .replace(/retry: \d+/g, 'retry: 60')
+      .replace(/backoffPolicy: exponential/g, 'backoffPolicy: linear');
     writeFileSync(join(target, file), hasty);
   }
   return target;

@@ -64,7 +64,9 @@ const SETTLED = ['driver_fee', 'driver_freed', 'miles', 'invoice'];
 
 /** Compares what was promised with what there is. */
 export function count(ledger: Pick<Ledger, 'entries' | 'asked'>, books: Books): Verdict {
-  const lost = ledger.entries.filter((it) => isLost(it, books)).map(({ deed, id }) => ({ id, what: `${deed} is lost` }));
+  const lost = ledger.entries
+    .filter((it) => isLost(it, books))
+    .map(({ deed, id }) => ({ id, what: `${deed} is lost` }));
   const accepted = new Set(ledger.entries.filter(({ deed }) => deed === 'complete').map(({ id }) => id));
   const [duplicated, stuck]: Remark[][] = [[], []];
   let settled = 0;
@@ -78,7 +80,8 @@ export function count(ledger: Pick<Ledger, 'entries' | 'asked'>, books: Books): 
   }
   for (const [client, transactions] of books.accounts) {
     const owed = [...books.rides.values()].filter((it) => String(it.clientId) === client && it.miles > 0).length;
-    if (transactions > owed) duplicated!.push({ id: `client ${client}`, what: `${transactions} transactions, not ${owed}` });
+    if (transactions > owed)
+      duplicated!.push({ id: `client ${client}`, what: `${transactions} transactions, not ${owed}` });
     if (transactions < owed) stuck!.push({ id: `client ${client}`, what: `${transactions} transactions, not ${owed}` });
   }
   for (const { type, subject } of books.waiting) stuck!.push({ id: subject ?? '?', what: `${type} has not arrived` });

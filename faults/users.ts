@@ -55,9 +55,11 @@ export class Users {
   async close(ms: number): Promise<void> {
     this.isOpen = false;
     const all = Promise.all(this.underWay);
-    await Promise.race([all, wait(ms)]);
+    // Waits that nobody waits for any more shall keep no process alive.
+    const atMost = (longest: number) => Promise.race([all, wait(longest, undefined, { ref: false })]);
+    await atMost(ms);
     this.mayInsist = false;
-    await Promise.race([all, wait(PATIENCE_MS)]);
+    await atMost(PATIENCE_MS);
     await this.agent.destroy();
   }
 

@@ -30,7 +30,7 @@ export class Volume {
   fill(): void {
     const file = openSync(this.ballast, 'a');
     try {
-      for (let size = 1 << 20; size >= 512; ) {
+      for (let size = 1 << 20; size >= 512;) {
         const { bavail, bsize } = statfsSync(this.path);
         if (bavail * bsize < size) size >>= 1;
         else writeSync(file, Buffer.alloc(size));
