@@ -107,45 +107,51 @@ export function makeLegacyTables(ledgers: Ledgers): void {
   }
 }
 
+/** Rows of one table. */
+export interface Rows {
+  readonly owner: Owner;
+  readonly table: string;
+  readonly rows: readonly Record<string, string | number | null>[];
+}
+
+/** What the owners have of rides that are under way. */
+export function rowsUnderWay(rides: readonly UnderWay[], tables: Step['tables']): Rows[] {
+  const isLegacy = tables === 'legacy';
+  const addresses = [PICKUP, PLANNED].map((it) => ({
+    ...{ id: addressId(it), hash: addressHash(it), address: JSON.stringify(it) },
+  }));
+  const drivers = rides.map(({ driverId, fee }) => ({
+    ...{ id: driverId, first_name: 'Bob', last_name: 'Falc', status: 'ACTIVE', fee: fee && JSON.stringify(fee) },
+    ...(isLegacy ? { occupied: 1 } : { driver_license: 'AD9SS564564AA1ZZ' }),
+  }));
+  const occupied = rides.map(({ id, driverId }) => ({ driver_id: driverId, transit_id: id, state: 'OCCUPIED' }));
+  const accounts = rides.filter(({ collects }) => collects !== null);
+  return [
+    { owner: 'geolocation', table: 'geolocation_address', rows: addresses },
+    { owner: 'rides', table: 'rides_transit', rows: rides.map(isLegacy ? legacyRide : moduleRide) },
+    { owner: 'drivers', table: 'drivers_driver', rows: drivers },
+    ...(isLegacy ? [] : [{ owner: 'drivers', table: 'drivers_occupancy', rows: occupied } as const]),
+    {
+      ...{ owner: 'loyalty', table: 'loyalty_account' },
+      rows: accounts.map(({ clientId, collects }) => ({
+        ...{ client_id: clientId, active: Number(collects), transactions: 0 },
+        ...(!isLegacy && { opened_at: STARTED_AT }),
+      })),
+    },
+  ];
+}
+
 /** Puts rides under way, unless they are. */
 export function putUnderWay(ledgers: Ledgers, rides: readonly UnderWay[]): void {
-  const isLegacy = ledgers.step.tables === 'legacy';
-  const insert = (owner: Owner, table: string, rows: readonly Record<string, string | number | null>[]) => {
+  for (const { owner, table, rows } of rowsUnderWay(rides, ledgers.step.tables)) {
     const columns = Object.keys(rows[0] ?? {});
-    if (columns.length === 0) return;
+    if (columns.length === 0) continue;
     const db = ledgers.of(owner);
     const statement = db.prepare(
       `INSERT OR IGNORE INTO ${table} (${columns.join(', ')}) VALUES (${columns.map((it) => `@${it}`).join(', ')})`,
     );
     db.transaction(() => rows.forEach((row) => statement.run(row))).immediate();
-  };
-  insert(
-    'geolocation',
-    'geolocation_address',
-    [PICKUP, PLANNED].map((it) => ({ id: addressId(it), hash: addressHash(it), address: JSON.stringify(it) })),
-  );
-  insert('rides', 'rides_transit', rides.map(isLegacy ? legacyRide : moduleRide));
-  insert(
-    'drivers',
-    'drivers_driver',
-    rides.map(({ driverId, fee }) => ({
-      ...{ id: driverId, first_name: 'Bob', last_name: 'Falc', status: 'ACTIVE', fee: fee && JSON.stringify(fee) },
-      ...(isLegacy ? { occupied: 1 } : { driver_license: 'AD9SS564564AA1ZZ' }),
-    })),
-  );
-  if (!isLegacy) {
-    const occupied = rides.map(({ id, driverId }) => ({ driver_id: driverId, transit_id: id, state: 'OCCUPIED' }));
-    insert('drivers', 'drivers_occupancy', occupied);
   }
-  const accounts = rides.filter(({ collects }) => collects !== null);
-  insert(
-    'loyalty',
-    'loyalty_account',
-    accounts.map(({ clientId, collects }) => ({
-      ...{ client_id: clientId, active: Number(collects), transactions: 0 },
-      ...(!isLegacy && { opened_at: STARTED_AT }),
-    })),
-  );
 }
 
 function legacyRide({ id, status, clientId, clientName, driverId, started }: UnderWay) {

@@ -14,7 +14,7 @@ export interface Blame {
 
 /** What a broker's answers say of the broker itself. It gives no reasons: they are read by what else it answers. */
 export class BrokerHealth {
-  /** Nothing is sent before, in ms since 1970. */
+  /** Nothing is sent before, on the clock of `performance.now()`. */
   pausedUntil = 0;
   private accepted = 0;
   private failuresInARow = 0;
@@ -60,7 +60,7 @@ export class BrokerHealth {
     this.failuresInARow++;
     if (!this.isOutOfOrder) return this.logger.warn(facts, 'Not published; will be sent again');
     const waitMs = Math.max(pauseMs(this.failuresInARow - OUT_OF_ORDER), patienceMs);
-    this.pausedUntil = Date.now() + waitMs;
+    this.pausedUntil = performance.now() + waitMs;
     if (!was) this.logger.warn({ ...facts, sink: this.url }, 'The broker takes no messages; they wait in the outbox');
   }
 

@@ -9,7 +9,7 @@ import { claim, due, nextRetryAt, postpone, type Delivery } from './deliveries.j
 import { describe } from './failure.js';
 import type { Share } from './leases.js';
 import { Reject } from './message.js';
-import { waitAfter, type DeliveryPolicy } from './retry.js';
+import { longestWaitMs, waitAfter, type DeliveryPolicy } from './retry.js';
 
 /** Deliveries of one consumer that may be under way at the same time; one consumer can't take the places of another. */
 const UNDER_WAY = 128;
@@ -51,10 +51,11 @@ export class ConsumerRelay {
   private looking = false;
   private wanted = false;
   private stopped = false;
+  /** This and all that a process waits for by itself is on the clock of `performance.now()`, which no one sets back. */
   private pausedUntil = 0;
   private timer?: NodeJS.Timeout;
   private timerAt = 0;
-  /** When to look for retries next, in ms since 1970. */
+  /** When to look for retries next. */
   private nextRetry = 0;
 
   constructor(
@@ -92,7 +93,7 @@ export class ConsumerRelay {
     try {
       while (this.wanted && !this.stopped && this.underWay.size < UNDER_WAY) {
         this.wanted = false;
-        if (this.pausedUntil > Date.now()) {
+        if (this.pausedUntil > performance.now()) {
           this.wakeAt(this.pausedUntil);
           break;
         }
@@ -111,11 +112,11 @@ export class ConsumerRelay {
 
   /** Retries have a part of the places, so that they and first attempts don't keep each other waiting. */
   private async retry(): Promise<void> {
-    const now = Date.now();
-    if (this.nextRetry > now) return this.wakeAt(this.nextRetry);
+    const [now, began] = [Date.now(), performance.now()];
+    if (this.nextRetry > began) return this.wakeAt(this.nextRetry);
     // Other processes and other clocks may put something off: no consumer sleeps for long. What fails while we look
     // brings this forward.
-    this.nextRetry = now + LONGEST_SLEEP_MS;
+    this.nextRetry = began + LONGEST_SLEEP_MS;
     const places = Math.ceil((UNDER_WAY - this.underWay.size) / 4);
     const deliveries = await this.due('retries', places, now);
     for (const delivery of deliveries) this.begin(delivery);
@@ -124,13 +125,15 @@ export class ConsumerRelay {
       this.wanted = true;
     } else {
       const next = await nextRetryAt(this.work.sql, this.consumer.name, now);
-      this.nextRetry = Math.min(this.nextRetry, next ?? Infinity);
+      if (next !== undefined) this.nextRetry = Math.min(this.nextRetry, began + next - now);
       this.wakeAt(this.nextRetry);
     }
   }
 
   private due(which: 'first attempts' | 'retries', places: number, now = Date.now()): Promise<Delivery[]> {
-    return due(this.work.sql, which, this.consumer.name, places, [...this.underWay.keys()], now, this.share);
+    const { name, policy } = this.consumer;
+    const at = { now, unbelievable: now + longestWaitMs(policy) };
+    return due(this.work.sql, which, name, places, [...this.underWay.keys()], at, this.share);
   }
 
   private begin(delivery: Delivery): void {
@@ -147,7 +150,7 @@ export class ConsumerRelay {
 
   /** One try; it never throws. */
   private attempt(delivery: Delivery): Promise<void> {
-    if (this.stopped || this.pausedUntil > Date.now()) return Promise.resolve();
+    if (this.stopped || this.pausedUntil > performance.now()) return Promise.resolve();
     const { event } = delivery;
     const journey = { correlationId: event.correlationid ?? event.id, traceparent: traceparent(event.traceparent) };
     return onJourney(journey, () => this.onItsJourney(delivery));
@@ -180,7 +183,7 @@ export class ConsumerRelay {
       } else {
         const waitMs = waitAfter(error, this.consumer.policy, delivery.attempts);
         await this.work.run(() => postpone(this.work.sql, delivery, waitMs, describe(error)), MESSAGE);
-        this.nextRetry = Math.min(this.nextRetry, Date.now() + waitMs);
+        this.nextRetry = Math.min(this.nextRetry, performance.now() + waitMs);
         this.wakeAt(this.nextRetry);
         this.logger.warn({ ...facts, tries, nextInMs: waitMs, err: error }, 'Failed; will be tried again');
       }
@@ -205,13 +208,13 @@ export class ConsumerRelay {
       this.timer = undefined;
       this.wake();
     };
-    this.timer = setTimeout(ring, Math.max(1, at - Date.now()));
+    this.timer = setTimeout(ring, Math.max(1, at - performance.now()));
   }
 
   private pause(error: unknown): void {
-    if (this.pausedUntil < Date.now())
+    if (this.pausedUntil < performance.now())
       this.logger.warn({ consumer: this.consumer.name, err: error }, 'The database failed; pausing');
-    this.pausedUntil = Date.now() + PAUSE_MS;
+    this.pausedUntil = performance.now() + PAUSE_MS;
     this.wakeAt(this.pausedUntil + 1);
   }
 }

@@ -149,6 +149,8 @@ async function insertRows(sql: Sql, rows: SqlValue[][]): Promise<void> {
 /**
  * What a consumer is to try now: first attempts in order, or retries that are due.
  * @param busy those that are under way already
+ * @param at this time, in ms since 1970; a retry that is put off beyond `unbelievable` was put off by a clock that ran ahead,
+ * and is due
  */
 export async function due(
   sql: Sql,
@@ -156,17 +158,20 @@ export async function due(
   consumer: string,
   limit: number,
   busy: readonly SqlValue[],
-  now: number,
+  at: { readonly now: number; readonly unbelievable: number },
   { leases, part }: Share,
 ): Promise<Delivery[]> {
   const held = leases.held(part);
   if (held?.size === 0) return [];
-  const isDue = which === 'retries' ? 'attempts > 0 AND due_at <= $4 ORDER BY due_at' : 'attempts = 0 ORDER BY seq';
-  const at = which === 'retries' ? [now] : [];
+  const isRetry = which === 'retries';
+  const isDue = isRetry
+    ? 'attempts > 0 AND (due_at <= $4 OR due_at > $5) ORDER BY due_at'
+    : 'attempts = 0 ORDER BY seq';
+  const times = isRetry ? [at.now, at.unbelievable] : [];
   const rows = await sql.all<Omit<Delivery, 'event'> & { event: string; shard?: number }>(
     `SELECT seq, consumer, partition_key AS key, event, attempts${held ? `, ${SHARD} AS shard` : ''} FROM mesh_delivery
-     WHERE consumer = $1 AND seq NOT IN ${list(sql, 2)} ${among(held, 4 + at.length)} AND ${isDue} LIMIT $3`,
-    [consumer, JSON.stringify(busy), limit, ...at, ...shards(held)],
+     WHERE consumer = $1 AND seq NOT IN ${list(sql, 2)} ${among(held, 4 + times.length)} AND ${isDue} LIMIT $3`,
+    [consumer, JSON.stringify(busy), limit, ...times, ...shards(held)],
   );
   return rows.map(({ shard, ...row }) => ({
     ...row,

@@ -37,7 +37,7 @@ interface Lane {
   readonly shard?: number;
   readonly token?: number;
   readonly messages: Message[];
-  /** Not before this time, in ms since 1970. */
+  /** Not before this time, on the clock of `performance.now()`. */
   notBefore: number;
   failing: boolean;
 }
@@ -173,7 +173,7 @@ export class Publisher implements WayOut {
     while (!this.stopped && this.queue.length > 0) {
       const places = this.health.isOutOfOrder ? 1 : UNDER_WAY;
       if (this.underWay >= places) return;
-      const now = Date.now();
+      const now = performance.now();
       const index = this.health.pausedUntil > now ? -1 : this.queue.findIndex(({ notBefore }) => notBefore <= now);
       if (index < 0) {
         const next = Math.min(...this.queue.map(({ notBefore }) => notBefore));
@@ -250,7 +250,7 @@ export class Publisher implements WayOut {
     const { id, type, subject } = message.event;
     const patienceMs = Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
     this.health.failed(patienceMs, { event: id, type, subject, tries: message.tries, err: error });
-    lane.notBefore = Date.now() + Math.max(pauseMs(message.tries), patienceMs);
+    lane.notBefore = performance.now() + Math.max(pauseMs(message.tries), patienceMs);
     lane.failing = true;
     for (const { seq } of lane.messages.splice(1)) this.loaded.delete(seq);
     this.unloads++;

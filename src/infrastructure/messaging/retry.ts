@@ -37,6 +37,11 @@ export function waitAfter(error: unknown, policy: DeliveryPolicy, n: number): nu
   return Math.max(jitteredBackoffMs(policy, n), patience);
 }
 
+/** Longer than `waitAfter` ever puts a retry off, in ms. */
+export function longestWaitMs(policy: DeliveryPolicy): number {
+  return Math.max(backoffMs(policy, policy.retry) * (1 + JITTER), policy.retryAfterMaxMs ?? 0) + 1000;
+}
+
 /** The longest time in ms between the first delivery of a message and its last retry. */
 export function redeliveryHorizonMs(policy: DeliveryPolicy): number {
   let total = (policy.retry + 1) * policy.timeoutMs;

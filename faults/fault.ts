@@ -1,0 +1,17 @@
+import type { Combination } from './combinations.js';
+import type { Random } from './random.js';
+import type { Stand } from './stand.js';
+import type { Volume } from './volume.js';
+
+/** Something that goes wrong. */
+export interface Fault {
+  readonly name: string;
+  readonly title: string;
+  /** Why a combination can't have it. */
+  inapplicable?(combination: Combination, volume: Volume): string | undefined;
+  /**
+   * Lets it go wrong, and takes it away again.
+   * @param ms for about so long
+   */
+  run(stand: Stand, random: Random, ms: number): Promise<void>;
+}

@@ -1,0 +1,156 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chownSync, closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import pg from 'pg';
+import { freePort } from '../tools/ports.js';
+
+/** The folder of a local installation's programs: on the path, or where packages put them. */
+export function postgresBinaries(): string | undefined {
+  const debian = '/usr/lib/postgresql';
+  const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
+  const candidates = [
+    ...(process.env.PATH ?? '').split(':'),
+    ...versions.map((version) => join(debian, version, 'bin')),
+    ...['/usr/local/pgsql/bin', '/opt/homebrew/bin', '/usr/pgsql/bin'],
+  ];
+  return candidates.find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')));
+}
+
+const living = new Set<PostgresServer>();
+process.once('exit', () => living.forEach((server) => server.killNow()));
+
+/** A PostgreSQL server of the rig's own, started again on the same data whenever it dies until it is asked to end. */
+export class PostgresServer {
+  private process?: ChildProcess;
+  private wanted = false;
+
+  private constructor(
+    private readonly binaries: string,
+    private readonly folder: string,
+    private readonly log: string,
+    readonly port: number,
+  ) {}
+
+  /**
+   * @param folder an empty one, for its data
+   * @throws Error when it can't be started
+   */
+  static async open(folder: string, log: string): Promise<PostgresServer> {
+    const binaries = postgresBinaries();
+    if (!binaries) throw new Error('There is no local installation of PostgreSQL');
+    const user = unprivileged();
+    if (user) chownSync(folder, user.uid, user.gid);
+    const words = ['-D', join(folder, 'data'), '-U', 'cabs', '-A', 'trust', '-E', 'UTF8', '--locale=C'];
+    execFileSync(join(binaries, 'initdb'), words, { ...user, cwd: folder, stdio: 'pipe' });
+    const server = new PostgresServer(binaries, folder, log, await freePort());
+    server.start();
+    await server.ready(30_000);
+    return server;
+  }
+
+  /** @param port of a line to it; its own unless told */
+  url(database: string, port = this.port): string {
+    return `postgres://cabs@127.0.0.1:${port}/${database}`;
+  }
+
+  async create(database: string): Promise<void> {
+    await this.query(`CREATE DATABASE ${database}`, 'postgres');
+  }
+
+  /** Waits until it answers. @throws Error when that takes longer than `ms` */
+  async ready(ms: number): Promise<void> {
+    for (const deadline = performance.now() + ms; ; await wait(100)) {
+      try {
+        return await this.query('SELECT 1', 'postgres');
+      } catch (error) {
+        if (performance.now() > deadline) throw error;
+      }
+    }
+  }
+
+  /** Ends it and all its processes without warning; it is started again. */
+  killNow(): void {
+    const pid = this.process?.pid;
+    if (!pid || this.process!.exitCode !== null || this.process!.signalCode !== null) return;
+    const children = childrenOf(pid);
+    for (const one of [pid, ...children]) {
+      try {
+        process.kill(one, 'SIGKILL');
+      } catch {
+        // It is gone already.
+      }
+    }
+  }
+
+  /** What `pg_ctl stop -m immediate` does; it is started again. */
+  stopImmediately(): void {
+    this.process?.kill('SIGQUIT');
+  }
+
+  async end(): Promise<void> {
+    this.wanted = false;
+    living.delete(this);
+    const child = this.process;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, 'exit');
+    child.kill('SIGINT');
+    const late = setTimeout(() => this.killNow(), 10_000);
+    await gone;
+    clearTimeout(late);
+  }
+
+  private start(): void {
+    this.wanted = true;
+    living.add(this);
+    const settings = ['listen_addresses=127.0.0.1', `unix_socket_directories=${this.folder}`, 'max_connections=300'];
+    const log = openSync(this.log, 'a');
+    const child = spawn(
+      join(this.binaries, 'postgres'),
+      ['-D', join(this.folder, 'data'), '-p', String(this.port), ...settings.flatMap((it) => ['-c', it])],
+      { ...unprivileged(), cwd: this.folder, stdio: ['ignore', log, log], detached: true },
+    );
+    closeSync(log);
+    this.process = child;
+    child.on('error', () => undefined);
+    // It may not start at once: what was killed holds its shared memory a little longer, and the disk may be full.
+    child.once('exit', () => setTimeout(() => this.wanted && this.start(), 300));
+  }
+
+  private async query(statement: string, database: string): Promise<void> {
+    const client = new pg.Client({ connectionString: this.url(database), connectionTimeoutMillis: 3000 });
+    client.on('error', () => undefined);
+    try {
+      await client.connect();
+      await client.query(statement);
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    return children.split(' ').filter(Boolean).map(Number);
+  } catch {
+    // Without /proc they notice by themselves that their parent is gone.
+    return [];
+  }
+}
+
+/** PostgreSQL refuses to run as root; then it runs as its own user, or as nobody. */
+function unprivileged(): { uid: number; gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const id = (flag: string, name: string) =>
+    Number(execFileSync('id', [flag, name], { encoding: 'utf8', stdio: 'pipe' }));
+  for (const name of ['postgres', 'nobody']) {
+    try {
+      return { uid: id('-u', name), gid: id('-g', name) };
+    } catch {
+      // the next one
+    }
+  }
+  return undefined;
+}
