@@ -10,7 +10,7 @@ import type { WayOut } from './relay.js';
 /** Messages that one unit of work fans out. */
 const FAN_OUT = 500;
 /** With more to come it waits for consumers that are behind, and no longer than this for one that is slow; in ms. */
-const PATIENCE_MS = 50;
+const PATIENCE_MS = 100;
 
 /** The way out of the outbox to the consumers of this process: one delivery for each, in the database. */
 export class FanOut implements WayOut {

@@ -15,10 +15,10 @@ import type { WayOut } from './relay.js';
 import { isSuccess, type Answer, type Sink } from './sink.js';
 
 /** Messages that are in memory at the same time. */
-const WINDOW = 1000;
+const WINDOW = 2000;
 /** Removals wait for each other: for so long, in ms, unless so many have come. */
-const REMOVAL_MS = 10;
-const REMOVED_TOGETHER = 250;
+const REMOVAL_MS = 25;
+const REMOVED_TOGETHER = 500;
 /** Requests that may be under way. */
 const UNDER_WAY = 64;
 /** The longest `Retry-After` that is honoured, in ms. */

@@ -7,7 +7,7 @@ const LONGEST = 64;
 /** A transaction holds its locks for about so long, in ms. */
 const GOAL_MS = 20;
 /** Transactions of a lane that are under way: while the database works for one, we work for the other. */
-const AT_ONCE = 2;
+const AT_ONCE = 3;
 /** The same where each unit has one of its own. */
 const APART = 10;
 /** For how long units stay apart after a transaction of several has failed: doubled with every failure; in ms. */
