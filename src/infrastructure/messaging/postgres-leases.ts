@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 import type { Logger } from '@nestjs/common';
-import pg from 'pg';
+import type { Client, ClientConfig } from 'pg';
 import { SHARDS, type LeaseListener, type Leases, type News } from './leases.js';
 
 /** A lease lasts so long after its holder was last heard of, and is renewed so often; in ms. */
@@ -24,7 +24,7 @@ interface LeaseRow {
  * gone with its connection is succeeded at once, who is paused or cut off when its lease has run out.
  */
 export class PostgresLeases implements Leases {
-  private client?: pg.Client;
+  private client?: Client;
   private replica = 0;
   private tokens = new Map<string, Map<number, number>>();
   /** On the clock of `performance.now()`, which no one sets back. */
@@ -43,7 +43,7 @@ export class PostgresLeases implements Leases {
    * @param notifies whether processes wake each other by NOTIFY; they poll anyway
    */
   constructor(
-    private readonly connection: pg.ClientConfig,
+    private readonly connection: ClientConfig,
     private readonly parts: readonly string[],
     private readonly notifies: boolean,
     private readonly logger: Logger,
@@ -116,7 +116,7 @@ export class PostgresLeases implements Leases {
     }
   }
 
-  private async sayHello(client: pg.Client): Promise<void> {
+  private async sayHello(client: Client): Promise<void> {
     await client.query({
       name: 'mesh_hello',
       text: `INSERT INTO mesh_replica (replica, part, has_session, expires_at)
@@ -127,7 +127,7 @@ export class PostgresLeases implements Leases {
   }
 
   /** Takes and gives back what a fair share asks for. @returns what is ours then */
-  private async balance(client: pg.Client): Promise<LeaseRow[]> {
+  private async balance(client: Client): Promise<LeaseRow[]> {
     const { rows: replicas } = await client.query<{ replica: number; part: string; is_alive: boolean }>({
       name: 'mesh_replicas',
       text: `SELECT replica, part, expires_at > clock_timestamp() AND (NOT has_session OR EXISTS (
@@ -156,12 +156,12 @@ export class PostgresLeases implements Leases {
     return now.filter(({ holder }) => holder === this.replica);
   }
 
-  private async leases(client: pg.Client): Promise<LeaseRow[]> {
+  private async leases(client: Client): Promise<LeaseRow[]> {
     const text = 'SELECT part, shard, token, holder FROM mesh_lease WHERE part = ANY($1) ORDER BY part, shard';
     return (await client.query<LeaseRow>({ name: 'mesh_leases', text, values: [this.parts] })).rows;
   }
 
-  private async take(client: pg.Client, part: string, howMany: number): Promise<boolean> {
+  private async take(client: Client, part: string, howMany: number): Promise<boolean> {
     // One that is locked is being used by somebody who is gone or going: the next round gets it.
     const { rowCount } = await client.query(
       `UPDATE mesh_lease SET holder = $1, token = token + 1 WHERE part = $2 AND shard = ANY(ARRAY(
@@ -173,7 +173,7 @@ export class PostgresLeases implements Leases {
     return (rowCount ?? 0) > 0;
   }
 
-  private async giveBack(client: pg.Client, part: string, howMany: number): Promise<boolean> {
+  private async giveBack(client: Client, part: string, howMany: number): Promise<boolean> {
     // What is under way in them is fenced off from now on, and begins again with its next holder.
     const { rowCount } = await client.query(
       `UPDATE mesh_lease SET holder = NULL, token = token + 1 WHERE part = $2 AND shard = ANY(ARRAY(
@@ -186,7 +186,9 @@ export class PostgresLeases implements Leases {
   }
 
   /** A new connection is a new replica: what the old one had is free. */
-  private async connect(): Promise<pg.Client> {
+  private async connect(): Promise<Client> {
+    // Loaded where it is needed: most processes start on SQLite.
+    const { default: pg } = await import('pg');
     const client = new pg.Client({ ...this.connection, ...{ application_name: 'mesh leases', keepAlive: true } });
     // A beat that is lost with the disk of the database costs nothing: tokens are ordered by its log.
     const settings = 'SET synchronous_commit = off; SET statement_timeout = 2000';

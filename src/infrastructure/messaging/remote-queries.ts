@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import pRetry from 'p-retry';
-import { Agent } from 'undici';
+import type { Agent } from 'undici';
 import { Unavailable } from '../errors.js';
 import { journey } from '../observability/journey.js';
 import { fromWire, toWire } from './cloud-event.js';
@@ -14,11 +14,7 @@ const RETRIES = { retries: 2, minTimeout: 50, maxTimeout: 200, randomize: true }
 /** Asks the modules that live elsewhere: `POST <their base URL>/mesh/queries/<query>`. */
 export class RemoteQueries {
   private readonly logger = new Logger('Queries');
-  private readonly agent = new Agent({
-    headersTimeout: TIMEOUT_MS,
-    bodyTimeout: TIMEOUT_MS,
-    connect: { timeout: TIMEOUT_MS },
-  });
+  private agent?: Promise<Agent>;
 
   /** @param services base URLs by module */
   constructor(private readonly services: Readonly<Record<string, string>>) {}
@@ -40,7 +36,8 @@ export class RemoteQueries {
 
   private async post({ origin, pathname }: URL, body: string): Promise<unknown> {
     const on = journey();
-    const { statusCode, body: reply } = await this.agent.request({
+    const agent = await (this.agent ??= agentOf());
+    const { statusCode, body: reply } = await agent.request({
       ...{ origin, path: pathname, method: 'POST', body },
       headers: {
         'content-type': 'application/json',
@@ -54,6 +51,12 @@ export class RemoteQueries {
 
   /** Ends the connections. */
   async close(): Promise<void> {
-    await this.agent.destroy();
+    await (await this.agent)?.destroy();
   }
+}
+
+/** Undici takes a while to load, and where all modules are in one process nobody needs it. */
+async function agentOf(): Promise<Agent> {
+  const { Agent } = await import('undici');
+  return new Agent({ headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS, connect: { timeout: TIMEOUT_MS } });
 }

@@ -1,5 +1,5 @@
 import { rootCertificates } from 'node:tls';
-import { Agent, type Dispatcher } from 'undici';
+import type { Agent, Dispatcher } from 'undici';
 import type { CloudEvent } from './cloud-event.js';
 import { toHttp } from './cloud-event-http.js';
 
@@ -31,13 +31,11 @@ const BODY_KEPT = 1000;
 
 /** Posts events over connections that are kept. No redirect is followed: a broker has none to give. */
 export class Sink {
-  private agent: Agent;
+  private agent?: Promise<Agent>;
   /** The address that was posted to last, taken apart. */
   private last = { url: '', origin: '', path: '' };
 
-  constructor(private readonly options: SinkOptions) {
-    this.agent = agentOf(options);
-  }
+  constructor(private readonly options: SinkOptions) {}
 
   /**
    * Posts one event, in binary mode.
@@ -52,7 +50,8 @@ export class Sink {
       this.last = { url, origin, path: pathname + search };
     }
     const { origin, path } = this.last;
-    const reply = await this.agent.request({
+    const agent = await (this.agent ??= agentOf(this.options));
+    const reply = await agent.request({
       ...{ origin, path, method: 'POST', body },
       headers: authorization ? { ...headers, authorization } : headers,
     });
@@ -69,17 +68,19 @@ export class Sink {
   /** Waits for no answer any more: whoever does gets an error. What was sent may have arrived all the same. */
   async cut(): Promise<void> {
     const { agent } = this;
-    this.agent = agentOf(this.options);
-    await agent.destroy();
+    this.agent = undefined;
+    await (await agent)?.destroy();
   }
 
   /** Ends the connections. */
   async close(): Promise<void> {
-    await this.agent.destroy();
+    await (await this.agent)?.destroy();
   }
 }
 
-function agentOf({ timeoutMs, caCerts, connections = 64 }: SinkOptions): Agent {
+/** Undici takes a while to load, and only those who post need it. */
+async function agentOf({ timeoutMs, caCerts, connections = 64 }: SinkOptions): Promise<Agent> {
+  const { Agent } = await import('undici');
   return new Agent({
     ...{ connections, headersTimeout: timeoutMs, bodyTimeout: timeoutMs },
     connect: { timeout: Math.min(timeoutMs, 5000), ...(caCerts && { ca: [...rootCertificates, caCerts] }) },

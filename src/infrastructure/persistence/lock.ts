@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type { Client, ClientConfig } from 'pg';
 
 /** A right that one process has at a time. */
 export interface Lock {
@@ -15,15 +15,17 @@ export const noLock: Lock = { held: async () => true, release: async () => undef
  * @param name shared by all who want the right
  */
 export class PostgresLock implements Lock {
-  private client?: pg.Client;
+  private client?: Client;
 
   constructor(
-    private readonly connection: pg.ClientConfig,
+    private readonly connection: ClientConfig,
     private readonly name: string,
   ) {}
 
   async held(): Promise<boolean> {
     if (this.client) return true;
+    // Loaded where it is needed: most processes start on SQLite.
+    const { default: pg } = await import('pg');
     const client = new pg.Client({ ...this.connection, application_name: 'mesh' });
     client.on('error', () => this.lost(client));
     client.on('end', () => this.lost(client));
@@ -44,7 +46,7 @@ export class PostgresLock implements Lock {
     await client?.end().catch(() => undefined);
   }
 
-  private lost(client: pg.Client): void {
+  private lost(client: Client): void {
     if (this.client === client) this.client = undefined;
   }
 }
