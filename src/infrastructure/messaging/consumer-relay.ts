@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Logger } from '@nestjs/common';
-import { onJourney, traceparent } from '../observability/journey.js';
+import { onJourney, traceparent, type Journey } from '../observability/journey.js';
 import { DatabaseUnavailable, type Sql, type SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from './cloud-event.js';
@@ -149,30 +149,32 @@ export class ConsumerRelay {
   }
 
   /** One try; it never throws. */
-  private attempt(delivery: Delivery): Promise<void> {
-    if (this.stopped || this.pausedUntil > performance.now()) return Promise.resolve();
-    const { event } = delivery;
-    const journey = { correlationId: event.correlationid ?? event.id, traceparent: traceparent(event.traceparent) };
-    return onJourney(journey, () => this.onItsJourney(delivery));
-  }
-
-  private async onItsJourney(delivery: Delivery): Promise<void> {
-    const { event } = delivery;
-    const facts = { consumer: this.consumer.name, type: event.type, subject: event.subject, event: event.id };
+  private async attempt(delivery: Delivery): Promise<void> {
+    if (this.stopped || this.pausedUntil > performance.now()) return;
+    const began = Date.now();
     try {
-      const began = Date.now();
       const outcome = await this.consumer.deliver(delivery);
       if (outcome === 'taken') this.share.leases.doubt();
-      const lagMs = began - Date.parse(event.time ?? '');
-      this.logger.log({ ...facts, lagMs, ms: Date.now() - began }, outcome);
+      this.tell(delivery, outcome, began);
     } catch (error) {
-      await this.failed(delivery, error, facts);
+      await onJourney(journeyOf(delivery), () => this.failed(delivery, error));
     }
   }
 
-  private async failed(delivery: Delivery, error: unknown, facts: object): Promise<void> {
+  private tell(delivery: Delivery, outcome: string, began: number): void {
+    const lagMs = began - Date.parse(delivery.event.time ?? '');
+    const facts = { ...this.factsOf(delivery), lagMs, ms: Date.now() - began };
+    onJourney(journeyOf(delivery), () => this.logger.log(facts, outcome));
+  }
+
+  private factsOf({ event }: Delivery) {
+    return { consumer: this.consumer.name, type: event.type, subject: event.subject, event: event.id };
+  }
+
+  private async failed(delivery: Delivery, error: unknown): Promise<void> {
     // Not the message's fault, and nothing could be written down anyway.
     if (error instanceof DatabaseUnavailable) return this.pause(error);
+    const facts = this.factsOf(delivery);
     const tries = delivery.attempts + 1;
     const isDead = error instanceof Reject || tries > this.consumer.policy.retry;
     try {
@@ -217,4 +219,9 @@ export class ConsumerRelay {
     this.pausedUntil = performance.now() + PAUSE_MS;
     this.wakeAt(this.pausedUntil + 1);
   }
+}
+
+/** What a line of the log belongs to. */
+function journeyOf({ event }: Delivery): Journey {
+  return { correlationId: event.correlationid ?? event.id, traceparent: event.traceparent ?? traceparent() };
 }

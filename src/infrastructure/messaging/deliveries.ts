@@ -129,17 +129,18 @@ export async function insertDeliveries(sql: Sql, deliveries: readonly NewDeliver
   await insertRows(sql, rows);
 }
 
+const NEW_DELIVERY = 'consumer, id, type, partition_key, event, created_at, due_at';
+/** Put together once: a prepared statement is found by its text. */
+const INSERT_DELIVERY = `INSERT INTO mesh_delivery (${NEW_DELIVERY}) VALUES ($1, $2, $3, $4, $5, $6, $6)`;
+
 async function insertRows(sql: Sql, rows: SqlValue[][]): Promise<void> {
   if (rows.length === 0) return;
-  const columns = 'consumer, id, type, partition_key, event, created_at, due_at';
   if (sql.dialect === 'sqlite') {
-    for (const row of rows) {
-      await sql.run(`INSERT INTO mesh_delivery (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $6)`, row);
-    }
+    for (const row of rows) await sql.run(INSERT_DELIVERY, row);
     return;
   }
   await sql.run(
-    `INSERT INTO mesh_delivery (${columns})
+    `INSERT INTO mesh_delivery (${NEW_DELIVERY})
      SELECT it->>0, it->>1, it->>2, it->>3, it->>4, (it->>5)::double precision, (it->>5)::double precision
      FROM json_array_elements($1::json) WITH ORDINALITY AS them(it, place) ORDER BY place`,
     [JSON.stringify(rows)],
@@ -211,6 +212,7 @@ export async function nextRetryAt(sql: Sql, consumer: string, now: number): Prom
  * @returns false when another process has it under way, or is done with it
  */
 export async function claim(sql: Sql, delivery: Delivery): Promise<boolean> {
+  if (!delivery.lease) return (await sql.run('DELETE FROM mesh_delivery WHERE seq = $1', [delivery.seq])) > 0;
   const [condition, parameters] = ours(delivery, 2);
   return (await sql.run(`DELETE FROM mesh_delivery WHERE seq = $1 ${condition}`, [delivery.seq, ...parameters])) > 0;
 }

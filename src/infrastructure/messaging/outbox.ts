@@ -99,6 +99,8 @@ export class Outbox {
 
 const COLUMNS = ['id', 'source', 'type', 'partition_key', 'event', 'created_at'];
 
+const INSERT = `INSERT INTO mesh_outbox (${COLUMNS.join(', ')}) VALUES ($1, $2, $3, $4, $5, $6)`;
+
 function row(event: CloudEvent) {
   const key = event.partitionkey ?? event.subject ?? event.id;
   return [event.id, event.source, event.type, key, JSON.stringify(event), Date.now()];
@@ -106,16 +108,13 @@ function row(event: CloudEvent) {
 
 /** Writes events into the outbox, in their order. */
 export async function insertIntoOutbox(sql: Sql, events: readonly CloudEvent[]): Promise<void> {
-  const columns = COLUMNS.join(', ');
   if (sql.dialect === 'sqlite') {
-    for (const event of events) {
-      await sql.run(`INSERT INTO mesh_outbox (${columns}) VALUES ($1, $2, $3, $4, $5, $6)`, row(event));
-    }
+    for (const event of events) await sql.run(INSERT, row(event));
     return;
   }
   // One round trip for all of them.
   await sql.run(
-    `INSERT INTO mesh_outbox (${columns})
+    `INSERT INTO mesh_outbox (${COLUMNS.join(', ')})
      SELECT it->>0, it->>1, it->>2, it->>3, it->>4, (it->>5)::double precision
      FROM json_array_elements($1::json) WITH ORDINALITY AS them(it, place) ORDER BY place`,
     [JSON.stringify(events.map(row))],
