@@ -24,6 +24,8 @@ const USAGE = `npm run faults -- [options]
 /** What starting, coming to rest and counting take of the time of a combination, in ms: about. */
 const AROUND_MS = 20_000;
 const LEAST_MS = 10_000;
+/** The exit code after a Ctrl-C. */
+const BROKEN_OFF = 130;
 
 class Usage extends Error {}
 
@@ -77,6 +79,8 @@ async function main(): Promise<boolean> {
   const folder = mkdtempSync(join(tmpdir(), `cabs-faults-${seed}-`));
   // PostgreSQL's own user has to find its way in.
   chmodSync(folder, 0o755);
+  // Broken off, it has nothing to tell.
+  process.once('exit', (code) => code === BROKEN_OFF && rmSync(folder, { recursive: true, force: true }));
   const random = new Random(seed);
   const ms = Math.max(LEAST_MS, (minutes * 60_000) / combinations.length - AROUND_MS);
   const results: Result[] = [];
@@ -101,7 +105,7 @@ function complaint({ combination, remarks, surprises }: Result, folder: string):
 }
 
 // What was started ends with us.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(BROKEN_OFF));
 try {
   process.exit((await main()) ? 0 : 1);
 } catch (error) {
