@@ -284,7 +284,7 @@ describe.each(DATABASES)('Rides that nobody answers for on $kind', ({ fresh }) =
     const waiting = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
     const underWay = await rideThatIs(cabs, 'IN_TRANSIT');
     await atRest(cabs);
-    await cabs.app.get(Relay).stop(Date.now() + 1000);
+    await cabs.app.get(Relay).stop(performance.now() + 1000);
 
     const { id, driverId } = waiting;
     const patient = cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=1').send({ driverId });

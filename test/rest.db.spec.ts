@@ -205,7 +205,7 @@ describe.each(DATABASES)('Health and administration on $kind', ({ fresh }) => {
     const { app, http } = await start(await fresh());
     expect(bodyOf(await http.get('/health/live'), 200)).toEqual({ status: 'live' });
     expect(bodyOf(await http.get('/health/ready'), 200)).toEqual({ status: 'ready' });
-    await app.get(Relay).stop(Date.now() + 1000);
+    await app.get(Relay).stop(performance.now() + 1000);
     const reply = await http.get('/health/ready');
     problemOf(reply, 503);
     expect(reply.headers['retry-after']).toBe('1');
@@ -219,7 +219,7 @@ describe.each(DATABASES)('Health and administration on $kind', ({ fresh }) => {
     await atRest(open);
     const nothing = { pending: 0, ready: 0, retrying: 0, deadLetters: 0, lagMs: 0, consumers: {} };
     expect(await get(open, '/mesh/outbox')).toEqual(nothing);
-    await open.app.get(Relay).stop(Date.now() + 1000);
+    await open.app.get(Relay).stop(performance.now() + 1000);
     await newRide(open);
     expect(await get(open, '/mesh/outbox')).toMatchObject({ pending: 1, ready: 1 });
 

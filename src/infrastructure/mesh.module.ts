@@ -142,7 +142,7 @@ class Lifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   async onApplicationShutdown(): Promise<void> {
     await this.retention.stop();
     await this.reconciliation.stop();
-    await this.relay.stop(Date.now() + this.graceMs);
+    await this.relay.stop(performance.now() + this.graceMs);
     await this.sink.close();
     await this.queries.close();
     await this.database.close();

@@ -106,12 +106,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       const closed = once(server, 'close');
       server.close();
       server.closeIdleConnections();
-      const deadline = Date.now() + graceMs;
+      const deadline = performance.now() + graceMs;
       await relay.idle(deadline);
       isStopping = true;
       await subscribers.close();
       // What was cut off lets go at once.
-      await relay.stop(Date.now() + 1000);
+      await relay.stop(performance.now() + 1000);
       server.closeAllConnections();
       await closed;
       await database.close();

@@ -81,7 +81,7 @@ export class Receiving {
   }
 
   private async take(place: string, request: IncomingMessage): Promise<void> {
-    if (place === 'flush') return this.relay.idle(Date.now() + FLUSH_MS);
+    if (place === 'flush') return this.relay.idle(performance.now() + FLUSH_MS);
     const events = fromHttp({ headers: request.headersDistinct, body: await bodyOf(request) });
     const failures: unknown[] = [];
     for (const event of events) {

@@ -99,7 +99,7 @@ export class Publisher implements WayOut {
       this.isCut = true;
       void this.sink.cut();
     };
-    const late = setTimeout(cut, Math.max(0, deadline - Date.now()));
+    const late = setTimeout(cut, Math.max(0, deadline - performance.now()));
     while (this.looking || this.underWay > 0 || this.removing) await wait(5);
     clearTimeout(late);
     await this.remove();

@@ -23,7 +23,7 @@ export interface WayOut {
   wake(): void;
   /** A unit of work is about to commit messages. */
   joinGroup?(): void;
-  /** @param deadline when to let go of what is under way, in ms since 1970 */
+  /** @param deadline when to let go of what is under way, on the clock of `performance.now()` */
   stop(deadline: number): Promise<void>;
 }
 
@@ -106,10 +106,10 @@ export class Relay {
   /** Nothing can be done now that isn't done. */
   async idle(deadline: number): Promise<void> {
     const busy = () => this.wayOut.busy || [...this.consumers.values()].some((it) => it.busy);
-    while (!this.stopped && busy() && Date.now() < deadline) await wait(5);
+    while (!this.stopped && busy() && performance.now() < deadline) await wait(5);
   }
 
-  /** Delivers what can be delivered until `deadline` (ms since 1970), then lets go of the rest. */
+  /** Delivers what can be delivered until `deadline` (of `performance.now()`), then lets go of the rest. */
   async stop(deadline: number): Promise<void> {
     await this.idle(deadline);
     this.stopped = true;
@@ -118,7 +118,7 @@ export class Relay {
     for (const relay of relays) relay.stop();
     await this.wayOut.stop(deadline);
     // What has begun is short, or waits in a prepare() that may be cut off.
-    while (relays.some((relay) => relay.busy) && Date.now() < deadline) await wait(5);
+    while (relays.some((relay) => relay.busy) && performance.now() < deadline) await wait(5);
     await this.share.leases.stop();
   }
 

@@ -80,13 +80,13 @@ async function lock(runner: QueryRunner): Promise<void> {
     await runner.query(`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`);
     return;
   }
-  const deadline = Date.now() + LOCK_PATIENCE_MS;
+  const deadline = performance.now() + LOCK_PATIENCE_MS;
   for (;;) {
     try {
       await runner.query('BEGIN IMMEDIATE');
       return;
     } catch (error) {
-      if (!/database is locked/.test(String(error)) || Date.now() > deadline) throw error;
+      if (!/database is locked/.test(String(error)) || performance.now() > deadline) throw error;
       await wait(50);
     }
   }

@@ -47,7 +47,7 @@ export class SqliteEngine implements UnitEngine {
       // would carry the correlation id of whoever woke it.
       const place = new AsyncResource('UnitOfWork');
       const run = (unit: Unit) => place.runInAsyncScope(work, undefined, unit);
-      this.queue.add({ submitted: Date.now(), isMessage, closesGroup, run, resolve: resolve, reject });
+      this.queue.add({ submitted: performance.now(), isMessage, closesGroup, run, resolve: resolve, reject });
       if (this.draining) return;
       this.draining = true;
       // After the poll phase: whoever arrived with the same turn of the loop shares the COMMIT.
@@ -84,7 +84,7 @@ export class SqliteEngine implements UnitEngine {
         return true;
       } catch (error) {
         const busy = isBusy(error);
-        const late = Date.now() - LOCK_PATIENCE_MS;
+        const late = performance.now() - LOCK_PATIENCE_MS;
         const refused = this.queue.remove((job) => !busy || job.submitted <= late);
         const reason = busy ? 'The database is locked by another process' : `The database refuses to be written`;
         for (const job of refused) job.reject(new DatabaseUnavailable(reason, { cause: error }));

@@ -8,6 +8,7 @@ const MESSAGES_PER_REQUEST = 12;
 
 /** A unit of work that waits for its turn. */
 export interface Job {
+  /** On the clock of `performance.now()`. */
   readonly submitted: number;
   readonly isMessage: boolean;
   readonly closesGroup: boolean;
