@@ -60,7 +60,7 @@ async function polled(database: string): Promise<number[]> {
   let looking = Promise.resolve();
   const look = async () => {
     await relay.start(app.get(Receiver).consumers);
-    await relay.stop(Date.now() + POLL_MS);
+    await relay.stop(performance.now() + POLL_MS);
   };
   const timer = setInterval(() => {
     looking = looking.then(look);

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { copyFileSync, rmSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import { REACHED } from '../src/demo.js';
 import type { Pass } from '../src/infrastructure/messaging/reconciliation.js';
 import { Reconciliation } from '../src/infrastructure/messaging/reconciliation.js';
@@ -193,9 +194,56 @@ describe('npm run reconcile', () => {
     expect((await reconcile(deployment.url)).output).toContain('missing: nothing');
   }, 180_000);
 
-  it('makes good for a broker that has accepted messages and lost them, under load', async () => {
+  it.each([
+    ["a module's database that is restored from an older backup", 'restored'],
+    ['rows that somebody deletes', 'deleted'],
+  ])(
+    'makes good for %s while rides go on ending',
+    async (_, how) => {
+      deployment = await new Deployment('split', DATABASES[0]!.fresh, { ...AT_ONCE, LOG_LEVEL: 'warn' }).start();
+      const [before, during] = [await prepareRides(deployment.url, RIDES), await prepareRides(deployment.url, 60)];
+      const all = RIDES + during.length;
+      const invoicing = deployment.members.get('invoicing')!;
+      const path = invoicing.database.replace('sqlite:', '');
+      await invoicing.process.end('SIGTERM');
+      copyFileSync(path, `${path}.backup`);
+      invoicing.process = await invoicing.start();
+      await settled(before);
+
+      const load = atOnce(2, during.length, async (n) => {
+        await call('POST', `${deployment.url}/transits/${during[n]}/complete`, REACHED);
+        await wait(150);
+      });
+      await wait(500);
+      if (how === 'restored') {
+        await invoicing.process.end('SIGTERM');
+        for (const end of ['', '-wal', '-shm']) rmSync(path + end, { force: true });
+        copyFileSync(`${path}.backup`, path);
+        invoicing.process = await invoicing.start();
+      } else {
+        await write(invoicing.database, 'DELETE FROM invoicing_invoice');
+        await write(deployment.members.get('drivers')!.database, 'DELETE FROM drivers_fee');
+      }
+      // Some of what a pass finds missing is only on its way: what is sent twice for that is done once.
+      for (let n = 0; n < 2; n++) await reconcile(deployment.url);
+      await load;
+      const isWhole = async () => {
+        await deployment.idle();
+        return (await reconcile(deployment.url)).output;
+      };
+      await eventually(isWhole, (output) => output.includes('missing: nothing'), 60_000);
+      expect(await effectsIn(deployment.moduleDatabases)).toEqual({
+        ...{ invoices: all, fees: all, miles: all, transactions: all, occupied: 0 },
+      });
+    },
+    180_000,
+  );
+
+  it('makes good for a broker that goes on losing what it has accepted, under load', async () => {
     deployment = await new Deployment('knative', DATABASES[0]!.fresh, { ...AT_ONCE, LOG_LEVEL: 'warn' }).start();
-    const rides = await prepareRides(deployment.url, RIDES);
+    const [rides, more] = [await prepareRides(deployment.url, RIDES), await prepareRides(deployment.url, 40)];
+    const all = RIDES + more.length;
+    const whole = { invoices: all, fees: all, miles: all, transactions: all, occupied: 0 };
     const broker = deployment.brokerDatabase;
     await write(
       broker,
@@ -205,8 +253,14 @@ describe('npm run reconcile', () => {
        BEGIN DELETE FROM mesh_delivery WHERE seq = NEW.seq; INSERT INTO lost VALUES (1); END`,
     );
     await settled(rides);
+    const load = atOnce(2, more.length, async (n) => {
+      await call('POST', `${deployment.url}/transits/${more[n]}/complete`, REACHED);
+      await wait(100);
+    });
+    await reconcile(deployment.url);
+    await load;
     expect((await read<{ n: number }>(broker, 'SELECT COUNT(*) AS n FROM lost'))[0]!.n).toBeGreaterThan(RIDES);
-    expect(await effectsIn(deployment.moduleDatabases)).not.toEqual(WHOLE);
+    expect(await effectsIn(deployment.moduleDatabases)).not.toEqual(whole);
     // It goes on losing a third of whatever is sent again: each pass brings it nearer.
     const isWhole = async () => {
       await reconcile(deployment.url);
@@ -214,6 +268,6 @@ describe('npm run reconcile', () => {
       return reconcile(deployment.url, '--dry-run');
     };
     await eventually(isWhole, ({ output }) => output.includes('missing: nothing'), 120_000);
-    expect(await effectsIn(deployment.moduleDatabases)).toEqual(WHOLE);
+    expect(await effectsIn(deployment.moduleDatabases)).toEqual(whole);
   }, 240_000);
 });
