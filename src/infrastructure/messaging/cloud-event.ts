@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from 'uuid';
-import { journey, traceparent } from '../observability/journey.js';
+import { journey, traceparent, type Journey } from '../observability/journey.js';
 import { checkAttribute } from './cloud-event-attributes.js';
 import type { DurableMessage, MessageClass } from './message.js';
 
@@ -51,6 +51,11 @@ export function seal(
     traceparent: traceparent(on?.traceparent),
     data: toWire(strict.parse(message.data)),
   };
+}
+
+/** The journey that an event is on: what is logged of it belongs there. */
+export function journeyOf({ id, correlationid, traceparent: trace }: CloudEvent): Journey {
+  return { correlationId: correlationid ?? id, traceparent: trace ?? traceparent() };
 }
 
 /** Object keys from camel case to kebab case, all the way down. */

@@ -1,9 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Logger } from '@nestjs/common';
-import { onJourney, traceparent, type Journey } from '../observability/journey.js';
+import { onJourney } from '../observability/journey.js';
 import { DatabaseUnavailable, type Sql, type SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import type { CloudEvent } from './cloud-event.js';
+import { journeyOf, type CloudEvent } from './cloud-event.js';
 import { bury } from './dead-letter-rows.js';
 import { claim, due, nextRetryAt, postpone, type Delivery } from './deliveries.js';
 import { describe } from './failure.js';
@@ -157,14 +157,14 @@ export class ConsumerRelay {
       if (outcome === 'taken') this.share.leases.doubt();
       this.tell(delivery, outcome, began);
     } catch (error) {
-      await onJourney(journeyOf(delivery), () => this.failed(delivery, error));
+      await onJourney(journeyOf(delivery.event), () => this.failed(delivery, error));
     }
   }
 
   private tell(delivery: Delivery, outcome: string, began: number): void {
     const lagMs = began - Date.parse(delivery.event.time ?? '');
     const facts = { ...this.factsOf(delivery), lagMs, ms: Date.now() - began };
-    onJourney(journeyOf(delivery), () => this.logger.log(facts, outcome));
+    onJourney(journeyOf(delivery.event), () => this.logger.log(facts, outcome));
   }
 
   private factsOf({ event }: Delivery) {
@@ -219,9 +219,4 @@ export class ConsumerRelay {
     this.pausedUntil = performance.now() + PAUSE_MS;
     this.wakeAt(this.pausedUntil + 1);
   }
-}
-
-/** What a line of the log belongs to. */
-function journeyOf({ event }: Delivery): Journey {
-  return { correlationId: event.correlationid ?? event.id, traceparent: event.traceparent ?? traceparent() };
 }

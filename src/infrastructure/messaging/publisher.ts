@@ -1,24 +1,22 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
-import { onJourney, traceparent } from '../observability/journey.js';
+import { onJourney } from '../observability/journey.js';
 import type { SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { BrokerHealth, pauseMs, type Blame } from './broker-health.js';
 import { MalformedEvent } from './cloud-event-attributes.js';
-import type { CloudEvent } from './cloud-event.js';
+import { journeyOf, type CloudEvent } from './cloud-event.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
 import { bury, UNPUBLISHED } from './dead-letter-rows.js';
 import { outboxRows, removeFromOutbox } from './deliveries.js';
 import { OUTBOX, type Leases } from './leases.js';
 import type { WayOut } from './relay.js';
+import { Removals } from './removals.js';
 import { isSuccess, type Answer, type Sink } from './sink.js';
 
 /** Messages that are in memory at the same time. */
 const WINDOW = 2000;
-/** Removals wait for each other: for so long, in ms, unless so many have come. */
-const REMOVAL_MS = 25;
-const REMOVED_TOGETHER = 500;
 /** Requests that may be under way. */
 const UNDER_WAY = 64;
 /** The longest `Retry-After` that is honoured, in ms. */
@@ -56,12 +54,11 @@ export class Publisher implements WayOut {
   private readonly loaded = new Set<SqlValue>();
   private unloads = 0;
   private isCut = false;
-  private accepted: SqlValue[] = [];
   private underWay = 0;
   private readonly health: BrokerHealth;
+  private readonly removals: Removals;
   private timer?: NodeJS.Timeout;
   private looking = false;
-  private removing?: Promise<void>;
   private wanted = false;
   private more = false;
   private stopped = true;
@@ -75,12 +72,16 @@ export class Publisher implements WayOut {
     private readonly logger: Logger,
   ) {
     this.health = new BrokerHealth(url, logger);
+    this.removals = new Removals(work, logger, (seqs) => {
+      for (const seq of seqs) this.loaded.delete(seq);
+      if (this.more && this.loaded.size < WINDOW / 2) this.wake();
+    });
   }
 
   /** What is put off until the broker is well again doesn't count. */
   get busy(): boolean {
     const isReady = !this.health.isOutOfOrder && this.queue.some(({ failing }) => !failing);
-    return this.looking || this.underWay > 0 || this.removing !== undefined || this.accepted.length > 0 || isReady;
+    return this.looking || this.underWay > 0 || this.removals.busy || isReady;
   }
 
   get suspended(): string | undefined {
@@ -100,9 +101,9 @@ export class Publisher implements WayOut {
       void this.sink.cut();
     };
     const late = setTimeout(cut, Math.max(0, deadline - performance.now()));
-    while (this.looking || this.underWay > 0 || this.removing) await wait(5);
+    while (this.looking || this.underWay > 0) await wait(5);
     clearTimeout(late);
-    await this.remove();
+    await this.removals.flush();
   }
 
   wake(): void {
@@ -197,28 +198,27 @@ export class Publisher implements WayOut {
     const message = lane.messages[0]!;
     const { event } = message;
     message.tries++;
-    const journey = { correlationId: event.correlationid ?? event.id, traceparent: traceparent(event.traceparent) };
-    await onJourney(journey, async () => {
-      const began = Date.now();
-      let answer: Answer;
-      try {
-        answer = await this.sink.post(this.url, event);
-      } catch (error) {
-        // Some stored events can't be written as HTTP: no broker will ever see them.
-        if (error instanceof MalformedEvent) return this.giveUp(lane, message, error);
-        return this.failed(lane, message, error);
-      }
-      if (!isSuccess(answer.status)) return this.refused(lane, message, answer);
-      this.took(lane, message);
-      const facts = { type: event.type, subject: event.subject, event: event.id };
-      this.logger.log({ ...facts, lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began }, 'published');
-    });
+    const began = Date.now();
+    let answer: Answer;
+    try {
+      answer = await this.sink.post(this.url, event);
+    } catch (error) {
+      // Some stored events can't be written as HTTP: no broker will ever see them.
+      const isHopeless = error instanceof MalformedEvent;
+      return onJourney(journeyOf(event), () =>
+        isHopeless ? this.giveUp(lane, message, error) : this.failed(lane, message, error),
+      );
+    }
+    if (!isSuccess(answer.status)) return onJourney(journeyOf(event), () => this.refused(lane, message, answer));
+    this.took(lane, message);
+    const facts = { type: event.type, subject: event.subject, event: event.id };
+    const times = { lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began };
+    onJourney(journeyOf(event), () => this.logger.log({ ...facts, ...times }, 'published'));
   }
 
   private took(lane: Lane, { seq }: Message): void {
     if (this.health.succeeded()) for (const waiting of this.queue) waiting.notBefore = 0;
-    this.accepted.push(seq);
-    void this.remove();
+    this.removals.add(seq);
     this.proceed(lane);
   }
 
@@ -271,32 +271,6 @@ export class Publisher implements WayOut {
     this.loaded.delete(seq);
     this.logger.error(facts, 'The broker refuses it: now among the dead letters');
     this.proceed(lane);
-  }
-
-  /** Removes what was accepted: all that has come together meanwhile, as each removal is a commit. */
-  private remove(): Promise<void> {
-    this.removing ??= this.removeAccepted().finally(() => (this.removing = undefined));
-    return this.removing;
-  }
-
-  private async removeAccepted(): Promise<void> {
-    while (this.accepted.length > 0) {
-      // What the process forgets by dying here is sent again, and known again.
-      if (!this.stopped && this.accepted.length < REMOVED_TOGETHER) await wait(REMOVAL_MS);
-      const seqs = this.accepted;
-      this.accepted = [];
-      try {
-        await this.work.run(() => removeFromOutbox(this.work.sql, seqs), MESSAGE);
-        for (const seq of seqs) this.loaded.delete(seq);
-      } catch (error) {
-        // They stay in `loaded`, so that this process doesn't send them again.
-        this.accepted.push(...seqs);
-        if (this.stopped) return;
-        this.logger.warn({ err: error }, 'What was published could not be removed; trying again');
-        await wait(PAUSE_MS);
-      }
-    }
-    if (this.more && this.loaded.size < WINDOW / 2) this.wake();
   }
 
   private wakeIn(ms: number): void {
