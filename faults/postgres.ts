@@ -1,22 +1,11 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { chownSync, closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
+import { postgresBinaries, unprivileged } from '../test/postgres.js';
 import { freePort } from '../tools/ports.js';
-
-/** The folder of a local installation's programs: on the path, or where packages put them. */
-export function postgresBinaries(): string | undefined {
-  const debian = '/usr/lib/postgresql';
-  const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
-  const candidates = [
-    ...(process.env.PATH ?? '').split(':'),
-    ...versions.map((version) => join(debian, version, 'bin')),
-    ...['/usr/local/pgsql/bin', '/opt/homebrew/bin', '/usr/pgsql/bin'],
-  ];
-  return candidates.find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')));
-}
 
 const living = new Set<PostgresServer>();
 process.once('exit', () => living.forEach((server) => server.killNow()));
@@ -138,19 +127,4 @@ function childrenOf(pid: number): number[] {
     // Without /proc they notice by themselves that their parent is gone.
     return [];
   }
-}
-
-/** PostgreSQL refuses to run as root; then it runs as its own user, or as nobody. */
-function unprivileged(): { uid: number; gid: number } | undefined {
-  if (process.getuid?.() !== 0) return undefined;
-  const id = (flag: string, name: string) =>
-    Number(execFileSync('id', [flag, name], { encoding: 'utf8', stdio: 'pipe' }));
-  for (const name of ['postgres', 'nobody']) {
-    try {
-      return { uid: id('-u', name), gid: id('-g', name) };
-    } catch {
-      // the next one
-    }
-  }
-  return undefined;
 }

@@ -10,12 +10,12 @@ import { count, type Books, type Found } from '../faults/count.js';
 import { Courier } from '../faults/courier.js';
 import { Ledger } from '../faults/ledger.js';
 import { Line } from '../faults/line.js';
-import { postgresBinaries } from '../faults/postgres.js';
 import { Random } from '../faults/random.js';
 import type { Stand } from '../faults/stand.js';
 import { isClean, run, type Result } from '../faults/trial.js';
 import { ROOT } from '../tools/source.js';
 import { eventually } from './cabs.js';
+import { postgresBinaries } from './postgres.js';
 
 const RIG = ['--import', './workshop/runner/typescript.mjs', 'faults/faults.ts'];
 

@@ -78,7 +78,7 @@ export async function start(binaries: string): Promise<{ server: ChildProcess; u
 }
 
 /** PostgreSQL refuses to run as root; then it runs as its own user, or as nobody. */
-function unprivileged(): { uid: number; gid: number } | undefined {
+export function unprivileged(): { uid: number; gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const id = (flag: string, name: string) =>
     Number(execFileSync('id', [flag, name], { encoding: 'utf8', stdio: 'pipe' }));
