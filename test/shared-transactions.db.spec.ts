@@ -1,0 +1,109 @@
+import { CommandBus } from '@nestjs/cqrs';
+import type { TestingModule } from '@nestjs/testing';
+import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
+import { Receiver } from '../src/infrastructure/messaging/receiver.js';
+import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
+import { eventually } from './cabs.js';
+import { DATABASES } from './databases.js';
+import { connect, numbers } from './notes.js';
+import { plant, Work, type Behaviour } from './planted.js';
+
+const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
+
+(postgres ? describe : describe.skip)('Messages of a consumer that share transactions on PostgreSQL', () => {
+  let app: TestingModule;
+  /** How often each message was handled, whether or not anything of it was kept. */
+  let runs: Map<number, number>;
+
+  const start = async (work: (n: number) => Promise<void>) => {
+    runs = new Map();
+    const database = await postgres!.fresh();
+    const behaviour: Partial<Behaviour> = {
+      work: async ({ data: { n } }) => {
+        runs.set(n, (runs.get(n) ?? 0) + 1);
+        await work(n);
+      },
+    };
+    ({ app } = await plant({ database }, behaviour));
+    const connection = await connect(database);
+    await connection.run('CREATE TABLE written (n integer, transaction bigint)');
+    await connection.run('CREATE TABLE shared (id integer PRIMARY KEY, count integer NOT NULL)');
+    await connection.run('INSERT INTO shared SELECT id, 0 FROM generate_series(0, 9) AS id');
+    await connection.close();
+  };
+  afterEach(() => app.close());
+
+  const sql = () => app.get(UnitOfWork).sql;
+  const write = (n: number) => sql().run('INSERT INTO written VALUES ($1, txid_current())', [n]);
+  const written = () => sql().all<{ n: number; transaction: string }>('SELECT n, transaction FROM written ORDER BY n');
+  /** All with one commit, and so there to be handled together. */
+  const send = (howMany: number) =>
+    app.get(UnitOfWork).run(async () => {
+      for (const n of numbers(howMany)) await app.get(CommandBus).execute(new Work(crypto.randomUUID(), { n }));
+    });
+  const all = (howMany: number, ms?: number) => eventually(written, ({ length }) => length >= howMany, ms);
+
+  it('are many to a transaction, and each is handled once', async () => {
+    await start(async (n) => void (await write(n)));
+    await send(400);
+    const rows = await all(400);
+    expect(rows.map(({ n }) => n)).toEqual(numbers(400));
+    expect([...runs.values()].every((times) => times === 1)).toBe(true);
+    expect(new Set(rows.map(({ transaction }) => transaction)).size).toBeLessThan(80);
+  });
+
+  it('lose nothing to a neighbour that fails, and keep nothing of one that does', async () => {
+    const failsFirst = (n: number) => n % 50 === 7 && runs.get(n)! < 3;
+    await start(async (n) => {
+      await write(n);
+      if (failsFirst(n)) throw new Error('not yet');
+    });
+    await send(400);
+    const rows = await all(400);
+    expect(rows.map(({ n }) => n)).toEqual(numbers(400));
+    // Once together and once apart, and never a third time for somebody else's sake.
+    for (const [n, times] of runs) if (n % 50 !== 7) expect(times).toBeLessThan(3);
+    expect(await app.get(DeadLetters).count({})).toBe(0);
+  });
+
+  it('lose nothing to a neighbour whose statement fails, even when it says nothing of it', async () => {
+    await start(async (n) => {
+      if (n === 20 && runs.get(n)! < 4) {
+        // From here on PostgreSQL commits nothing of this transaction, whoever it belongs to.
+        await sql()
+          .run('INSERT INTO nowhere VALUES (1)')
+          .catch(() => undefined);
+        return;
+      }
+      await write(n);
+    });
+    await send(60);
+    expect((await all(60)).map(({ n }) => n)).toEqual(numbers(60));
+  });
+
+  it('get along with rows that all of them change, which no two of them alone could wait for in a ring', async () => {
+    await start(async (n) => {
+      await sql().run('UPDATE shared SET count = count + 1 WHERE id = $1', [(n * 7) % 10]);
+      await write(n);
+    });
+    await send(600);
+    expect((await all(600, 20_000)).map(({ n }) => n)).toEqual(numbers(600));
+    const [sum] = await sql().all<{ n: string }>('SELECT SUM(count) AS n FROM shared');
+    expect(Number(sum!.n)).toBe(600);
+    expect(await app.get(DeadLetters).count({})).toBe(0);
+  }, 40_000);
+
+  it('know an event again that comes twice in one transaction', async () => {
+    await start(async (n) => void (await write(n)));
+    const event = (n: number) =>
+      ({
+        ...{ id: `e${n}`, source: '/elsewhere', subject: 's', type: 'planted.left.work', data: { n } },
+        specversion: '1.0',
+      }) as const;
+    const receiver = app.get(Receiver);
+    const outcomes = await Promise.all(numbers(60).map((k) => receiver.receive('left', event(k % 20))));
+    expect(outcomes.filter((it) => it === 'handled')).toHaveLength(20);
+    expect(outcomes.filter((it) => it === 'duplicate')).toHaveLength(40);
+    expect((await written()).map(({ n }) => n)).toEqual(numbers(20));
+  });
+});
