@@ -39,10 +39,15 @@ const SUBJECTS: Readonly<Record<string, (stand: Stand) => Promise<Findings>>> = 
   starting,
 };
 
-const { values } = parseArgs({ options: { only: { type: 'string' }, rounds: { type: 'string' } } });
+const { values } = parseArgs({ options: { only: { type: 'string' }, rounds: { type: 'string' } }, strict: false }) as {
+  values: Record<string, string | undefined>;
+};
 const wanted = values.only?.split(',') ?? Object.keys(SUBJECTS);
 const rounds = Number(values.rounds ?? ROUNDS);
-const unknown = wanted.filter((name) => !SUBJECTS[name]);
+const unknown = [
+  ...wanted.filter((name) => !SUBJECTS[name]),
+  ...Object.keys(values).filter((name) => name !== 'only' && name !== 'rounds'),
+];
 if (unknown.length > 0 || !(rounds >= 1)) {
   console.error(`There is: --only ${Object.keys(SUBJECTS).join(',')} --rounds <number>`);
   process.exit(2);

@@ -1,8 +1,9 @@
 import { Logger, run, runMigrations } from 'graphile-worker';
 import pg from 'pg';
 import PgBoss from 'pg-boss';
+import { DataSource } from 'typeorm';
 import { AFTERWARDS, onPostgres, TEXT } from './backlog.js';
-import { WriteNote } from './notes.js';
+import { JotNote, Note, WriteNote } from './notes.js';
 import { alternating, median, NO_POSTGRES, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
 import { ours } from './sqlite-contenders.js';
 
@@ -13,7 +14,7 @@ const GRAPHILE = { concurrency: 24, maxPoolSize: 25 };
 /** Of 2, 4 and 8 workers with 100 to 500 jobs none was clearly faster. Each batch is followed by the next at once, see below. */
 const BOSS = { workers: 4, batchSize: 100 };
 
-const NOTES = 'CREATE TABLE note (id text PRIMARY KEY, text text NOT NULL)';
+const NOTES = 'CREATE TABLE notes_note (id text PRIMARY KEY, text text NOT NULL)';
 
 /** Messages settled a second on PostgreSQL: ours, graphile-worker, and pg-boss. */
 export async function postgresContenders({ rounds, freshPostgres }: Stand): Promise<Findings> {
@@ -24,31 +25,39 @@ export async function postgresContenders({ rounds, freshPostgres }: Stand): Prom
   const values = await alternating(
     rounds,
     async () => ours(await freshPostgres(), MESSAGES, WriteNote),
-    async () => graphileWorker(await freshPostgres()),
-    async () => pgBoss(await freshPostgres(), oneByOne),
+    async () => ours(await freshPostgres(), MESSAGES, JotNote),
+    async () => graphileWorker(await freshPostgres(), byOrm),
+    async () => pgBoss(await freshPostgres(), byOrm),
+    async () => graphileWorker(await freshPostgres(), prepared),
+    async () => pgBoss(await freshPostgres(), prepared),
     async () => pgBoss(await freshPostgres(), atOnce),
   );
-  const [mesh, graphile, boss, batches] = values.map(median) as [number, number, number, number];
-  const measured = perSecond(mesh);
-  const row = (against: string, value: number) =>
-    ratioRow({ what, measured, against: `${against}: ${perSecond(value)}` }, mesh / value, { atLeast: 3 });
+  const medians: number[] = values.map(median);
+  const [orm, jotted, graphileOrm, bossOrm, graphile, boss, batches] = medians;
+  const row = (title: string, mesh: number, against: string, value: number) => {
+    const line = { what: title, measured: perSecond(mesh), against: `${against}: ${perSecond(value)}` };
+    return ratioRow(line, mesh / value, { atLeast: 3 });
+  };
+  const whatJotted = `${what}, the handler's statement prepared`;
   return {
     rows: [
-      row('graphile-worker 0.16.6', graphile),
-      row('pg-boss 10.4.2, a statement for each row', boss),
-      row('pg-boss 10.4.2, a statement for the rows of a batch', batches),
+      row(what, orm!, 'graphile-worker 0.16.6, by the same ORM', graphileOrm!),
+      row(what, orm!, 'pg-boss 10.4.2, by the same ORM', bossOrm!),
+      row(whatJotted, jotted!, 'graphile-worker 0.16.6, by a prepared statement', graphile!),
+      row(whatJotted, jotted!, 'pg-boss 10.4.2, by a prepared statement for each row', boss!),
+      row(whatJotted, jotted!, 'pg-boss 10.4.2, by one statement for the rows of a batch', batches!),
     ],
     notes: `**PostgreSQL.** The same server for all, at its default durability (\`fsync\` and \`synchronous_commit\` on), a fresh
 database for each round, \`ANALYZE\` and \`CHECKPOINT\` before the clock starts. Ours has its pool of 10 connections. graphile-worker:
 concurrency ${GRAPHILE.concurrency}, pool ${GRAPHILE.maxPoolSize}, as its page on performance has it (0.16 is the last to run on Node 20, and fetches and completes
-jobs one by one); its task writes by a prepared statement. pg-boss: ${BOSS.workers} workers that fetch ${BOSS.batchSize} jobs at a time, and are woken for the next
-batch at once instead of with its poll of at least 0.5 s; its handler writes each row of a batch by a prepared statement, or
-all of them by one, outside of the transaction that completes the jobs. Neither keeps an inbox: a job that is
-tried again does its work again.`,
+jobs one by one). pg-boss: ${BOSS.workers} workers that fetch ${BOSS.batchSize} jobs at a time, and are woken for the next
+batch at once instead of with its poll of at least 0.5 s. Their handlers write over a pool of 10, by TypeORM or prepared; those of a batch at the
+same time, or all by one statement. Neither keeps an inbox: what they write isn't in the transaction that completes the job, and a job that is tried again does its
+work again. Ours writes in the transaction that claims the message and remembers it.`,
   };
 }
 
-async function graphileWorker(connectionString: string): Promise<number> {
+async function graphileWorker(connectionString: string, writerOf: WriterOf): Promise<number> {
   const logger = new Logger(() => () => undefined);
   await runMigrations({ connectionString, logger });
   await onPostgres(connectionString, [
@@ -58,14 +67,12 @@ async function graphileWorker(connectionString: string): Promise<number> {
        FROM generate_series(1, ${MESSAGES})))`,
     ...AFTERWARDS,
   ]);
+  const writer = await writerOf(connectionString);
   const started = performance.now();
   const runner = await run({
     ...{ connectionString, ...GRAPHILE, logger, noHandleSignals: true },
     taskList: {
-      note: async (payload, helpers) => {
-        const { id, text } = payload as { id: string; text: string };
-        await helpers.withPgClient((client) => client.query({ ...INSERT, values: [id, text] }));
-      },
+      note: async (payload) => void (await writer.write([payload as Row])),
     },
   });
   let done = 0;
@@ -76,24 +83,49 @@ async function graphileWorker(connectionString: string): Promise<number> {
     });
   });
   await runner.stop();
+  await writer.end();
   return (1000 * MESSAGES) / ms;
 }
 
-const INSERT = { name: 'note', text: 'INSERT INTO note (id, text) VALUES ($1, $2)' };
+const INSERT = { name: 'note', text: 'INSERT INTO notes_note (id, text) VALUES ($1, $2)' };
 
-type Write = (pool: pg.Pool, jobs: readonly { id: string; text: string }[]) => Promise<unknown>;
+interface Row {
+  readonly id: string;
+  readonly text: string;
+}
 
-const oneByOne: Write = (pool, jobs) =>
-  Promise.all(jobs.map(({ id, text }) => pool.query({ ...INSERT, values: [id, text] })));
+/** How a rival's handler writes the rows of the jobs that it is given. */
+interface Writer {
+  write(rows: readonly Row[]): Promise<unknown>;
+  end(): Promise<unknown>;
+}
 
-const atOnce: Write = (pool, jobs) =>
-  pool.query({
+type WriterOf = (connectionString: string) => Promise<Writer>;
+
+const prepared: WriterOf = async (connectionString) => {
+  const pool = new pg.Pool({ connectionString, max: 10 });
+  const one = ({ id, text }: Row) => pool.query({ ...INSERT, values: [id, text] });
+  return { write: (rows) => Promise.all(rows.map(one)), end: () => pool.end() };
+};
+
+const atOnce: WriterOf = async (connectionString) => {
+  const pool = new pg.Pool({ connectionString, max: 10 });
+  const statement = {
     name: 'notes',
-    text: 'INSERT INTO note (id, text) SELECT * FROM unnest($1::text[], $2::text[])',
-    values: [jobs.map(({ id }) => id), jobs.map(({ text }) => text)],
-  });
+    text: 'INSERT INTO notes_note (id, text) SELECT * FROM unnest($1::text[], $2::text[])',
+  };
+  const write = (rows: readonly Row[]) =>
+    pool.query({ ...statement, values: [rows.map(({ id }) => id), rows.map(({ text }) => text)] });
+  return { write, end: () => pool.end() };
+};
 
-async function pgBoss(connectionString: string, write: Write): Promise<number> {
+const byOrm: WriterOf = async (url) => {
+  const dataSource = await new DataSource({ type: 'postgres', url, poolSize: 10, entities: [Note] }).initialize();
+  const notes = dataSource.getRepository(Note);
+  return { write: (rows) => Promise.all(rows.map((row) => notes.insert(row))), end: () => dataSource.destroy() };
+};
+
+async function pgBoss(connectionString: string, writerOf: WriterOf): Promise<number> {
   const boss = new PgBoss({ connectionString, max: 10, supervise: false, schedule: false });
   boss.on('error', (error) => console.error(error));
   await boss.start();
@@ -104,15 +136,14 @@ async function pgBoss(connectionString: string, write: Write): Promise<number> {
      SELECT 'note', json_build_object('id', gen_random_uuid(), 'text', '${TEXT}') FROM generate_series(1, ${MESSAGES})`,
     ...AFTERWARDS,
   ]);
-  const pool = new pg.Pool({ connectionString, max: 10 });
+  const writer = await writerOf(connectionString);
+  const watcher = new pg.Client({ connectionString });
+  await watcher.connect();
   let done = 0;
   const started = performance.now();
   for (let n = 0; n < BOSS.workers; n++) {
-    const id: string = await boss.work<{ id: string; text: string }>('note', BOSS, async (jobs) => {
-      await write(
-        pool,
-        jobs.map(({ data }) => data),
-      );
+    const id: string = await boss.work<Row>('note', BOSS, async (jobs) => {
+      await writer.write(jobs.map(({ data }) => data));
       done += jobs.length;
       boss.notifyWorker(id);
     });
@@ -120,9 +151,11 @@ async function pgBoss(connectionString: string, write: Write): Promise<number> {
   while (done < MESSAGES) await new Promise((resolve) => setTimeout(resolve, 5));
   // It doesn't wait for the statement that completes a batch before it fetches the next one.
   const open = `SELECT COUNT(*)::int AS n FROM pgboss.job WHERE state <> 'completed'`;
-  while ((await pool.query<{ n: number }>(open)).rows[0]!.n > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  while ((await watcher.query<{ n: number }>(open)).rows[0]!.n > 0)
+    await new Promise((resolve) => setTimeout(resolve, 5));
   const ms = performance.now() - started;
   await boss.stop({ graceful: false, wait: true });
-  await pool.end();
+  await watcher.end();
+  await writer.end();
   return (1000 * MESSAGES) / ms;
 }

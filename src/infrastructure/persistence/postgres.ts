@@ -76,7 +76,7 @@ export class PostgresEngine implements UnitEngine {
   private async unit<T>(runner: QueryRunner, client: ClientBase, work: (unit: Unit) => Promise<T>) {
     const unit = new Unit();
     const connection = fenced(client, unit);
-    unit.openManager = () => this.dataSource.createEntityManager(this.runnerOf(unit, runner, connection));
+    unit.openManager = () => this.runnerOf(unit, runner, connection).manager;
     unit.sql = new PostgresSql(async (config) => connection.query(config));
     let timer: NodeJS.Timeout | undefined;
     try {
