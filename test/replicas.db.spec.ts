@@ -3,9 +3,12 @@ import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
 import pg from 'pg';
 import { fromHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
+import { SHARDS } from '../src/infrastructure/messaging/leases.js';
+import { PostgresLeases } from '../src/infrastructure/messaging/postgres-leases.js';
 import { ROOT } from '../tools/source.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
@@ -247,6 +250,31 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     }
     await a.send([[key(99), 0]]);
     await handledAll(21, 3000);
+  }, 60_000);
+
+  it('keep quiet where there are more of them than there is to share', async () => {
+    const connection = { connectionString: database };
+    const all = numbers(SHARDS + 3).map(() => new PostgresLeases(connection, ['outbox'], true, new Logger()));
+    let wakes = 0;
+    try {
+      for (const leases of all) await leases.start(() => void wakes++);
+      const held = async () => all.map((leases) => leases.held('outbox').size);
+      const isFair = (sizes: number[]) =>
+        Math.max(...sizes) === 1 && sizes.filter((size) => size === 1).length === SHARDS;
+      await eventually(held, isFair, 20_000);
+      await wait(2000);
+      wakes = 0;
+      const listener = new pg.Client({ connectionString: database });
+      await listener.connect();
+      let notifications = 0;
+      listener.on('notification', () => notifications++);
+      await listener.query('LISTEN mesh');
+      await wait(2000);
+      await listener.end();
+      expect({ wakes, notifications }).toEqual({ wakes: 0, notifications: 0 });
+    } finally {
+      await Promise.all(all.map((leases) => leases.stop()));
+    }
   }, 60_000);
 
   describe('behind a broker', () => {

@@ -33,6 +33,7 @@ export class PostgresLeases implements Leases {
   private timer?: NodeJS.Timeout;
   private beating?: Promise<void>;
   private again = false;
+  private isNew = false;
   private stopped = true;
   private news = new Set<string>();
   private telling?: Promise<void>;
@@ -104,6 +105,10 @@ export class PostgresLeases implements Leases {
       const before = this.tokens;
       const rows = await this.balance(client);
       if (this.client !== client) return;
+      // Somebody may have more than is fair, and doesn't know yet that we are there. Said once: there may be more of us
+      // than there is to share.
+      if (this.isNew) this.notify('leases');
+      this.isNew = false;
       this.tokens = new Map(this.parts.map((part) => [part, new Map<number, number>()]));
       for (const { part, shard, token } of rows) this.tokens.get(part)!.set(shard, Number(token));
       const wasOver = this.validUntil < began;
@@ -149,8 +154,6 @@ export class PostgresLeases implements Leases {
       const free = ofPart.filter(({ holder }) => holder === null || !sharers.has(holder)).length;
       if (ours > fair) hasChanged = (await this.giveBack(client, part, ours - fair)) || hasChanged;
       else if (free > 0 && ours < fair) hasChanged = (await this.take(client, part, fair - ours)) || hasChanged;
-      // Somebody has more than is fair, and doesn't know yet that we are there.
-      else if (ours === 0) this.notify('leases');
     }
     const now = hasChanged ? await this.leases(client) : all;
     return now.filter(({ holder }) => holder === this.replica);
@@ -202,6 +205,7 @@ export class PostgresLeases implements Leases {
       await client.connect();
       await client.query(settings);
       this.replica = randomInt(1, 2 ** 31);
+      this.isNew = true;
       if (this.notifies) {
         await client.query('SELECT pg_advisory_lock($1, $2)', [LOCK_CLASS, this.replica]);
         await client.query(`LISTEN ${CHANNEL}`);
