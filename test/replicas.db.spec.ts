@@ -7,8 +7,11 @@ import { Logger } from '@nestjs/common';
 import pg from 'pg';
 import { fromHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
-import { SHARDS } from '../src/infrastructure/messaging/leases.js';
+import { welcome, type Arrival } from '../src/infrastructure/messaging/inbox.js';
+import { SHARD, SHARDS } from '../src/infrastructure/messaging/leases.js';
 import { PostgresLeases } from '../src/infrastructure/messaging/postgres-leases.js';
+import { Database } from '../src/infrastructure/persistence/database.js';
+import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { ROOT } from '../tools/source.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
@@ -87,6 +90,8 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
   let database: string;
   let onlooker: Connection;
   let replicas: Replica[];
+  /** What a test has opened itself. */
+  let closing: (() => Promise<void>) | undefined;
 
   beforeEach(async () => {
     database = await postgres!.fresh();
@@ -101,6 +106,8 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
   afterEach(async () => {
     for (const replica of replicas) replica.signal('SIGCONT');
     await Promise.all(replicas.map((replica) => replica.end('SIGKILL')));
+    await closing?.();
+    closing = undefined;
     await onlooker.close();
   });
 
@@ -251,6 +258,37 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     await a.send([[key(99), 0]]);
     await handledAll(21, 3000);
   }, 60_000);
+
+  it('take nothing under a token that has been overtaken, whoever is in the same transaction', async () => {
+    const opened = await Database.open({ database, entities: [], histories: [], migrate: false });
+    const work = new UnitOfWork(opened);
+    closing = () => opened.close();
+    // Somebody else's part: no replica of this test changes it.
+    await onlooker.run(
+      `INSERT INTO mesh_lease (part, shard, token) SELECT 'elsewhere', shard, 5 FROM generate_series(0, ${SHARDS - 1}) AS shard`,
+    );
+    const delivered = async (id: string) => {
+      const [row] = await onlooker.all<{ seq: string; shard: number }>(
+        `INSERT INTO mesh_delivery (consumer, id, type, partition_key, event, created_at, due_at)
+         VALUES ('nobody', '${id}', 't', 'the same key', '{}', 0, 0) RETURNING seq, ${SHARD} AS shard`,
+      );
+      return row!;
+    };
+    const arrivals = [];
+    for (const token of [3, 5, 6, 5]) {
+      const { seq, shard } = await delivered(`under ${token}`);
+      const event = { specversion: '1.0', id: seq, source: '/elsewhere', type: 't' } as const;
+      const lease = { part: 'elsewhere', shard, token };
+      const delivery = { seq, consumer: 'nobody', key: 'the same key', event, attempts: 0, lease };
+      arrivals.push({ consumer: 'nobody', event, delivery });
+    }
+    const [older, current, ahead, again] = arrivals as [Arrival, Arrival, Arrival, Arrival];
+    const welcomed = (...those: Arrival[]) => work.run(() => welcome(work.sql, those));
+    expect(await welcomed(older, current)).toEqual(['taken', 'new']);
+    expect(await welcomed(older)).toEqual(['taken']);
+    expect(await welcomed(again, ahead)).toEqual(['taken', 'taken']);
+    expect(await welcomed(again)).toEqual(['new']);
+  });
 
   it('keep quiet where there are more of them than there is to share', async () => {
     const connection = { connectionString: database };

@@ -37,12 +37,16 @@ export async function welcome(sql: Sql, arrivals: readonly Arrival[]): Promise<W
 }
 
 async function welcomeTogether(sql: Sql, arrivals: readonly Arrival[]): Promise<Welcome[]> {
-  const places = arrivals.map(({ event, delivery }, place) => ({
-    ...{ place, source: event.source, id: event.id },
-    ...(delivery && { seq: String(delivery.seq) }),
-  }));
   const leases = arrivals.flatMap(({ delivery }) => delivery?.lease ?? []);
-  const tokens = tokensOf(new Map(leases.map(({ shard, token }) => [shard, token])));
+  const latest = new Map<number, number>();
+  for (const { shard, token } of leases) latest.set(shard, Math.max(token, latest.get(shard) ?? 0));
+  // Tokens only grow: what was found under an older one than its neighbour's was lost in between.
+  const isLost = ({ delivery }: Arrival) => delivery?.lease && delivery.lease.token < latest.get(delivery.lease.shard)!;
+  const places = arrivals.flatMap((arrival, place) => {
+    const { event, delivery } = arrival;
+    if (isLost(arrival)) return [];
+    return { place, source: event.source, id: event.id, ...(delivery && { seq: String(delivery.seq) }) };
+  });
   const fenced = leases.length > 0 ? `AND ${SHARD} = ANY(ARRAY${fence(4, 5)})` : '';
   const rows = await sql.all<{ place: number; is_new: boolean }>(
     `WITH arrival AS MATERIALIZED (
@@ -60,7 +64,7 @@ async function welcomeTogether(sql: Sql, arrivals: readonly Arrival[]): Promise<
       arrivals[0]!.consumer,
       JSON.stringify(places),
       Date.now(),
-      ...(leases.length > 0 ? [leases[0]!.part, tokens] : []),
+      ...(leases.length > 0 ? [leases[0]!.part, tokensOf(latest)] : []),
     ],
   );
   const words: Welcome[] = arrivals.map(() => 'taken');
