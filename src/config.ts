@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { BrokerOptions } from './infrastructure/mesh.module.js';
+import type { BrokerOptions } from './infrastructure/mesh-options.js';
 
 const seconds = (text: string) => {
   const [, days, hours, minutes, secs] = DURATION.exec(text)!;

@@ -5,7 +5,8 @@ import { Test, type TestingModule } from '@nestjs/testing';
 import { z } from 'zod';
 import { durableCommand, durableEvent, type DurableMessage } from '../src/infrastructure/messaging/message.js';
 import { OnMesh } from '../src/infrastructure/messaging/on-mesh.js';
-import { MeshModule, type MeshOptions } from '../src/infrastructure/mesh.module.js';
+import type { MeshOptions } from '../src/infrastructure/mesh-options.js';
+import { MeshModule } from '../src/infrastructure/mesh.module.js';
 
 /* A mesh with two planted modules, `left` and `right`, whose handlers a test writes as functions. */
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus } from '@nestjs/cqrs';
 import type { TestingModule } from '@nestjs/testing';
-import type { BrokerOptions } from '../src/infrastructure/mesh.module.js';
+import type { BrokerOptions } from '../src/infrastructure/mesh-options.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
 import { fromHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
 import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
