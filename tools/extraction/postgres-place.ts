@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { migrate, type MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
@@ -6,6 +7,8 @@ import { BATCH, inUse, type Column, type Parcel, type Place, type Value } from '
 
 /** How long to wait for a table that somebody reads, as a backup does. */
 const LOCK_PATIENCE = '5s';
+/** How long a process that was just stopped may take to be gone. */
+const LEAVING_MS = 2000;
 
 /** A PostgreSQL database. Whoever comes near it meanwhile is found by the name of his connection, or waits for a lock. */
 export class PostgresPlace extends PostgresSql implements Place {
@@ -48,6 +51,10 @@ export class PostgresPlace extends PostgresSql implements Place {
   }
 
   async lock(tables: readonly string[]): Promise<void> {
+    // Whoever has closed his connection is listed until his server process has noticed. Not in front of locks of ours.
+    for (const began = performance.now(); (await this.others()) > 0 && performance.now() - began < LEAVING_MS;) {
+      await wait(50);
+    }
     if (tables.length > 0) {
       await this.run(`SET LOCAL lock_timeout = '${LOCK_PATIENCE}'`);
       await this.run(`LOCK TABLE ${tables.join(', ')} IN ACCESS EXCLUSIVE MODE`).catch(
@@ -57,11 +64,18 @@ export class PostgresPlace extends PostgresSql implements Place {
       );
     }
     // Last: whoever connects from now on finds mesh_module locked before he has done anything.
-    const others = await this.all(
+    if ((await this.others()) > 0) throw inUse(this.address);
+  }
+
+  /** @returns how many connections others of the mesh have */
+  private async others(): Promise<number> {
+    // Otherwise a transaction sees the list as it was when it first asked for it.
+    await this.run('SELECT pg_stat_clear_snapshot()');
+    const rows = await this.all(
       `SELECT pid FROM pg_stat_activity
        WHERE datname = current_database() AND application_name = 'mesh' AND pid <> pg_backend_pid()`,
     );
-    if (others.length > 0) throw inUse(this.address);
+    return rows.length;
   }
 
   async migrate(histories: MigrationHistory[]): Promise<string[]> {
