@@ -139,7 +139,7 @@ export class ConsumerRelay {
   private begin(delivery: Delivery): void {
     const before = delivery.attempts === 0 ? this.lanes.get(delivery.key) : undefined;
     const attempt = before ? before.then(() => this.attempt(delivery)) : this.attempt(delivery);
-    const over = attempt.finally(() => {
+    const over = attempt.then(() => {
       this.underWay.delete(delivery.seq);
       if (this.lanes.get(delivery.key) === over) this.lanes.delete(delivery.key);
       if (this.wanted && this.underWay.size < UNDER_WAY / 2) this.wake();

@@ -217,6 +217,15 @@ export async function claim(sql: Sql, delivery: Delivery): Promise<boolean> {
   return (await sql.run(`DELETE FROM mesh_delivery WHERE seq = $1 ${condition}`, [delivery.seq, ...parameters])) > 0;
 }
 
+/** Takes several off, where there are no leases. @returns those that were there, by their sequence numbers */
+export async function claimTogether(sql: Sql, deliveries: readonly Delivery[]): Promise<Set<SqlValue>> {
+  if (deliveries.length === 0) return new Set();
+  const rows = await sql.all<{ seq: SqlValue }>(`DELETE FROM mesh_delivery WHERE seq IN ${list(sql)} RETURNING seq`, [
+    JSON.stringify(deliveries.map(({ seq }) => seq)),
+  ]);
+  return new Set(rows.map(({ seq }) => seq));
+}
+
 /** Puts a delivery off after a failed try. */
 export async function postpone(sql: Sql, delivery: Delivery, waitMs: number, error: string): Promise<void> {
   const { seq, attempts } = delivery;

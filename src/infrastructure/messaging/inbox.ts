@@ -1,7 +1,7 @@
 import type { Sql } from '../persistence/sql.js';
 import { fence, SHARD, tokensOf } from './leases.js';
 import type { CloudEvent } from './cloud-event.js';
-import { claim, type Delivery } from './deliveries.js';
+import { claimTogether, type Delivery } from './deliveries.js';
 
 /** An event that a consumer is about to handle, and the delivery that brought it, if one of ours did. */
 export interface Arrival {
@@ -21,9 +21,13 @@ export type Welcome = 'new' | 'duplicate' | 'taken';
  */
 export async function welcome(sql: Sql, arrivals: readonly Arrival[]): Promise<Welcome[]> {
   if (sql.dialect === 'postgres') return welcomeTogether(sql, arrivals);
+  const taken = await claimTogether(
+    sql,
+    arrivals.flatMap(({ delivery }) => delivery ?? []),
+  );
   const words: Welcome[] = [];
   for (const { consumer, event, delivery } of arrivals) {
-    if (delivery && !(await claim(sql, delivery))) {
+    if (delivery && !taken.has(delivery.seq)) {
       words.push('taken');
       continue;
     }

@@ -57,19 +57,15 @@ export class Receiver {
       traceparent: traceparent(event.traceparent),
       module: consumer,
     };
-    return onJourney(journey, async () => {
-      const preparing = subscription.prepare(message);
-      const prepared = preparing && (await this.inTime(preparing));
-      return this.work.runTogether(
-        this.opening(consumer),
-        { consumer, event, ...(delivery && { delivery }) },
-        async (word) => {
-          if (word !== 'new') return word;
-          await subscription.handle(message, prepared);
-          return 'handled';
-        },
-      );
-    });
+    const preparing = onJourney(journey, () => subscription.prepare(message));
+    const prepared = preparing && (await this.inTime(preparing));
+    const arrival = { consumer, event, ...(delivery && { delivery }) };
+    const handle = async (word: Welcome) => {
+      if (word !== 'new') return word;
+      await subscription.handle(message, prepared);
+      return 'handled';
+    };
+    return await onJourney(journey, () => this.work.runTogether(this.opening(consumer), arrival, handle));
   }
 
   /** How the units of work begin in which a consumer handles something. */

@@ -1,18 +1,14 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { BatchSize } from './batch-size.js';
 import { DatabaseUnavailable } from './sql.js';
 import type { Opening, Unit } from './unit.js';
 
-/** Units that share a transaction, at most: so many that its own statements weigh little beside theirs. */
-const LONGEST = 64;
 /** A transaction holds its locks for about so long, in ms. */
 const GOAL_MS = 20;
 /** Transactions of a lane that are under way: while the database works for one, we work for the other. */
 const AT_ONCE = 3;
 /** The same where each unit has one of its own. */
 const APART = 10;
-/** For how long units stay apart after a transaction of several has failed: doubled with every failure; in ms. */
-const SHORTEST_MS = 500;
-const LONGEST_MS = 30_000;
 
 /** A unit of work that waits for its turn in a lane. */
 export interface LaneJob {
@@ -31,11 +27,9 @@ export interface LaneJob {
 export class PostgresLane {
   private readonly queue: LaneJob[] = [];
   private readonly outside = AsyncLocalStorage.snapshot();
-  private length = 4;
+  private readonly size = new BatchSize(GOAL_MS);
   private underWay = 0;
   private isWoken = false;
-  private apartUntil = 0;
-  private apartMs = SHORTEST_MS;
 
   /** @param together runs jobs in one transaction; throws when nothing was kept */
   constructor(private readonly together: (jobs: readonly LaneJob[]) => Promise<void>) {}
@@ -59,10 +53,9 @@ export class PostgresLane {
   private begin(): void {
     this.isWoken = false;
     while (this.queue.length > 0) {
-      const isApart = performance.now() < this.apartUntil;
-      if (this.underWay >= (isApart ? APART : AT_ONCE)) return;
+      if (this.underWay >= (this.size.isApart ? APART : AT_ONCE)) return;
       this.underWay++;
-      void this.handle(this.queue.splice(0, isApart ? 1 : this.length)).finally(() => {
+      void this.handle(this.queue.splice(0, this.size.now)).finally(() => {
         this.underWay--;
         this.begin();
       });
@@ -77,10 +70,7 @@ export class PostgresLane {
     } catch (error) {
       return this.failed(jobs, error);
     }
-    const ms = performance.now() - began;
-    if (ms > 2 * GOAL_MS) this.length = Math.ceil(this.length / 2);
-    else if (ms < GOAL_MS && jobs.length === this.length) this.length = Math.min(LONGEST, this.length * 2);
-    if (jobs.length > 1) this.apartMs = Math.max(SHORTEST_MS, this.apartMs / 2);
+    this.size.succeeded(jobs.length, performance.now() - began);
   }
 
   /** Nothing of a transaction was kept. Whose fault it was shows when each is alone. */
@@ -89,8 +79,7 @@ export class PostgresLane {
       for (const job of jobs) job.reject(error);
       return;
     }
-    this.apartUntil = performance.now() + this.apartMs;
-    this.apartMs = Math.min(LONGEST_MS, this.apartMs * 2);
+    this.size.failed();
     await Promise.all(jobs.map((job) => this.together([job]).catch((own: unknown) => job.reject(own))));
   }
 }

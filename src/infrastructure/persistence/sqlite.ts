@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type BetterSqlite3 from 'better-sqlite3';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
+import { BatchSize } from './batch-size.js';
 import { isBusy, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
 import { Unit, type Opening, type UnitEngine, type UnitOptions } from './unit.js';
 import { UnitQueue, type Job } from './unit-queue.js';
@@ -10,6 +11,8 @@ import { UnitQueue, type Job } from './unit-queue.js';
 /** A group is closed after this many units or ms, so that the first of it doesn't wait long for its COMMIT. */
 const GROUP_UNITS = 256;
 const GROUP_MS = 4;
+/** Units that share a savepoint take about so long, in ms. */
+const SAVEPOINT_MS = 2;
 /** How long a unit waits for a lock that another process holds, in ms. */
 const LOCK_PATIENCE_MS = 5000;
 
@@ -24,8 +27,8 @@ interface Done {
 
 /**
  * Units of work over the one connection that may write: run one after the other, committed in groups. Each unit is a
- * savepoint, each group one COMMIT, and a unit's promise resolves only after the COMMIT of its group. SQLite syncs the
- * disk once per COMMIT, and that is what writing costs.
+ * savepoint, or shares one, each group is one COMMIT, and a unit's promise resolves only after the COMMIT of its group.
+ * SQLite syncs the disk once per COMMIT, and that is what writing costs.
  */
 export class SqliteEngine implements UnitEngine {
   readonly groups = true;
@@ -34,6 +37,7 @@ export class SqliteEngine implements UnitEngine {
   private readonly outside = AsyncLocalStorage.snapshot();
   private readonly queue = new UnitQueue();
   private readonly watch = new Watch();
+  private readonly sizes = new Map<string, BatchSize>();
   private draining = false;
 
   constructor(private readonly dataSource: DataSource) {
@@ -42,27 +46,35 @@ export class SqliteEngine implements UnitEngine {
   }
 
   run<T>(work: (unit: Unit) => Promise<T>, { isMessage = false, closesGroup = false }: UnitOptions = {}): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      // The drain below runs in nobody's context; the work must run in its caller's, or every line of a group
-      // would carry the correlation id of whoever woke it.
-      const place = new AsyncResource('UnitOfWork');
-      const run = (unit: Unit) => place.runInAsyncScope(work, undefined, unit);
-      this.queue.add({ submitted: performance.now(), isMessage, closesGroup, run, resolve: resolve, reject });
-      if (this.draining) return;
-      this.draining = true;
-      // After the poll phase: whoever arrived with the same turn of the loop shares the COMMIT.
-      this.outside(() => setImmediate(() => void this.drain()));
-    });
+    return this.add(work, { isMessage, closesGroup });
   }
 
-  /** A statement costs no round trip here, and a savepoint little: nothing is shared but the COMMIT. */
   runTogether<Item, Answer, T>(
     opening: Opening<Item, Answer>,
     item: Item,
     work: (unit: Unit, answer: Answer) => Promise<T>,
   ): Promise<T> {
-    const begin = async (unit: Unit) => work(unit, (await opening.ask(unit.sql, [item]))[0]!);
-    return this.run(begin, { isMessage: true });
+    const together = { opening: opening as Opening<unknown, unknown>, item };
+    return this.add(work as (unit: Unit, answer?: unknown) => Promise<T>, {
+      ...{ isMessage: true, closesGroup: false, ...together },
+    });
+  }
+
+  private add<T>(
+    work: (unit: Unit, answer?: unknown) => Promise<T>,
+    what: Pick<Job, 'isMessage' | 'closesGroup' | 'opening' | 'item'>,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      // The drain below runs in nobody's context; the work must run in its caller's, or every line of a group
+      // would carry the correlation id of whoever woke it.
+      const place = new AsyncResource('UnitOfWork');
+      const run = (unit: Unit, answer?: unknown) => place.runInAsyncScope(work, undefined, unit, answer);
+      this.queue.add({ submitted: performance.now(), ...what, run, resolve: resolve, reject });
+      if (this.draining) return;
+      this.draining = true;
+      // After the poll phase: whoever arrived with the same turn of the loop shares the COMMIT.
+      this.outside(() => setImmediate(() => void this.drain()));
+    });
   }
 
   private async drain(): Promise<void> {
@@ -103,8 +115,7 @@ export class SqliteEngine implements UnitEngine {
       job;
       job = isFull() ? this.queue.last() : (this.queue.next() ?? this.queue.last())
     ) {
-      const outcome = await this.unit(job);
-      if (outcome) done.push(outcome);
+      done.push(...(await this.savepoint(job)));
       if (!this.db.inTransaction) return this.lose(done, new Error('SQLite rolled the transaction back by itself'));
     }
     try {
@@ -119,34 +130,84 @@ export class SqliteEngine implements UnitEngine {
     }
   }
 
-  /** Runs one unit as a savepoint. Rejects it at once when it fails; hands it back when it waits for the COMMIT. */
-  private async unit(job: Job): Promise<Done | undefined> {
+  /** Runs a unit as a savepoint, with those that may share it. @returns what waits for the COMMIT; the others are rejected */
+  private async savepoint(first: Job): Promise<Done[]> {
+    const { opening } = first;
+    if (!opening) return this.together([first]).catch((error: unknown) => reject([first], error));
+    const size = this.sizeOf(opening.lane);
+    const jobs = [first, ...this.queue.companions(first, size.now - 1)];
+    const began = performance.now();
+    try {
+      const done = await this.together(jobs);
+      size.succeeded(jobs.length, performance.now() - began);
+      return done;
+    } catch (error) {
+      if (jobs.length === 1 || !this.db.inTransaction) return reject(jobs, error);
+    }
+    // Nothing of any was kept. Whose fault it was shows when each is alone.
+    size.failed();
+    const done: Done[] = [];
+    for (const [index, job] of jobs.entries()) {
+      try {
+        done.push(...(await this.together([job])));
+      } catch (error) {
+        if (!this.db.inTransaction) return [...done, ...reject(jobs.slice(index), error)];
+        reject([job], error);
+      }
+    }
+    return done;
+  }
+
+  /** Runs units one after the other in one savepoint. @throws whatever one of them throws; nothing of any is kept then */
+  private async together(jobs: readonly Job[]): Promise<Done[]> {
+    this.statements.control('SAVEPOINT unit');
+    try {
+      const { opening } = jobs[0]!;
+      const answers = opening && (await this.ask(opening, jobs));
+      const done: Done[] = [];
+      for (const [index, job] of jobs.entries()) done.push(await this.unit(job, answers?.[index]));
+      this.statements.control('RELEASE unit');
+      return done;
+    } catch (error) {
+      if (this.db.inTransaction) {
+        // TypeORM leaves a rolled-back savepoint on the stack; a group of failing units would pile them up.
+        this.statements.control('ROLLBACK TO unit');
+        this.statements.control('RELEASE unit');
+      }
+      throw error;
+    }
+  }
+
+  private async ask(opening: Opening<unknown, unknown>, jobs: readonly Job[]) {
+    const items = jobs.map(({ item }) => item);
+    return opening.ask(new Fence(this.db, this.statements, new Unit()), items);
+  }
+
+  private async unit(job: Job, answer: unknown): Promise<Done> {
     const unit = new Unit();
     const fence = new Fence(this.db, this.statements, unit);
     unit.sql = fence;
     unit.openManager = () => fence.queryRunner(this.dataSource).manager;
     const started = performance.now();
     try {
-      this.statements.control('SAVEPOINT unit');
       const value = await this.watch.over(
-        unit.complete((it) => job.run(it)),
+        unit.complete((it) => job.run(it, answer)),
         started,
       );
       if (performance.now() - started > UNIT_LIMIT_MS) throw new UnitTimedOut();
       if (fence.broken) throw fence.broken;
       unit.end('This unit of work was committed');
-      this.statements.control('RELEASE unit');
       return { job, unit, value };
     } catch (error) {
       unit.end('This unit of work was rolled back');
-      if (this.db.inTransaction) {
-        // TypeORM leaves a rolled-back savepoint on the stack; a group of failing units would pile them up.
-        this.statements.control('ROLLBACK TO unit');
-        this.statements.control('RELEASE unit');
-      }
-      job.reject(fence.broken ?? error);
-      return undefined;
+      throw fence.broken ?? error;
     }
+  }
+
+  private sizeOf(lane: string): BatchSize {
+    let size = this.sizes.get(lane);
+    if (!size) this.sizes.set(lane, (size = new BatchSize(SAVEPOINT_MS)));
+    return size;
   }
 
   private lose(done: Done[], cause: unknown): void {
@@ -154,6 +215,12 @@ export class SqliteEngine implements UnitEngine {
       job.reject(new DatabaseUnavailable('The group of units that this one belonged to was not committed', { cause }));
     }
   }
+}
+
+/** @returns nothing: none of them waits for a COMMIT */
+function reject(jobs: readonly Job[], error: unknown): Done[] {
+  for (const job of jobs) job.reject(error);
+  return [];
 }
 
 /** Ends the waiting for a unit that takes too long: one timer for all of them, as they run one after the other. */

@@ -57,11 +57,11 @@ export class UnitOfWork {
   }
 
   /**
-   * As `run()`, for work that begins with the same question as others and may be repeated: where a statement is a round
-   * trip, several of them share a transaction, and the question is asked once. When one of them fails, nothing of
-   * any is kept, and each is run again by itself.
+   * As `run()`, for work that begins with the same question as others and may be repeated: several of them share a
+   * transaction, or a savepoint, and the question is asked once. When one of them fails, nothing of any is kept, and each
+   * is run again by itself.
    */
-  async runTogether<Item, Answer, T>(
+  runTogether<Item, Answer, T>(
     opening: Opening<Item, Answer>,
     item: Item,
     work: (answer: Answer) => Promise<T>,

@@ -1,4 +1,4 @@
-import type { Unit } from './unit.js';
+import type { Opening, Unit } from './unit.js';
 
 /**
  * While messages wait, so many of their units run for each of a request. One request causes about a dozen messages:
@@ -12,7 +12,10 @@ export interface Job {
   readonly submitted: number;
   readonly isMessage: boolean;
   readonly closesGroup: boolean;
-  run(unit: Unit): Promise<unknown>;
+  /** What it begins with, where it may share a savepoint, and be run again. */
+  readonly opening?: Opening<unknown, unknown>;
+  readonly item?: unknown;
+  run(unit: Unit, answer?: unknown): Promise<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -45,6 +48,18 @@ export class UnitQueue {
     }
     this.sinceRequest++;
     return this.messages.shift();
+  }
+
+  /** Those that begin as `job` does, and may go with it. */
+  companions({ opening }: Job, limit: number): Job[] {
+    const isLimited = this.requests.length > 0;
+    const most = isLimited ? Math.min(limit, MESSAGES_PER_REQUEST - this.sinceRequest) : limit;
+    if (!opening || most <= 0) return [];
+    const found: Job[] = [];
+    const isFound = (it: Job) => found.length < most && it.opening === opening && found.push(it) > 0;
+    this.messages = this.messages.filter((it) => !isFound(it));
+    this.sinceRequest += found.length;
+    return found;
   }
 
   remove(isOut: (job: Job) => boolean): Job[] {
