@@ -48,6 +48,8 @@ export class ConsumerRelay {
   /** The last first attempt of each partition key: the next one of the key starts when it is over. */
   private readonly lanes = new Map<string, Promise<void>>();
   private readonly outside = AsyncLocalStorage.snapshot();
+  /** More first attempts are there than it has places for. */
+  isBehind = false;
   private looking = false;
   private wanted = false;
   private stopped = false;
@@ -67,11 +69,6 @@ export class ConsumerRelay {
 
   get busy(): boolean {
     return this.looking || this.underWay.size > 0;
-  }
-
-  /** More is there than it has places for. */
-  get isBehind(): boolean {
-    return this.wanted && this.underWay.size >= UNDER_WAY / 2;
   }
 
   stop(): void {
@@ -101,7 +98,8 @@ export class ConsumerRelay {
         const places = UNDER_WAY - this.underWay.size;
         const deliveries = await this.due('first attempts', places);
         for (const delivery of deliveries) this.begin(delivery);
-        if (deliveries.length === places) this.wanted = true;
+        this.isBehind = deliveries.length === places;
+        if (this.isBehind) this.wanted = true;
       }
     } catch (error) {
       this.pause(error);

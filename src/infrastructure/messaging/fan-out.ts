@@ -9,8 +9,8 @@ import type { WayOut } from './relay.js';
 
 /** Messages that one unit of work fans out. */
 const FAN_OUT = 500;
-/** With more to come it waits for consumers that are behind, and no longer than this for one that is slow; in ms. */
-const PATIENCE_MS = 100;
+/** With more to come it waits for consumers that are behind, and no longer than this when all of them are slow; in ms. */
+const PATIENCE_MS = 300;
 
 /** The way out of the outbox to the consumers of this process: one delivery for each, in the database. */
 export class FanOut implements WayOut {
@@ -20,7 +20,7 @@ export class FanOut implements WayOut {
   private wanted = false;
   private stopped = true;
   private wakeConsumers: (names: Iterable<string>) => void = () => undefined;
-  private areBehind = () => false;
+  private areBehind: (names: Iterable<string>) => boolean = () => false;
 
   constructor(
     private readonly work: UnitOfWork,
@@ -33,7 +33,7 @@ export class FanOut implements WayOut {
     return this.running !== undefined || this.wanted;
   }
 
-  start(wakeConsumers: (names: Iterable<string>) => void, areBehind: () => boolean): void {
+  start(wakeConsumers: (names: Iterable<string>) => void, areBehind: (names: Iterable<string>) => boolean): void {
     this.wakeConsumers = wakeConsumers;
     this.areBehind = areBehind;
     this.stopped = false;
@@ -72,10 +72,13 @@ export class FanOut implements WayOut {
     return fanOut(this.work.sql, this.route, FAN_OUT, this.leases);
   }
 
-  /** A long outbox is fanned out no faster than it is handled: what it is turned into grows, and costs as much to keep. */
-  private async rest(): Promise<void> {
+  /**
+   * A long outbox is fanned out no faster than it is handled: what it is turned into grows, and costs as much to keep.
+   * But nobody is to be idle for the sake of somebody slow.
+   */
+  private async rest(consumers: Iterable<string>): Promise<void> {
     const until = performance.now() + PATIENCE_MS;
-    while (!this.stopped && this.areBehind() && performance.now() < until) await wait(2);
+    while (!this.stopped && this.areBehind(consumers) && performance.now() < until) await wait(2);
   }
 
   private async look(): Promise<void> {
@@ -87,7 +90,7 @@ export class FanOut implements WayOut {
         this.wakeConsumers(consumers);
         if (!more) continue;
         this.wanted = true;
-        await this.rest();
+        await this.rest(consumers);
       } catch (error) {
         this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
         await wait(PAUSE_MS);

@@ -186,7 +186,7 @@ export class Publisher implements WayOut {
         continue;
       }
       this.underWay++;
-      void this.send(lane!).finally(() => {
+      void this.send(lane!).then(() => {
         this.underWay--;
         this.pump();
       });

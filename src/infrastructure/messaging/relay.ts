@@ -16,9 +16,9 @@ export interface WayOut {
   readonly suspended?: string;
   /**
    * @param wakeConsumers for those who got deliveries
-   * @param areBehind whether a consumer has more deliveries than it can begin with
+   * @param areBehind whether each of these consumers has more deliveries than it can begin with
    */
-  start(wakeConsumers: (names: Iterable<string>) => void, areBehind: () => boolean): void;
+  start(wakeConsumers: (names: Iterable<string>) => void, areBehind: (names: Iterable<string>) => boolean): void;
   /** Looks into the outbox, now or as soon as the present look is over. */
   wake(): void;
   /** A unit of work is about to commit messages. */
@@ -61,7 +61,7 @@ export class Relay {
       (names) => {
         for (const name of names) this.wakeConsumer(name);
       },
-      () => [...this.consumers.values()].some(({ isBehind }) => isBehind),
+      (names) => [...names].every((name) => this.consumers.get(name)?.isBehind),
     );
     this.poll = setInterval(() => {
       this.wayOut.wake();

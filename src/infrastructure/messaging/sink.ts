@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { rootCertificates } from 'node:tls';
 import type { Agent, Dispatcher } from 'undici';
 import type { CloudEvent } from './cloud-event.js';
@@ -28,6 +29,8 @@ export interface Answer {
 
 /** So much of an error's body is kept, in characters. */
 const BODY_KEPT = 1000;
+/** Who answers with more than this is cut off, in bytes. */
+const LONGEST_BODY = 128 * 1024;
 
 /** Posts events over connections that are kept. No redirect is followed: a broker has none to give. */
 export class Sink {
@@ -51,18 +54,12 @@ export class Sink {
     }
     const { origin, path } = this.last;
     const agent = await (this.agent ??= agentOf(this.options));
-    const reply = await agent.request({
-      ...{ origin, path, method: 'POST', body },
-      headers: authorization ? { ...headers, authorization } : headers,
+    if (authorization) headers.authorization = authorization;
+    const answer = await new Promise<Answer>((resolve, reject) => {
+      agent.dispatch({ origin, path, method: 'POST', headers, body }, new Reply(resolve, reject));
     });
-    const { statusCode: status } = reply;
-    if (status === 401) token?.forget();
-    // Accepted is accepted, whatever else is said; the connection serves again once that has been read.
-    if (isSuccess(status)) {
-      reply.body.dump().catch(() => undefined);
-      return { status, body: '' };
-    }
-    return { status, body: await beginningOf(reply.body), ...retryAfter(reply.headers['retry-after']) };
+    if (answer.status === 401) token?.forget();
+    return answer;
   }
 
   /** Waits for no answer any more: whoever does gets an error. What was sent may have arrived all the same. */
@@ -91,13 +88,45 @@ export function isSuccess(status: number): boolean {
   return status >= 200 && status < 300;
 }
 
-async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<string> {
-  let text = '';
-  for await (const chunk of body) {
-    text += String(chunk);
-    if (text.length >= BODY_KEPT) break;
+/** Hears what is answered to one request: as undici's own `request()` does, without a stream for what nobody reads. */
+class Reply implements Dispatcher.DispatchHandler {
+  private answer: Answer = { status: 0, body: '' };
+  private length = 0;
+  private readonly chunks: Buffer[] = [];
+
+  constructor(
+    private readonly resolve: (answer: Answer) => void,
+    private readonly reject: (error: Error) => void,
+  ) {}
+
+  /** Undici knows by it which way to call us. */
+  onRequestStart(): void {
+    return;
   }
-  return text.slice(0, BODY_KEPT);
+
+  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    if (status < 200) return; // not the answer yet
+    this.answer = { status, body: '', ...retryAfter(headers['retry-after']) };
+    // Accepted is accepted, whatever else is said; the connection serves again once that has been read.
+    if (isSuccess(status)) this.resolve(this.answer);
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.length += chunk.length;
+    if (!isSuccess(this.answer.status)) this.chunks.push(chunk);
+    if (this.length > LONGEST_BODY) controller.abort(new Error('The answer is too long'));
+  }
+
+  onResponseEnd(): void {
+    const body = Buffer.concat(this.chunks).toString().slice(0, BODY_KEPT);
+    this.resolve({ ...this.answer, body });
+  }
+
+  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    // What was said so far counts: a status is an answer.
+    if (this.answer.status === 0) this.reject(error);
+    else this.onResponseEnd();
+  }
 }
 
 /** Seconds or an HTTP date (RFC 9110, 10.2.3); what is neither is ignored. */
