@@ -37,14 +37,15 @@ export async function fillMesh(database: string, { howMany, first = 0, ...option
   if (database.startsWith('sqlite:')) {
     const db = new BetterSqlite3(database.slice('sqlite:'.length), { timeout: 60_000 });
     db.pragma('journal_mode = WAL');
+    db.pragma('wal_autocheckpoint = 0');
     db.exec(
       `${insert(
         `WITH RECURSIVE n (i) AS (SELECT ${first} UNION ALL SELECT i + 1 FROM n WHERE i < ${last})
        SELECT printf('00000000-0000-7000-8000-%012x', i) AS id FROM n`,
       )}`,
     );
-    // Nobody's clock shall run while the log of this is put in its place.
-    db.pragma('wal_checkpoint(TRUNCATE)');
+    // Nobody's clock shall run while the log of this is put in its place; what was done since the first goes there on its own.
+    if (first === 0) db.pragma('wal_checkpoint(TRUNCATE)');
     db.close();
     return;
   }

@@ -33,14 +33,8 @@ export const began: { of?: Map<string, number> } = {};
 /** Counts notes once they are committed. Times are on the clock of `performance.now()`. */
 class Settled {
   count = 0;
-  /** When the handler of the first began; 0 before that. */
-  first = 0;
   private aim = Infinity;
   private reached: (at: number) => void = () => undefined;
-
-  begin(): void {
-    if (this.first === 0) this.first = performance.now();
-  }
 
   add(): void {
     if (++this.count === this.aim) this.reached(performance.now());
@@ -48,7 +42,7 @@ class Settled {
 
   /** From now on. @returns when the last of so many was committed */
   next(howMany: number): Promise<number> {
-    this.count = this.first = 0;
+    this.count = 0;
     this.aim = howMany;
     return new Promise((resolve) => (this.reached = resolve));
   }
@@ -62,7 +56,6 @@ export class WriteNoteHandler implements DurableCommandHandler<WriteNote> {
 
   async execute({ subject: id, data: { text } }: WriteNote): Promise<void> {
     began.of?.set(id, performance.now());
-    settled.begin();
     this.work.unit.afterCommit(() => settled.add());
     await this.work.repository(Note).insert({ id, text });
   }
@@ -73,7 +66,6 @@ export class JotNoteHandler implements DurableCommandHandler<JotNote> {
   constructor(private readonly work: UnitOfWork) {}
 
   async execute({ subject, data: { text } }: JotNote): Promise<void> {
-    settled.begin();
     this.work.unit.afterCommit(() => settled.add());
     await this.work.sql.run('INSERT INTO notes_note (id, text) VALUES ($1, $2)', [subject, text]);
   }

@@ -41,8 +41,7 @@ export async function pending({ rounds, fresh, freshPostgres }: Stand): Promise<
     rows,
     notes: `**Pending.** The time for ${n(MESSAGES.SQLite)} messages (PostgreSQL: ${n(MESSAGES.PostgreSQL)}), the oldest of the million, or one thousand after the
 other, in a process of its own; ${times} rounds. In one process a backlog waits as deliveries, since messages are fanned out by the commit that
-leaves them; with a broker it waits in the outbox. Where the million is in the outbox, fanning out runs ahead of the handlers: when the clock
-stops, more has been fanned out than settled. Memory is resident, in MB: at the start, at its highest, and at the end. The start of
+leaves them; with a broker it waits in the outbox. Memory is resident, in MB: at the start, at its highest, and at the end. The start of
 the relay looks for deliveries of consumers that live elsewhere, and isn't part of the throughput.`,
   };
 }
