@@ -17,7 +17,7 @@ const APPLICATION = 6;
 /** Rides of a round, and users who complete them at the same time. */
 const [RIDES, USERS] = [400, 16];
 /** Rides of a round in which users come in at a steady rate, and how many of them in a second. */
-const [STEADY_RIDES, PER_SECOND] = [400, 80];
+const [STEADY_RIDES, PER_SECOND] = [800, 80];
 /** Rides that are completed before anything is measured. */
 const WARM_UP = 200;
 
