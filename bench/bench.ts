@@ -12,7 +12,7 @@ import { pending } from './pending.js';
 import { postgresContenders } from './postgres-contenders.js';
 import { publishing } from './publishing.js';
 import { replicas } from './replicas.js';
-import type { Findings, Row, Stand } from './rounds.js';
+import { WARM_UPS, type Findings, type Row, type Stand } from './rounds.js';
 import { sqliteContenders } from './sqlite-contenders.js';
 import { starting } from './start.js';
 
@@ -90,7 +90,7 @@ function markdown(findings: readonly Findings[], seconds: number): string {
   return [
     '# Benchmarks',
     `${new Date().toISOString().slice(0, 10)}, ${machine}${postgres ? `, ${postgres.version}` : ''}. ${rounds} alternating
-rounds where nothing else is said, medians; ${seconds} s. Written by \`npm run bench\`.`,
+rounds where nothing else is said, medians; messages settled and publishing after ${WARM_UPS} rounds that don't count; ${seconds} s. Written by \`npm run bench\`.`,
     [
       line(['what', 'measured', 'against', 'ratio', 'aim', '']),
       line(['---', '--:', '---', '--:', '---', '---']),

@@ -4,7 +4,7 @@ import PgBoss from 'pg-boss';
 import { DataSource } from 'typeorm';
 import { AFTERWARDS, onPostgres, TEXT } from './backlog.js';
 import { JotNote, Note, WriteNote } from './notes.js';
-import { alternating, median, NO_POSTGRES, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
+import { alternatingWarm, median, NO_POSTGRES, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
 import { ours } from './sqlite-contenders.js';
 
 /** Messages that are there when the clock starts. */
@@ -22,7 +22,7 @@ export async function postgresContenders({ rounds, freshPostgres }: Stand): Prom
   if (!freshPostgres) {
     return { rows: [{ what, measured: NO_POSTGRES, against: '', aim: 'at least 3' }], notes: '' };
   }
-  const values = await alternating(
+  const values = await alternatingWarm(
     rounds,
     async () => ours(await freshPostgres(), MESSAGES, WriteNote),
     async () => ours(await freshPostgres(), MESSAGES, JotNote),

@@ -7,7 +7,7 @@ import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js'
 import { fillMesh } from './backlog.js';
 import { openNotes } from './notes.js';
 import { endProcess, heard, startProcess } from './processes.js';
-import { alternating, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
+import { alternatingWarm, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
 
 /** Events in the outbox when the first is sent. */
 const EVENTS = 10_000;
@@ -25,7 +25,7 @@ export async function publishing({ rounds, fresh }: Stand): Promise<Findings> {
     await fillMesh(`sqlite:${path}`, { howMany: EVENTS });
     return path;
   };
-  const values = await alternating(
+  const values = await alternatingWarm(
     rounds,
     async () => ours(await prepare(), url, sink),
     async () => bare(await prepare(), url, sink),

@@ -39,6 +39,15 @@ export async function alternating<Value>(rounds: number, ...contenders: (() => P
   return values;
 }
 
+/** Rounds that don't count. */
+export const WARM_UPS = 2;
+
+/** The same of contenders that live in this process: the code of each is as fast as it gets before the first round that counts. */
+export async function alternatingWarm<Value>(rounds: number, ...contenders: (() => Promise<Value>)[]) {
+  await alternating(WARM_UPS, ...contenders);
+  return alternating(rounds, ...contenders);
+}
+
 export function median(values: readonly number[]): number {
   return percentile(values, 0.5);
 }

@@ -5,7 +5,7 @@ import { Receiver } from '../src/infrastructure/messaging/receiver.js';
 import { Relay } from '../src/infrastructure/messaging/relay.js';
 import { fillMesh, TEXT } from './backlog.js';
 import { JotNote, openNotes, settled, WriteNote } from './notes.js';
-import { alternating, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
+import { alternatingWarm, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
 
 /** Messages that are there when the clock starts. */
 const MESSAGES = 5000;
@@ -14,7 +14,7 @@ const [FAN_OUT, GROUP] = [500, 128];
 
 /** Messages settled a second on SQLite: ours, plainjob, and the statements alone. */
 export async function sqliteContenders({ rounds, fresh }: Stand): Promise<Findings> {
-  const values = await alternating(
+  const values = await alternatingWarm(
     rounds,
     () => ours(`sqlite:${fresh()}`, MESSAGES, WriteNote),
     () => ours(`sqlite:${fresh()}`, MESSAGES, JotNote),
