@@ -1,3 +1,5 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import pg from 'pg';
 import { extract } from '../tools/extraction/extraction.js';
 import { startCabs } from './cabs.js';
 import { DATABASES } from './databases.js';
@@ -42,6 +44,19 @@ describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh
     expect(await starting).toMatch(/has moved to|locked|timeout/);
     expect(await read(to, 'SELECT * FROM mesh_module')).toEqual([]);
   });
+});
+
+const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
+
+(postgres ? it : it.skip)('The extraction waits for a process that is just leaving its database', async () => {
+  const [from, to] = [await postgres!.fresh(), await postgres!.fresh()];
+  await furnish(from);
+  const leaving = new pg.Client({ connectionString: from, application_name: 'mesh' });
+  await leaving.connect();
+  const left = wait(500).then(() => leaving.end());
+  await move(from, to);
+  await left;
+  expect(await read(to, 'SELECT 1 FROM drivers_driver LIMIT 1')).toHaveLength(1);
 });
 
 // Where values are translated on the way, if there is such a way here.

@@ -15,7 +15,7 @@ export type Welcome = 'new' | 'duplicate' | 'taken';
 
 /**
  * Takes deliveries off and remembers their events, in the unit of work that handles them: an event is recognised by its
- * source and id. One statement for all of them where a statement is a round trip.
+ * source and id. All of it is one statement where a statement is a round trip.
  * @param arrivals of one consumer, and of one part of the work
  * @returns a word for each
  */

@@ -1,9 +1,10 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type BetterSqlite3 from 'better-sqlite3';
-import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
-import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
+import type { DataSource } from 'typeorm';
 import { BatchSize } from './batch-size.js';
+import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitTimedOut } from './sql.js';
+import { SqliteFence } from './sqlite-fence.js';
 import { isBusy, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
 import { Unit, type Opening, type UnitEngine, type UnitOptions } from './unit.js';
 import { UnitQueue, type Job } from './unit-queue.js';
@@ -180,12 +181,12 @@ export class SqliteEngine implements UnitEngine {
 
   private async ask(opening: Opening<unknown, unknown>, jobs: readonly Job[]) {
     const items = jobs.map(({ item }) => item);
-    return opening.ask(new Fence(this.db, this.statements, new Unit()), items);
+    return opening.ask(new SqliteFence(this.db, this.statements, new Unit()), items);
   }
 
   private async unit(job: Job, answer: unknown): Promise<Done> {
     const unit = new Unit();
-    const fence = new Fence(this.db, this.statements, unit);
+    const fence = new SqliteFence(this.db, this.statements, unit);
     unit.sql = fence;
     unit.openManager = () => fence.queryRunner(this.dataSource).manager;
     const started = performance.now();
@@ -246,66 +247,5 @@ class Watch {
       this.late = reject;
       work.then(resolve, reject);
     });
-  }
-}
-
-/**
- * What a unit writes through: the shared connection until the unit has ended, nothing from then on. Without it a write
- * that was not awaited lands in the unit of a neighbour.
- */
-class Fence implements Sql {
-  readonly dialect = 'sqlite';
-  /** Set when SQLite ended the transaction by itself (disk full, I/O error): going on would write in autocommit. */
-  broken?: DatabaseUnavailable;
-
-  constructor(
-    private readonly db: BetterSqlite3.Database,
-    private readonly statements: SqliteStatements,
-    private readonly unit: Unit,
-  ) {}
-
-  async all<Row>(statement: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
-    return this.guard(() => this.statements.rows(statement, parameters) as Row[]);
-  }
-
-  async run(statement: string, parameters: readonly SqlValue[] = []): Promise<number> {
-    return this.guard(() => this.statements.changes(statement, parameters));
-  }
-
-  /** A query runner of this unit for TypeORM: it believes in a transaction and opens none of its own. */
-  queryRunner(dataSource: DataSource): QueryRunner {
-    // TypeORM has a single runner for SQLite. Ours inherits from it, and keeps its own state and its own `query`.
-    const runner = Object.create(dataSource.createQueryRunner()) as QueryRunner & Record<string, unknown>;
-    Object.assign(runner, { isTransactionActive: true, transactionDepth: 1, data: {}, loadedTables: [] });
-    const Broadcaster = runner.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
-    Object.assign(runner, {
-      broadcaster: new Broadcaster(runner),
-      query: async (statement: string, parameters: SqlValue[] = [], structured = false) => {
-        dataSource.logger.logQuery(statement, parameters, runner);
-        try {
-          return this.guard(() => this.statements.positional(statement, parameters).forTypeOrm(structured));
-        } catch (error) {
-          if (error instanceof UnitEnded || error instanceof DatabaseUnavailable) throw error;
-          dataSource.logger.logQueryError(error as Error, statement, parameters, runner);
-          throw new QueryFailedError(statement, parameters, error as Error);
-        }
-      },
-    });
-    Object.assign(runner, { manager: dataSource.createEntityManager(runner) });
-    return runner;
-  }
-
-  private guard<T>(execute: () => T): T {
-    this.unit.assertOpen();
-    try {
-      return execute();
-    } catch (error) {
-      if (!this.db.inTransaction) {
-        this.broken = new DatabaseUnavailable('SQLite rolled the transaction back by itself', { cause: error });
-        this.unit.end(this.broken);
-        throw this.broken;
-      }
-      throw error;
-    }
   }
 }

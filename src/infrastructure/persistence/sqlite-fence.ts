@@ -1,0 +1,66 @@
+import type BetterSqlite3 from 'better-sqlite3';
+import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
+import { DatabaseUnavailable, UnitEnded, type Sql, type SqlValue } from './sql.js';
+import type { SqliteStatements } from './sqlite-statements.js';
+import type { Unit } from './unit.js';
+
+/**
+ * What a unit writes through: the shared connection until the unit has ended, nothing from then on. Without it a write
+ * that was not awaited lands in the unit of a neighbour.
+ */
+export class SqliteFence implements Sql {
+  readonly dialect = 'sqlite';
+  /** Set when SQLite ended the transaction by itself (disk full, I/O error): going on would write in autocommit. */
+  broken?: DatabaseUnavailable;
+
+  constructor(
+    private readonly db: BetterSqlite3.Database,
+    private readonly statements: SqliteStatements,
+    private readonly unit: Unit,
+  ) {}
+
+  async all<Row>(statement: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
+    return this.guard(() => this.statements.rows(statement, parameters) as Row[]);
+  }
+
+  async run(statement: string, parameters: readonly SqlValue[] = []): Promise<number> {
+    return this.guard(() => this.statements.changes(statement, parameters));
+  }
+
+  /** A query runner of this unit for TypeORM: it believes in a transaction and opens none of its own. */
+  queryRunner(dataSource: DataSource): QueryRunner {
+    // TypeORM has a single runner for SQLite. Ours inherits from it, and keeps its own state and its own `query`.
+    const runner = Object.create(dataSource.createQueryRunner()) as QueryRunner & Record<string, unknown>;
+    Object.assign(runner, { isTransactionActive: true, transactionDepth: 1, data: {}, loadedTables: [] });
+    const Broadcaster = runner.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
+    Object.assign(runner, {
+      broadcaster: new Broadcaster(runner),
+      query: async (statement: string, parameters: SqlValue[] = [], structured = false) => {
+        dataSource.logger.logQuery(statement, parameters, runner);
+        try {
+          return this.guard(() => this.statements.positional(statement, parameters).forTypeOrm(structured));
+        } catch (error) {
+          if (error instanceof UnitEnded || error instanceof DatabaseUnavailable) throw error;
+          dataSource.logger.logQueryError(error as Error, statement, parameters, runner);
+          throw new QueryFailedError(statement, parameters, error as Error);
+        }
+      },
+    });
+    Object.assign(runner, { manager: dataSource.createEntityManager(runner) });
+    return runner;
+  }
+
+  private guard<T>(execute: () => T): T {
+    this.unit.assertOpen();
+    try {
+      return execute();
+    } catch (error) {
+      if (!this.db.inTransaction) {
+        this.broken = new DatabaseUnavailable('SQLite rolled the transaction back by itself', { cause: error });
+        this.unit.end(this.broken);
+        throw this.broken;
+      }
+      throw error;
+    }
+  }
+}
