@@ -1,10 +1,8 @@
-import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { WebSocket } from 'undici';
 import { DATABASES } from './databases.js';
-import { atOnce, startServer, type ServerProcess } from './server.js';
+import { atOnce, memoryOf, startServer, type ServerProcess } from './server.js';
 
 const CASES = 100_000;
 const RECORDED_CASES = 20_000;
@@ -277,42 +275,9 @@ function next(head: string): 'latin1' | 'utf8' {
   return head.length % 2 ? 'latin1' : 'utf8';
 }
 
-interface Memory {
-  rss: number;
-  heapUsed: number;
-  external: number;
-}
-
-/**
- * Asks a process that was started with `--inspect-port=0` what it holds, in bytes, once its garbage is collected: what is resident
- * tells when V8 last felt like collecting as much as it tells of a leak.
- */
-async function inspect(child: ChildProcess): Promise<{ held: () => Promise<Memory>; close: () => void }> {
-  const announced = new Promise<string>((resolve) => {
-    child.stderr!.on('data', (chunk: Buffer) => {
-      const url = /ws:\/\/\S+/.exec(chunk.toString())?.[0];
-      if (url) resolve(url);
-    });
-  });
-  child.kill('SIGUSR1');
-  const socket = new WebSocket(await announced);
-  await new Promise((resolve) => socket.addEventListener('open', resolve, { once: true }));
-  const ask = (method: string, params: object = {}) =>
-    new Promise<unknown>((resolve) => {
-      socket.addEventListener('message', ({ data }) => resolve(JSON.parse(String(data))), { once: true });
-      socket.send(JSON.stringify({ id: 1, method, params }));
-    });
-  const held = async () => {
-    await ask('HeapProfiler.collectGarbage');
-    const reply = await ask('Runtime.evaluate', { expression: 'process.memoryUsage()', returnByValue: true });
-    return (reply as { result: { result: { value: Memory } } }).result.result.value;
-  };
-  return { held, close: () => socket.close() };
-}
-
 describe('The receiving end, of a real process', () => {
   let server: ServerProcess;
-  let memory: Awaited<ReturnType<typeof inspect>>;
+  let memory: Awaited<ReturnType<typeof memoryOf>>;
 
   beforeAll(async () => {
     server = await startServer({
@@ -320,7 +285,7 @@ describe('The receiving end, of a real process', () => {
       ...{ MESH_TRANSPORT: 'knative', K_SINK: 'http://127.0.0.1:9/cabs/default', LOG_LEVEL: 'error' },
       NODE_OPTIONS: '--inspect-port=0',
     });
-    memory = await inspect(server.process);
+    memory = await memoryOf(server);
   }, 60_000);
   afterAll(async () => {
     memory.close();

@@ -6,9 +6,13 @@ import { Database } from '../src/infrastructure/persistence/database.js';
 import { startCabs, type Cabs } from './cabs.js';
 import { DATABASES } from './databases.js';
 import { atRest, newClient, newDriver, newRide, post, rideThatIs, type Driver } from './rest.js';
+import { atOnce, call, memoryOf, prepareRides, startServer } from './server.js';
 
 /** Per database. More when looking for trouble: FUZZ_RUNS=5000 */
 const RUNS = Number(process.env.FUZZ_RUNS ?? 600);
+
+/** Requests of a round, where memory is watched. */
+const STEADY = 4000;
 
 /** What there is: the fuzz picks from it, and what it makes is added. */
 interface Pool {
@@ -160,11 +164,13 @@ type Fuzzed = typeof fuzzed extends fc.Arbitrary<infer T> ? T : never;
 
 describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
   let cabs: Cabs;
+  let port: number;
   let pool: Pool;
 
   beforeAll(async () => {
     cabs = await startCabs(await fresh());
     await cabs.app.listen(0, '127.0.0.1');
+    ({ port } = cabs.app.getHttpServer().address() as AddressInfo);
     const [clientId, driverId] = [await newClient(cabs), await newDriver(cabs)];
     await post(cabs, `/clients/${clientId}/awards`, {}, 201);
     const states = ['WAITING_FOR_DRIVER_ASSIGNMENT', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT', 'COMPLETED'] as const;
@@ -182,7 +188,7 @@ describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
     let before = await contents(cabs);
     const counted = { accepted: 0, refused: 0 };
     const property = fc.asyncProperty(fuzzed, async (request) => {
-      const reply = await exchange(cabs, request, pool);
+      const reply = await exchange(port, request, pool);
       expect(reply.status).toBeLessThan(500);
       if (reply.status < 400) {
         counted.accepted++;
@@ -204,6 +210,34 @@ describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
   }, 600_000);
 });
 
+it('Random requests leave nothing behind in the memory of a real process', async () => {
+  const server = await startServer({
+    ...{ DATABASE_URL: await DATABASES[0]!.fresh(), LOG_LEVEL: 'error', NODE_OPTIONS: '--inspect-port=0' },
+  });
+  const memory = await memoryOf(server);
+  const made = async (path: string, body: object) =>
+    (await call<{ id: unknown }>('POST', `${server.url}${path}`, body)).body.id;
+  const pool: Pool = {
+    clients: [await made('/clients', { name: 'Jane', lastName: 'Roe' })],
+    drivers: [await made('/drivers', { firstName: 'A', lastName: 'B', driverLicense: 'FARME100165AB5EW' })],
+    rides: await prepareRides(server.url, 5),
+  };
+  const port = Number(new URL(server.url).port);
+  const round = async (seed: number) => {
+    const requests = fc.sample(fuzzed, { numRuns: STEADY, seed });
+    const statuses = await atOnce(16, STEADY, async (index) => (await exchange(port, requests[index]!, pool)).status);
+    expect(statuses.filter((status) => status >= 500)).toEqual([]);
+    return memory.held();
+  };
+  // With the first everything is loaded and compiled.
+  const [, after, atEnd] = [await round(1), await round(2), await round(3)];
+  console.log(JSON.stringify({ after, atEnd }));
+  // A leak of 250 bytes a request would show.
+  expect(atEnd.heapUsed + atEnd.external).toBeLessThan(after.heapUsed + after.external + 250 * STEADY);
+  memory.close();
+  await server.end('SIGTERM');
+}, 120_000);
+
 /** Every row of every table, in no order; but for the signs of life of the process itself. */
 async function contents({ app }: Cabs): Promise<Record<string, string[]>> {
   const { read, dialect } = app.get(Database);
@@ -220,14 +254,13 @@ async function contents({ app }: Cabs): Promise<Record<string, string[]>> {
 }
 
 /** A request as it stands: supertest would straighten its path and headers. */
-async function exchange({ app }: Cabs, fuzz: Fuzzed, pool: Pool) {
+async function exchange(port: number, fuzz: Fuzzed, pool: Pool) {
   const { route, dice, query, id } = fuzz;
   const pick = (kind: Kind) => pool[kind][dice % pool[kind].length];
   const path = route.path.replace(':id', () => id ?? String(route.of && pick(route.of)));
   const body = bodyOf(fuzz.body, route.body?.(pick));
   const ours = { 'Content-Type': 'application/json', 'Content-Length': body && String(body.length) };
   const headers = { ...given(ours), ...given(fuzz.headers) };
-  const { port } = app.getHttpServer().address() as AddressInfo;
   const method = fuzz.method ?? route.method;
   const options = {
     host: '127.0.0.1',

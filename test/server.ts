@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { WebSocket } from 'undici';
 
 /** A real server process, as `npm run start:prod` would start it, on a port of its own. */
 export interface ServerProcess {
@@ -47,6 +48,40 @@ export async function startServer(environment: Record<string, string>): Promise<
     return code;
   };
   return { url: `http://127.0.0.1:${port}`, process: child, end };
+}
+
+/** In bytes. */
+interface Memory {
+  rss: number;
+  heapUsed: number;
+  external: number;
+}
+
+/**
+ * Asks a server that was started with `NODE_OPTIONS=--inspect-port=0` what it holds once its garbage is collected: what is
+ * resident tells when V8 last felt like collecting as much as it tells of a leak.
+ */
+export async function memoryOf({ process: child }: ServerProcess) {
+  const announced = new Promise<string>((resolve) => {
+    child.stderr!.on('data', (chunk: Buffer) => {
+      const url = /ws:\/\/\S+/.exec(chunk.toString())?.[0];
+      if (url) resolve(url);
+    });
+  });
+  child.kill('SIGUSR1');
+  const socket = new WebSocket(await announced);
+  await once(socket, 'open');
+  const ask = async (method: string, params: object = {}): Promise<unknown> => {
+    socket.send(JSON.stringify({ id: 1, method, params }));
+    const [{ data }] = (await once(socket, 'message')) as [{ data: unknown }];
+    return JSON.parse(String(data));
+  };
+  const held = async (): Promise<Memory> => {
+    await ask('HeapProfiler.collectGarbage');
+    const reply = await ask('Runtime.evaluate', { expression: 'process.memoryUsage()', returnByValue: true });
+    return (reply as { result: { result: { value: Memory } } }).result.result.value;
+  };
+  return { held, close: () => socket.close() };
 }
 
 /** A JSON request. @throws Error when it isn't answered, or with a status of 400 and above */
