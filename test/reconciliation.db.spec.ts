@@ -15,6 +15,12 @@ import { atOnce, call, prepareRides } from './server.js';
 /** Rides are looked at as soon as they are over, and passes begin only when somebody asks. */
 const AT_ONCE = { MESH_RECONCILE_AFTER: 'PT0S', MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_PACE: '10000' };
 
+interface Known {
+  readonly id: string;
+  readonly clientId: number;
+  readonly driverFee: number;
+}
+
 type Shown = Pass & { isRunning: boolean };
 
 describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
@@ -69,6 +75,25 @@ describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
     expect(await effects()).toEqual(WHOLE);
     expect(await pass()).toMatchObject({ examined: 3, missing: {}, sent: 0 });
     expect(await effects()).toEqual(WHOLE);
+  });
+
+  it('keeps what rides knows, and goes on telling what lacks, while its owner lacks what it takes', async () => {
+    await write(
+      database,
+      ...['CREATE TABLE kept AS SELECT * FROM drivers_driver', 'DELETE FROM drivers_driver', 'DELETE FROM drivers_fee'],
+      ...['DELETE FROM loyalty_account', 'DELETE FROM loyalty_miles'],
+    );
+    const { id, driverFee, clientId } = await get<Known>(cabs, `/transits/${rides[0]!.id}`);
+    for (let n = 0; n < 2; n++) expect(await pass()).toMatchObject({ missing: { driverFee: 3, miles: 2 }, sent: 5 });
+    const settlement = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
+    expect(await get(cabs, `/transits/${id}`)).toMatchObject({ driverFee, settlement });
+    // As soon as it can be mended, it is.
+    await write(database, 'INSERT INTO drivers_driver SELECT * FROM kept', 'DROP TABLE kept');
+    await cabs.http.post(`/clients/${clientId}/awards`).expect(201);
+    await cabs.http.post(`/clients/${clientId}/awards/activate`).expect(200);
+    expect(await pass()).toMatchObject({ missing: { driverFee: 3, miles: 2 } });
+    expect(await effects()).toEqual({ ...WHOLE, miles: 1, transactions: 1 });
+    expect(await pass()).toMatchObject({ missing: { miles: 1 } });
   });
 
   it('frees a driver who is occupied again, and asks again for answers that rides has never heard', async () => {
@@ -146,6 +171,45 @@ describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
   });
 });
 
+describe('Passes of several processes on one PostgreSQL', () => {
+  const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
+  const onPostgres = postgres ? it : it.skip;
+  const pass = async ({ app }: Cabs) => (await app.get(Reconciliation).run({ isDryRun: false }))[0]!;
+  const shown = async (cabs: Cabs) => (await get<{ items: Shown[] }>(cabs, '/mesh/reconciliations')).items[0]!;
+
+  onPostgres(
+    'are for whoever asks, one after the other',
+    async () => {
+      const database = await postgres!.fresh();
+      const all = await Promise.all([0, 1, 2].map(() => startCabs(database, AT_ONCE)));
+      for (const cabs of [...all, ...all]) expect((await pass(cabs)).interrupted).toBeUndefined();
+      // Whoever is asked tells of the last one.
+      expect(await shown(all[0]!)).toEqual(await shown(all[2]!));
+      await Promise.all(all.map((cabs) => cabs.close()));
+    },
+    30_000,
+  );
+
+  onPostgres(
+    'do not come by themselves where another process has just done it',
+    async () => {
+      const database = await postgres!.fresh();
+      const asked = await startCabs(database, AT_ONCE);
+      const alone = await startCabs(database, { ...AT_ONCE, MESH_RECONCILE_EVERY: 'PT2S' });
+      await wait(1500);
+      const { startedAt } = await pass(asked);
+      await wait(1000);
+      expect(await shown(alone)).toMatchObject({ startedAt });
+      await eventually(
+        () => shown(alone),
+        (it) => it.startedAt > startedAt,
+      );
+      await Promise.all([asked.close(), alone.close()]);
+    },
+    30_000,
+  );
+});
+
 describe('npm run reconcile', () => {
   const reconcile = (url: string, ...words: string[]) =>
     new Promise<{ code: number; output: string }>((resolve) => {
@@ -166,33 +230,41 @@ describe('npm run reconcile', () => {
     await deployment.idle();
   }
 
-  it("makes good for a module's database that was restored from an older backup, with modules apart", async () => {
-    deployment = await new Deployment('split', DATABASES[0]!.fresh, { ...AT_ONCE, LOG_LEVEL: 'warn' }).start();
-    const rides = await prepareRides(deployment.url, RIDES);
-    const invoicing = deployment.members.get('invoicing')!;
-    const path = invoicing.database.replace('sqlite:', '');
-    await invoicing.process.end('SIGTERM');
-    copyFileSync(path, `${path}.backup`);
-    invoicing.process = await invoicing.start();
-    await settled(rides);
-    expect(await effectsIn(deployment.moduleDatabases)).toEqual(WHOLE);
+  it.each([
+    ['invoicing', { invoices: 0 }, `invoice ${RIDES}`],
+    ['drivers', { fees: 0, occupied: RIDES }, `driverFee ${RIDES}, driverFreed ${RIDES}`],
+    ['loyalty', { miles: 0, transactions: 0 }, `miles ${RIDES}`],
+  ])(
+    'makes good for the database of %s that was restored from an older backup',
+    async (name, lost, missing) => {
+      deployment = await new Deployment('split', DATABASES[0]!.fresh, { ...AT_ONCE, LOG_LEVEL: 'warn' }).start();
+      const rides = await prepareRides(deployment.url, RIDES);
+      const owner = deployment.members.get(name)!;
+      const path = owner.database.replace('sqlite:', '');
+      await owner.process.end('SIGTERM');
+      copyFileSync(path, `${path}.backup`);
+      owner.process = await owner.start();
+      await settled(rides);
+      expect(await effectsIn(deployment.moduleDatabases)).toEqual(WHOLE);
 
-    await invoicing.process.end('SIGTERM');
-    for (const end of ['', '-wal', '-shm']) rmSync(path + end, { force: true });
-    copyFileSync(`${path}.backup`, path);
-    // While invoicing can't be asked, it isn't taken for empty.
-    const without = await reconcile(deployment.url);
-    expect(without).toMatchObject({ code: 1, output: expect.stringContaining('Interrupted') as string });
-    invoicing.process = await invoicing.start();
-    expect(await effectsIn(deployment.moduleDatabases)).toMatchObject({ invoices: 0 });
-    const dry = await reconcile(deployment.url, '--dry-run');
-    expect(dry).toMatchObject({ code: 0, output: expect.stringContaining(`invoice ${RIDES}`) as string });
-    const done = await reconcile(deployment.url);
-    expect(done.output).toContain(`rides: ${RIDES} examined, missing: invoice ${RIDES}`);
-    await deployment.idle();
-    expect(await effectsIn(deployment.moduleDatabases)).toEqual(WHOLE);
-    expect((await reconcile(deployment.url)).output).toContain('missing: nothing');
-  }, 180_000);
+      await owner.process.end('SIGTERM');
+      for (const end of ['', '-wal', '-shm']) rmSync(path + end, { force: true });
+      copyFileSync(`${path}.backup`, path);
+      // While it can't be asked, it isn't taken for empty.
+      const without = await reconcile(deployment.url);
+      expect(without).toMatchObject({ code: 1, output: expect.stringContaining('Interrupted') as string });
+      owner.process = await owner.start();
+      expect(await effectsIn(deployment.moduleDatabases)).toEqual({ ...WHOLE, ...lost });
+      const dry = await reconcile(deployment.url, '--dry-run');
+      expect(dry).toMatchObject({ code: 0, output: expect.stringContaining(missing) as string });
+      const done = await reconcile(deployment.url);
+      expect(done.output).toContain(`rides: ${RIDES} examined, missing: ${missing}`);
+      await deployment.idle();
+      expect(await effectsIn(deployment.moduleDatabases)).toEqual(WHOLE);
+      expect((await reconcile(deployment.url)).output).toContain('missing: nothing');
+    },
+    180_000,
+  );
 
   it.each([
     ["a module's database that is restored from an older backup", 'restored'],

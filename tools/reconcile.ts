@@ -18,11 +18,15 @@ const options = {
   help: { type: 'boolean', short: 'h' },
 } as const;
 
+/** How long it may be before whoever has begun a pass shows that it is still at it, in ms. */
+const PATIENCE_MS = 30_000;
+
 interface Pass {
   readonly module: string;
   readonly isRunning: boolean;
   readonly isDryRun: boolean;
   readonly startedAt: string;
+  readonly finishedAt?: string;
   readonly examined: number;
   readonly missing: Record<string, number>;
   readonly sent: number;
@@ -41,17 +45,25 @@ async function run(): Promise<void> {
   const { values } = parseArgs({ options });
   if (values.help) return console.log(USAGE);
   const url = `${values.url.replace(/\/$/, '')}/mesh/reconciliations`;
-  let passes = await call(`${url}/run?dry-run=${values['dry-run']}`, 'POST');
-  const isOurs = ({ module }: Pass, begun: Pass[]) => begun.some((it) => it.module === module);
-  const begun = passes.filter(({ isRunning }) => isRunning);
-  while (passes.some(({ isRunning }) => isRunning)) {
-    await wait(200);
-    passes = await call(url, 'GET');
+  const begun = await call(`${url}/run?dry-run=${values['dry-run']}`, 'POST');
+  if (begun.length === 0) throw new Error('No module there has a reconcile loop.');
+  for (const pass of begun) {
+    const ended = await endOf(pass, url);
+    tell(ended);
+    if (ended.interrupted) process.exitCode = 1;
   }
-  const ended = passes.filter((it) => begun.length === 0 || isOurs(it, begun));
-  if (ended.length === 0) throw new Error('No module there has a reconcile loop.');
-  for (const pass of ended) tell(pass);
-  if (ended.some(({ interrupted }) => interrupted)) process.exitCode = 1;
+}
+
+/** Behind one address there may be several processes, and each answers for itself. @throws Error when none knows of it */
+async function endOf(begun: Pass, url: string): Promise<Pass> {
+  for (let seen = performance.now(); performance.now() - seen < PATIENCE_MS; await wait(200)) {
+    const pass = (await call(url, 'GET')).find(({ module }) => module === begun.module);
+    if (!pass || pass.startedAt < begun.startedAt) continue;
+    // One that began later has looked at everything, too.
+    if (pass.finishedAt) return pass;
+    if (pass.isRunning) seen = performance.now();
+  }
+  throw new Error(`${begun.module}: nobody there knows any more of the pass that was begun.`);
 }
 
 function tell({ module, examined, missing, sent, isDryRun, interrupted }: Pass): void {

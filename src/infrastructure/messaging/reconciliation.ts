@@ -108,15 +108,14 @@ export class Reconciliation {
     this.ending.abort();
     clearTimeout(this.timer);
     await Promise.allSettled([...this.running.values()].map(({ over }) => over));
-    for (const lock of this.locks.values()) await lock.release();
   }
 
-  /** The pass under way of each module that has one, or else its last. */
+  /** The pass under way of each module that has one here, or else the last, whichever process has run it. */
   async passes(): Promise<(Pass & { isRunning: boolean })[]> {
     const found: (Pass & { isRunning: boolean })[] = [];
     for (const module of this.reconcilers.keys()) {
       const running = this.running.get(module);
-      const pass = running?.pass ?? this.ended.get(module) ?? (await this.keptPass(module));
+      const pass = running?.pass ?? later(this.ended.get(module), await this.keptPass(module));
       if (pass) found.push({ ...pass, isRunning: running !== undefined });
     }
     return found;
@@ -129,12 +128,19 @@ export class Reconciliation {
 
   private again(): void {
     this.timer = setTimeout(() => {
-      this.run({ isDryRun: false }).then(
-        () => this.ending.signal.aborted || this.again(),
-        () => this.again(),
-      );
+      void this.runThoseDue().finally(() => this.ending.signal.aborted || this.again());
     }, this.policy.everyMs);
     this.timer.unref();
+  }
+
+  /** A pass of each module that no process on this database has looked at lately. */
+  private async runThoseDue(): Promise<void> {
+    for (const reconciler of this.reconcilers.values()) {
+      const last = await this.keptPass(reconciler.module).catch(() => undefined);
+      // Each process counts from the end of its own last pass; the clocks of two may differ.
+      const sinceMs = Math.abs(Date.now() - Date.parse(last?.finishedAt ?? ''));
+      if (!(sinceMs < this.policy.everyMs / 2)) await this.runOne(reconciler, false);
+    }
   }
 
   private runOne(reconciler: Reconciler, isDryRun: boolean): Promise<Pass> {
@@ -151,11 +157,12 @@ export class Reconciliation {
   /** It never throws: what went wrong stands in the pass. */
   private async pass(reconciler: Reconciler, begun: Pass): Promise<Pass> {
     const { module } = reconciler;
+    const lock = this.locks.get(module)!;
     let pass = begun;
     let interrupted: string | undefined;
     try {
       // Of several processes one does it; a dry run disturbs nobody.
-      if (!begun.isDryRun && !(await this.locks.get(module)!.held())) throw new Error('Another process is at it');
+      if (!begun.isDryRun && !(await lock.held())) throw new Error('Another process is at it');
       let position = begun.isDryRun ? undefined : ((await this.kept(module))?.position ?? undefined);
       for (;;) {
         const look = await reconciler.look(position, BATCH);
@@ -172,6 +179,7 @@ export class Reconciliation {
     }
     const ended = { ...pass, finishedAt: now(), ...(interrupted && { interrupted }) };
     if (!begun.isDryRun && !interrupted) await this.keep(ended, null).catch((error: unknown) => this.unkept(error));
+    if (!begun.isDryRun) await lock.release();
     this.ended.set(module, ended);
     const { examined, missing, sent } = ended;
     this.logger.log({ module, examined, missing, sent, isDryRun: begun.isDryRun }, 'Reconciled');
@@ -219,6 +227,11 @@ export class Reconciliation {
   private unkept(error: unknown): void {
     this.logger.warn({ err: error }, 'The end of a pass could not be noted; the next one begins where it ended');
   }
+}
+
+function later(one: Pass | undefined, other: Pass | undefined): Pass | undefined {
+  if (!one || !other) return one ?? other;
+  return one.startedAt < other.startedAt ? other : one;
 }
 
 function now(): string {

@@ -24,8 +24,10 @@ export class SettleOnDriverFeeCalculated implements DurableEventHandler<DriverFe
 export class FailOnDriverFeeRefused implements DurableEventHandler<DriverFeeRefused> {
   constructor(private readonly rides: Rides) {}
 
-  handle({ subject }: DriverFeeRefused): Promise<void> {
-    return settle(this.rides, subject, { driverFeeSettled: 'failed' });
+  async handle({ subject: id }: DriverFeeRefused): Promise<void> {
+    if (await this.rides.changeIf({ id, driverFeeSettled: 'pending' }, { driverFeeSettled: 'failed' })) return;
+    // A fee that is known stays known, also when drivers was restored to a time before it knew this driver.
+    if (!(await this.rides.find(id))) throw new Reject(`There is no transit ${id}`);
   }
 }
 
