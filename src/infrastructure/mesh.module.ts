@@ -96,8 +96,11 @@ class Lifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
 /** Outbox, inbox, relay and buses for the modules of one process. */
 @Module({})
 export class MeshModule {
+  /** @throws Error when some modules live elsewhere, and no broker is there to reach them */
   static forRoot(options: MeshOptions): DynamicModule {
     const { broker, hosted = options.modules } = options;
+    if (!broker?.sink && hosted.length > 0 && hosted.length < options.modules.length)
+      throw new Error('Modules that live in other processes need a broker: give broker.sink, or host all of them');
     const delivery = { ...DELIVERY, ...options.delivery };
     const services = broker?.services ?? {};
     const providers: Provider[] = [
@@ -126,14 +129,12 @@ export class MeshModule {
         provide: Relay,
         useFactory: (work: UnitOfWork, database: Database, outbox: Outbox, registry: Registry, sink: Sink) => {
           const logger = new Logger('Relay');
-          const consumersOf = (type: string) => registry.subscriptions(type).map(({ consumer }) => consumer);
           const share = shareOf(database, hosted, options.notify ?? true);
           const wayOut = broker?.sink
             ? new Publisher(work, sink, broker.sink, share.leases, logger)
-            : new FanOut(work, consumersOf, logger, share.leases);
-          const forward = (name: string) =>
-            broker && /^https?:/.test(name) ? forwardTo(name, sink, work, delivery) : undefined;
-          const relay = new Relay(work, wayOut, logger, share, forward);
+            : new FanOut(work, (type) => registry.consumersOf(type), logger, share.leases);
+          const forward = (name: string) => (/^https?:/.test(name) ? forwardTo(name, sink, work, delivery) : undefined);
+          const relay = new Relay(work, wayOut, logger, share, broker && forward);
           outbox.onStaged(() => relay.joinGroup());
           outbox.onCommitted(() => relay.wake());
           return relay;

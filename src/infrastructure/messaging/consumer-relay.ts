@@ -44,9 +44,9 @@ export interface GivenUp {
 
 /** The deliveries of one consumer. */
 export class ConsumerRelay {
-  private readonly underWay = new Map<SqlValue, Promise<void>>();
-  /** The last first attempt of each partition key: the next one of the key starts when it is over. */
-  private readonly lanes = new Map<string, Promise<void>>();
+  private readonly underWay = new Map<SqlValue, Promise<boolean>>();
+  /** The last first attempt of each partition key: the next one of the key starts when that has been decided. */
+  private readonly lanes = new Map<string, Promise<boolean>>();
   private readonly outside = AsyncLocalStorage.snapshot();
   /** More first attempts are there than it has places for. */
   isBehind = false;
@@ -136,26 +136,37 @@ export class ConsumerRelay {
 
   private begin(delivery: Delivery): void {
     const before = delivery.attempts === 0 ? this.lanes.get(delivery.key) : undefined;
-    const attempt = before ? before.then(() => this.attempt(delivery)) : this.attempt(delivery);
-    const over = attempt.then(() => {
+    // What is still as it was is found again, and then before those behind it.
+    const attempt = before ? before.then((isDecided) => isDecided && this.attempt(delivery)) : this.attempt(delivery);
+    const over = attempt.then((isDecided) => {
       this.underWay.delete(delivery.seq);
       if (this.lanes.get(delivery.key) === over) this.lanes.delete(delivery.key);
+      if (!isDecided) this.again(delivery);
       if (this.wanted && this.underWay.size < UNDER_WAY / 2) this.wake();
+      return isDecided;
     });
     this.underWay.set(delivery.seq, over);
     if (delivery.attempts === 0) this.lanes.set(delivery.key, over);
   }
 
-  /** One try; it never throws. */
-  private async attempt(delivery: Delivery): Promise<void> {
-    if (this.stopped || this.pausedUntil > performance.now()) return;
+  /** Looks for a delivery that is as it was, soon. */
+  private again({ attempts }: Delivery): void {
+    if (this.stopped) return;
+    const at = performance.now() + PAUSE_MS;
+    if (attempts > 0) this.nextRetry = Math.min(this.nextRetry, at);
+    this.wakeAt(at);
+  }
+
+  /** One try; it never throws. @returns false when the delivery is as it was */
+  private async attempt(delivery: Delivery): Promise<boolean> {
+    if (this.stopped || this.pausedUntil > performance.now()) return false;
     const began = Date.now();
     try {
       const outcome = await this.consumer.deliver(delivery);
-      if (outcome === 'taken') this.share.leases.doubt();
       this.tell(delivery, outcome, began);
+      return outcome === 'taken' ? this.taken() : true;
     } catch (error) {
-      await onJourney(journeyOf(delivery.event), () => this.failed(delivery, error));
+      return await onJourney(journeyOf(delivery.event), () => this.failed(delivery, error));
     }
   }
 
@@ -169,7 +180,8 @@ export class ConsumerRelay {
     return { consumer: this.consumer.name, type: event.type, subject: event.subject, event: event.id };
   }
 
-  private async failed(delivery: Delivery, error: unknown): Promise<void> {
+  /** @returns whether that was written down */
+  private async failed(delivery: Delivery, error: unknown): Promise<boolean> {
     // Not the message's fault, and nothing could be written down anyway.
     if (error instanceof DatabaseUnavailable) return this.pause(error);
     const facts = this.factsOf(delivery);
@@ -178,25 +190,35 @@ export class ConsumerRelay {
     try {
       if (isDead) {
         const letter = { event: delivery.event, attempts: tries, error };
-        await this.work.run(() => this.giveUp(delivery, letter), MESSAGE);
+        if (!(await this.work.run(() => this.giveUp(delivery, letter), MESSAGE))) return this.taken();
         this.logger.error({ ...facts, tries, err: error }, 'Given up: now among the dead letters');
       } else {
         const waitMs = waitAfter(error, this.consumer.policy, delivery.attempts);
-        await this.work.run(() => postpone(this.work.sql, delivery, waitMs, describe(error)), MESSAGE);
+        const put = () => postpone(this.work.sql, delivery, waitMs, describe(error));
+        if (!(await this.work.run(put, MESSAGE))) return this.taken();
         this.nextRetry = Math.min(this.nextRetry, performance.now() + waitMs);
         this.wakeAt(this.nextRetry);
         this.logger.warn({ ...facts, tries, nextInMs: waitMs, err: error }, 'Failed; will be tried again');
       }
+      return true;
     } catch (unrecorded) {
-      this.pause(unrecorded);
+      return this.pause(unrecorded);
     }
   }
 
-  private async giveUp(delivery: Delivery, letter: GivenUp): Promise<void> {
+  /** @returns whether it was ours to give up */
+  private async giveUp(delivery: Delivery, letter: GivenUp): Promise<boolean> {
     const { sql } = this.work;
-    if (!(await claim(sql, delivery))) return;
-    if (this.consumer.giveUp) return this.consumer.giveUp(sql, letter);
-    await bury(sql, { ...letter, consumer: this.consumer.name });
+    if (!(await claim(sql, delivery))) return false;
+    if (this.consumer.giveUp) await this.consumer.giveUp(sql, letter);
+    else await bury(sql, { ...letter, consumer: this.consumer.name });
+    return true;
+  }
+
+  /** It is another process's business by now. */
+  private taken(): false {
+    this.share.leases.doubt();
+    return false;
   }
 
   /** The earliest wish counts; the others are found again when that one has been granted. */
@@ -211,10 +233,11 @@ export class ConsumerRelay {
     this.timer = setTimeout(ring, Math.max(1, at - performance.now()));
   }
 
-  private pause(error: unknown): void {
+  private pause(error: unknown): false {
     if (this.pausedUntil < performance.now())
       this.logger.warn({ consumer: this.consumer.name, err: error }, 'The database failed; pausing');
     this.pausedUntil = performance.now() + PAUSE_MS;
     this.wakeAt(this.pausedUntil + 1);
+    return false;
   }
 }

@@ -95,5 +95,5 @@ function detailOf(text: string): string {
   } catch {
     // Not a problem document.
   }
-  return text.replaceAll('\0', '');
+  return text;
 }

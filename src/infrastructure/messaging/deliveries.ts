@@ -7,8 +7,11 @@ import { fence, OUTBOX, SHARD, SHARDS, tokensOf, type Leases, type Share } from 
  * row. Rows are claimed by their state; there is no 'last id' that a late commit could hide behind.
  */
 
-/** The consumers of a message: by its type, or by whatever `event` (its JSON) says. */
-export type Route = (type: string, event: string) => readonly string[];
+/**
+ * The consumers of a message: by its type, or by whatever `event` (its JSON) says. Undefined where nobody knows what to do
+ * with it, which is something else than an event that nobody wants.
+ */
+export type Route = (type: string, event: string) => readonly string[] | undefined;
 
 /** A message on its way to one consumer. */
 export interface Delivery {
@@ -25,17 +28,18 @@ export interface Delivery {
 
 /**
  * Turns the oldest messages of the outbox into one delivery per consumer, in their order.
- * @returns the consumers that got work, and whether the outbox may hold more
+ * @returns the consumers that got work, whether the outbox may hold more, and what was taken out of it for nobody
  */
 export async function fanOut(
   sql: Sql,
   route: Route,
   limit: number,
   leases: Leases,
-): Promise<{ consumers: Set<string>; more: boolean }> {
+): Promise<{ consumers: Set<string>; more: boolean; unknown: CloudEvent[] }> {
   const consumers = new Set<string>();
+  const unknown: CloudEvent[] = [];
   const held = leases.held(OUTBOX);
-  if (held?.size === 0) return { consumers, more: false };
+  if (held?.size === 0) return { consumers, more: false, unknown };
   // One process for each key: two of them would interleave its messages.
   const rows = held
     ? await sql.all<OutboxRow>(
@@ -43,11 +47,13 @@ export async function fanOut(
         [limit, OUTBOX, tokensOf(held)],
       )
     : await sql.all<OutboxRow>(`SELECT ${OUTBOX_ROW} FROM mesh_outbox ORDER BY seq LIMIT $1`, [limit]);
-  if (rows.length === 0) return { consumers, more: false };
+  if (rows.length === 0) return { consumers, more: false, unknown };
   const now = Date.now();
   const deliveries: SqlValue[][] = [];
   for (const { id, type, partition_key, event } of rows) {
-    for (const consumer of route(type, event)) {
+    const found = route(type, event);
+    if (!found) unknown.push(JSON.parse(event) as CloudEvent);
+    for (const consumer of found ?? []) {
       consumers.add(consumer);
       deliveries.push([consumer, id, type, partition_key, event, now]);
     }
@@ -57,7 +63,7 @@ export async function fanOut(
     sql,
     rows.map(({ seq }) => seq),
   );
-  return { consumers, more: rows.length === limit };
+  return { consumers, more: rows.length === limit, unknown };
 }
 
 /** Whether there is anything to fan out: a look that takes no lock and writes nothing. */
@@ -226,15 +232,16 @@ export async function claimTogether(sql: Sql, deliveries: readonly Delivery[]): 
   return new Set(rows.map(({ seq }) => seq));
 }
 
-/** Puts a delivery off after a failed try. */
-export async function postpone(sql: Sql, delivery: Delivery, waitMs: number, error: string): Promise<void> {
+/** Puts a delivery off after a failed try. @returns false when it is another process's business by now */
+export async function postpone(sql: Sql, delivery: Delivery, waitMs: number, error: string): Promise<boolean> {
   const { seq, attempts } = delivery;
   const [condition, parameters] = ours(delivery, 5);
-  await sql.run(
+  const changed = await sql.run(
     `UPDATE mesh_delivery SET attempts = attempts + 1, due_at = $2, last_error = $3
      WHERE seq = $1 AND attempts = $4 ${condition}`,
     [seq, Date.now() + waitMs, error, attempts, ...parameters],
   );
+  return changed > 0;
 }
 
 /** The condition that a delivery is still ours, with its parameters from `$n` on. */

@@ -1,13 +1,22 @@
 /* How a failed delivery is written down. */
 
-/** What is shown of an error, with the errors behind it. */
+/** What is shown of an error, with the errors behind it; whatever was thrown, it can be written down. */
 export function describe(error: unknown): string {
   const parts: string[] = [];
   for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
     const { name, message } = it as Partial<Error>;
-    parts.push(message === undefined ? JSON.stringify(it) : `${name ?? 'Error'}: ${message}`);
+    parts.push(message === undefined ? shown(it) : `${name ?? 'Error'}: ${message}`);
   }
-  return parts.join('\ncaused by ').slice(0, 2000);
+  // PostgreSQL keeps no NUL.
+  return parts.join('\ncaused by ').replaceAll('\0', '').slice(0, 2000);
+}
+
+function shown(thrown: unknown): string {
+  try {
+    return JSON.stringify(thrown) ?? String(thrown);
+  } catch {
+    return Object.prototype.toString.call(thrown);
+  }
 }
 
 /** Errors with the same cause read the same: without the ids and numbers that differ from message to message. */

@@ -3,11 +3,12 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
+import { bury, UNPUBLISHED } from './dead-letter-rows.js';
 import { fanOut, hasOutboxRows, type Route } from './deliveries.js';
 import { everything, type Leases } from './leases.js';
 import type { WayOut } from './relay.js';
 
-/** Messages that one unit of work fans out. */
+/** Messages that one unit of work fans out: so many at most, and fewer while they are too large for the time of a unit. */
 const FAN_OUT = 500;
 /** With more to come it waits for consumers that are behind, and no longer than this when all of them are slow; in ms. */
 const PATIENCE_MS = 300;
@@ -19,6 +20,7 @@ export class FanOut implements WayOut {
   private joining = false;
   private wanted = false;
   private stopped = true;
+  private limit = FAN_OUT;
   private wakeConsumers: (names: Iterable<string>) => void = () => undefined;
   private areBehind: (names: Iterable<string>) => boolean = () => false;
 
@@ -67,9 +69,17 @@ export class FanOut implements WayOut {
     );
   }
 
-  private fanOut() {
+  private async fanOut() {
     this.joining = false;
-    return fanOut(this.work.sql, this.route, FAN_OUT, this.leases);
+    const { sql } = this.work;
+    const { unknown, ...done } = await fanOut(sql, this.route, this.limit, this.leases);
+    // Left by another version of this application, or another selection of its modules: theirs when it is replayed there.
+    for (const event of unknown) {
+      const error = new Error(`No module of this process knows what to do with ${event.type}`);
+      await bury(sql, { event, attempts: 1, error, consumer: UNPUBLISHED });
+      this.logger.error({ type: event.type, subject: event.subject, event: event.id }, error.message);
+    }
+    return done;
   }
 
   /**
@@ -88,11 +98,13 @@ export class FanOut implements WayOut {
         if (!(await hasOutboxRows(this.work.sql, this.leases))) continue;
         const { consumers, more } = await this.work.run(() => this.fanOut(), MESSAGE);
         this.wakeConsumers(consumers);
+        this.limit = Math.min(FAN_OUT, this.limit * 2);
         if (!more) continue;
         this.wanted = true;
         await this.rest(consumers);
       } catch (error) {
         this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
+        this.limit = Math.ceil(this.limit / 2);
         await wait(PAUSE_MS);
         this.wanted = true;
       }

@@ -52,6 +52,8 @@ export class Outbox {
     const events = [event];
     this.staged.set(unit, events);
     unit.beforeCommit(async () => {
+      // What comes from now on, from another hook for one, is written by a hook of its own.
+      this.staged.delete(unit);
       await insertIntoOutbox(unit.sql, events);
       for (const listener of this.stagedListeners) listener();
     });

@@ -9,14 +9,17 @@ import { MalformedEvent } from './cloud-event-attributes.js';
 import { journeyOf, type CloudEvent } from './cloud-event.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
 import { bury, UNPUBLISHED } from './dead-letter-rows.js';
-import { outboxRows, removeFromOutbox } from './deliveries.js';
+import { outboxRows, removeFromOutbox, type OutboxRow } from './deliveries.js';
 import { OUTBOX, type Leases } from './leases.js';
 import type { WayOut } from './relay.js';
 import { Removals } from './removals.js';
 import { isSuccess, type Answer, type Sink } from './sink.js';
 
-/** Messages that are in memory at the same time. */
+/** Messages that are in memory at the same time: so many, and no more of them than make about so many characters. */
 const WINDOW = 2000;
+const CHARACTERS = 16_000_000;
+/** Where nothing is known of their size yet. */
+const FIRST = 100;
 /** Requests that may be under way. */
 const UNDER_WAY = 64;
 /** The longest `Retry-After` that is honoured, in ms. */
@@ -52,6 +55,7 @@ export class Publisher implements WayOut {
   /** Lanes whose first message waits for its turn. */
   private queue: Lane[] = [];
   private readonly loaded = new Set<SqlValue>();
+  private window = FIRST;
   private unloads = 0;
   private isCut = false;
   private underWay = 0;
@@ -74,7 +78,7 @@ export class Publisher implements WayOut {
     this.health = new BrokerHealth(url, logger);
     this.removals = new Removals(work, logger, (seqs) => {
       for (const seq of seqs) this.loaded.delete(seq);
-      if (this.more && this.loaded.size < WINDOW / 2) this.wake();
+      this.replenish();
     });
   }
 
@@ -117,13 +121,13 @@ export class Publisher implements WayOut {
   /** Loads what the outbox holds, as far as there is room. */
   private async look(): Promise<void> {
     try {
-      while (this.wanted && !this.stopped && this.loaded.size < WINDOW) {
+      while (this.wanted && !this.stopped && this.loaded.size < this.window) {
         this.wanted = false;
         this.letGo(this.queue.filter((lane) => !this.isOurs(lane)));
         this.queue = this.queue.filter((lane) => this.isOurs(lane));
         // The rest of a failing key stays where it is, so that it can't take the places of others.
         const failing = [...this.lanes.values()].filter((lane) => lane.failing).map(({ key }) => key);
-        const room = WINDOW - this.loaded.size;
+        const room = this.window - this.loaded.size;
         const { unloads } = this;
         const tokens = this.leases.held(OUTBOX);
         const rows = await outboxRows(this.work.sql, [...this.loaded], failing, room, this.leases);
@@ -138,7 +142,9 @@ export class Publisher implements WayOut {
           this.enqueue(message, { key, ...(shard !== undefined && { shard, token: tokens?.get(shard) }) });
         }
         this.more = rows.length === room;
+        this.measure(rows);
         this.pump();
+        this.replenish();
       }
     } catch (error) {
       this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
@@ -146,6 +152,13 @@ export class Publisher implements WayOut {
     } finally {
       this.looking = false;
     }
+  }
+
+  /** Large messages leave in smaller numbers: a backlog of them must not fill the memory. */
+  private measure(rows: readonly OutboxRow[]): void {
+    if (rows.length === 0) return;
+    const characters = rows.reduce((sum, { event }) => sum + event.length, 0);
+    this.window = Math.max(1, Math.min(WINDOW, Math.floor((CHARACTERS * rows.length) / characters)));
   }
 
   private enqueue(message: Message, of: Pick<Lane, 'key' | 'shard' | 'token'>): void {
@@ -231,7 +244,11 @@ export class Publisher implements WayOut {
     lane.notBefore = 0;
     if (lane.messages.length > 0) this.queue.push(lane);
     else this.lanes.delete(lane.key);
-    if (this.more && this.loaded.size < WINDOW / 2) this.wake();
+    this.replenish();
+  }
+
+  private replenish(): void {
+    if (this.more && this.loaded.size < this.window / 2) this.wake();
   }
 
   /** An answer that isn't a success. */

@@ -31,6 +31,7 @@ export const ALL_MODULES = Symbol('ALL_MODULES');
 export class Registry implements OnModuleInit {
   private readonly owners = new Map<unknown, string>();
   private readonly byType = new Map<string, Subscription[]>();
+  private readonly events = new Set<string>();
   private readonly hosted = new Set<string>();
   private readonly controllers = new Map<Type, string>();
   private readonly queryHandlers = new Map<QueryClass, string>();
@@ -56,6 +57,12 @@ export class Registry implements OnModuleInit {
   /** Who in this process wants messages of a type: one for a command, any number for an event. */
   subscriptions(type: string): readonly Subscription[] {
     return this.byType.get(type) ?? [];
+  }
+
+  /** The names of those. Undefined for a command that nobody here handles, and for a type that stands in no contract. */
+  consumersOf(type: string): readonly string[] | undefined {
+    const found = this.subscriptions(type).map(({ consumer }) => consumer);
+    return found.length > 0 || this.events.has(type) ? found : undefined;
   }
 
   subscription(consumer: string, type: string): Subscription | undefined {
@@ -99,6 +106,7 @@ export class Registry implements OnModuleInit {
         types.set(type, it.name);
         this.owners.set(it, name);
         if (it.kind === 'query') this.queries.set(it.queryName, it);
+        if (it.kind === 'event') this.events.add(it.type);
       }
     }
   }

@@ -45,7 +45,7 @@ export class Relay {
     private readonly wayOut: WayOut,
     private readonly logger: Logger,
     private readonly share: Share = WHOLE,
-    private readonly elsewhere: (name: string) => Consumer | undefined = () => undefined,
+    private readonly elsewhere?: (name: string) => Consumer | undefined,
   ) {}
 
   /** Starts with whatever an earlier process left. */
@@ -54,7 +54,9 @@ export class Relay {
     for (const consumer of consumers) this.add(consumer);
     await this.share.leases.start((what) => {
       if (what !== 'deliveries') this.wayOut.wake();
-      if (what !== 'outbox') this.wakeAll(what === 'leases');
+      if (what === 'outbox') return;
+      this.wakeAll(what === 'leases');
+      this.lookForOthers();
     });
     this.wakeAll();
     this.wayOut.start(
@@ -65,7 +67,9 @@ export class Relay {
     );
     this.poll = setInterval(() => {
       this.wayOut.wake();
-      if (this.isShared(this.share.part)) this.wakeAll();
+      if (!this.isShared(this.share.part)) return;
+      this.wakeAll();
+      this.lookForOthers();
     }, POLL_MS);
     for (const consumer of await consumersWithDeliveries(this.work.sql)) {
       if (this.consumers.has(consumer)) continue;
@@ -132,8 +136,20 @@ export class Relay {
   }
 
   private found(name: string): ConsumerRelay | undefined {
-    const consumer = this.elsewhere(name);
+    const consumer = this.elsewhere?.(name);
     return consumer && this.add(consumer);
+  }
+
+  /** Consumers that another process has found, or that it leaves to us. */
+  private lookForOthers(): void {
+    if (!this.elsewhere || this.stopped) return;
+    consumersWithDeliveries(this.work.sql).then(
+      (names) => {
+        for (const name of names) if (!this.consumers.has(name) && !this.stopped) this.found(name)?.wake();
+      },
+      // Next time.
+      () => undefined,
+    );
   }
 
   private add(consumer: Consumer): ConsumerRelay {

@@ -7,6 +7,7 @@ import { UnitEnded, type Sql } from './sql.js';
 export class Unit {
   private static readonly logger = new Logger('UnitOfWork');
   private over?: string | Error;
+  private isComplete = false;
   private readonly onCommitting: (() => Promise<void>)[] = [];
   private readonly onCommitted: (() => void)[] = [];
   private opened?: EntityManager;
@@ -27,6 +28,7 @@ export class Unit {
   /** Runs before the commit, inside the transaction. */
   beforeCommit(hook: () => Promise<void>): void {
     this.assertOpen();
+    if (this.isComplete) throw new UnitEnded('This unit of work is being committed; a promise of it was not awaited');
     // Run by the engine, and yet code of this unit and of this journey.
     const place = new AsyncResource('beforeCommit');
     this.onCommitting.push(() => place.runInAsyncScope(hook));
@@ -41,7 +43,9 @@ export class Unit {
   /** For the engines: runs the work, and the hooks that still belong to the transaction. */
   async complete<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
     const value = await work(this);
+    // Hooks may add hooks.
     for (const hook of this.onCommitting) await hook();
+    this.isComplete = true;
     return value;
   }
 
