@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
 import { fromHttp, toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
+import { Database } from '../src/infrastructure/persistence/database.js';
 import type { DeadLetter } from '../src/infrastructure/messaging/dead-letters.js';
 import { eventually, startCabs, type Cabs } from './cabs.js';
 import { DATABASES } from './databases.js';
@@ -12,8 +13,9 @@ const given = (destination: string, code: number, answer: string): Partial<Cloud
   ...{ knativeerrordata: Buffer.from(answer).toString('base64'), knativearrivaltime: '2026-11-24T01:02:03Z' },
 });
 
-describe.each(DATABASES)('The process of the dead letters on $kind', ({ fresh }) => {
+describe.each(DATABASES)('The process of the dead letters on $kind', ({ kind, fresh }) => {
   let sink: Cabs;
+  let start: () => Promise<Cabs>;
   let elsewhere: Server;
   let url: string;
   let answer = 204;
@@ -37,7 +39,9 @@ describe.each(DATABASES)('The process of the dead letters on $kind', ({ fresh })
     arrived.length = 0;
     const services = { USVC_DRIVERS: url, USVC_RIDES: url, USVC_LOYALTY: 'http://127.0.0.1:9' };
     const here = { MESH_TRANSPORT: 'knative', MODULES: 'none', MESH_RETRY: '1' };
-    sink = await startCabs(await fresh(), { ...here, ...services });
+    const database = await fresh();
+    start = () => startCabs(database, { ...here, ...services });
+    sink = await start();
   });
   afterEach(() => sink.close());
   afterAll(() => void elsewhere.close());
@@ -116,6 +120,31 @@ describe.each(DATABASES)('The process of the dead letters on $kind', ({ fresh })
       ({ total }) => total === 0,
     );
   });
+
+  const onPostgres = kind === 'postgres' ? it : it.skip;
+  onPostgres(
+    'a replay through one of two processes is brought by whichever has the key',
+    async () => {
+      const other = await start();
+      const { read } = sink.app.get(Database);
+      const holders = async () => {
+        const [row] = await read.all<{ n: string }>(
+          `SELECT COUNT(DISTINCT holder) AS n FROM mesh_lease WHERE part LIKE 'deliveries%'`,
+        );
+        return Number(row!.n);
+      };
+      await eventually(holders, (n) => n === 2);
+      for (let n = 0; n < 20; n++)
+        await bury(event({ ...given(`${url}/mesh/drivers`, 503, 'no'), partitionkey: `k${n}`, subject: `s${n}` }));
+      await replay('replay');
+      await eventually(
+        async () => arrived.length,
+        (n) => n === 20,
+      );
+      await other.close();
+    },
+    30_000,
+  );
 
   it('what comes without a reason is kept for all who want its type', async () => {
     await bury(event({ type: 'cabs.drivers.driver-fee', data: { 'driver-id': 1, fee: 1 }, knativebrokerttl: '255' }));

@@ -12,7 +12,7 @@ import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
 import { numbers } from './notes.js';
-import { Happened, plant, Work, type Behaviour } from './planted.js';
+import { behaviourOf, Happened, meshOf, plant, plantedModules, Work, type Behaviour } from './planted.js';
 
 const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
 
@@ -138,6 +138,108 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     expect(await effects()).toHaveLength(2);
   });
 
+  const leave = (type: string, n: number) => {
+    const event = {
+      specversion: '1.0',
+      id: `left-${n}`,
+      source: 'usvc://planted/left',
+      type,
+      subject: KEY,
+      data: { n },
+    };
+    const values = [event.id, event.source, type, `key ${n}`, JSON.stringify(event)];
+    return work().sql.run(
+      `INSERT INTO mesh_outbox (id, source, type, partition_key, event, created_at) VALUES ($1, $2, $3, $4, $5, 0)`,
+      values,
+    );
+  };
+
+  it('a message of another version, which nobody here knows, is kept among the dead letters, and goes out again', async () => {
+    await start();
+    await work().run(() => leave('planted.left.newer', 1));
+    const listed = () => deadLetters().list({}, { limit: 10, offset: 0 });
+    const [letter] = await eventually(listed, (all) => all.length === 1);
+    const error = 'Error: No module of this process knows what to do with planted.left.newer';
+    expect(letter).toMatchObject({ consumer: 'k-sink', type: 'planted.left.newer', error, event: { id: 'left-1' } });
+    // Where it is still unknown, it is back in a moment.
+    expect(await deadLetters().replay(letter!.id, false)).toBe(true);
+    await eventually(listed, (all) => all.length === 1 && all[0]!.id !== letter!.id);
+  });
+
+  it('messages that are too many for one unit of work go in smaller numbers', async () => {
+    await start({ work: ({ data }) => effect('work', data.n) });
+    const many = `(SELECT COUNT(*) FROM mesh_delivery WHERE attempts = 0) > 120`;
+    const trigger =
+      kind === 'sqlite'
+        ? [
+            `CREATE TRIGGER too_many AFTER INSERT ON mesh_delivery WHEN ${many} BEGIN SELECT RAISE(ABORT, 'too many'); END`,
+          ]
+        : [
+            `CREATE FUNCTION too_many() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF ${many} THEN RAISE EXCEPTION ''too many''; END IF; RETURN NULL; END'`,
+            'CREATE TRIGGER too_many AFTER INSERT ON mesh_delivery FOR EACH STATEMENT EXECUTE FUNCTION too_many()',
+          ];
+    await work().run(async () => {
+      for (const statement of trigger) await work().sql.run(statement);
+    });
+    await work().run(async () => {
+      for (const n of numbers(400)) await leave('planted.left.work', n);
+    });
+    await eventually(effects, (all) => all.length === 400);
+  });
+
+  it('what is sent by a hook of a unit goes with it, also behind other messages', async () => {
+    const seen: number[] = [];
+    await start({ right: async ({ data }) => void seen.push(data.n) });
+    await work().run(async () => {
+      app.get(EventBus).publish(new Happened(KEY, { n: 1 }));
+      work().unit.beforeCommit(async () => app.get(EventBus).publish(new Happened(KEY, { n: 2 })));
+    });
+    await idle();
+    expect(seen).toEqual([1, 2]);
+  });
+
+  it.each<[string, unknown, string]>([
+    ['an error whose text no database keeps', new Reject('no \0 good'), 'Reject: no  good'],
+    ['nothing', undefined, ''],
+    ['what can’t be written as JSON', { n: 1n }, '[object Object]'],
+  ])('a handler that throws %s ends among the dead letters like any other', async (_, thrown, error) => {
+    await start({ work: () => Promise.reject(thrown) }, 1);
+    await send(1);
+    await idle();
+    expect(await deadLetters().list({}, { limit: 10, offset: 0 })).toMatchObject([{ error }]);
+  });
+
+  const onPostgres = kind === 'postgres' ? it : it.skip;
+  onPostgres('a message whose lease was lost on the way is not overtaken by the next one of its key', async () => {
+    let released = () => {};
+    const released1 = new Promise<void>((resolve) => (released = resolve));
+    const order: number[] = [];
+    await start({
+      prepare: ({ data: { n } }) => (n === 1 ? released1 : Promise.resolve()),
+      work: async ({ data: { n } }) => void order.push(n),
+    });
+    const taken = async () => {
+      const [row] = await work().sql.all<{ n: string; token: string }>(
+        `SELECT COUNT(holder) AS n, MIN(token) AS token FROM mesh_lease WHERE part LIKE 'deliveries%'`,
+      );
+      return { held: Number(row!.n), token: Number(row!.token) };
+    };
+    const { token } = await eventually(taken, ({ held }) => held === 32);
+    await send(1);
+    await wait(100);
+    await work().sql.all(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE application_name = 'mesh leases' AND datname = current_database()`,
+    );
+    await eventually(taken, (now) => now.held === 32 && now.token > token);
+    await send(2);
+    await wait(100);
+    released();
+    await idle();
+    expect(order).toEqual([1, 2]);
+  });
+
   it('a database that is away costs no try', async () => {
     let tries = 0;
     let comesBack: (() => Promise<void>) | undefined;
@@ -221,6 +323,11 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     await idle();
     expect(await deadLetters().count({})).toBe(0);
   });
+});
+
+it('modules that live elsewhere need a broker', async () => {
+  const { Left, Right } = plantedModules(behaviourOf({}));
+  expect(() => meshOf([Left, Right], { database: 'sqlite::memory:', hosted: [Left] })).toThrow('need a broker');
 });
 
 it('retries wait as the schedule says, a tenth more or less', () => {

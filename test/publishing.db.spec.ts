@@ -176,6 +176,27 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
     expect(await deadLetters().count({})).toBe(0);
   }, 45_000);
 
+  it('large messages are in memory in small numbers', async () => {
+    await start();
+    await broker.close();
+    const padding = 'x'.repeat(1_000_000);
+    for (let n = 0; n < 40; n++) {
+      const event = { specversion: '1.0', id: `large-${n}`, source: 'usvc://planted/left', type: 'planted.left.work' };
+      const whole = { ...event, subject: key(n), data: { n, padding } };
+      await work().run(() => insertIntoOutbox(work().sql, [whole as CloudEvent]));
+    }
+    const { loaded } = app.get(Relay)['wayOut'] as unknown as { loaded: ReadonlySet<unknown> };
+    let most = 0;
+    broker.answer = (_, response) => {
+      most = Math.max(most, loaded.size);
+      response.writeHead(202).end();
+    };
+    await broker.open();
+    await idle(20_000);
+    expect(broker.posted).toHaveLength(40);
+    expect(most).toBeLessThanOrEqual(16);
+  }, 40_000);
+
   it('a broker that is away is waited for, and what was written meanwhile goes in its order', async () => {
     await start();
     await send(0);

@@ -19,7 +19,7 @@ import { isSuccess, type Answer, type Sink } from './sink.js';
 const WINDOW = 2000;
 const CHARACTERS = 16_000_000;
 /** Where nothing is known of their size yet. */
-const FIRST = 100;
+const FIRST = 16;
 /** Requests that may be under way. */
 const UNDER_WAY = 64;
 /** The longest `Retry-After` that is honoured, in ms. */
