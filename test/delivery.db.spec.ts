@@ -199,10 +199,10 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     expect(seen).toEqual([1, 2]);
   });
 
-  it.each<[string, unknown, string]>([
+  it.each<[string, Error, string]>([
     ['an error whose text no database keeps', new Reject('no \0 good'), 'Reject: no  good'],
-    ['nothing', undefined, ''],
-    ['what can’t be written as JSON', { n: 1n }, '[object Object]'],
+    ['nothing', undefined as never, ''],
+    ['what can’t be written as JSON', { n: 1n } as never, '[object Object]'],
   ])('a handler that throws %s ends among the dead letters like any other', async (_, thrown, error) => {
     await start({ work: () => Promise.reject(thrown) }, 1);
     await send(1);
