@@ -58,11 +58,25 @@ export class Retention {
     await this.sweeping;
   }
 
-  /** Removes everything that is older than its retention at `now`, in small batches. */
-  async sweep(now = Date.now()): Promise<void> {
+  /**
+   * Removes everything that is older than its retention, in small batches.
+   * @param at in ms since 1970; now unless told
+   */
+  async sweep(at?: number): Promise<void> {
+    const now = at ?? (await this.now());
     await this.remove('mesh_inbox', 'handled_at', now - this.policy.inboxMs);
     await this.remove('mesh_dead_letter', 'dead_at', now - this.policy.deadLetterMs);
     await this.remove('mesh_idempotency_key', 'created_at', now - IDEMPOTENCY_MS);
+  }
+
+  /** What one process forgets is forgotten for all on its database: not by the clock of one that runs ahead. */
+  private async now(): Promise<number> {
+    const { sql } = this.work;
+    if (sql.dialect === 'sqlite') return Date.now();
+    const [row] = await sql.all<{ ms: number }>(
+      'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::double precision AS ms',
+    );
+    return Math.floor(row!.ms);
   }
 
   private async remove(table: string, column: string, before: number): Promise<void> {
