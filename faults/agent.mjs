@@ -1,8 +1,11 @@
 /*
- * Loaded by `node --import` into the processes that the fault rig starts, and into no others. It moves their clock, and
- * makes consumers slow or lets them fail; the code under test knows nothing of it. What is wrong comes with the start
- * (FAULTS_STATE) and by message: `{ offsetMs, slow, fail, tape }`, where the last is the rig's own chance.
+ * Loaded by `node --import` into the processes that the fault rig starts, and into no others. It moves their clock,
+ * makes consumers slow or lets them fail, and notes what they handle; the code under test knows nothing of it. What is
+ * wrong comes with the start (FAULTS_STATE) and by message: `{ offsetMs, slow, fail, tape }`, where the last is the rig's
+ * own chance.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { readdirSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 
 let state = JSON.parse(process.env.FAULTS_STATE ?? '{}');
@@ -23,15 +26,30 @@ globalThis.Date = new Proxy(RealDate, {
   apply: () => new Date().toString(),
 });
 
-/** Where the handlers of durable messages are, in dist/modules. */
-const HANDLERS = [
-  ...['drivers/calculate-fee', 'drivers/driver-free', 'drivers/driver-occupy', 'geolocation/update-destination'],
-  ...['invoicing/issue-invoice', 'loyalty/register-miles', 'rides/complete-transit', 'rides/settle-transit'],
-];
+/** The handlers of durable messages, by the names of their classes. */
+export const disturbed = [];
+/** What is being handled: `{ consumer, event, delivery }` of the application, and its unit of work. */
+const arriving = new AsyncLocalStorage();
 
-function disturb(handler) {
+/**
+ * Leaves a row for each handling, in the unit of work of the handler: what is rolled back was not handled. The table has
+ * no key, so that twice is two rows.
+ */
+function note() {
+  const { work, consumer, event, delivery } = arriving.getStore();
+  return work.sql.run(
+    `INSERT INTO faults_handled (consumer, event_id, type, subject, partition_key, cause, attempts)
+     VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+    [
+      ...[consumer, event.id, event.type, event.subject, event.partitionkey ?? event.subject],
+      ...[event.causationid ?? null, delivery?.attempts ?? null],
+    ],
+  );
+}
+
+function disturb({ name, prototype: handler }) {
+  disturbed.push(name);
   const method = ['execute', 'handle'].find((it) => it in handler);
-  if (!method) return;
   const { prepare, [method]: own } = handler;
   handler.prepare = async function (message) {
     if (draw() < (state.slow ?? 0)) await wait(200 + 1800 * draw());
@@ -40,16 +58,27 @@ function disturb(handler) {
   };
   handler[method] = async function (...given) {
     const result = await own.apply(this, given);
+    await note();
     // After all that it has written: none of it may stay.
     if (draw() < (state.fail ?? 0) / 2) throw new Error('The fault rig lets this handler fail');
     return result;
   };
 }
 
-if (process.env.FAULTS_MODULES) {
+const application = process.env.FAULTS_APPLICATION;
+if (application) {
   await import('reflect-metadata');
-  for (const file of HANDLERS) {
-    const exported = await import(`${process.env.FAULTS_MODULES}/${file}.js`);
-    for (const it of Object.values(exported)) if (typeof it === 'function' && it.prototype) disturb(it.prototype);
+  const { handlesCommand, listensTo } = await import(`${application}/infrastructure/messaging/on-mesh.js`);
+  const isDurable = (it) => typeof it === 'function' && (handlesCommand(it)?.kind || listensTo(it).length > 0);
+  for (const file of readdirSync(new URL(`${application}/modules`), { recursive: true })) {
+    if (!file.endsWith('.js')) continue;
+    const exported = await import(`${application}/modules/${file}`);
+    for (const it of Object.values(exported)) if (isDurable(it)) disturb(it);
   }
+  const { UnitOfWork } = await import(`${application}/infrastructure/persistence/unit-of-work.js`);
+  const { runTogether } = UnitOfWork.prototype;
+  UnitOfWork.prototype.runTogether = function (opening, arrival, handle) {
+    const place = { ...arrival, work: this };
+    return runTogether.call(this, opening, arrival, (word) => arriving.run(place, handle, word));
+  };
 }

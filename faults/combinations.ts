@@ -91,7 +91,7 @@ export function plansOf(combination: Combination, places: Map<string, number>, a
       environment: {
         ...environment,
         ...(modules && { MODULES: modules }),
-        FAULTS_MODULES: pathToFileURL(join(ROOT, 'dist/modules')).href,
+        FAULTS_APPLICATION: pathToFileURL(join(ROOT, 'dist')).href,
       },
     };
   });

@@ -26,11 +26,33 @@ export interface Books {
   /** Messages in an outbox or a delivery, anywhere. */
   readonly waiting: readonly Message[];
   readonly dead: readonly Message[];
+  /** All that was handled in each database, in the order of handling. */
+  readonly handlings: readonly Handling[];
 }
 
 export interface Message {
   readonly type: string;
   readonly subject: string | null;
+}
+
+/** A message that a consumer has handled, as the agent has noted it in the consumer's own unit of work. */
+export interface Handling extends Message {
+  readonly consumer: string;
+  readonly event_id: string;
+  readonly partition_key: string;
+  /** The message in whose handling it was sent, if any. */
+  readonly cause: string | null;
+  /** Tries that had failed before; null where a broker brought it. */
+  readonly attempts: number | null;
+}
+
+/** The notes of the agent. `place` tells their order, and there is no other key: what was handled twice is there twice. */
+export const NOTES = { sqlite: notes('integer PRIMARY KEY AUTOINCREMENT'), postgres: notes('bigserial') };
+
+function notes(place: string): string {
+  return `CREATE TABLE faults_handled (
+    place ${place}, consumer text, event_id text, type text, subject text, partition_key text, cause text, attempts integer
+  )`;
 }
 
 export interface Remark {
@@ -46,6 +68,8 @@ export interface Verdict {
   readonly duplicated: number;
   readonly dead: number;
   readonly stuck: number;
+  /** Messages that were handled before others of their key which had been sent earlier. */
+  readonly disordered: number;
   /** What is wrong with which ride, client, driver or message. */
   readonly remarks: readonly Remark[];
 }
@@ -61,6 +85,13 @@ const LEADS_TO: Partial<Record<Deed, string>> = {
 };
 const EFFECTS = ['fees', 'miles', 'invoices'] as const;
 const SETTLED = ['driver_fee', 'driver_freed', 'miles', 'invoice'];
+const COMPLETE = 'cabs.rides.complete-transit';
+/** What has to be handled for a ride until it is settled. */
+const NEEDED = [
+  ...[COMPLETE, 'cabs.drivers.calculate-fee', 'cabs.drivers.driver-fee', 'cabs.drivers.driver-free'],
+  ...['cabs.drivers.driver-freed', 'cabs.loyalty.register-miles', 'cabs.loyalty.miles-registered'],
+  ...['cabs.invoicing.issue-invoice', 'cabs.invoicing.invoice-issued'],
+];
 
 /** Compares what was promised with what there is. */
 export function count(ledger: Pick<Ledger, 'entries' | 'asked'>, books: Books): Verdict {
@@ -68,28 +99,84 @@ export function count(ledger: Pick<Ledger, 'entries' | 'asked'>, books: Books): 
     .filter((it) => isLost(it, books))
     .map(({ deed, id }) => ({ id, what: `${deed} is lost` }));
   const accepted = new Set(ledger.entries.filter(({ deed }) => deed === 'complete').map(({ id }) => id));
-  const [duplicated, stuck]: Remark[][] = [[], []];
+  const duplicated = handledTwice(books.handlings);
+  const disordered = overtaken(books.handlings);
+  const stuck: Remark[] = [];
+  const handled = groupBy(books.handlings, ({ subject }) => subject);
   let settled = 0;
   for (const [id, ride] of books.rides) {
     const isOver = ride.status === 'COMPLETED';
     const doubled = EFFECTS.filter((it) => ride[it] > (isOver ? 1 : 0)).map((it) => `${ride[it]} ${it}`);
-    if (doubled.length > 0) duplicated!.push({ id, what: `${doubled.join(', ')} (${ride.status})` });
+    if (doubled.length > 0) duplicated.push({ id, what: `${doubled.join(', ')} (${ride.status})` });
     const missing = missingOf(ride, books);
-    if (missing.length > 0) stuck!.push({ id, what: missing.join(', ') });
+    // Without these notes nobody would see what was handled twice.
+    const unseen = isOver ? NEEDED.filter((it) => !handled.get(id)?.some(({ type }) => type === it)) : [];
+    missing.push(...unseen.map((it) => `nobody has handled ${it}`));
+    if (missing.length > 0) stuck.push({ id, what: missing.join(', ') });
     else if (accepted.has(id) && isOver && doubled.length === 0) settled++;
   }
   for (const [client, transactions] of books.accounts) {
     const owed = [...books.rides.values()].filter((it) => String(it.clientId) === client && it.miles > 0).length;
     if (transactions > owed)
-      duplicated!.push({ id: `client ${client}`, what: `${transactions} transactions, not ${owed}` });
-    if (transactions < owed) stuck!.push({ id: `client ${client}`, what: `${transactions} transactions, not ${owed}` });
+      duplicated.push({ id: `client ${client}`, what: `${transactions} transactions, not ${owed}` });
+    if (transactions < owed) stuck.push({ id: `client ${client}`, what: `${transactions} transactions, not ${owed}` });
   }
-  for (const { type, subject } of books.waiting) stuck!.push({ id: subject ?? '?', what: `${type} has not arrived` });
-  for (const { type, subject } of books.dead) stuck!.push({ id: subject ?? '?', what: `${type} is a dead letter` });
+  for (const { type, subject } of books.waiting) stuck.push({ id: subject ?? '?', what: `${type} has not arrived` });
+  for (const { type, subject } of books.dead) stuck.push({ id: subject ?? '?', what: `${type} is a dead letter` });
   return {
     ...{ accepted: accepted.size, settled, dead: books.dead.length, lost: distinct(lost) },
-    ...{ duplicated: distinct(duplicated!), stuck: distinct(stuck!), remarks: [...lost, ...duplicated!, ...stuck!] },
+    ...{ duplicated: distinct(duplicated), stuck: distinct(stuck), disordered: disordered.length },
+    remarks: [...lost, ...duplicated, ...stuck, ...disordered],
   };
+}
+
+/** Messages that a consumer has handled more than once, and rides that were told to be over by more than one message. */
+function handledTwice(handlings: readonly Handling[]): Remark[] {
+  const same = groupBy(handlings, ({ consumer, event_id }) => `${consumer} ${event_id}`);
+  const twice = [...same.values()].filter(({ length }) => length > 1);
+  const completing = handlings.filter(({ type }) => type === COMPLETE);
+  const told = groupBy(completing, ({ subject }) => subject);
+  const messages = (them: readonly Handling[]) => new Set(them.map(({ event_id }) => event_id)).size;
+  // Users ask again with the same key: that is one message, however often it is said.
+  const again = [...told].filter(([, them]) => messages(them) > 1);
+  return [
+    ...twice.map((them) => {
+      const { consumer, type, subject, event_id } = them[0]!;
+      return { id: subject ?? '?', what: `${consumer} has handled ${type} ${event_id} ${them.length} times` };
+    }),
+    ...again.map(([subject, them]) => ({ id: subject ?? '?', what: `${messages(them)} messages ${COMPLETE}` })),
+  ];
+}
+
+/**
+ * Messages that were handled before one which the same unit of work had sent earlier, with the same key to the same
+ * consumer. The ids tell: they rise within a process, whatever its clock does. What had failed before may be late, and a
+ * broker promises no order.
+ */
+function overtaken(handlings: readonly Handling[]): Remark[] {
+  const inOrder = handlings.filter(({ cause, attempts }) => cause !== null && attempts === 0);
+  const together = groupBy(inOrder, ({ consumer, partition_key, cause }) => `${consumer} ${partition_key} ${cause}`);
+  return [...together.values()].flatMap((them) =>
+    them.slice(1).flatMap(({ consumer, type, event_id, subject }, index) => {
+      const before = them[index]!;
+      if (event_id >= before.event_id) return [];
+      return {
+        id: subject ?? '?',
+        what: `${consumer} has handled ${before.type} before ${type}, which was sent earlier`,
+      };
+    }),
+  );
+}
+
+function groupBy<Item, Key>(items: readonly Item[], keyOf: (item: Item) => Key): Map<Key, Item[]> {
+  const groups = new Map<Key, Item[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
 }
 
 function distinct(remarks: readonly Remark[]): number {
@@ -165,6 +252,7 @@ export async function readBooks(modules: readonly Place[], all: readonly Place[]
     active: new Set(accounts.filter((it) => it.active).map((it) => String(it.client_id))),
     waiting: [...(await messages('mesh_outbox')), ...(await messages('mesh_delivery'))].map(subjectOf),
     dead: (await messages('mesh_dead_letter')).map(subjectOf),
+    handlings: await select<Handling>(modules, 'SELECT * FROM faults_handled ORDER BY place'),
   };
 }
 

@@ -98,8 +98,9 @@ async function main(): Promise<boolean> {
   return isFine;
 }
 
-function complaint({ combination, remarks, surprises }: Result, folder: string): string {
-  const shown = [...remarks.map(({ id, what }) => `${id}: ${what}`), ...surprises];
+function complaint({ combination, accepted, remarks, surprises }: Result, folder: string): string {
+  const empty = accepted === 0 ? ['nobody was told that a ride is over'] : [];
+  const shown = [...empty, ...remarks.map(({ id, what }) => `${id}: ${what}`), ...surprises];
   const more = shown.length > 10 ? [`… and ${shown.length - 10} more`] : [];
   return [`${combination} is not in order; all is kept in ${folder}`, ...shown.slice(0, 10), ...more].join('\n  ');
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { administer, type Place } from './books.js';
 import { applicationsOf, databaseOf, placesOf, plansOf, type Combination } from './combinations.js';
+import { NOTES } from './count.js';
 import { Courier } from './courier.js';
 import { Line } from './line.js';
 import { Member } from './member.js';
@@ -151,6 +152,7 @@ export class Stand {
       member.start();
     }
     await this.ready();
+    for (const place of this.moduleDatabases) await this.insist(place, [NOTES[combination.database]]);
   }
 
   private async startPostgres(names: readonly string[]): Promise<void> {

@@ -2,11 +2,33 @@ import type { Result } from './trial.js';
 
 /** What came of each combination, in lines for a terminal. */
 export function table(results: readonly Result[]): string {
-  const head = ['', 'accepted', 'settled', 'lost', 'duplicated', 'dead', 'stuck', 'kills', 'faults', 'surprises'];
+  const head = [
+    '',
+    'accepted',
+    'settled',
+    'lost',
+    'duplicated',
+    'dead',
+    'stuck',
+    'disordered',
+    'kills',
+    'faults',
+    'surprises',
+  ];
   const total = (faults: Readonly<Record<string, number>>) => Object.values(faults).reduce((sum, n) => sum + n, 0);
   const rows = results.map((it) => [
     it.combination,
-    ...[it.accepted, it.settled, it.lost, it.duplicated, it.dead, it.stuck, it.kills, total(it.faults)].map(String),
+    ...[
+      it.accepted,
+      it.settled,
+      it.lost,
+      it.duplicated,
+      it.dead,
+      it.stuck,
+      it.disordered,
+      it.kills,
+      total(it.faults),
+    ].map(String),
     String(it.surprises.length),
   ]);
   const all = [head, ...rows];

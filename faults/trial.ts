@@ -54,12 +54,15 @@ export interface TrialOptions {
   /** The faults it is about; all that apply unless told. */
   readonly faults?: readonly Fault[];
   readonly tell: (line: string) => void;
-  /** Does something to the databases before they are counted: for the proof that the counting finds it. */
+  /** Does something to the databases before users come: for the proof that what is wrong then is found. */
+  readonly spoil?: (stand: Stand) => Promise<void>;
+  /** The same before they are counted. */
   readonly plant?: (stand: Stand) => Promise<void>;
 }
 
-export function isClean({ lost, duplicated, stuck, dead, surprises }: Result): boolean {
-  return lost + duplicated + stuck + dead + surprises.length === 0;
+/** Where nobody was told anything, nothing is shown. */
+export function isClean({ accepted, lost, duplicated, stuck, dead, disordered, surprises }: Result): boolean {
+  return accepted > 0 && lost + duplicated + stuck + dead + disordered + surprises.length === 0;
 }
 
 /** Runs one combination under load and faults, and counts. @throws Error when it doesn't start at all */
@@ -76,6 +79,7 @@ export async function run(options: TrialOptions): Promise<Result> {
       const home = stand.moduleDatabases.find(({ name }) => name === rows.owner || name === 'cabs')!;
       await insert(home, rows);
     }
+    await options.spoil?.(stand);
     const users = new Users(stand.urls, ledger, random.fork());
     const load = users.come(rides, combination.perSecond);
     const told = await goWrong(stand, options);

@@ -4,15 +4,20 @@ import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
+import type { Type } from '@nestjs/common';
 import { COMBINATIONS } from '../faults/combinations.js';
-import { count, type Books, type Found } from '../faults/count.js';
+import { duplicated } from '../faults/connections.js';
+import { count, type Books, type Found, type Handling } from '../faults/count.js';
 import { Courier } from '../faults/courier.js';
 import { Ledger } from '../faults/ledger.js';
 import { Line } from '../faults/line.js';
 import { Random } from '../faults/random.js';
 import type { Stand } from '../faults/stand.js';
 import { isClean, run, type Result } from '../faults/trial.js';
+import { MODULES } from '../src/app.module.js';
+import { handlesCommand, listensTo } from '../src/infrastructure/messaging/on-mesh.js';
 import { ROOT } from '../tools/source.js';
 import { eventually } from './cabs.js';
 import { postgresBinaries } from './postgres.js';
@@ -40,10 +45,13 @@ describe('npm run faults', () => {
     const { code, stdout, stderr } = await faults('--minutes', '1', '--seed', '3', '--only', only);
     expect({ code, report: `${stderr}\n${stdout}` }).toMatchObject({ code: 0 });
     expect(stdout).toContain(`npm run faults -- --minutes 1 --seed 3 --only ${only}`);
-    for (const [, accepted, settled, rest] of stdout.matchAll(/^(?:sqlite|postgres)-\S+ +(\d+) +(\d+) +(.*)$/gm)) {
+    const rows = [...stdout.matchAll(/^((?:sqlite|postgres)-\S+) +(\d+) +(\d+) +(.*)$/gm)];
+    expect(rows.map(([, combination]) => combination)).toEqual(only.split(','));
+    for (const [, , accepted, settled, rest] of rows) {
       expect(Number(accepted)).toBeGreaterThan(30);
       expect(settled).toBe(accepted);
-      expect(rest).toMatch(/^0 +0 +0 +0 /);
+      // Lost, duplicated, dead, stuck and disordered.
+      expect(rest).toMatch(/^0 +0 +0 +0 +0 /);
     }
     expect(Number(/^Kills: (\d+)/m.exec(stdout)![1])).toBeGreaterThan(0);
   }, 180_000);
@@ -83,6 +91,22 @@ const PLANTED: readonly [statement: string, remark: RegExp][] = [
   [`UPDATE rides_transit SET miles_settled = 'pending' WHERE id = $6`, /^miles is not settled$/],
 ];
 
+/** What is handled for the ride `r`, each message by its owner, and the owners' answers by rides. */
+const HANDLED: readonly Handling[] = [
+  ...['rides.complete-transit', 'drivers.calculate-fee', 'drivers.driver-free', 'loyalty.register-miles'],
+  ...['invoicing.issue-invoice', 'drivers.driver-fee', 'drivers.driver-freed', 'loyalty.miles-registered'],
+  'invoicing.invoice-issued',
+].map((name, index) => ({
+  ...{ consumer: index < 5 ? name.split('.')[0]! : 'rides', type: `cabs.${name}`, subject: 'r', event_id: `${index}` },
+  ...{ partition_key: 'r', cause: index === 0 ? null : index < 5 ? '0' : `${index - 4}`, attempts: 0 },
+}));
+
+/** The driver is freed before the fee is calculated. */
+function swapped(late: Partial<Handling> = {}): Handling[] {
+  const [complete, fee, free, ...rest] = HANDLED;
+  return [complete!, free!, { ...fee!, ...late }, ...rest];
+}
+
 describe('The rig finds what is broken', () => {
   const folder = mkdtempSync(join(tmpdir(), 'cabs-faults-test-'));
   chmodSync(folder, 0o755);
@@ -111,13 +135,38 @@ describe('The rig finds what is broken', () => {
     }
   }, 60_000);
 
+  it('in an application that forgets what it has handled', async () => {
+    const spoil = (stand: Stand) =>
+      stand.insist(stand.moduleDatabases[0]!, [
+        'CREATE TRIGGER forget AFTER INSERT ON mesh_inbox BEGIN DELETE FROM mesh_inbox WHERE rowid = NEW.rowid; END',
+      ]);
+    const combination = COMBINATIONS.find(({ name }) => name === 'sqlite-in-process')!;
+    const options = { combination, random: new Random(2), ms: 4000, folder: join(folder, 'forgetful') };
+    const result = await run({ ...options, faults: [duplicated], tell: () => undefined, spoil });
+    expect(result.accepted).toBeGreaterThan(0);
+    expect(result.duplicated).toBeGreaterThan(0);
+    expect(result.remarks.map(({ what }) => what)).toContainEqual(
+      expect.stringMatching(/^loyalty has handled cabs\.loyalty\.register-miles \S+ \d times$/),
+    );
+    // Its modules have unique keys: without the notes of the agent, nobody would see it.
+    expect(result.remarks.filter(({ what }) => !/ has handled /.test(what))).toEqual([]);
+    expect(isClean(result)).toBe(false);
+  }, 60_000);
+
+  it('in a run in which nobody was told anything', () => {
+    const nothing = { accepted: 0, settled: 0, lost: 0, duplicated: 0, dead: 0, stuck: 0, disordered: 0, remarks: [] };
+    const result = { ...nothing, combination: 'x', kills: 0, faults: {}, surprises: [], leftOut: [] };
+    expect(isClean(result)).toBe(false);
+    expect(isClean({ ...result, accepted: 1 })).toBe(true);
+  });
+
   const whole: Found = {
     ...{ status: 'COMPLETED', settled: ['driver_fee', 'driver_freed', 'miles', 'invoice'], clientId: 1 },
     ...{ fees: 1, miles: 1, invoices: 1, occupied: false },
   };
   const books = (ride: Partial<Found>, more: Partial<Books> = {}): Books => ({
     ...{ rides: new Map([['r', { ...whole, ...ride }]]), clients: new Set(['1']), drivers: new Set(['2']) },
-    ...{ accounts: new Map([['1', 1]]), active: new Set(['1']), waiting: [], dead: [] },
+    ...{ accounts: new Map([['1', 1]]), active: new Set(['1']), waiting: [], dead: [], handlings: HANDLED },
     ...more,
   });
   const counted = (found: Books) => {
@@ -128,7 +177,7 @@ describe('The rig finds what is broken', () => {
     const { remarks: _, accepted: __, ...verdict } = count(ledger, found);
     return verdict;
   };
-  const fine = { settled: 1, lost: 0, duplicated: 0, dead: 0, stuck: 0 };
+  const fine = { settled: 1, lost: 0, duplicated: 0, dead: 0, stuck: 0, disordered: 0 };
   const message = { type: 'x', subject: 'r' };
 
   it.each<[string, Books, object]>([
@@ -145,6 +194,16 @@ describe('The rig finds what is broken', () => {
     ['a driver who is not free', books({ occupied: true }), { stuck: 1, settled: 0 }],
     ['an answer that did not arrive', books({ settled: ['miles'] }), { stuck: 1, settled: 0 }],
     ['a message that waits', books({}, { waiting: [message] }), { stuck: 1 }],
+    ['a message that was handled twice', books({}, { handlings: [...HANDLED, HANDLED[3]!] }), { duplicated: 1 }],
+    [
+      'an end that became two messages',
+      books({}, { handlings: [...HANDLED, { ...HANDLED[0]!, event_id: 'other' }] }),
+      { duplicated: 1 },
+    ],
+    ['a message that nobody has handled', books({}, { handlings: HANDLED.slice(1) }), { stuck: 1, settled: 0 }],
+    ['a message that has overtaken another', books({}, { handlings: swapped() }), { disordered: 1 }],
+    ['a message that was late after a failure', books({}, { handlings: swapped({ attempts: 1 }) }), {}],
+    ['a message that a broker brought late', books({}, { handlings: swapped({ attempts: null }) }), {}],
     ['a dead letter', books({}, { dead: [message] }), { stuck: 1, dead: 1 }],
   ])('in books with %s', (_, found, expected) => expect(counted(found)).toEqual({ ...fine, ...expected }));
 });
@@ -218,6 +277,18 @@ describe('Its tools', () => {
     const [epoch, isDate, isSame, now, isEven] = JSON.parse(stdout) as [number, boolean, boolean, number, boolean];
     expect([epoch, isDate, isSame, isEven]).toEqual([0, true, true, true]);
     expect(Math.abs(now - Date.now() - 3_600_000)).toBeLessThan(5000);
+  });
+
+  it('disturb and note every handler of durable messages', async () => {
+    const script = `const { disturbed } = await import('./faults/agent.mjs');
+      console.log(JSON.stringify(disturbed))`;
+    const words = ['--import', './faults/agent.mjs', '--input-type=module', '-e', script];
+    const env = { PATH: process.env.PATH, FAULTS_APPLICATION: pathToFileURL(join(ROOT, 'dist')).href };
+    const { stdout } = await promisify(execFile)(process.execPath, words, { cwd: ROOT, env });
+    const providers = MODULES.flatMap((it) => Reflect.getMetadata('providers', it) as Type[]);
+    const durable = providers.filter((it) => handlesCommand(it)?.kind ?? listensTo(it).length > 0);
+    expect(durable.map(({ name }) => name)).toContain('WaitOnDriverRefused');
+    expect((JSON.parse(stdout) as string[]).sort()).toEqual(durable.map(({ name }) => name).sort());
   });
 
   it('draw the same from the same seed', () => {
