@@ -6,6 +6,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { readdirSync } from 'node:fs';
+import { Server } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 
 let state = JSON.parse(process.env.FAULTS_STATE ?? '{}');
@@ -16,6 +17,15 @@ process.on('message', (message) => (state = message));
 // Listening here is no reason to stay alive; and nobody outlives the rig.
 process.channel?.unref();
 process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+
+// Who ends by itself from here on wasn't kept from starting.
+const { listen } = Server.prototype;
+Server.prototype.listen = function (...given) {
+  return listen.apply(
+    this.once('listening', () => process.send?.('listening')),
+    given,
+  );
+};
 
 const RealDate = Date;
 const realNow = Date.now;

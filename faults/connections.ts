@@ -6,6 +6,7 @@ import type { Fault } from './fault.js';
 export const cut: Fault = {
   name: 'cut',
   title: 'connections are cut midway: to users, processes, broker and PostgreSQL',
+  hindersStarting: true,
   run: async ({ allLines }, random, ms) => {
     const started = performance.now();
     while (performance.now() - started < ms) {

@@ -10,7 +10,8 @@ export const killed: Fault = {
     const started = performance.now();
     while (performance.now() - started < ms) {
       await wait(random.between(50, 1200));
-      random.pick([...members.values()]).kill();
+      // Who stands still has to go on: that is what it is about.
+      random.pick([...members.values()].filter(({ standsStill }) => !standsStill)).kill();
     }
   },
 };
@@ -20,7 +21,6 @@ export const rolling: Fault = {
   title: 'each process is asked to end, and started again',
   run: async (stand, random) => {
     for (const member of random.shuffled([...stand.members.values()])) {
-      // One that has just begun to start can't have said yet that it wants to end in order.
       await member.ready(30_000).catch(() => undefined);
       await stand.endOrderly(member);
       member.start();
@@ -47,6 +47,7 @@ export const brokerKilled: Fault = {
 export const postgresKilled: Fault = {
   name: 'postgres-killed',
   title: 'PostgreSQL is killed with all its processes, and starts on the same data',
+  hindersStarting: true,
   inapplicable: ({ database }) => (database === 'postgres' ? undefined : 'it is on SQLite'),
   run: async (stand, random, ms) => {
     const started = performance.now();
@@ -70,10 +71,13 @@ export const frozen: Fault = {
   name: 'frozen',
   title: 'one of several processes stands still for longer than its lease, and goes on',
   inapplicable: ({ transport }) => (transport === 'replicas' ? undefined : 'there is one of each'),
+  share: 3,
   run: async ({ applications }, random) => {
     const one = random.pick(applications);
+    // One that is about to start holds no lease.
+    await one.ready(10_000).catch(() => undefined);
     one.stopTime();
     await wait(random.between(...FROZEN_MS));
-    one.letTimeGoOn();
+    return one.letTimeGoOn() ? undefined : false;
   },
 };

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { postgresBinaries } from '../test/postgres.js';
 import { buildApplication } from '../workshop/runner/place.js';
 import { COMBINATIONS, type Combination } from './combinations.js';
+import { killed } from './deaths.js';
 import type { Fault } from './fault.js';
 import { Random } from './random.js';
 import { FAULTS, isClean, run, type Result } from './trial.js';
@@ -24,6 +25,9 @@ const USAGE = `npm run faults -- [options]
 /** What starting, coming to rest and counting take of the time of a combination, in ms: about. */
 const AROUND_MS = 20_000;
 const LEAST_MS = 10_000;
+/** From so many minutes on, so many kills there have to be. */
+const LONG_MINUTES = 20;
+const LONG_KILLS = 200;
 /** The exit code after a Ctrl-C. */
 const BROKEN_OFF = 130;
 
@@ -92,8 +96,11 @@ async function main(): Promise<boolean> {
     else tell(complaint(result, place));
   }
   console.log(`\n${table(results)}\n`);
-  console.log(`Kills: ${results.reduce((total, { kills }) => total + kills, 0)}. Seed ${seed}: ${again}`);
-  const isFine = results.every(isClean);
+  const kills = results.reduce((total, it) => total + it.kills, 0);
+  console.log(`Kills: ${kills}. Seed ${seed}: ${again}`);
+  const isHarmless = minutes >= LONG_MINUTES && faults.includes(killed) && kills < LONG_KILLS;
+  if (isHarmless) tell(`Less than ${LONG_KILLS} kills in ${minutes} minutes show too little`);
+  const isFine = results.every(isClean) && !isHarmless;
   if (isFine) rmSync(folder, { recursive: true, force: true });
   return isFine;
 }

@@ -32,6 +32,16 @@ export interface Plan {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+/** An end that nobody asked for, and that was no kill of ours. */
+export interface Death {
+  readonly name: string;
+  readonly how: string;
+  /** On the clock of `performance.now()`. */
+  readonly startedAt: number;
+  /** Whether it had begun to listen. */
+  readonly hadStarted: boolean;
+}
+
 /** Whoever is still there when we end gets no time. */
 const living = new Set<ChildProcess>();
 process.once('exit', () => living.forEach((child) => child.kill('SIGKILL')));
@@ -39,14 +49,22 @@ process.once('exit', () => living.forEach((child) => child.kill('SIGKILL')));
 /** A process of the application, started again whenever it dies until it is asked to end. */
 export class Member {
   kills = 0;
+  /** Whether it is stopped, to go on later. */
+  standsStill = false;
   private child?: ChildProcess;
   private wanted = false;
   private state: AgentState = {};
+  private isKilled = false;
+  private hasStarted = false;
 
-  /** @param log a file for what it prints */
+  /**
+   * @param log a file for what it prints
+   * @param onDeath is told when it ends by itself
+   */
   constructor(
     readonly plan: Plan,
     private readonly log: string,
+    private readonly onDeath: (death: Death) => void,
   ) {}
 
   get name(): string {
@@ -63,12 +81,17 @@ export class Member {
       detached: true,
     });
     closeSync(log);
+    const startedAt = performance.now();
     this.child = child;
+    this.isKilled = this.hasStarted = this.standsStill = false;
     living.add(child);
     child.on('error', () => undefined);
-    child.once('exit', (_, signal) => {
+    child.once('message', () => (this.hasStarted = true));
+    child.once('exit', (code, signal) => {
       living.delete(child);
       if (!this.wanted || this.child !== child) return;
+      const how = signal ? `by ${signal}` : `with exit code ${code}`;
+      if (!this.isKilled) this.onDeath({ name: this.name, how, startedAt, hadStarted: this.hasStarted });
       setTimeout(() => this.wanted && this.child === child && this.start(), signal === 'SIGKILL' ? 0 : PAUSE_MS);
     });
   }
@@ -82,29 +105,38 @@ export class Member {
 
   /** Ends it without warning, also while it starts. */
   kill(): void {
-    if (this.isRunning && this.child!.kill('SIGKILL')) this.kills++;
+    if (!this.isRunning || !this.child!.kill('SIGKILL')) return;
+    this.isKilled = true;
+    this.kills++;
   }
 
-  /** Asks it to end. @returns its exit code; null when a signal ended it; undefined when it had to be made to */
-  async end(): Promise<number | null | undefined> {
+  /** Asks it to end. @returns what was not in order about that */
+  async end(): Promise<string | undefined> {
     this.wanted = false;
     const { child } = this;
-    if (!child || !this.isRunning) return null;
-    const gone = once(child, 'exit') as Promise<[number | null]>;
+    // Between a death, which has been told, and its next start.
+    if (!child || !this.isRunning) return undefined;
+    const gone = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
     child.kill('SIGTERM');
     let isLate = false;
     const late = setTimeout(() => (isLate = child.kill('SIGKILL')), PATIENCE_MS);
-    const [code] = await gone;
+    const [code, signal] = await gone;
     clearTimeout(late);
-    return isLate ? undefined : code;
+    if (isLate) return 'did not end when it was asked to';
+    // One that has just begun to start can't have said yet that it wants to end in order.
+    if (code === 0 || this.isKilled || (signal === 'SIGTERM' && !this.hasStarted)) return undefined;
+    return `ended ${signal ? `by ${signal}` : `with exit code ${code}`} when it was asked to end`;
   }
 
   stopTime(): void {
-    this.child?.kill('SIGSTOP');
+    this.standsStill = this.child?.kill('SIGSTOP') ?? false;
   }
 
-  letTimeGoOn(): void {
-    this.child?.kill('SIGCONT');
+  /** @returns whether it had stood still, and goes on */
+  letTimeGoOn(): boolean {
+    const goesOn = this.standsStill && this.isRunning && this.child!.kill('SIGCONT');
+    this.standsStill = false;
+    return goesOn;
   }
 
   /** Tells its agent, and those of all who come after it. */

@@ -6,7 +6,7 @@ import { applicationsOf, databaseOf, placesOf, plansOf, type Combination } from 
 import { NOTES } from './count.js';
 import { Courier } from './courier.js';
 import { Line } from './line.js';
-import { Member } from './member.js';
+import { Member, type Death } from './member.js';
 import { PostgresServer } from './postgres.js';
 import type { Random } from './random.js';
 import { Volume } from './volume.js';
@@ -28,6 +28,8 @@ export class Stand {
   postgres?: PostgresServer;
   postgresLine?: Line;
   postgresKills = 0;
+  /** When starting was last made hard by what goes wrong, on the clock of `performance.now()`; Infinity while it is. */
+  hinderedUntil = -Infinity;
 
   private constructor(
     readonly combination: Combination,
@@ -109,9 +111,14 @@ export class Stand {
 
   /** Ends one process as an operator does. What isn't an orderly end is a surprise. */
   async endOrderly(member: Member): Promise<void> {
-    const code = await member.end();
-    if (code === undefined) this.surprises.push(`${member.name} did not end when it was asked to`);
-    else if (code) this.surprises.push(`${member.name} ended with exit code ${code} when it was asked to end`);
+    const complaint = await member.end();
+    if (complaint) this.surprises.push(`${member.name} ${complaint}`);
+  }
+
+  /** Who has started stays there, whatever becomes of its database; who starts may have to try again. */
+  private died({ name, how, startedAt, hadStarted }: Death): void {
+    if (hadStarted) this.surprises.push(`${name} ended ${how} by itself`);
+    else if (startedAt > this.hinderedUntil) this.surprises.push(`${name} ended ${how} while it started`);
   }
 
   /** Ends all processes; those of PostgreSQL stay, for the counting. */
@@ -147,7 +154,7 @@ export class Stand {
     const database = (name: string) => (isFile(name) ? file(name) : this.postgres!.url(name, this.postgresLine!.port));
     const deliveries = (name: string) => this.couriers.get(name)!.url;
     for (const plan of plansOf(combination, places, { folder, database, url, deliveries })) {
-      const member = new Member(plan, join(folder, `${plan.name}.log`));
+      const member = new Member(plan, join(folder, `${plan.name}.log`), (death) => this.died(death));
       this.members.set(plan.name, member);
       member.start();
     }

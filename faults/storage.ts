@@ -11,6 +11,7 @@ import type { Stand } from './stand.js';
 export const diskFull: Fault = {
   name: 'disk-full',
   title: 'the disk of the databases is full for some seconds',
+  hindersStarting: true,
   inapplicable: (_, { unfillable }) => unfillable,
   run: async ({ volume, postgres }, random, ms) => {
     const until = performance.now() + Math.min(ms, random.between(2000, 7000));
@@ -31,6 +32,7 @@ const LOCKED_MS = 8000;
 export const locked: Fault = {
   name: 'locked',
   title: 'another process holds a lock on what everybody writes',
+  hindersStarting: true,
   run: async (stand, random) => {
     const place = random.pick(stand.databases);
     const lockMs = random.between(500, LOCKED_MS);

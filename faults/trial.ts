@@ -22,7 +22,10 @@ export const FAULTS: readonly Fault[] = [
 /** How long a fault lasts, and the quiet before the next one, in ms. */
 const FAULT_MS = [2500, 7000] as const;
 const QUIET_MS = [0, 1200] as const;
-/** The probabilities that something else goes wrong at the same time, and that processes are killed meanwhile. */
+/**
+ * The probabilities that something else goes wrong at the same time, and that processes are killed meanwhile. Beside a
+ * process that stands still there is always something: it takes long.
+ */
 const ALSO_ANOTHER = 0.4;
 const ALSO_KILLED = 0.7;
 /** Users who are there when all is well again may go on asking for so long, in ms. */
@@ -111,20 +114,24 @@ async function goWrong(stand: Stand, options: TrialOptions): Promise<Pick<Result
   const left = () => ms - (performance.now() - began);
   let bag: Fault[] = [];
   while (applicable.length > 0 && left() > 1000) {
-    if (bag.length === 0) bag = random.shuffled(applicable);
+    if (bag.length === 0) bag = random.shuffled(applicable.flatMap((it) => Array<Fault>(it.share ?? 1).fill(it)));
     const fault = bag.pop()!;
     const lasts = Math.min(left(), random.between(...FAULT_MS));
     // Who is asked to end shall end in order; nobody promises that of a process whose disk is full.
     const others = applicable.filter((it) => ![fault, killed, rolling].includes(it));
-    const another = fault !== rolling && others.length > 0 && random.chance(ALSO_ANOTHER) ? [random.pick(others)] : [];
+    const also = fault === frozen ? 1 : fault === rolling ? 0 : ALSO_ANOTHER;
+    const another = others.length > 0 && random.chance(also) ? [random.pick(others)] : [];
     const dying = fault !== killed && random.chance(alsoKilled) ? [killed] : [];
     const together = [fault, ...another, ...dying];
     const at = `${Math.round((performance.now() - began) / 1000)} s`;
     tell(`${combination.name.padEnd(20)} ${at.padStart(6)}  ${together.map((it) => it.name).join(' + ')}`);
-    for (const { name } of together) times[name] = (times[name] ?? 0) + 1;
+    if (together.some(({ hindersStarting }) => hindersStarting)) stand.hinderedUntil = Infinity;
     const outcomes = await Promise.allSettled(together.map((it) => it.run(stand, random.fork(), lasts)));
+    if (stand.hinderedUntil === Infinity) stand.hinderedUntil = performance.now();
     for (const [index, it] of outcomes.entries()) {
-      if (it.status === 'rejected') stand.surprises.push(`${together[index]!.name}: ${(it.reason as Error).message}`);
+      const { name } = together[index]!;
+      if (it.status === 'rejected') stand.surprises.push(`${name}: ${(it.reason as Error).message}`);
+      else if (it.value !== false) times[name] = (times[name] ?? 0) + 1;
     }
     await wait(Math.min(Math.max(0, left()), random.between(...QUIET_MS)));
   }

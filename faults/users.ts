@@ -25,7 +25,10 @@ interface Ride {
 
 const ORDER = ['DRAFT', 'WAITING_FOR_DRIVER_ASSIGNMENT', 'ACCEPTING', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT'];
 
-/** Users at a steady rate, who ask again with the same key when they weren't answered. Successes go into the ledger. */
+/**
+ * Users at a steady rate, who ask again with the same key when they weren't answered. Successes go into the ledger; so do
+ * surprises: an answer that nobody should get, and none at all when everything has been well for long.
+ */
 export class Users {
   private readonly agent = new Agent({ connections: 128, headersTimeout: PATIENCE_MS, bodyTimeout: PATIENCE_MS });
   private readonly underWay = new Set<Promise<void>>();
@@ -51,7 +54,7 @@ export class Users {
     clearInterval(lives);
   }
 
-  /** Nobody comes any more; who is there may go on asking for `ms`. */
+  /** Nobody comes any more; who is there may go on asking for `ms`. All has to be well from here on. */
   async close(ms: number): Promise<void> {
     this.isOpen = false;
     const all = Promise.all(this.underWay);
@@ -83,7 +86,7 @@ export class Users {
       this.ledger.surprise(`${path} with a key that was accepted: ${told(again)}`);
   }
 
-  /** A ride from its beginning, with a client and a driver who have just come. It breaks off where nobody answers. */
+  /** A ride from its beginning, with a client and a driver who have just come. */
   private async live(): Promise<void> {
     const create = async (deed: Deed, path: string, body?: object) => {
       const answer = await this.insist<{ id: number | string }>(deed, path, body, { key: this.key() });
@@ -103,28 +106,31 @@ export class Users {
     if (ride === undefined) return;
     const id = String(ride);
     this.ledger.asked.add(id);
-    if (!(await this.step(id, 'publish', 'WAITING_FOR_DRIVER_ASSIGNMENT'))) return;
-    if (!(await this.step(id, 'accept', 'ACCEPTING', { driverId }))) return;
+    await this.step(id, 'publish', 'WAITING_FOR_DRIVER_ASSIGNMENT');
+    await this.step(id, 'accept', 'ACCEPTING', { driverId });
     if (!(await this.reaches(id, 'TRANSIT_TO_PASSENGER'))) return;
-    if (await this.step(id, 'start', 'IN_TRANSIT')) await this.end(id);
+    await this.step(id, 'start', 'IN_TRANSIT');
+    await this.end(id);
   }
 
-  /** One step of a ride. @returns whether it has been taken */
-  private async step(ride: string, deed: Deed, leadsTo: string, body?: object): Promise<boolean> {
+  /** One step of a ride. @throws Error when it is refused, or can't be taken before all is closed */
+  private async step(ride: string, deed: Deed, leadsTo: string, body?: object): Promise<void> {
+    let answer: Answer = { status: 0 };
     while (this.mayInsist) {
-      const answer = await this.ask('POST', `/transits/${ride}/${deed}`, body);
+      answer = await this.ask('POST', `/transits/${ride}/${deed}`, body);
       if (isSuccess(answer)) {
         this.ledger.note(deed, ride, answer.status);
-        return true;
+        return;
       }
       if (!isPassing(answer)) throw surprising(`/transits/${ride}/${deed}`, answer);
       // Taken by a request whose answer was lost, it can't be taken again.
-      if (answer.status === 409 && (await this.hasReached(ride, leadsTo))) return true;
+      if (answer.status === 409 && (await this.hasReached(ride, leadsTo))) return;
       await this.pause();
     }
-    return false;
+    throw surprising(`/transits/${ride}/${deed} until the end`, answer);
   }
 
+  /** @returns whether a ride gets so far by itself in time; if it never does, it is counted as stuck */
   private async reaches(ride: string, status: string): Promise<boolean> {
     while (this.mayInsist) {
       if (await this.hasReached(ride, status)) return true;
@@ -138,25 +144,31 @@ export class Users {
     return body !== undefined && ORDER.indexOf(body.status) >= ORDER.indexOf(status);
   }
 
-  /** Asks until there is an answer. @throws Error when it is one that nobody should get */
+  /**
+   * Asks until there is an answer.
+   * @returns undefined when the user gives up
+   * @throws Error when it is an answer that nobody should get, or there is none before all is closed
+   */
   private async insist<Body>(
     deed: Deed,
     path: string,
     body?: object,
     { key, givesUp = false }: { key?: string; givesUp?: boolean } = {},
   ): Promise<Answer<Body> | undefined> {
+    let answer: Answer<Body> = { status: 0 };
     while (this.mayInsist) {
-      const answer = await this.ask<Body>('POST', path, body, key);
+      answer = await this.ask<Body>('POST', path, body, key);
       if (isSuccess(answer)) return answer;
       if (!isPassing(answer)) throw surprising(`${path} (${deed})`, answer);
       if (givesUp) return undefined;
       await this.pause();
     }
-    return undefined;
+    throw surprising(`${path} (${deed}) until the end`, answer);
   }
 
   /** One request; it never throws. */
   private async ask<Body>(method: 'GET' | 'POST', path: string, body?: object, key?: string): Promise<Answer<Body>> {
+    const isWell = !this.isOpen;
     try {
       const answer = await this.agent.request({
         ...{ origin: this.random.pick(this.urls), method, path, signal: AbortSignal.timeout(PATIENCE_MS) },
@@ -164,6 +176,8 @@ export class Users {
         ...(body && { body: JSON.stringify(body) }),
       });
       const text = await answer.body.text();
+      if (isWell && answer.statusCode >= 500)
+        this.ledger.surprise(`${method} ${path} when all was well: ${answer.statusCode} ${text.slice(0, 200)}`);
       const isJson = /json/.test(String(answer.headers['content-type']));
       return { status: answer.statusCode, ...(isJson && { body: JSON.parse(text) as Body }) };
     } catch {

@@ -4,6 +4,7 @@ import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { Type } from '@nestjs/common';
@@ -13,12 +14,15 @@ import { count, type Books, type Found, type Handling } from '../faults/count.js
 import { Courier } from '../faults/courier.js';
 import { Ledger } from '../faults/ledger.js';
 import { Line } from '../faults/line.js';
+import { Member, type Death } from '../faults/member.js';
 import { Random } from '../faults/random.js';
 import type { Stand } from '../faults/stand.js';
 import { isClean, run, type Result } from '../faults/trial.js';
+import { Users } from '../faults/users.js';
 import { MODULES } from '../src/app.module.js';
 import { handlesCommand, listensTo } from '../src/infrastructure/messaging/on-mesh.js';
 import { ROOT } from '../tools/source.js';
+import type { UnderWay } from '../workshop/runner/roster.js';
 import { eventually } from './cabs.js';
 import { postgresBinaries } from './postgres.js';
 
@@ -277,6 +281,56 @@ describe('Its tools', () => {
     const [epoch, isDate, isSame, now, isEven] = JSON.parse(stdout) as [number, boolean, boolean, number, boolean];
     expect([epoch, isDate, isSame, isEven]).toEqual([0, true, true, true]);
     expect(Math.abs(now - Date.now() - 3_600_000)).toBeLessThan(5000);
+  });
+
+  it('notice users who are never answered, and errors when all is well', async () => {
+    const deaf = createServer((_, response) =>
+      response.writeHead(503, { 'content-type': 'application/json' }).end('{}'),
+    );
+    await new Promise<void>((resolve) => deaf.listen(0, '127.0.0.1', resolve));
+    const ledger = new Ledger();
+    const users = new Users([`http://127.0.0.1:${(deaf.address() as AddressInfo).port}`], ledger, new Random(1));
+    const load = users.come([{ id: 'r' }] as UnderWay[], 100);
+    await wait(200);
+    expect(ledger.surprises).toEqual([]);
+    await users.close(1500);
+    await load;
+    expect(ledger.surprises).toContain('POST /transits/r/complete when all was well: 503 {}');
+    expect(ledger.surprises).toContain('/transits/r/complete (complete) until the end: 503 {}');
+    deaf.close();
+  });
+
+  it('notice a process that ends by itself, and know their own doing from that', async () => {
+    const deaths: Death[] = [];
+    const folder = mkdtempSync(join(tmpdir(), 'cabs-faults-member-'));
+    const member = (script: string) => {
+      const plan = { name: 'one', port: 1, readyPath: '/', command: ['-e', script], environment: {} };
+      return new Member(plan, join(folder, 'log'), (death) => deaths.push(death));
+    };
+    const told = async (script: string) => {
+      const one = member(script);
+      one.start();
+      await eventually(
+        async () => deaths.length,
+        (length) => length > 0,
+      );
+      await one.end();
+      return deaths.splice(0).map(({ how, hadStarted }) => ({ how, hadStarted }))[0];
+    };
+    expect(await told('process.exit(3)')).toEqual({ how: 'with exit code 3', hadStarted: false });
+    const listening = `require('net').createServer().listen(0, () =>`;
+    expect(await told(`${listening} setTimeout(() => process.exit(4), 100))`)).toEqual({
+      ...{ how: 'with exit code 4', hadStarted: true },
+    });
+    const steady = member(`setInterval(() => 0, 1000)`);
+    steady.start();
+    steady.stopTime();
+    expect(steady.letTimeGoOn()).toBe(true);
+    expect(steady.letTimeGoOn()).toBe(false);
+    steady.kill();
+    expect(await steady.end()).toBeUndefined();
+    expect(deaths).toEqual([]);
+    rmSync(folder, { recursive: true });
   });
 
   it('disturb and note every handler of durable messages', async () => {
