@@ -90,7 +90,9 @@ export class Database {
   /** How to connect once more, for what has a connection of its own; undefined on SQLite. */
   get postgres(): ClientConfig | undefined {
     if (this.dialect === 'sqlite') return undefined;
-    return (this.writer.driver as unknown as { master: Pool }).master.options;
+    const { options } = (this.writer.driver as unknown as { master: Pool }).master;
+    // The pool hides the password from logs, and so from copies, too; a key for TLS stays in an object of its own.
+    return { ...options, password: options.password };
   }
 
   async close(): Promise<void> {
