@@ -1,6 +1,8 @@
 import { randomInt } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { Client, ClientConfig } from 'pg';
+import { ANSWER_MS, answered, farewell } from '../persistence/postgres-silence.js';
 import { SHARDS, type LeaseListener, type Leases, type News } from './leases.js';
 
 /** A lease lasts so long after its holder was last heard of, and is renewed so often; in ms. */
@@ -71,19 +73,23 @@ export class PostgresLeases implements Leases {
   async stop(): Promise<void> {
     this.stopped = true;
     clearTimeout(this.timer);
-    await this.beating;
-    await this.telling;
+    // A database that doesn't answer isn't waited for; a round that is late finds that all is over.
+    await Promise.race([Promise.all([this.beating, this.telling]), wait(ANSWER_MS, undefined, { ref: false })]);
     const { client, replica } = this;
     this.forget();
     if (!client) return;
     try {
-      await client.query('UPDATE mesh_lease SET holder = NULL, token = token + 1 WHERE holder = $1', [replica]);
-      await client.query('DELETE FROM mesh_replica WHERE replica = $1', [replica]);
-      if (this.notifies) await client.query('SELECT pg_notify($1, $2)', [CHANNEL, `${replica} leases`]);
+      await answered(client, this.leave(client, replica));
     } catch (error) {
       this.logger.warn({ err: error }, 'Leases could not be given back; they run out by themselves');
     }
-    await client.end().catch(() => undefined);
+    await farewell(client);
+  }
+
+  private async leave(client: Client, replica: number): Promise<void> {
+    await client.query('UPDATE mesh_lease SET holder = NULL, token = token + 1 WHERE holder = $1', [replica]);
+    await client.query('DELETE FROM mesh_replica WHERE replica = $1', [replica]);
+    if (this.notifies) await client.query('SELECT pg_notify($1, $2)', [CHANNEL, `${replica} leases`]);
   }
 
   /** Says that we are there, and sees what is ours now; the next round follows by itself. */
@@ -101,9 +107,9 @@ export class PostgresLeases implements Leases {
     const began = performance.now();
     try {
       const client = (this.client ??= await this.connect());
-      await this.sayHello(client);
       const before = this.tokens;
-      const rows = await this.balance(client);
+      // Nothing is ours any more by then. Whoever is late is cut off, and the next round begins with a new connection.
+      const rows = await answered(client, this.share(client), LEASE_MS);
       if (this.client !== client) return;
       // Somebody may have more than is fair, and doesn't know yet that we are there. Said once: there may be more of us
       // than there is to share.
@@ -119,6 +125,11 @@ export class PostgresLeases implements Leases {
       // What we have lasts until it runs out.
       this.logger.warn({ err: error }, 'Leases could not be renewed; trying again');
     }
+  }
+
+  private async share(client: Client): Promise<LeaseRow[]> {
+    await this.sayHello(client);
+    return this.balance(client);
   }
 
   private async sayHello(client: Client): Promise<void> {
@@ -193,8 +204,6 @@ export class PostgresLeases implements Leases {
     // Loaded where it is needed: most processes start on SQLite.
     const { default: pg } = await import('pg');
     const client = new pg.Client({ ...this.connection, ...{ application_name: 'mesh leases', keepAlive: true } });
-    // A beat that is lost with the disk of the database costs nothing: tokens are ordered by its log.
-    const settings = 'SET synchronous_commit = off; SET statement_timeout = 2000';
     const lost = () => {
       if (this.client === client) this.forget();
     };
@@ -203,23 +212,29 @@ export class PostgresLeases implements Leases {
     client.on('notification', ({ payload = '' }) => this.hear(payload));
     try {
       await client.connect();
-      await client.query(settings);
-      this.replica = randomInt(1, 2 ** 31);
-      this.isNew = true;
-      if (this.notifies) {
-        await client.query('SELECT pg_advisory_lock($1, $2)', [LOCK_CLASS, this.replica]);
-        await client.query(`LISTEN ${CHANNEL}`);
-      }
-      await client.query(
-        `INSERT INTO mesh_lease (part, shard, token) SELECT part, shard, 0
-         FROM unnest($1::text[]) AS part, generate_series(0, $2 - 1) AS shard ON CONFLICT DO NOTHING`,
-        [this.parts, SHARDS],
-      );
+      await answered(client, this.introduce(client), LEASE_MS);
+      if (this.stopped) throw new Error('It was stopped meanwhile');
       return client;
     } catch (error) {
-      await client.end().catch(() => undefined);
+      await farewell(client);
       throw error;
     }
+  }
+
+  private async introduce(client: Client): Promise<void> {
+    // A beat that is lost with the disk of the database costs nothing: tokens are ordered by its log.
+    await client.query('SET synchronous_commit = off; SET statement_timeout = 2000');
+    this.replica = randomInt(1, 2 ** 31);
+    this.isNew = true;
+    if (this.notifies) {
+      await client.query('SELECT pg_advisory_lock($1, $2)', [LOCK_CLASS, this.replica]);
+      await client.query(`LISTEN ${CHANNEL}`);
+    }
+    await client.query(
+      `INSERT INTO mesh_lease (part, shard, token) SELECT part, shard, 0
+       FROM unnest($1::text[]) AS part, generate_series(0, $2 - 1) AS shard ON CONFLICT DO NOTHING`,
+      [this.parts, SHARDS],
+    );
   }
 
   private forget(): void {
@@ -246,8 +261,11 @@ export class PostgresLeases implements Leases {
       const payloads = [...this.news].map((what) => `${this.replica} ${what}`);
       this.news.clear();
       const text = 'SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload';
+      const { client } = this;
+      if (!client) continue;
+      const sent = client.query({ name: 'mesh_notify', text, values: [CHANNEL, payloads] });
       // One that doesn't arrive costs a poll.
-      await this.client?.query({ name: 'mesh_notify', text, values: [CHANNEL, payloads] }).catch(() => undefined);
+      await answered(client, sent, LEASE_MS).catch(() => undefined);
     }
   }
 }

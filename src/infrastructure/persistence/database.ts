@@ -1,10 +1,11 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ClientConfig, Pool } from 'pg';
+import type { ClientConfig, Pool, PoolClient } from 'pg';
 import { DataSource, DefaultNamingStrategy, type DataSourceOptions, type MixedList } from 'typeorm';
 import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
 import { assertAtHome } from './ownership.js';
 import { PostgresEngine, PostgresSql } from './postgres.js';
+import { cutOff, limitSilence, STATEMENT_LIMIT_MS } from './postgres-silence.js';
 import { UNIT_LIMIT_MS, type Dialect, type Sql } from './sql.js';
 import { SqliteEngine } from './sqlite.js';
 import { isBusy, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
@@ -23,6 +24,13 @@ export interface DatabaseOptions {
 
 /** SQLite waits this long for a lock before it says busy, in ms; the process stands still meanwhile. */
 const BUSY_TIMEOUT_MS = 20;
+/** PostgreSQL ends a statement that reads after so long, in ms; whoever hasn't answered a little later isn't there. */
+const READ_LIMIT_MS = 5000;
+const READ_ANSWER_MS = READ_LIMIT_MS + 1000;
+/** A connection that nobody has used for so long is asked by TCP whether the other side still exists; in ms. */
+const KEEP_ALIVE_MS = 10_000;
+/** What is still under way when everything is closed is cut off after so long, in ms. */
+const CLOSING_MS = 1000;
 
 /**
  * The connections of this process: one side that writes, in units of work only, and one that can only read. On SQLite
@@ -33,6 +41,8 @@ export class Database {
   readonly engine: UnitEngine;
   /** Plain statements on the reading side. */
   readonly read: Sql;
+  /** Connections of the pools that have been used. */
+  private readonly clients = new Set<PoolClient>();
 
   private constructor(
     private readonly writer: DataSource,
@@ -42,8 +52,13 @@ export class Database {
     if (writer.options.type === 'postgres') {
       this.dialect = 'postgres';
       this.engine = new PostgresEngine(writer);
-      const { master } = reader.driver as unknown as { master: Pool };
-      this.read = new PostgresSql((config) => master.query(config));
+      const pool = poolOf(reader);
+      this.read = new PostgresSql((config) => pool.query(config));
+      limitSilence(pool, READ_ANSWER_MS);
+      for (const it of [pool, poolOf(writer)]) {
+        it.on('acquire', (client) => this.clients.add(client));
+        it.on('remove', (client) => this.clients.delete(client));
+      }
     } else {
       this.dialect = 'sqlite';
       this.engine = new SqliteEngine(writer);
@@ -90,14 +105,21 @@ export class Database {
   /** How to connect once more, for what has a connection of its own; undefined on SQLite. */
   get postgres(): ClientConfig | undefined {
     if (this.dialect === 'sqlite') return undefined;
-    const { options } = (this.writer.driver as unknown as { master: Pool }).master;
+    const { options } = poolOf(this.writer);
     // The pool hides the password from logs, and so from copies, too; a key for TLS stays in an object of its own.
     return { ...options, password: options.password };
   }
 
+  /** Whatever is still under way is cut off after a second, and what is only being connected isn't waited for. */
   async close(): Promise<void> {
-    await this.reader.destroy();
-    await this.writer.destroy();
+    const closed = Promise.all([this.reader.destroy(), this.writer.destroy()]);
+    if (this.clients.size === 0) return void (await closed);
+    const late = wait(CLOSING_MS).then(() => {
+      // Also when the pools are closed: some connections may wait for the other side to say goodbye.
+      this.clients.forEach(cutOff);
+      return wait(CLOSING_MS);
+    });
+    await Promise.race([closed, late]);
   }
 }
 
@@ -119,6 +141,10 @@ export async function migrateDatabase(
 export async function connectTo(location: string | DataSourceOptions): Promise<DataSource> {
   const [writing] = connections(dataSourceOptions(location), { poolSize: 1 });
   return connected(writing);
+}
+
+function poolOf(dataSource: DataSource): Pool {
+  return (dataSource.driver as unknown as { master: Pool }).master;
 }
 
 function ownersOf(histories: readonly MigrationHistory[]): string[] {
@@ -160,13 +186,19 @@ function connections(
       ...(options.extra as object | undefined),
       application_name: 'mesh',
       connectionTimeoutMillis: 5000,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
       options: settings,
     });
     // The server ends by itself what the fence can only cut off: a statement that hangs, a unit whose process stopped.
-    const limits = `-c statement_timeout=${2 * UNIT_LIMIT_MS} -c idle_in_transaction_session_timeout=${5 * UNIT_LIMIT_MS}`;
+    const limits = `-c statement_timeout=${STATEMENT_LIMIT_MS} -c idle_in_transaction_session_timeout=${5 * UNIT_LIMIT_MS}`;
     return [
       { ...options, poolSize, extra: extra(limits) },
-      { ...options, poolSize, extra: extra('-c default_transaction_read_only=on -c statement_timeout=10000') },
+      {
+        ...options,
+        poolSize,
+        extra: extra(`-c default_transaction_read_only=on -c statement_timeout=${READ_LIMIT_MS}`),
+      },
     ];
   }
   if (options.type === 'better-sqlite3') {

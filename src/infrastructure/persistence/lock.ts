@@ -1,4 +1,5 @@
 import type { Client, ClientConfig } from 'pg';
+import { answered, farewell } from './postgres-silence.js';
 
 /** A right that one process has at a time. */
 export interface Lock {
@@ -32,18 +33,18 @@ export class PostgresLock implements Lock {
     try {
       await client.connect();
       const sql = `SELECT pg_try_advisory_lock(hashtext($1)) AS free`;
-      const { rows } = await client.query<{ free: boolean }>(sql, [this.name]);
+      const { rows } = await answered(client, client.query<{ free: boolean }>(sql, [this.name]));
       if (rows[0]?.free) this.client = client;
       return rows[0]?.free ?? false;
     } finally {
-      if (this.client !== client) await client.end().catch(() => undefined);
+      if (this.client !== client) await farewell(client);
     }
   }
 
   async release(): Promise<void> {
     const { client } = this;
     this.client = undefined;
-    await client?.end().catch(() => undefined);
+    if (client) await farewell(client);
   }
 
   private lost(client: Client): void {

@@ -3,10 +3,13 @@ import type { ClientBase } from 'pg';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
 import { PostgresLane, type LaneJob } from './postgres-lane.js';
+import { answered } from './postgres-silence.js';
 import { Unit, type Opening, type UnitEngine } from './unit.js';
 
 /** How long a transaction of several units waits for a lock, in ms. */
 const LOCK_PATIENCE_MS = 250;
+/** How long a COMMIT may take, in ms: a disk that is busy doesn't heed the time-outs of the server. */
+const COMMIT_MS = 5000;
 
 /** Units of work as pooled transactions (READ COMMITTED), with the same fence as on SQLite. */
 export class PostgresEngine implements UnitEngine {
@@ -35,8 +38,8 @@ export class PostgresEngine implements UnitEngine {
   private async together(jobs: readonly LaneJob[]): Promise<void> {
     const done = await this.transaction(async (runner, client) => {
       // Whoever holds several locks doesn't wait for long: alone it will, and hold none meanwhile.
-      if (jobs.length > 1) await client.query(`SET LOCAL lock_timeout = ${LOCK_PATIENCE_MS}`);
-      const sql = new PostgresSql((config) => client.query(config));
+      if (jobs.length > 1) await answered(client, client.query(`SET LOCAL lock_timeout = ${LOCK_PATIENCE_MS}`));
+      const sql = new PostgresSql((config) => answered(client, client.query(config)));
       const answers = await jobs[0]!.opening.ask(
         sql,
         jobs.map(({ item }) => item),
@@ -53,20 +56,28 @@ export class PostgresEngine implements UnitEngine {
     }
   }
 
+  /**
+   * However silent the database is, this ends, and a connection that owes an answer isn't used again. When the COMMIT is
+   * what wasn't answered, nobody knows whether it was carried out. It counts as lost then, as if the connection had gone,
+   * and whoever comes again with the same finds out: a message by its delivery, which is gone, or by the inbox, a request
+   * by its idempotency key.
+   */
   private async transaction<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
     const runner = this.dataSource.createQueryRunner();
     try {
       const client = await unavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
-      await unavailable(() => runner.startTransaction());
+      await unavailable(() => answered(client, runner.startTransaction()));
       try {
         const value = await body(runner, client);
         // A COMMIT of a transaction in which a statement failed and was caught answers ROLLBACK without an error.
-        const { command } = await client.query('COMMIT');
+        const { command } = await answered(client, client.query('COMMIT'), COMMIT_MS);
         if (command !== 'COMMIT') throw new Error('The transaction was aborted by a statement whose error was caught');
         return value;
       } catch (error) {
-        await client.query('ROLLBACK').catch(() => undefined); // the connection is gone, and the transaction with it
-        throw connectionLost(error) ? new DatabaseUnavailable('The database went away', { cause: error }) : error;
+        const left = await answered(client, client.query('ROLLBACK')).catch((gone: unknown) => ({ gone }));
+        // If it failed, the connection is gone, and the transaction with it. That explains a unit that took too long, too.
+        const cause = 'gone' in left && error instanceof UnitTimedOut ? left.gone : error;
+        throw connectionLost(cause) ? new DatabaseUnavailable('The database went away', { cause }) : error;
       }
     } finally {
       await runner.release();

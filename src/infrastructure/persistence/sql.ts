@@ -19,7 +19,10 @@ export interface Sql {
 /** Longest time in ms that a unit of work may take: it holds up everybody on SQLite, and locks rows on PostgreSQL. */
 export const UNIT_LIMIT_MS = 1000;
 
-/** The database can't be reached, is locked by somebody else, or has no room: nothing was kept, try again later. */
+/**
+ * The database can't be reached, is locked by somebody else, or has no room: nothing was kept, try again later. Only when
+ * PostgreSQL was lost in the middle of a COMMIT, it may have been carried out all the same.
+ */
 export class DatabaseUnavailable extends Error {
   override readonly name = 'DatabaseUnavailable';
 }

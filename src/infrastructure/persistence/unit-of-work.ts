@@ -33,7 +33,7 @@ export class UnitOfWork {
    * Runs `work` in one transaction and resolves after its COMMIT; inside a unit it joins that one.
    * Don't wait for anything but the database inside: on SQLite everybody waits along.
    * @throws UnitTimedOut when it took over a second, DatabaseUnavailable when nothing could be kept,
-   *   or whatever `work` throws; in each case nothing was written
+   *   or whatever `work` throws; in each case nothing was written, unless PostgreSQL was lost in the middle of the COMMIT
    */
   async run<T>(work: () => Promise<T>, options?: UnitOptions): Promise<T> {
     const open = current.getStore();
