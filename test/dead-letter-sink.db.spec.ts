@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
@@ -53,7 +54,8 @@ describe.each(DATABASES)('The process of the dead letters on $kind', ({ kind, fr
     ...more,
   });
   const bury = async (dead: CloudEvent, status = 204) => {
-    const { headers, body } = toHttp(dead);
+    // Structured: headers have less room.
+    const { headers, body } = toHttp(dead, 'structured');
     const reply = await sink.http.post('/mesh/dead-letters').set(headers).send(String(body));
     expect({ status: reply.status, text: reply.text }).toMatchObject({ status });
   };
@@ -77,6 +79,26 @@ describe.each(DATABASES)('The process of the dead letters on $kind', ({ kind, fr
     // The same message, given up by another consumer.
     await bury({ ...dead, knativeerrordest: `${url}/mesh/loyalty` });
     expect(await list('?consumer=loyalty')).toMatchObject({ total: 1 });
+  });
+
+  it('keeps what no database can keep as it is: an answer with NUL, an endless id, an endless address', async () => {
+    const bytes = randomBytes(2000).toString('hex');
+    await bury(event(given(`${url}/mesh/drivers`, 500, '{"detail":"a\\u0000b"}')));
+    expect((await list()).items[0]).toMatchObject({ error: 'HTTP 500: ab', consumer: 'drivers' });
+    const named = event({ id: bytes, ...given(`${url}/mesh/rides`, 422, 'no') });
+    for (const _ of [1, 2]) await bury(named);
+    await bury({ ...named, id: `${bytes}!` });
+    const { items, total } = await list('?consumer=rides');
+    expect(total).toBe(2);
+    expect(items.map((it) => it.event.id).sort()).toEqual([bytes, `${bytes}!`]);
+    // Such a name is no consumer's; who wants the type is.
+    await bury(event(given(`${url}/${bytes}`, 500, 'no')));
+    expect(await list('?consumer=drivers')).toMatchObject({ total: 2 });
+    await replay('replay?consumer=drivers');
+    await eventually(
+      async () => arrived.map(({ path }) => path),
+      (paths) => paths.join() === '/mesh/drivers,/mesh/drivers',
+    );
   });
 
   it('replays one to the address of the consumer that failed, with its id and without what the broker added', async () => {

@@ -10,6 +10,18 @@ export class MalformedEvent extends Error {
   }
 }
 
+/**
+ * An attribute that an application makes a key of, or passes on, has at most so many bytes; CloudEvents knows no limit.
+ * An index row of PostgreSQL has to hold it (2.7 kB). And what we send has the subject twice, the correlation id and the
+ * id of the cause: percent-encoded, all of them fit into the 16 kB of headers that Node reads.
+ */
+export const LONGEST_NAME = 1000;
+
+/** Whether these are short enough, together. */
+export function isShort(...names: string[]): boolean {
+  return names.reduce((sum, name) => sum + Buffer.byteLength(name), 0) <= LONGEST_NAME;
+}
+
 /** Characters that no attribute may hold: controls, lone surrogates, noncharacters (CloudEvents 1.0, type system). */
 const FORBIDDEN = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u;
 const NAME = /^[a-z0-9]+$/;

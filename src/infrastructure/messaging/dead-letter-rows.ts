@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto';
 import { v7 as uuidv7 } from 'uuid';
 import type { Sql } from '../persistence/sql.js';
 import type { CloudEvent } from './cloud-event.js';
+import { isShort } from './cloud-event-attributes.js';
 import type { GivenUp } from './consumer-relay.js';
 import { insertDeliveries } from './deliveries.js';
 import { causeOf, describe } from './failure.js';
@@ -11,6 +13,11 @@ import { insertIntoOutbox } from './outbox.js';
 /** Stands in the place of the consumer where a broker refused the message: nobody has it yet. */
 export const UNPUBLISHED = 'k-sink';
 
+/** What a dead letter is found by among the others: an index has to hold it, however long the id. */
+export function keyOf({ id }: CloudEvent): string {
+  return isShort(id) ? id : createHash('sha256').update(id).digest('hex');
+}
+
 /** Puts a message among the dead letters. */
 export async function bury(sql: Sql, letter: GivenUp & { consumer: string; destination?: string }): Promise<void> {
   const { consumer, event, attempts, error, destination } = letter;
@@ -19,7 +26,7 @@ export async function bury(sql: Sql, letter: GivenUp & { consumer: string; desti
        (id, consumer, event_id, type, subject, event, attempts, cause, error, dead_at, destination)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
     [
-      ...[uuidv7(), consumer, event.id, event.type, event.subject ?? null, JSON.stringify(event)],
+      ...[uuidv7(), consumer, keyOf(event), event.type, event.subject ?? null, JSON.stringify(event)],
       ...[attempts, causeOf(error), describe(error), Date.now(), destination ?? null],
     ],
   );

@@ -1,7 +1,8 @@
 import { Inject, Injectable, type Type } from '@nestjs/common';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from './cloud-event.js';
-import { bury } from './dead-letter-rows.js';
+import { isShort } from './cloud-event-attributes.js';
+import { bury, keyOf } from './dead-letter-rows.js';
 import { consumersByType } from './on-mesh.js';
 import { ALL_MODULES } from './registry.js';
 
@@ -41,7 +42,7 @@ export class DeadLetterSink {
       for (const { consumer, destination } of letters) {
         const known = await sql.all(
           `SELECT 1 FROM mesh_dead_letter WHERE event_id = $1 AND consumer = $2 AND type = $3`,
-          [event.id, consumer, event.type],
+          [keyOf(event), consumer, event.type],
         );
         // A broker doesn't say how often it tried.
         if (known.length === 0) await bury(sql, { event, consumer, destination, attempts: 0, error: errorOf(event) });
@@ -57,7 +58,8 @@ export class DeadLetterSink {
     const { knativeerrordest: failed } = event;
     if (typeof failed === 'string' && URL.canParse(failed)) {
       const url = new URL(failed);
-      return [{ consumer: consumerAt(url), destination: url.href }];
+      // The name of a consumer is in an index: no address of ours is longer.
+      if (isShort(url.href)) return [{ consumer: consumerAt(url), destination: url.href }];
     }
     return (this.consumers.get(event.type) ?? ['unknown']).map((consumer) => ({ consumer }));
   }

@@ -1,14 +1,14 @@
 /* How a failed delivery is written down. */
 
-/** What is shown of an error, with the errors behind it; whatever was thrown, it can be written down. */
+/** What is shown of an error, with the errors behind it: text that every database can keep, whatever was thrown. */
 export function describe(error: unknown): string {
   const parts: string[] = [];
   for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
     const { name, message } = it as Partial<Error>;
     parts.push(message === undefined ? shown(it) : `${name ?? 'Error'}: ${message}`);
   }
-  // PostgreSQL keeps no NUL.
-  return parts.join('\ncaused by ').replaceAll('\0', '').slice(0, 2000);
+  // PostgreSQL keeps no NUL, and no half of a pair.
+  return Buffer.from(parts.join('\ncaused by ').replaceAll('\0', '').slice(0, 2000)).toString();
 }
 
 function shown(thrown: unknown): string {
