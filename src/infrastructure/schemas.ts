@@ -27,6 +27,14 @@ export function text(max = 200): z.ZodString {
     .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not hold control characters');
 }
 
+/** Text as others have written it, of a bearable length: nothing but what a database can't keep is refused. */
+export function writtenText(max = 200): z.ZodString {
+  return z
+    .string()
+    .max(max)
+    .regex(/^[^\0\p{Cs}]*$/u, 'must hold neither NUL nor halves of characters');
+}
+
 /** `page` (from 1) and `size` of a listing. */
 export const paging = z.object({
   page: z
@@ -49,6 +57,9 @@ export const storedId = recordId.max(MAX_ID);
 
 /** Money in cents. */
 export const cents = z.int().min(0).max(MAX_ID);
+
+/** A distance in metres, which a 32-bit column holds; the dearest tariff makes less than `MAX_ID` cents of it. */
+export const metres = z.int().min(0).max(MAX_ID);
 
 /** A moment in UTC, ISO 8601. */
 export const moment = z.iso.datetime();

@@ -1,7 +1,7 @@
 import { v5 as uuidv5 } from 'uuid';
 import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
-import { MAX_ID, text } from '../../infrastructure/schemas.js';
+import { MAX_ID, metres, text } from '../../infrastructure/schemas.js';
 
 /** Where a ride begins or ends. Country, city, street and building number are enough to find it. */
 export const address = z.object({
@@ -42,14 +42,14 @@ export class UpdateDestination extends durableCommand(
 /** The destination of a transit is known, and so is the distance from its pickup, in metres. */
 export class DestinationUpdated extends durableEvent(
   'cabs.geolocation.destination-updated',
-  z.object({ addressId: z.uuid(), distanceMetres: z.int().min(0) }),
+  z.object({ addressId: z.uuid(), distanceMetres: metres }),
 ) {}
 
 /** How far apart two addresses are, in metres; nothing is kept. */
 export class MeasureRoute extends query(
   'measure-route',
   z.object({ from: address, to: address }),
-  z.object({ distanceMetres: z.int().min(0) }),
+  z.object({ distanceMetres: metres }),
 ) {}
 
 /** An address that has been kept. `hash` is the 32-bit one of the legacy application; it identifies nothing here. */

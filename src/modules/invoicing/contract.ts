@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
-import { cents, moment } from '../../infrastructure/schemas.js';
+import { cents, moment, writtenText } from '../../infrastructure/schemas.js';
 
-/** Write an invoice for a transit (the subject), once. Cents. */
+/** Write an invoice for a transit (the subject), once. Cents. The name is that of a client: two names and a space. */
 export class IssueInvoice extends durableCommand(
   'cabs.invoicing.issue-invoice',
-  z.object({ amount: cents, subjectName: z.string() }),
+  z.object({ amount: cents, subjectName: writtenText(500) }),
 ) {}
 
 export class InvoiceIssued extends durableEvent(

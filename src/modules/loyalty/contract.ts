@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
-import { recordId, storedId } from '../../infrastructure/schemas.js';
+import { MAX_ID, recordId, storedId } from '../../infrastructure/schemas.js';
 
 /** Credit the client for a transit (the subject), once, if his account is active. */
 export class RegisterMiles extends durableCommand('cabs.loyalty.register-miles', z.object({ clientId: storedId })) {}
@@ -8,7 +8,7 @@ export class RegisterMiles extends durableCommand('cabs.loyalty.register-miles',
 /** So many miles were credited for the transit: 0 without an active account. */
 export class MilesRegistered extends durableEvent(
   'cabs.loyalty.miles-registered',
-  z.object({ clientId: storedId, miles: z.int().min(0) }),
+  z.object({ clientId: storedId, miles: z.int().min(0).max(MAX_ID) }),
 ) {}
 
 export const awards = z.object({

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
-import { cents, moment, recordId, storedId } from '../../infrastructure/schemas.js';
+import { cents, metres, moment, recordId, storedId } from '../../infrastructure/schemas.js';
 import { address } from '../geolocation/contract.js';
 
 /** The ride is over: settle it. Sent to rides by itself, with the destination that was really reached. */
@@ -16,7 +16,7 @@ export class TransitCompleted extends durableEvent(
     clientId: storedId,
     driverId: storedId,
     price: cents,
-    distanceMetres: z.int().min(0),
+    distanceMetres: metres,
     startedAt: moment,
     completedAt: moment,
   }),
