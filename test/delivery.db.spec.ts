@@ -112,6 +112,35 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     expect(await deadLetters().count({})).toBe(0);
   });
 
+  it('an error that no database can keep as it is gets among the dead letters like any other', async () => {
+    await start({
+      left: async () => {
+        throw new Error('half of \ud83d, and\0nothing');
+      },
+    });
+    await publish(1);
+    await idle();
+    const [letter] = await deadLetters().list({}, { limit: 10, offset: 0 });
+    expect(letter).toMatchObject({ attempts: 4, error: expect.stringMatching(/^Error: half of ., andnothing$/) });
+  });
+
+  it('a value that the contract lets through and a column does not is not tried again', async () => {
+    await start({ work: ({ data }) => effect('left', data.n).then(() => undefined) });
+    await send(2 ** 31);
+    await idle();
+    if (kind === 'sqlite') return expect(await effects()).toHaveLength(1);
+    const letters = await deadLetters().list({}, { limit: 10, offset: 0 });
+    expect(letters).toMatchObject([{ consumer: 'left', attempts: 1, error: expect.stringContaining('out of range') }]);
+  });
+
+  it('a subject that no receiver takes is not sent', async () => {
+    await start();
+    await expect(send(1, 'ż'.repeat(501))).rejects.toThrow('subject: longer than 1000 bytes');
+    await send(1, 'ż'.repeat(500));
+    await idle();
+    expect(await deadLetters().count({})).toBe(0);
+  });
+
   it('data that is not what the contract says, and a type that nobody handles, are rejected', async () => {
     await start();
     const event = { specversion: '1.0', id: '1', source: '/elsewhere', subject: KEY } as const;

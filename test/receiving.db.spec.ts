@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
@@ -174,6 +175,35 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
     expectRefusal(await post('/mesh/drivers', DEMO_DATA, { ...headers, 'ce-type': '' }), 400, /type/);
     expectRefusal(await post('/mesh/drivers', 'x'.repeat(1024 * 1024 + 1), headers), 413, /bytes/);
     expectRefusal(await post('/mesh/drivers', '['.repeat(10_000), headers), 400, /./);
+  });
+
+  it('what no database can keep is refused in front of it', async () => {
+    const bytes = randomBytes(2000).toString('hex');
+    const invoice = (name: string) =>
+      command({ type: 'cabs.invoicing.issue-invoice', data: { amount: 1, 'subject-name': name } });
+    const structured = async (event: CloudEvent) => {
+      const { headers, body } = toHttp(event, 'structured');
+      return post('/', body, headers);
+    };
+    for (const name of ['a\0b', '\ud800', 'a\udfffb', 'x'.repeat(501)]) {
+      expectRefusal(await deliver('/', invoice(name)), 422, /subjectName/);
+    }
+    // Two names, each of the length that clients may have.
+    expect((await deliver('/', invoice(`${'ż'.repeat(200)} ${'ż'.repeat(200)}`))).status).toBe(204);
+    const miles = { type: 'cabs.loyalty.miles-registered', data: { 'client-id': 1, miles: 2 ** 31 } };
+    expectRefusal(await deliver('/', command(miles)), 422, /miles/);
+    const data = { 'address-id': crypto.randomUUID(), 'distance-metres': 2 ** 31 };
+    expectRefusal(
+      await deliver('/', command({ type: 'cabs.geolocation.destination-updated', data })),
+      422,
+      /distanceMetres/,
+    );
+    expectRefusal(await structured(command({ subject: bytes })), 422, /subject is longer than/);
+    expectRefusal(await structured(command({ subject: 'a\0b' })), 400, /subject/);
+    // Nothing that matters hangs on it: the journey has the name of the event then.
+    const event = command({ correlationid: bytes });
+    expect((await structured(event)).status).toBe(204);
+    expect((await answered(event.subject!))[0]!.event.correlationid).toBe(event.id);
   });
 
   it('a body that grows past the limit without having said so is cut off', async () => {

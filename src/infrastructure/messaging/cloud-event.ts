@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from 'uuid';
 import { journey, traceparent, type Journey } from '../observability/journey.js';
-import { checkAttribute } from './cloud-event-attributes.js';
+import { checkAttribute, isShort, LONGEST_NAME, MalformedEvent } from './cloud-event-attributes.js';
 import type { DurableMessage, MessageClass } from './message.js';
 
 /** A CloudEvent 1.0 in structured form, with the extensions that we send. Extensions of others are kept as they are. */
@@ -25,7 +25,7 @@ export interface CloudEvent {
  * Makes the event that a message will be on every transport, for ever: retries, replays and brokers change nothing.
  * @param from name of the sending module
  * @throws ZodError when the data isn't what the contract says; nothing beyond the contract is sent
- * @throws MalformedEvent when no CloudEvent can have such a subject
+ * @throws MalformedEvent when no CloudEvent can have such a subject, or no receiver of ours takes it
  */
 export function seal(
   message: DurableMessage,
@@ -34,6 +34,7 @@ export function seal(
   from: string,
 ): CloudEvent {
   checkAttribute('subject', message.subject);
+  if (!isShort(message.subject)) throw new MalformedEvent('subject', `longer than ${LONGEST_NAME} bytes`);
   const id = uuidv7();
   const on = journey();
   return {

@@ -8,8 +8,8 @@ import type { z } from 'zod';
  *     export class OrderShipped extends durableEvent('shop.shipping.order-shipped', z.object({ carrier: z.string() })) {}
  *     export class ReadStock extends query('read-stock', z.object({ item: z.string() }), z.object({ left: z.int() })) {}
  *
- * A command or event has a subject, which is also its partition key, and data. In the code the data's fields are in
- * camel case, on the wire in kebab case.
+ * A command or event has a subject of at most 1000 bytes, which is also its partition key, and data. In the code the
+ * data's fields are in camel case, on the wire in kebab case.
  */
 export interface DurableMessage {
   readonly subject: string;

@@ -1,8 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { onJourney, traceparent } from '../observability/journey.js';
+import { isUnkeepable } from '../persistence/sql.js';
 import type { Opening } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { fromWire, type CloudEvent } from './cloud-event.js';
+import { isShort, LONGEST_NAME } from './cloud-event-attributes.js';
 import type { Consumer } from './consumer-relay.js';
 import type { Delivery } from './deliveries.js';
 import { welcome, type Arrival, type Welcome } from './inbox.js';
@@ -12,9 +14,6 @@ import type { DeliveryPolicy } from './retry.js';
 
 /** How deliveries are tried, and how long the mesh remembers. */
 export const DELIVERY_POLICY = Symbol('DELIVERY_POLICY');
-
-/** An event is recognised by its source and id, which an index row of PostgreSQL has to hold; in bytes. */
-const LONGEST_NAME = 2000;
 
 /**
  * Hands one event to one consumer, exactly once as far as its effects go: the inbox record, the consumer's state and
@@ -47,12 +46,16 @@ export class Receiver {
   async receive(consumer: string, event: CloudEvent, delivery?: Delivery): Promise<'handled' | 'duplicate' | 'taken'> {
     const subscription = this.registry.subscription(consumer, event.type);
     if (!subscription) throw new Reject(`${consumer} has no handler for ${event.type}`);
-    if (Buffer.byteLength(event.source) + Buffer.byteLength(event.id) > LONGEST_NAME) {
+    // An event is recognised by the one, and handlers make keys of the other.
+    if (!isShort(event.source, event.id)) {
       throw new Reject(`source and id together are longer than ${LONGEST_NAME} bytes`);
     }
+    if (!isShort(event.subject ?? '')) throw new Reject(`subject is longer than ${LONGEST_NAME} bytes`);
     const message = open(event, subscription.message);
+    // Nothing but the log hangs on a correlation id: one that is too long to pass on is ignored.
+    const { id, correlationid = id } = event;
     const journey = {
-      correlationId: event.correlationid ?? event.id,
+      correlationId: isShort(correlationid) ? correlationid : id,
       causationId: event.id,
       traceparent: traceparent(event.traceparent),
       module: consumer,
@@ -65,7 +68,13 @@ export class Receiver {
       await subscription.handle(message, prepared);
       return 'handled';
     };
-    return await onJourney(journey, () => this.work.runTogether(this.opening(consumer), arrival, handle));
+    try {
+      return await onJourney(journey, () => this.work.runTogether(this.opening(consumer), arrival, handle));
+    } catch (error) {
+      if (!isUnkeepable(error)) throw error;
+      // A value that its contract should not have let through.
+      throw new Reject(`${event.type} holds what ${consumer} can't keep`, { cause: error });
+    }
   }
 
   /** How the units of work begin in which a consumer handles something. */

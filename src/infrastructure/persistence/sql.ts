@@ -27,6 +27,15 @@ export class DatabaseUnavailable extends Error {
   override readonly name = 'DatabaseUnavailable';
 }
 
+/**
+ * Whether a database says that it can't keep a value, however often it is asked: too long, out of range, NUL, too much
+ * for an index. SQLite keeps anything.
+ */
+export function isUnkeepable(error: unknown): boolean {
+  const { code } = ((error as { driverError?: unknown }).driverError ?? error) as { code?: unknown };
+  return /^(22001|22003|22021|22P05|54000)$/.test(String(code));
+}
+
 /** Something used a unit of work that is over: a promise was not awaited. */
 export class UnitEnded extends Error {
   override readonly name = 'UnitEnded';
