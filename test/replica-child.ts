@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus } from '@nestjs/cqrs';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
+import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
 import { Receiver } from '../src/infrastructure/messaging/receiver.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { plant, Work } from './planted.js';
@@ -22,6 +23,8 @@ export type Order =
   /** Messages, one after the other: the key and the number of each. */
   | { readonly send: [string, number][]; readonly inOneUnit?: boolean }
   | { readonly receive: CloudEvent }
+  /** The id of a dead letter. */
+  | { readonly replay: string }
   | { readonly end: true };
 
 const { name, database, notify, sink, outsideMs = 0, insideMs = 0 } = JSON.parse(process.argv[2]!) as ReplicaOptions;
@@ -52,6 +55,7 @@ async function obey(order: Order): Promise<object> {
     return { sent: order.send.length };
   }
   if ('receive' in order) return { received: await app.get(Receiver).receive('left', order.receive) };
+  if ('replay' in order) return { replayed: await app.get(DeadLetters).replay(order.replay, false) };
   await app.close();
   process.disconnect();
   return {};

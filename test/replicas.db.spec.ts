@@ -7,6 +7,7 @@ import { Logger } from '@nestjs/common';
 import pg from 'pg';
 import { fromHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
+import { bury } from '../src/infrastructure/messaging/dead-letter-rows.js';
 import { welcome, type Arrival } from '../src/infrastructure/messaging/inbox.js';
 import { SHARD, SHARDS } from '../src/infrastructure/messaging/leases.js';
 import { PostgresLeases } from '../src/infrastructure/messaging/postgres-leases.js';
@@ -240,23 +241,31 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     expectEachOnceInOrder(await handled(), 40, 2);
   }, 60_000);
 
-  it('a dead letter that is replayed through one replica reaches the one that has its key', async () => {
+  it('a dead letter that is replayed through one replica reaches the one that has its key, at once', async () => {
     const a = await start('a');
     await start('b');
     await areShared([16, 16, 16, 16]);
-    const event = (k: number) => ({
-      ...{ specversion: '1.0', id: `e${k}`, source: 'usvc://planted/left', type: 'planted.left.work' },
-      ...{ subject: key(k), partitionkey: key(k), data: { n: 0 } },
-    });
-    // As `revive()` leaves them, in a commit that nobody is told of.
-    for (const k of numbers(20)) {
-      await onlooker.run(
-        `INSERT INTO mesh_delivery (consumer, id, type, partition_key, event, created_at, due_at)
-         VALUES ('left', 'e${k}', 'planted.left.work', '${key(k)}', '${JSON.stringify(event(k))}', 0, 0)`,
-      );
+    // Warm; and it shows who has which key.
+    await a.send(turns(40, 1));
+    const theirs = (await handledAll(40)).filter(({ replica }) => replica === 'b').slice(0, 4);
+    const opened = await Database.open({ database, entities: [], histories: [], migrate: false });
+    const work = new UnitOfWork(opened);
+    closing = () => opened.close();
+    for (const [index, { subject }] of theirs.entries()) {
+      const event: CloudEvent = {
+        ...{ specversion: '1.0', id: `e${index}`, source: 'usvc://planted/left', type: 'planted.left.work' },
+        ...{ subject, partitionkey: subject, data: { n: 1 } },
+      };
+      await work.run(() => bury(work.sql, { event, consumer: 'left', attempts: 1, error: new Error('Not yet') }));
+      const [letter] = await onlooker.all<{ id: string }>('SELECT id FROM mesh_dead_letter');
+      const began = performance.now();
+      a.tell({ replay: letter!.id });
+      const rows = await handledAll(41 + index);
+      // One after the other: the poll may find the first of them so soon, but none of the others.
+      expect(performance.now() - began).toBeLessThan(600);
+      expect(rows.at(-1)).toMatchObject({ replica: 'b', subject, n: 1 });
     }
-    await a.send([[key(99), 0]]);
-    await handledAll(21, 3000);
+    expect(theirs).toHaveLength(4);
   }, 60_000);
 
   it('take nothing under a token that has been overtaken, whoever is in the same transaction', async () => {
