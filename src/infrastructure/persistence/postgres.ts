@@ -1,7 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { ClientBase } from 'pg';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
-import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut, type Sql, type SqlValue } from './sql.js';
+import {
+  DatabaseUnavailable,
+  driverErrorOf,
+  UNIT_LIMIT_MS,
+  UnitEnded,
+  UnitTimedOut,
+  type Sql,
+  type SqlValue,
+} from './sql.js';
 import { PostgresLane, type LaneJob } from './postgres-lane.js';
 import { answered } from './postgres-silence.js';
 import { Unit, type Opening, type UnitEngine } from './unit.js';
@@ -181,8 +189,7 @@ async function unavailable<T>(attempt: () => Promise<T>): Promise<T> {
 
 /** PostgreSQL's own classes for a lost or refused connection and a server going down, and the socket's errors. */
 function connectionLost(error: unknown): boolean {
-  const cause = (error as { driverError?: unknown }).driverError ?? error;
-  const { code, message } = cause as { code?: unknown; message?: unknown };
+  const { code, message } = driverErrorOf(error);
   return (
     /^(08|57P0|53)/.test(String(code)) ||
     /^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(code)) ||

@@ -27,13 +27,17 @@ export class DatabaseUnavailable extends Error {
   override readonly name = 'DatabaseUnavailable';
 }
 
+/** What a driver said, also where TypeORM has wrapped it; of whatever a handler may throw. */
+export function driverErrorOf(error: unknown): { readonly code?: unknown; readonly message?: unknown } {
+  return Object((error as { driverError?: unknown } | null | undefined)?.driverError ?? error) as object;
+}
+
 /**
  * Whether a database says that it can't keep a value, however often it is asked: too long, out of range, NUL, too much
  * for an index. SQLite keeps anything.
  */
 export function isUnkeepable(error: unknown): boolean {
-  const { code } = ((error as { driverError?: unknown }).driverError ?? error) as { code?: unknown };
-  return /^(22001|22003|22021|22P05|54000)$/.test(String(code));
+  return /^(22001|22003|22021|22P05|54000)$/.test(String(driverErrorOf(error).code));
 }
 
 /** Something used a unit of work that is over: a promise was not awaited. */
