@@ -10,8 +10,7 @@ export const killed: Fault = {
     const started = performance.now();
     while (performance.now() - started < ms) {
       await wait(random.between(50, 1200));
-      // Who stands still has to go on: that is what it is about.
-      random.pick([...members.values()].filter(({ standsStill }) => !standsStill)).kill();
+      random.pick([...members.values()].filter(({ isSpared }) => !isSpared)).kill();
     }
   },
 };
@@ -74,10 +73,14 @@ export const frozen: Fault = {
   share: 3,
   run: async ({ applications }, random) => {
     const one = random.pick(applications);
-    // One that is about to start holds no lease.
+    // It has to go on, or it could as well be dead.
+    one.isSpared = true;
+    // While it starts it holds no lease.
     await one.ready(10_000).catch(() => undefined);
     one.stopTime();
     await wait(random.between(...FROZEN_MS));
-    return one.letTimeGoOn() ? undefined : false;
+    const goesOn = one.letTimeGoOn();
+    one.isSpared = false;
+    return goesOn ? undefined : false;
   },
 };

@@ -97,6 +97,11 @@ async function main(): Promise<boolean> {
   }
   console.log(`\n${table(results)}\n`);
   const kills = results.reduce((total, it) => total + it.kills, 0);
+  const times: Record<string, number> = {};
+  for (const { faults: some } of results)
+    for (const [name, n] of Object.entries(some)) times[name] = (times[name] ?? 0) + n;
+  const all = Object.entries(times).map(([name, n]) => `${name} ${n}`);
+  console.log(`Faults: ${all.join(', ')}.`);
   console.log(`Kills: ${kills}. Seed ${seed}: ${again}`);
   const isHarmless = minutes >= LONG_MINUTES && faults.includes(killed) && kills < LONG_KILLS;
   if (isHarmless) tell(`Less than ${LONG_KILLS} kills in ${minutes} minutes show too little`);

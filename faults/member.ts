@@ -49,13 +49,14 @@ process.once('exit', () => living.forEach((child) => child.kill('SIGKILL')));
 /** A process of the application, started again whenever it dies until it is asked to end. */
 export class Member {
   kills = 0;
-  /** Whether it is stopped, to go on later. */
-  standsStill = false;
+  /** Whether nobody may kill it for now. */
+  isSpared = false;
   private child?: ChildProcess;
   private wanted = false;
   private state: AgentState = {};
   private isKilled = false;
   private hasStarted = false;
+  private standsStill = false;
 
   /**
    * @param log a file for what it prints
