@@ -53,7 +53,10 @@ concurrency ${GRAPHILE.concurrency}, pool ${GRAPHILE.maxPoolSize}, as its page o
 jobs one by one). pg-boss: ${BOSS.workers} workers that fetch ${BOSS.batchSize} jobs at a time, and are woken for the next
 batch at once instead of with its poll of at least 0.5 s. Their handlers write over a pool of 10, by TypeORM or prepared; those of a batch at the
 same time, or all by one statement. Neither keeps an inbox: what they write isn't in the transaction that completes the job, and a job that is tried again does its
-work again. Ours writes in the transaction that claims the message and remembers it.`,
+work again. Ours writes in the transaction that claims the message and remembers it. Where the time goes, by a profile of November 2026 on two cores: a
+message takes 56 µs of our process and 60 µs of the server, and the rest of the two cores is idle. Each handler's \`INSERT\` is a round trip of its own
+inside a shared transaction, which both wait for (the others pay for it too); one statement for the rows of a whole batch would close it, but
+then handlers don't write their own rows.`,
   };
 }
 

@@ -38,7 +38,10 @@ export async function publishing({ rounds, fresh }: Stand): Promise<Findings> {
     rows: [ratioRow({ what, measured: perSecond(mesh), against }, mesh / client, { atLeast: 0.8 })],
     notes: `**Publishing.** The sink is a process that reads what it gets and answers 202; it measures, from its first request to its last
 answer. Ours reads the events from SQLite, writes them as HTTP, keeps order within a partition key, and removes what was accepted,
-durably. The client posts headers and bodies that lie in memory, ready.`,
+durably. The client posts headers and bodies that lie in memory, ready. Where the time goes, by a profile of November 2026 on two cores: about 25 µs of each
+message are undici's, sending it and hearing the answer, which is all that the client does; 2 to 4 are reading rows, 1.3 parsing them, 2 writing headers, 4 to 5 removing
+what was accepted, durably (a \`DELETE\` and a \`COMMIT\` for some 600), and 3 the order within a key and the log. A thread of its own for the
+database would close it.`,
   };
 }
 
