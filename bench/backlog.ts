@@ -13,48 +13,42 @@ interface Backlog {
   readonly howMany: number;
   /** The outbox unless told. */
   readonly place?: Place;
-  /** The number of the first; what has been filled in before had others. */
-  readonly first?: number;
   readonly command?: typeof WriteNote | typeof JotNote;
 }
 
 /**
- * Puts messages into a migrated database of the notes, all in one transaction: as the application would have left them,
- * and each with a partition key of its own.
+ * The statement that puts messages into a database of the notes: as the application would have left them, and each with a
+ * partition key of its own.
+ * @param first the number of the first one, in SQL
  */
-export async function fillMesh(database: string, { howMany, first = 0, ...options }: Backlog): Promise<void> {
+export function insertOf(database: string, { howMany, ...options }: Backlog, first: string): string {
   const { place = 'mesh_outbox', command = WriteNote } = options;
   const { id: _, ...event } = seal(new command('{id}', { text: TEXT }), command, 'bench', 'notes');
   const template = JSON.stringify({ ...event, id: '{id}', correlationid: '{id}' });
-  const [now, last] = [Date.now(), first + howMany - 1];
+  const now = Date.now();
   const [columns, values] =
     place === 'mesh_outbox'
       ? ['source, created_at', `'${event.source}', ${now}`]
       : ['consumer, created_at, due_at', `'notes', ${now}, ${now}`];
-  const insert = (ids: string) =>
-    `INSERT INTO ${place} (id, type, partition_key, event, ${columns})
-     SELECT id, '${event.type}', id, replace('${template}', '{id}', id), ${values} FROM (${ids}) AS them`;
-  if (database.startsWith('sqlite:')) {
-    const db = new BetterSqlite3(database.slice('sqlite:'.length), { timeout: 60_000 });
-    db.pragma('journal_mode = WAL');
-    db.pragma('wal_autocheckpoint = 0');
-    db.exec(
-      `${insert(
-        `WITH RECURSIVE n (i) AS (SELECT ${first} UNION ALL SELECT i + 1 FROM n WHERE i < ${last})
-       SELECT printf('00000000-0000-7000-8000-%012x', i) AS id FROM n`,
-      )}`,
-    );
-    // Nobody's clock shall run while the log of this is put in its place; what was done since the first goes there on its own.
-    if (first === 0) db.pragma('wal_checkpoint(TRUNCATE)');
-    db.close();
-    return;
-  }
-  await onPostgres(database, [
-    insert(
-      `SELECT '00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0') AS id FROM generate_series(${first}, ${last}) AS i`,
-    ),
-    ...AFTERWARDS,
-  ]);
+  const ids = database.startsWith('sqlite:')
+    ? `WITH RECURSIVE n (i) AS (SELECT ${first} UNION ALL SELECT i + 1 FROM n LIMIT ${howMany})
+       SELECT printf('00000000-0000-7000-8000-%012x', i) AS id FROM n`
+    : `SELECT '00000000-0000-7000-8000-' || lpad(to_hex(${first} + i), 12, '0') AS id FROM generate_series(0, ${howMany - 1}) AS i`;
+  return `INSERT INTO ${place} (id, type, partition_key, event, ${columns})
+    SELECT id, '${event.type}', id, replace('${template}', '{id}', id), ${values} FROM (${ids}) AS them`;
+}
+
+/** Puts messages into a migrated database, all in one transaction. */
+export async function fillMesh(database: string, { first = 0, ...backlog }: Backlog & { first?: number }) {
+  const insert = insertOf(database, backlog, String(first));
+  if (!database.startsWith('sqlite:')) return onPostgres(database, [insert, ...AFTERWARDS]);
+  const db = new BetterSqlite3(database.slice('sqlite:'.length), { timeout: 60_000 });
+  db.pragma('journal_mode = WAL');
+  db.pragma('wal_autocheckpoint = 0');
+  db.exec(insert);
+  // Nobody's clock shall run while the log of this is put in its place.
+  db.pragma('wal_checkpoint(TRUNCATE)');
+  db.close();
 }
 
 /** What PostgreSQL would do by itself some time later, in the midst of what is measured. */

@@ -33,18 +33,22 @@ export const began: { of?: Map<string, number> } = {};
 /** Counts notes once they are committed. Times are on the clock of `performance.now()`. */
 class Settled {
   count = 0;
-  private aim = Infinity;
-  private reached: (at: number) => void = () => undefined;
+  private readonly marks = new Map<number, (at: number) => void>();
 
   add(): void {
-    if (++this.count === this.aim) this.reached(performance.now());
+    this.marks.get(++this.count)?.(performance.now());
   }
 
   /** From now on. @returns when the last of so many was committed */
   next(howMany: number): Promise<number> {
     this.count = 0;
-    this.aim = howMany;
-    return new Promise((resolve) => (this.reached = resolve));
+    this.marks.clear();
+    return this.reached(howMany);
+  }
+
+  /** Counted as the last `next()` does. */
+  reached(howMany: number): Promise<number> {
+    return new Promise((resolve) => this.marks.set(howMany, resolve));
   }
 }
 
