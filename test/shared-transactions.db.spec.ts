@@ -29,6 +29,7 @@ describe.each(DATABASES)('Messages of a consumer that share transactions on $kin
     await connection.run('CREATE TABLE shared (id integer PRIMARY KEY, count integer NOT NULL)');
     const rows = numbers(10).map((id) => `(${id}, 0)`);
     await connection.run(`INSERT INTO shared VALUES ${rows.join(', ')}`);
+    await connection.run('CREATE TABLE part (of_shared integer REFERENCES shared (id) DEFERRABLE INITIALLY DEFERRED)');
     await connection.close();
   };
   afterEach(() => app.close());
@@ -72,6 +73,21 @@ describe.each(DATABASES)('Messages of a consumer that share transactions on $kin
     const ofNeighbours = [...runs].filter(([n]) => n % 50 !== 7).map(([, times]) => times);
     expect(new Set(ofNeighbours)).toEqual(new Set([1, 2]));
     expect(await app.get(DeadLetters).count({})).toBe(0);
+  });
+
+  it('lose nothing to a neighbour that only fails with the COMMIT, and that one is given up in the end', async () => {
+    await start(async (n) => {
+      await write(n);
+      if (n === 20) await sql().run('INSERT INTO part VALUES (4711)');
+    });
+    await send(200);
+    expect((await all(199)).map(({ n }) => n)).toEqual(numbers(200).filter((n) => n !== 20));
+    await eventually(
+      () => app.get(DeadLetters).count({}),
+      (count) => count === 1,
+    );
+    expect(runs.get(20)).toBeLessThanOrEqual(8);
+    expect((await written()).map(({ n }) => n)).not.toContain(20);
   });
 
   onPostgres('lose nothing to a neighbour whose statement fails, even when it says nothing of it', async () => {

@@ -2,7 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { jest } from '@jest/globals';
+import type { DataSource } from 'typeorm';
 import { DatabaseUnavailable } from '../src/infrastructure/persistence/sql.js';
+import { sqliteConnection } from '../src/infrastructure/persistence/sqlite-statements.js';
 import type { UnitOptions } from '../src/infrastructure/persistence/unit.js';
 import { DATABASES } from './databases.js';
 import { Note, numbers, openNotes, outcome, together, type Notes } from './notes.js';
@@ -142,6 +144,53 @@ describe('On SQLite', () => {
     expect([ran, await notes.seen()]).toEqual([0, []]);
     await run(() => add('next'));
     expect(await notes.seen()).toEqual(['next']);
+  });
+
+  describe('when a constraint is broken that is looked at with the COMMIT,', () => {
+    const opening = { lane: 'lane', ask: async (_: unknown, items: readonly number[]) => items };
+    const breakIt = () => notes.work.sql.run(`INSERT INTO reply (id, note) VALUES ('reply', 'no such note')`);
+    /** One that may be run again. */
+    const message = (n: number, isGuilty = false) =>
+      notes.work.runTogether(opening, n, async () => {
+        await add(`message ${n}`);
+        if (isGuilty) await breakIt();
+      });
+
+    it('those who may be run again are, each alone, and the error is that of whose fault it was', async () => {
+      const { done, errors } = await together(numbers(9).map((n) => message(n, n === 4)));
+      expect([done, errors]).toEqual([8, [expect.objectContaining({ code: 'SQLITE_CONSTRAINT_FOREIGNKEY' })]]);
+      expect(await notes.seen()).toEqual([0, 1, 2, 3, 5, 6, 7, 8].map((n) => `message ${n}`));
+    });
+
+    it('whoever comes back with it takes nobody along for a while', async () => {
+      const request = (id: string) => run(() => add(id));
+      await together([message(0, true), request('first')]);
+      for (const n of numbers(5)) {
+        const neighbours = numbers(20).map((k) => request(`${n} ${k}`));
+        const guilty = outcome(message(0, true));
+        expect(await together([...neighbours, message(100 + n)])).toEqual({ done: 21, errors: [] });
+        expect(await guilty).toMatchObject({ code: 'SQLITE_CONSTRAINT_FOREIGNKEY' });
+      }
+    });
+
+    it('one that may not be run again learns whose fault it was when it comes back', async () => {
+      const both = () => together([run(() => add('innocent')), run(breakIt)]);
+      expect((await both()).errors).toEqual([expect.any(DatabaseUnavailable), expect.any(DatabaseUnavailable)]);
+      expect((await both()).errors).toEqual([expect.objectContaining({ code: 'SQLITE_CONSTRAINT_FOREIGNKEY' })]);
+      expect(await notes.seen()).toEqual(['innocent']);
+    });
+
+    it('and the ROLLBACK fails, too, that is made good before the next group', async () => {
+      const db = sqliteConnection((notes.database as unknown as { writer: DataSource }).writer);
+      const rollback = jest.spyOn(db, 'exec').mockImplementationOnce(() => {
+        throw new Error('disk I/O error');
+      });
+      expect(await outcome(run(breakIt))).toMatchObject({ code: 'SQLITE_CONSTRAINT_FOREIGNKEY' });
+      await run(() => add('next'));
+      expect(rollback).toHaveBeenCalledTimes(2);
+      rollback.mockRestore();
+      expect(await notes.seen()).toEqual(['next']);
+    });
   });
 
   describe('while another process writes,', () => {

@@ -109,6 +109,11 @@ export function sqliteConnection(dataSource: DataSource): BetterSqlite3.Database
   return (dataSource.driver as unknown as { databaseConnection: BetterSqlite3.Database }).databaseConnection;
 }
 
+/** Something that was written breaks a rule of the database. */
+export function isConstraint(error: unknown): boolean {
+  return String((error as { code?: unknown }).code).startsWith('SQLITE_CONSTRAINT');
+}
+
 /** Another connection holds a lock. */
 export function isBusy(error: unknown): boolean {
   return String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY');

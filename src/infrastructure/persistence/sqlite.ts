@@ -5,7 +5,7 @@ import type { DataSource } from 'typeorm';
 import { BatchSize } from './batch-size.js';
 import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitTimedOut } from './sql.js';
 import { SqliteFence } from './sqlite-fence.js';
-import { isBusy, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
+import { isBusy, isConstraint, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
 import { Unit, type Opening, type UnitEngine, type UnitOptions } from './unit.js';
 import { UnitQueue, type Job } from './unit-queue.js';
 
@@ -39,6 +39,8 @@ export class SqliteEngine implements UnitEngine {
   private readonly queue = new UnitQueue();
   private readonly watch = new Watch();
   private readonly sizes = new Map<string, BatchSize>();
+  /** Of groups: of lanes, and of what has no lane (''), that have made a COMMIT fail. */
+  private readonly groupSizes = new Map<string, BatchSize>();
   private draining = false;
 
   constructor(private readonly dataSource: DataSource) {
@@ -93,6 +95,7 @@ export class SqliteEngine implements UnitEngine {
   private async begin(): Promise<boolean> {
     for (let tries = 0; this.queue.length > 0; tries++) {
       try {
+        if (this.db.inTransaction) this.db.exec('ROLLBACK'); // it has failed before
         this.statements.control('BEGIN IMMEDIATE');
         return true;
       } catch (error) {
@@ -108,35 +111,67 @@ export class SqliteEngine implements UnitEngine {
   }
 
   private async group(): Promise<void> {
-    const done: Done[] = [];
-    const closes = performance.now() + GROUP_MS;
-    const isFull = () => done.length >= GROUP_UNITS || performance.now() >= closes;
-    for (
-      let job = this.queue.next() ?? this.queue.last();
-      job;
-      job = isFull() ? this.queue.last() : (this.queue.next() ?? this.queue.last())
-    ) {
-      done.push(...(await this.savepoint(job)));
-      if (!this.db.inTransaction) return this.lose(done, new Error('SQLite rolled the transaction back by itself'));
-    }
+    const alone = this.queue.nextApart();
+    const done = alone ? await this.savepoint(alone, 1) : await this.several();
+    if (!this.db.inTransaction) return this.lose(done, new Error('SQLite rolled the transaction back by itself'));
     try {
       this.statements.control('COMMIT');
     } catch (error) {
-      if (this.db.inTransaction) this.db.exec('ROLLBACK');
-      return this.lose(done, error);
+      return this.failed(done, error);
     }
     for (const { job, unit, value } of done) {
+      if (this.groupSizes.size > 0) this.groupSizes.get(laneOf(job))?.succeeded(done.length, 0);
       unit.committed();
       job.resolve(value);
     }
   }
 
+  /** Runs units until the group is full, or SQLite has rolled it back. @returns what waits for the COMMIT */
+  private async several(): Promise<Done[]> {
+    const done: Done[] = [];
+    const closes = performance.now() + GROUP_MS;
+    const isFull = () => done.length >= GROUP_UNITS || performance.now() >= closes || this.queue.hasApart;
+    for (
+      let job = this.queue.next() ?? this.queue.last();
+      job;
+      job = isFull() ? this.queue.last() : (this.queue.next() ?? this.queue.last())
+    ) {
+      if (this.groupSizes.get(laneOf(job))?.isApart) this.queue.setApart(job);
+      else done.push(...(await this.savepoint(job)));
+      if (!this.db.inTransaction) break;
+    }
+    return done;
+  }
+
+  /**
+   * Nothing of a group was kept. If that was for a constraint that is looked at with the COMMIT, it is the fault of one
+   * of them; whose, shows when each is alone. What may not be run again is told, and alone when it comes back.
+   */
+  private failed(done: readonly Done[], error: unknown): void {
+    try {
+      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+    } catch {
+      // begin() tries it again
+    }
+    if (!isConstraint(error)) return this.lose(done, error);
+    if (done.length > 1) {
+      for (const { job } of done) if (job.opening) this.queue.setApart(job);
+      const told = done.filter(({ job }) => !job.opening);
+      if (told.length > 0) this.sizeOf('', this.groupSizes).failed();
+      return this.lose(told, error);
+    }
+    for (const { job } of done) {
+      this.sizeOf(laneOf(job), this.groupSizes).failed();
+      job.reject(error);
+    }
+  }
+
   /** Runs a unit as a savepoint, with those that may share it. @returns what waits for the COMMIT; the others are rejected */
-  private async savepoint(first: Job): Promise<Done[]> {
+  private async savepoint(first: Job, most = Infinity): Promise<Done[]> {
     const { opening } = first;
     if (!opening) return this.together([first]).catch((error: unknown) => reject([first], error));
     const size = this.sizeOf(opening.lane);
-    const jobs = [first, ...this.queue.companions(first, size.now - 1)];
+    const jobs = [first, ...this.queue.companions(first, Math.min(most, size.now) - 1)];
     const began = performance.now();
     try {
       const done = await this.together(jobs);
@@ -205,17 +240,21 @@ export class SqliteEngine implements UnitEngine {
     }
   }
 
-  private sizeOf(lane: string): BatchSize {
-    let size = this.sizes.get(lane);
-    if (!size) this.sizes.set(lane, (size = new BatchSize(SAVEPOINT_MS)));
+  private sizeOf(lane: string, sizes = this.sizes): BatchSize {
+    let size = sizes.get(lane);
+    if (!size) sizes.set(lane, (size = new BatchSize(SAVEPOINT_MS)));
     return size;
   }
 
-  private lose(done: Done[], cause: unknown): void {
+  private lose(done: readonly Done[], cause: unknown): void {
     for (const { job } of done) {
       job.reject(new DatabaseUnavailable('The group of units that this one belonged to was not committed', { cause }));
     }
   }
+}
+
+function laneOf({ opening }: Job): string {
+  return opening?.lane ?? '';
 }
 
 /** @returns nothing: none of them waits for a COMMIT */

@@ -25,14 +25,29 @@ export class UnitQueue {
   private messages: Job[] = [];
   private requests: Job[] = [];
   private closing: Job[] = [];
+  private apart: Job[] = [];
   private sinceRequest = 0;
 
   get length(): number {
-    return this.messages.length + this.requests.length + this.closing.length;
+    return this.messages.length + this.requests.length + this.closing.length + this.apart.length;
+  }
+
+  /** Whether some are to have a group of their own. */
+  get hasApart(): boolean {
+    return this.apart.length > 0;
   }
 
   add(job: Job): void {
     (job.closesGroup ? this.closing : job.isMessage ? this.messages : this.requests).push(job);
+  }
+
+  /** Puts a unit before all others, with nobody else in its group. */
+  setApart(job: Job): void {
+    this.apart.push(job);
+  }
+
+  nextApart(): Job | undefined {
+    return this.apart.shift();
   }
 
   /** What is to close a group. */
@@ -63,7 +78,8 @@ export class UnitQueue {
   }
 
   remove(isOut: (job: Job) => boolean): Job[] {
-    const out = [...this.messages, ...this.requests, ...this.closing].filter(isOut);
+    const out = [...this.messages, ...this.requests, ...this.closing, ...this.apart].filter(isOut);
+    this.apart = this.apart.filter((job) => !isOut(job));
     this.closing = this.closing.filter((job) => !isOut(job));
     this.messages = this.messages.filter((job) => !isOut(job));
     this.requests = this.requests.filter((job) => !isOut(job));
