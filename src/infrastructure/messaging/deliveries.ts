@@ -252,7 +252,8 @@ function ours({ lease }: Delivery, n: number): [string, SqlValue[]] {
 
 /** Takes messages that have left out of the outbox. */
 export async function removeFromOutbox(sql: Sql, seqs: readonly SqlValue[]): Promise<number> {
-  return sql.run(`DELETE FROM mesh_outbox WHERE seq IN ${list(sql)}`, [JSON.stringify(seqs)]);
+  const those = sql.dialect === 'postgres' ? `= ANY(ARRAY${list(sql)})` : `IN ${list(sql)}`;
+  return sql.run(`DELETE FROM mesh_outbox WHERE seq ${those}`, [JSON.stringify(seqs)]);
 }
 
 /** A list parameter: `$n` holds a JSON array of sequence numbers. */

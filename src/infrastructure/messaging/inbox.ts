@@ -52,11 +52,12 @@ async function welcomeTogether(sql: Sql, arrivals: readonly Arrival[]): Promise<
     return { place, source: event.source, id: event.id, ...(delivery && { seq: String(delivery.seq) }) };
   });
   const fenced = leases.length > 0 ? `AND ${SHARD} = ANY(ARRAY${fence(4, 5)})` : '';
+  // An array, as whatever PostgreSQL believes of a table that was empty a moment ago, it looks its elements up by the key.
   const rows = await sql.all<{ place: number; is_new: boolean }>(
     `WITH arrival AS MATERIALIZED (
        SELECT place, source, id, seq FROM json_to_recordset($2::json) AS it(place integer, source text, id text, seq bigint)
      ), taken AS (
-       DELETE FROM mesh_delivery WHERE seq IN (SELECT seq FROM arrival) ${fenced} RETURNING seq
+       DELETE FROM mesh_delivery WHERE seq = ANY(ARRAY(SELECT seq FROM arrival)) ${fenced} RETURNING seq
      ), ours AS MATERIALIZED (
        SELECT place, source, id FROM arrival WHERE seq IS NULL OR seq IN (SELECT seq FROM taken)
      ), fresh AS (
