@@ -167,8 +167,8 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
         await wait(ms);
         expect((await handled()).length).toBeLessThan(2000);
         way.speak();
-          await eventually(handled, ({ length }) => length >= 2000, 20_000);
-          await send(2000, 10);
+        await eventually(handled, ({ length }) => length >= 2000, 20_000);
+        await send(2000, 10);
         await eventually(handled, ({ length }) => length >= 2010);
         expect(await handled()).toEqual(numbers(2010));
         expect(await planted.app.get(DeadLetters).count({})).toBe(0);
@@ -186,7 +186,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
         way.fallSilent('everything', newOnes);
         await wait(500);
         const { came, ms } = await timed(planted.app.close());
-          expect(came).toBe('done');
+        expect(came).toBe('done');
         // The grace is 3 s.
         expect(ms).toBeLessThan(12_000);
       },

@@ -114,10 +114,12 @@ export class Database {
   async close(): Promise<void> {
     const closed = Promise.all([this.reader.destroy(), this.writer.destroy()]);
     if (this.clients.size === 0) return void (await closed);
-    const late = wait(CLOSING_MS).then(() => {
+    // As long as there is something to cut off, that keeps the process alive, and the clock of this need not.
+    const pause = () => wait(CLOSING_MS, undefined, { ref: false });
+    const late = pause().then(() => {
       // Also when the pools are closed: some connections may wait for the other side to say goodbye.
       this.clients.forEach(cutOff);
-      return wait(CLOSING_MS);
+      return pause();
     });
     await Promise.race([closed, late]);
   }
