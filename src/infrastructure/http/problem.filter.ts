@@ -61,8 +61,13 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
     const { message, field } = error;
     return { status: statusOf(error), detail: message, ...(field && { errors: [{ field, detail: message }] }) };
   }
-  if (error instanceof DatabaseUnavailable || error instanceof UnitTimedOut) {
-    return { status: 503, detail: 'Nothing was kept; try again' };
+  if (error instanceof UnitTimedOut) return { status: 503, detail: 'Nothing was kept; try again' };
+  // It may have happened all the same: of a COMMIT that isn't answered nobody knows.
+  if (error instanceof DatabaseUnavailable) {
+    return {
+      status: 503,
+      detail: 'The database does not answer; try again, with the same Idempotency-Key if there was one',
+    };
   }
   const status = error instanceof HttpException ? error.getStatus() : parserStatus(error);
   return status < 500 ? { status, detail: (error as Error).message } : { status };
