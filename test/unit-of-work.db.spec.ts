@@ -288,7 +288,7 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
       });
       await notes.work.sql.run(`INSERT INTO reply (id, note) VALUES ('reply', 'no such note')`);
     });
-    expect(await outcome(failing)).toBeInstanceOf(Error);
+    expect(await outcome(failing)).toMatchObject({ message: expect.stringMatching(/foreign key/i) as string });
     expect(await notes.seen()).toEqual([]);
     await run(() => add('next'));
     expect(await notes.seen()).toEqual(['next']);
