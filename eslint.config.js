@@ -3,7 +3,7 @@ import tseslint from 'typescript-eslint';
 export default tseslint.config(
   {
     ignores: [
-      ...['dist/', 'coverage/', 'eslint.config.js', 'jest.config.js'],
+      ...['dist/', 'coverage/', 'eslint.config.js', 'jest.*.js'],
       // What is on a desk, or to be laid on one: it is in its place in workshop/mine only, where `check` compiles it.
       ...[
         'workshop/mine/',

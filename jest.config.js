@@ -10,4 +10,5 @@ export default {
   globalTeardown: '<rootDir>/test/postgres-teardown.ts',
   testTimeout: 30_000,
   maxWorkers: 2,
+  testSequencer: '<rootDir>/jest.sequencer.js',
 };
