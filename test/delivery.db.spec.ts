@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus, EventBus, QueryBus } from '@nestjs/cqrs';
-import type { TestingModule } from '@nestjs/testing';
+import { Test, type TestingModule } from '@nestjs/testing';
 import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
 import { Reject } from '../src/infrastructure/messaging/message.js';
 import { Outbox } from '../src/infrastructure/messaging/outbox.js';
@@ -8,6 +8,8 @@ import { Receiver } from '../src/infrastructure/messaging/receiver.js';
 import { jitteredBackoffMs } from '../src/infrastructure/messaging/retry.js';
 import { Retention } from '../src/infrastructure/messaging/retention.js';
 import { outboxStatistics } from '../src/infrastructure/messaging/statistics.js';
+import { Database } from '../src/infrastructure/persistence/database.js';
+import { DatabaseUnavailable } from '../src/infrastructure/persistence/sql.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
@@ -195,6 +197,18 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     await eventually(listed, (all) => all.length === 1 && all[0]!.id !== letter!.id);
   });
 
+  it('a process without modules that was given somebody’s database keeps what it finds there', async () => {
+    await start();
+    await app.close();
+    const { Left, Right } = plantedModules(behaviourOf({}));
+    const nobody = meshOf([Left, Right], { database, hosted: [] });
+    app = await Test.createTestingModule({ imports: nobody }).compile();
+    await app.init();
+    await work().run(() => leave('planted.left.happened', 1));
+    const listed = () => deadLetters().list({}, { limit: 10, offset: 0 });
+    expect(await eventually(listed, ({ length }) => length > 0)).toMatchObject([{ event: { id: 'left-1' } }]);
+  });
+
   it('messages that are too many for one unit of work go in smaller numbers', async () => {
     await start({ work: ({ data }) => effect('work', data.n) });
     const many = `(SELECT COUNT(*) FROM mesh_delivery WHERE attempts = 0) > 120`;
@@ -230,13 +244,55 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
 
   it.each<[string, Error, string]>([
     ['an error whose text no database keeps', new Reject('no \0 good'), 'Reject: no  good'],
-    ['nothing', undefined as never, ''],
+    ['nothing', undefined as never, 'undefined'],
+    ['an error without words', Object.assign(new Error(), { message: Symbol('s') }), '[object Error]'],
+    ['a wish to wait that is no number', Object.assign(new Error('later'), { retryAfterMs: NaN }), 'Error: later'],
     ['what can’t be written as JSON', { n: 1n } as never, '[object Object]'],
   ])('a handler that throws %s ends among the dead letters like any other', async (_, thrown, error) => {
     await start({ work: () => Promise.reject(thrown) }, 1);
     await send(1);
     await idle();
     expect(await deadLetters().list({}, { limit: 10, offset: 0 })).toMatchObject([{ error }]);
+  });
+
+  it('a message that failed while its consumer looked for more is not overtaken by what that look finds', async () => {
+    const gate = () => {
+      let open = () => {};
+      const opened = new Promise<void>((resolve) => (open = resolve));
+      return { open, opened };
+    };
+    const [fails, answers] = [gate(), gate()];
+    const order: number[] = [];
+    await start({
+      prepare: async ({ data: { n } }) => {
+        if (n > 1 || order.length > 0) return;
+        await fails.opened;
+        order.push(-1);
+        throw new DatabaseUnavailable('for a moment');
+      },
+      work: async ({ data: { n } }) => void order.push(n),
+    });
+    const { read } = app.get(Database);
+    const all = read.all.bind(read);
+    await send(1);
+    await wait(100);
+    let held = 0;
+    // The database takes its time with the answers to these looks.
+    read.all = async <Row>(...statement: Parameters<typeof all>) => {
+      const rows = await all<Row>(...statement);
+      if (/FROM mesh_delivery.* attempts = 0/s.test(statement[0]) && rows.length > 0 && ++held) await answers.opened;
+      return rows;
+    };
+    await send(2);
+    await eventually(
+      async () => held,
+      (n) => n > 0,
+    );
+    fails.open();
+    await wait(400);
+    answers.open();
+    await idle();
+    expect(order).toEqual([-1, 1, 2]);
   });
 
   const onPostgres = kind === 'postgres' ? it : it.skip;

@@ -185,17 +185,43 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
       const whole = { ...event, subject: key(n), data: { n, padding } };
       await work().run(() => insertIntoOutbox(work().sql, [whole as CloudEvent]));
     }
-    const { loaded } = app.get(Relay)['wayOut'] as unknown as { loaded: ReadonlySet<unknown> };
-    let most = 0;
+    const { lanes } = app.get(Relay)['wayOut'] as unknown as {
+      lanes: ReadonlyMap<string, { messages: { event?: unknown }[] }>;
+    };
+    const inMemory = () => [...lanes.values()].flatMap(({ messages }) => messages.filter(({ event }) => event)).length;
+    let [most, atOnce, underWay] = [0, 0, 0];
     broker.answer = (_, response) => {
-      most = Math.max(most, loaded.size);
-      response.writeHead(202).end();
+      most = Math.max(most, inMemory());
+      atOnce = Math.max(atOnce, ++underWay);
+      setTimeout(() => {
+        underWay--;
+        response.writeHead(202).end();
+      }, 20);
     };
     await broker.open();
     await idle(20_000);
     expect(broker.posted).toHaveLength(40);
     expect(most).toBeLessThanOrEqual(16);
+    expect(atOnce).toBeLessThanOrEqual(16);
   }, 40_000);
+
+  it('large messages that fail take no place from others, and are sent as they were when they come again', async () => {
+    await start();
+    const refuse: Answer = (posted, response) => response.writeHead(dataOf(posted) < 6 ? 500 : 202).end();
+    broker.answer = refuse;
+    const padding = 'x'.repeat(3_500_000);
+    for (const n of numbers(6)) {
+      const event = { specversion: '1.0', id: `large-${n}`, source: 'usvc://planted/left', type: 'planted.left.work' };
+      const whole = { ...event, subject: key(n), data: { n, padding } };
+      await work().run(() => insertIntoOutbox(work().sql, [whole as CloudEvent]));
+    }
+    for (const n of numbers(20)) await send(6 + n, key(6 + n));
+    await eventually(pending, (count) => count === 6, 20_000);
+    broker.answer = status(202);
+    await idle(20_000);
+    const last = new Map(broker.posted.map((posted) => [dataOf(posted), posted.event]));
+    for (const n of numbers(6)) expect(last.get(n)).toMatchObject({ id: `large-${n}`, data: { padding } });
+  }, 60_000);
 
   it('a broker that is away is waited for, and what was written meanwhile goes in its order', async () => {
     await start();

@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
+import type { INestApplication } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
 import { request } from 'undici';
 import { DEMO_RIDE } from '../src/demo.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
@@ -9,6 +11,7 @@ import { batchToHttp, fromHttp, toHttp } from '../src/infrastructure/messaging/c
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { eventually, startCabs, type Cabs } from './cabs.js';
 import { DATABASES } from './databases.js';
+import { behaviourOf, meshOf, plantedModules } from './planted.js';
 
 /** The command of the public demo, as its broker delivers it. */
 const DEMO_COMMAND = {
@@ -266,6 +269,11 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
     const giveBack = await takeAway(database);
     try {
       expectRefusal(await deliver('/mesh/drivers', event), 503, /database|Database/);
+      // On SQLite everything can still be read.
+      const { statusCode, headers } = await request(`${url}/transits/${DEMO_RIDE}`);
+      const [status, type] = kind === 'sqlite' ? [200, /json/] : [503, /problem\+json/];
+      expect([statusCode, headers['content-type']]).toEqual([status, expect.stringMatching(type)]);
+      expect(headers['retry-after']).toBe(kind === 'sqlite' ? undefined : '1');
     } finally {
       await giveBack();
     }
@@ -290,4 +298,52 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
       await inProcess.close();
     });
   }
+});
+
+describe('When a handler fails in its own way,', () => {
+  const behaviour = behaviourOf({});
+  const { Left, Right } = plantedModules(behaviour);
+  let app: INestApplication;
+  let url: string;
+
+  beforeAll(async () => {
+    const options = { database: await DATABASES[0]!.fresh(), broker: { atRoot: true } };
+    app = (
+      await Test.createTestingModule({ imports: meshOf([Left, Right], options) }).compile()
+    ).createNestApplication();
+    await app.listen(0, '127.0.0.1');
+    url = `http://127.0.0.1:${((app.getHttpServer() as Server).address() as AddressInfo).port}`;
+  });
+  afterAll(() => app.close());
+
+  const event = (n: number, type = 'planted.left.work'): CloudEvent => ({
+    ...{ specversion: '1.0', id: crypto.randomUUID(), source: 'usvc://planted/left', type },
+    ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json', data: { n } },
+  });
+  const deliver = async ({ headers, body }: ReturnType<typeof toHttp>) => {
+    const reply = await request(`${url}/`, { method: 'POST', headers, body });
+    return { status: reply.statusCode, text: await reply.body.text() };
+  };
+
+  it.each<[string, unknown, string]>([
+    ['undefined', undefined, 'undefined'],
+    ['null', null, 'null'],
+    ['text', 'no', '\\"no\\"'],
+  ])('and be it by throwing %s, the message comes again', async (_, thrown, detail) => {
+    behaviour.work = async () => {
+      throw thrown;
+    };
+    const { status, text } = await deliver(toHttp(event(1)));
+    expect({ status, text }).toEqual({ status: 500, text: `{"type":"about:blank","status":500,"detail":"${detail}"}` });
+  });
+
+  it('the whole batch comes again, whatever else is wrong with it, and its neighbours are handled', async () => {
+    const handled: number[] = [];
+    behaviour.work = async ({ data: { n } }) => {
+      if (n === 1) throw new Error('not now');
+      handled.push(n);
+    };
+    const { status } = await deliver(batchToHttp([event(1), event(2, 'planted.left.unheard-of'), event(3)]));
+    expect([status, handled]).toEqual([500, [3]]);
+  });
 });

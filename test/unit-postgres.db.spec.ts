@@ -80,6 +80,16 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     expect(await notes.seen()).toEqual(['next']);
   });
 
+  it('what takes too long is told so however long its statements go on, and however little it waits', async () => {
+    const slow = run(() => Promise.all([1, 2].map(() => notes.work.sql.all('SELECT pg_sleep(1.9)'))));
+    const busy = run(async () => {
+      for (const began = performance.now(); performance.now() - began < 1100;);
+    });
+    expect((await together([slow, busy])).errors.map(({ name }) => name)).toEqual(['UnitTimedOut', 'UnitTimedOut']);
+    await run(() => add('next'));
+    expect(await notes.seen()).toEqual(['next']);
+  });
+
   it('units run at the same time, as many as there are connections', async () => {
     const started = performance.now();
     await Promise.all(numbers(3).map(() => run(() => notes.work.sql.all('SELECT pg_sleep(0.5)'))));

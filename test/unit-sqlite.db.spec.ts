@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import type { DataSource } from 'typeorm';
 import { DatabaseUnavailable } from '../src/infrastructure/persistence/sql.js';
@@ -178,6 +179,16 @@ describe('On SQLite', () => {
       expect((await both()).errors).toEqual([expect.any(DatabaseUnavailable), expect.any(DatabaseUnavailable)]);
       expect((await both()).errors).toEqual([expect.objectContaining({ code: 'SQLITE_CONSTRAINT_FOREIGNKEY' })]);
       expect(await notes.seen()).toEqual(['innocent']);
+    });
+
+    it('one that is alone with what closes its group learns at once, and one that comes back later is still apart', async () => {
+      const closing = () => run(async () => undefined, { closesGroup: true });
+      const guilty = () => together([run(breakIt), closing()]);
+      const own = expect.objectContaining({ code: 'SQLITE_CONSTRAINT_FOREIGNKEY' }) as Error;
+      expect((await guilty()).errors).toEqual([own, expect.any(DatabaseUnavailable)]);
+      await together([run(() => add('neighbour')), run(breakIt)]);
+      await wait(1200);
+      expect((await together([run(() => add('innocent')), run(breakIt)])).errors).toEqual([own]);
     });
 
     it('and the ROLLBACK fails, too, that is made good before the next group', async () => {

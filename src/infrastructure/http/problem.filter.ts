@@ -2,7 +2,7 @@ import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter 
 import type { Request, Response } from 'express';
 import { Conflict, Forbidden, Malformed, NotFound, Refusal, RuleBroken, Unavailable } from '../errors.js';
 import { journey } from '../observability/journey.js';
-import { DatabaseUnavailable, UnitTimedOut } from '../persistence/sql.js';
+import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../persistence/sql.js';
 
 /** A problem document (RFC 9457). `errors` names the fields. */
 export interface Problem {
@@ -63,10 +63,10 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
   }
   if (error instanceof UnitTimedOut) return { status: 503, detail: 'Nothing was kept; try again' };
   // It may have happened all the same: of a COMMIT that isn't answered nobody knows.
-  if (error instanceof DatabaseUnavailable) {
+  if (error instanceof DatabaseUnavailable || isConnectionLost(error)) {
     return {
       status: 503,
-      detail: 'The database does not answer; try again, with the same Idempotency-Key if there was one',
+      detail: 'What this needs does not answer; try again, with the same Idempotency-Key if there was one',
     };
   }
   const status = error instanceof HttpException ? error.getStatus() : parserStatus(error);

@@ -4,6 +4,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { CloudEvent } from '../messaging/cloud-event.js';
 import { fromHttp, MalformedEvent } from '../messaging/cloud-event-http.js';
 import { DeadLetterSink } from '../messaging/dead-letter-sink.js';
+import { causeOf } from '../messaging/failure.js';
 import { Reject } from '../messaging/message.js';
 import { Receiver } from '../messaging/receiver.js';
 import { Registry } from '../messaging/registry.js';
@@ -85,21 +86,20 @@ export class Receiving {
     const events = fromHttp({ headers: request.headersDistinct, body: await bodyOf(request) });
     const failures: unknown[] = [];
     for (const event of events) {
-      for (const consumer of this.consumersAt(place, event)) {
+      const consumers = this.consumersAt(place, event);
+      if (consumers.length === 0) failures.push(new Reject(`No module here has a handler for ${event.type}`));
+      for (const consumer of consumers) {
         // One that fails doesn't keep the others from what is theirs; who has it already won't take it again.
         await this.deliver(consumer, event).catch((error: unknown) => failures.push(error));
       }
     }
-    const isFinal = (error: unknown) => error instanceof Reject;
-    const worst = failures.find((it) => !isFinal(it)) ?? failures[0];
-    if (worst !== undefined) throw worst as Error;
+    const [first = failures[0]] = failures.filter((error) => !(error instanceof Reject));
+    // Whatever was thrown, and be it undefined: only where nothing was, everything is handled.
+    if (failures.length > 0) throw first as Error;
   }
 
   private consumersAt(place: string, event: CloudEvent): readonly string[] {
-    if (place !== '') return [place];
-    const consumers = this.registry.subscriptions(event.type).map(({ consumer }) => consumer);
-    if (consumers.length === 0) throw new Reject(`No module here has a handler for ${event.type}`);
-    return consumers;
+    return place !== '' ? [place] : this.registry.subscriptions(event.type).map(({ consumer }) => consumer);
   }
 
   private async deliver(consumer: string, event: CloudEvent): Promise<void> {
@@ -111,7 +111,7 @@ export class Receiving {
   }
 
   private classify(error: unknown, place: string): { status: number; detail: string } {
-    const { message } = error as Error;
+    const message = error instanceof Error ? error.message : '';
     const refused = (status: number) => {
       this.logger.warn({ place: place.slice(0, 100), status, reason: message.slice(0, 300) }, 'Refused an event');
       return { status, detail: message };
@@ -125,7 +125,7 @@ export class Receiving {
       { place: place.slice(0, 100), err: error as Error },
       'An event was not handled; it will come again',
     );
-    return { status: isLater ? 503 : 500, detail: isLater ? message : describeBriefly(error) };
+    return { status: isLater ? 503 : 500, detail: isLater ? message : causeOf(error) };
   }
 }
 
@@ -146,11 +146,6 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
     chunks.push(chunk);
   }
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-}
-
-function describeBriefly(error: unknown): string {
-  const { name, message } = error as Partial<Error>;
-  return `${name ?? 'Error'}: ${message ?? 'failed'}`;
 }
 
 /** Without halves of characters. */

@@ -50,6 +50,8 @@ export class ConsumerRelay {
   private readonly outside = AsyncLocalStorage.snapshot();
   /** More first attempts are there than it has places for. */
   isBehind = false;
+  /** Tries that came to nothing: those deliveries are where they were. */
+  private undecided = 0;
   private looking = false;
   private wanted = false;
   private stopped = false;
@@ -96,7 +98,13 @@ export class ConsumerRelay {
         }
         await this.retry();
         const places = UNDER_WAY - this.underWay.size;
+        const { undecided } = this;
         const deliveries = await this.due('first attempts', places);
+        // What was under way when this look began comes before some of what it has found, and isn't under way any more.
+        if (undecided !== this.undecided) {
+          this.wanted = true;
+          continue;
+        }
         for (const delivery of deliveries) this.begin(delivery);
         this.isBehind = deliveries.length === places;
         if (this.isBehind) this.wanted = true;
@@ -141,7 +149,10 @@ export class ConsumerRelay {
     const over = attempt.then((isDecided) => {
       this.underWay.delete(delivery.seq);
       if (this.lanes.get(delivery.key) === over) this.lanes.delete(delivery.key);
-      if (!isDecided) this.again(delivery);
+      if (!isDecided) {
+        this.undecided++;
+        this.again(delivery);
+      }
       if (this.wanted && this.underWay.size < UNDER_WAY / 2) this.wake();
       return isDecided;
     });

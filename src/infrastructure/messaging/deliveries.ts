@@ -59,10 +59,9 @@ export async function fanOut(
     }
   }
   await insertRows(sql, deliveries);
-  await removeFromOutbox(
-    sql,
-    rows.map(({ seq }) => seq),
-  );
+  const seqs = rows.map(({ seq }) => seq);
+  // A commit of ours that wasn't answered may be carried out after all, while we do the same again.
+  if ((await removeFromOutbox(sql, seqs)) < seqs.length) throw new Error('Some messages were fanned out meanwhile');
   return { consumers, more: rows.length === limit, unknown };
 }
 
@@ -106,6 +105,12 @@ export async function outboxRows(
      WHERE seq NOT IN ${list(sql)} AND partition_key NOT IN ${keys} ${among(held, 4)} ORDER BY seq LIMIT $3`,
     [JSON.stringify(loaded), JSON.stringify(failing), limit, ...shards(held)],
   );
+}
+
+/** The event of a message of the outbox, as JSON; undefined when it isn't there any more. */
+export async function outboxEvent(sql: Sql, seq: SqlValue): Promise<string | undefined> {
+  const [row] = await sql.all<Pick<OutboxRow, 'event'>>('SELECT event FROM mesh_outbox WHERE seq = $1', [seq]);
+  return row?.event;
 }
 
 /** The condition that a row is in a shard of ours, where that isn't all of them. */

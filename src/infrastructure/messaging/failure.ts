@@ -4,16 +4,17 @@
 export function describe(error: unknown): string {
   const parts: string[] = [];
   for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
-    const { name, message } = it as Partial<Error>;
-    parts.push(message === undefined ? shown(it) : `${name ?? 'Error'}: ${message}`);
+    parts.push(shown(it));
   }
+  if (parts.length === 0) parts.push(String(error));
   // PostgreSQL keeps no NUL, and no half of a pair.
   return Buffer.from(parts.join('\ncaused by ').replaceAll('\0', '').slice(0, 2000)).toString();
 }
 
 function shown(thrown: unknown): string {
   try {
-    return JSON.stringify(thrown) ?? String(thrown);
+    const { name, message } = thrown as Partial<Error>;
+    return message === undefined ? (JSON.stringify(thrown) ?? String(thrown)) : `${name ?? 'Error'}: ${message}`;
   } catch {
     return Object.prototype.toString.call(thrown);
   }

@@ -117,7 +117,7 @@ export class PostgresLeases implements Leases {
       this.isNew = false;
       this.tokens = new Map(this.parts.map((part) => [part, new Map<number, number>()]));
       for (const { part, shard, token } of rows) this.tokens.get(part)!.set(shard, Number(token));
-      const wasOver = this.validUntil < began;
+      const wasOver = this.validUntil < performance.now();
       this.validUntil = began + LEASE_MS;
       const isNew = ({ part, shard, token }: LeaseRow) => before.get(part)?.get(shard) !== Number(token);
       if (!this.stopped && (wasOver || rows.some(isNew))) this.listener('leases');

@@ -9,13 +9,16 @@ import { MalformedEvent } from './cloud-event-attributes.js';
 import { journeyOf, type CloudEvent } from './cloud-event.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
 import { bury, UNPUBLISHED } from './dead-letter-rows.js';
-import { outboxRows, removeFromOutbox, type OutboxRow } from './deliveries.js';
+import { outboxEvent, outboxRows, removeFromOutbox, type OutboxRow } from './deliveries.js';
 import { OUTBOX, type Leases } from './leases.js';
 import type { WayOut } from './relay.js';
 import { Removals } from './removals.js';
 import { isSuccess, type Answer, type Sink } from './sink.js';
 
-/** Messages that are in memory at the same time: so many, and no more of them than make about so many characters. */
+/**
+ * Messages that are loaded at the same time: so many, and no more of them than make about so many characters. Of those that
+ * fail nothing but the place in the outbox stays in memory, and they take no room from the others before they are all.
+ */
 const WINDOW = 2000;
 const CHARACTERS = 16_000_000;
 /** Where nothing is known of their size yet. */
@@ -27,7 +30,8 @@ const LONGEST_RETRY_AFTER_MS = 60_000;
 
 interface Message extends Blame {
   readonly seq: SqlValue;
-  readonly event: CloudEvent;
+  /** Undefined while it waits to be tried again. */
+  event: CloudEvent | undefined;
   tries: number;
 }
 
@@ -56,6 +60,8 @@ export class Publisher implements WayOut {
   private queue: Lane[] = [];
   private readonly loaded = new Set<SqlValue>();
   private window = FIRST;
+  /** Lanes that are. */
+  private failing = 0;
   private unloads = 0;
   private isCut = false;
   private underWay = 0;
@@ -121,14 +127,13 @@ export class Publisher implements WayOut {
   /** Loads what the outbox holds, as far as there is room. */
   private async look(): Promise<void> {
     try {
-      while (this.wanted && !this.stopped && this.loaded.size < this.window) {
+      while (this.wanted && !this.stopped && this.room > 0) {
         this.wanted = false;
         this.letGo(this.queue.filter((lane) => !this.isOurs(lane)));
         this.queue = this.queue.filter((lane) => this.isOurs(lane));
         // The rest of a failing key stays where it is, so that it can't take the places of others.
         const failing = [...this.lanes.values()].filter((lane) => lane.failing).map(({ key }) => key);
-        const room = this.window - this.loaded.size;
-        const { unloads } = this;
+        const { room, unloads } = this;
         const tokens = this.leases.held(OUTBOX);
         const rows = await outboxRows(this.work.sql, [...this.loaded], failing, room, this.leases);
         // A key has begun to fail meanwhile: what was left out of this look comes before some of what it has found.
@@ -154,6 +159,11 @@ export class Publisher implements WayOut {
     }
   }
 
+  /** For so many more messages. */
+  private get room(): number {
+    return Math.min(WINDOW - this.loaded.size, this.window - this.loaded.size + this.failing);
+  }
+
   /** Large messages leave in smaller numbers: a backlog of them must not fill the memory. */
   private measure(rows: readonly OutboxRow[]): void {
     if (rows.length === 0) return;
@@ -175,20 +185,26 @@ export class Publisher implements WayOut {
 
   /** Forgets what is another process's business by now. */
   private letGo(lanes: readonly Lane[]): void {
-    for (const { key, messages } of lanes) {
-      for (const { seq } of messages) this.loaded.delete(seq);
-      this.lanes.delete(key);
+    for (const lane of lanes) {
+      for (const { seq } of lane.messages) this.loaded.delete(seq);
+      this.mark(lane, false);
+      this.lanes.delete(lane.key);
       this.unloads++;
     }
+  }
+
+  private mark(lane: Lane, failing: boolean): void {
+    this.failing += Number(failing) - Number(lane.failing);
+    lane.failing = failing;
   }
 
   /** Sends what may be sent now. */
   private pump(): void {
     while (!this.stopped && this.queue.length > 0) {
-      const places = this.health.isOutOfOrder ? 1 : UNDER_WAY;
+      const places = this.health.isOutOfOrder ? 1 : Math.min(UNDER_WAY, this.window);
       if (this.underWay >= places) return;
       const now = performance.now();
-      const index = this.health.pausedUntil > now ? -1 : this.queue.findIndex(({ notBefore }) => notBefore <= now);
+      const index = this.next(now);
       if (index < 0) {
         const next = Math.min(...this.queue.map(({ notBefore }) => notBefore));
         return this.wakeIn(Math.max(this.health.pausedUntil, next) - now);
@@ -206,10 +222,20 @@ export class Publisher implements WayOut {
     }
   }
 
+  /** @returns whose turn it is in the queue, -1 when it is nobody's */
+  private next(now: number): number {
+    if (this.health.pausedUntil > now) return -1;
+    const isReady = ({ notBefore }: Lane) => notBefore <= now;
+    // What has not failed yet tells more of a broker that is out of order.
+    const fresh = this.health.isOutOfOrder ? this.queue.findIndex((lane) => !lane.failing && isReady(lane)) : -1;
+    return fresh < 0 ? this.queue.findIndex(isReady) : fresh;
+  }
+
   /** One try of the first message of a lane; it never throws. */
   private async send(lane: Lane): Promise<void> {
     const message = lane.messages[0]!;
-    const { event } = message;
+    const event = message.event ?? (await this.again(lane, message));
+    if (!event) return;
     message.tries++;
     const began = Date.now();
     let answer: Answer;
@@ -219,14 +245,30 @@ export class Publisher implements WayOut {
       // Some stored events can't be written as HTTP: no broker will ever see them.
       const isHopeless = error instanceof MalformedEvent;
       return onJourney(journeyOf(event), () =>
-        isHopeless ? this.giveUp(lane, message, error) : this.failed(lane, message, error),
+        isHopeless ? this.giveUp(lane, message, event, error) : this.failed(lane, message, event, error),
       );
     }
-    if (!isSuccess(answer.status)) return onJourney(journeyOf(event), () => this.refused(lane, message, answer));
+    if (!isSuccess(answer.status)) return onJourney(journeyOf(event), () => this.refused(lane, message, event, answer));
     this.took(lane, message);
     const facts = { type: event.type, subject: event.subject, event: event.id };
     const times = { lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began };
     onJourney(journeyOf(event), () => this.logger.log({ ...facts, ...times }, 'published'));
+  }
+
+  /** What has failed is read anew. @returns undefined when it is to be left alone for now, or for good */
+  private async again(lane: Lane, { seq }: Message): Promise<CloudEvent | undefined> {
+    try {
+      const event = await outboxEvent(this.work.sql, seq);
+      if (event !== undefined) return JSON.parse(event) as CloudEvent;
+      // Another process has sent it, or it was given up.
+      this.letGo([lane]);
+      this.wake();
+    } catch (error) {
+      this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
+      lane.notBefore = performance.now() + PAUSE_MS;
+      this.queue.push(lane);
+    }
+    return undefined;
   }
 
   private took(lane: Lane, { seq }: Message): void {
@@ -238,9 +280,9 @@ export class Publisher implements WayOut {
   /** The first message of a lane has left; the next one's turn. */
   private proceed(lane: Lane): void {
     lane.messages.shift();
-    // Only its first message was kept in memory while it failed.
+    // Only its first message was loaded while it failed.
     if (lane.failing) this.more = true;
-    lane.failing = false;
+    this.mark(lane, false);
     lane.notBefore = 0;
     if (lane.messages.length > 0) this.queue.push(lane);
     else this.lanes.delete(lane.key);
@@ -248,34 +290,35 @@ export class Publisher implements WayOut {
   }
 
   private replenish(): void {
-    if (this.more && this.loaded.size < this.window / 2) this.wake();
+    if ((this.more || this.wanted) && this.room > this.window / 2) this.wake();
   }
 
   /** An answer that isn't a success. */
-  private async refused(lane: Lane, message: Message, { status, retryAfterMs = 0, body }: Answer): Promise<void> {
+  private async refused(lane: Lane, message: Message, event: CloudEvent, answer: Answer): Promise<void> {
+    const { status, retryAfterMs = 0, body } = answer;
     const error = new Error(`The broker answered ${status}${body ? `: ${body.slice(0, 200)}` : ''}`);
     // The broker may not exist yet, may not know us yet, has too much to do, or is out of order.
     const isTransient = status >= 500 || [401, 403, 404, 408, 409, 425, 429].includes(status);
     // Too large, not a media type, not processable: that is the message, and it won't get better.
-    const isFinal = [413, 415, 422].includes(status) || (!isTransient && this.health.blames(message.event.id, message));
-    if (isFinal) await this.giveUp(lane, message, error);
-    else this.failed(lane, message, error, retryAfterMs);
+    const isFinal = [413, 415, 422].includes(status) || (!isTransient && this.health.blames(event.id, message));
+    if (isFinal) await this.giveUp(lane, message, event, error);
+    else this.failed(lane, message, event, error, retryAfterMs);
   }
 
-  private failed(lane: Lane, message: Message, error: unknown, retryAfterMs = 0): void {
+  private failed(lane: Lane, message: Message, { id, type, subject }: CloudEvent, error: unknown, askedMs = 0): void {
     if (this.isCut) return;
-    const { id, type, subject } = message.event;
-    const patienceMs = Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
+    const patienceMs = Math.min(askedMs, LONGEST_RETRY_AFTER_MS);
     this.health.failed(patienceMs, { event: id, type, subject, tries: message.tries, err: error });
     lane.notBefore = performance.now() + Math.max(pauseMs(message.tries), patienceMs);
-    lane.failing = true;
+    this.mark(lane, true);
+    message.event = undefined;
     for (const { seq } of lane.messages.splice(1)) this.loaded.delete(seq);
     this.unloads++;
     this.queue.push(lane);
   }
 
-  private async giveUp(lane: Lane, message: Message, error: Error): Promise<void> {
-    const { seq, event, tries } = message;
+  private async giveUp(lane: Lane, message: Message, event: CloudEvent, error: Error): Promise<void> {
+    const { seq, tries } = message;
     const facts = { type: event.type, subject: event.subject, event: event.id, tries, err: error };
     try {
       await this.work.run(async () => {
@@ -283,7 +326,7 @@ export class Publisher implements WayOut {
           await bury(this.work.sql, { event, attempts: tries, error, consumer: UNPUBLISHED });
       }, MESSAGE);
     } catch (unrecorded) {
-      return this.failed(lane, message, unrecorded);
+      return this.failed(lane, message, event, unrecorded);
     }
     this.loaded.delete(seq);
     this.logger.error(facts, 'The broker refuses it: now among the dead letters');

@@ -136,6 +136,7 @@ export class Reconciliation {
   /** A pass of each module that no process on this database has looked at lately. */
   private async runThoseDue(): Promise<void> {
     for (const reconciler of this.reconcilers.values()) {
+      if (this.ending.signal.aborted) return;
       const last = await this.keptPass(reconciler.module).catch(() => undefined);
       // Each process counts from the end of its own last pass; the clocks of two may differ.
       const sinceMs = Math.abs(Date.now() - Date.parse(last?.finishedAt ?? ''));

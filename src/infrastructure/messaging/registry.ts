@@ -59,10 +59,13 @@ export class Registry implements OnModuleInit {
     return this.byType.get(type) ?? [];
   }
 
-  /** The names of those. Undefined for a command that nobody here handles, and for a type that stands in no contract. */
+  /**
+   * The names of those. Undefined for a command that nobody here handles, for a type that stands in no contract, and where
+   * no module lives that could know.
+   */
   consumersOf(type: string): readonly string[] | undefined {
     const found = this.subscriptions(type).map(({ consumer }) => consumer);
-    return found.length > 0 || this.events.has(type) ? found : undefined;
+    return found.length > 0 || (this.events.has(type) && this.hosted.size > 0) ? found : undefined;
   }
 
   subscription(consumer: string, type: string): Subscription | undefined {

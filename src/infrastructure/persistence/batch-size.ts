@@ -1,6 +1,6 @@
 /** Units that share a transaction or a savepoint, at most: so many that its own statements weigh little beside theirs. */
 const LONGEST = 64;
-/** For how long units stay apart after several have failed together: doubled with every failure; in ms. */
+/** For how long units stay apart after several have failed together, unless told: doubled with every failure; in ms. */
 const SHORTEST_MS = 500;
 const LONGEST_MS = 30_000;
 
@@ -11,9 +11,14 @@ const LONGEST_MS = 30_000;
 export class BatchSize {
   private units = 4;
   private apartUntil = 0;
-  private apartMs = SHORTEST_MS;
+  private apartMs: number;
 
-  constructor(private readonly goalMs: number) {}
+  constructor(
+    private readonly goalMs: number,
+    private readonly shortestMs = SHORTEST_MS,
+  ) {
+    this.apartMs = shortestMs;
+  }
 
   get isApart(): boolean {
     return performance.now() < this.apartUntil;
@@ -26,7 +31,7 @@ export class BatchSize {
   succeeded(units: number, ms: number): void {
     if (ms > 2 * this.goalMs) this.units = Math.ceil(this.units / 2);
     else if (ms < this.goalMs && units === this.units) this.units = Math.min(LONGEST, this.units * 2);
-    if (units > 1) this.apartMs = Math.max(SHORTEST_MS, this.apartMs / 2);
+    if (units > 1) this.apartMs = Math.max(this.shortestMs, this.apartMs / 2);
   }
 
   failed(): void {

@@ -58,6 +58,11 @@ export async function farewell(client: Ending, ms = FAREWELL_MS): Promise<void> 
   clearTimeout(cut);
 }
 
+/** How much has come over a connection so far. */
+export function bytesFrom(client: ClientBase): number {
+  return socketOf(client).bytesRead;
+}
+
 /** Cuts a connection off at once. */
 export function cutOff(client: ClientBase): void {
   socketOf(client).destroy();

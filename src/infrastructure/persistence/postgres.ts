@@ -3,7 +3,7 @@ import type { ClientBase } from 'pg';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import {
   DatabaseUnavailable,
-  driverErrorOf,
+  isConnectionLost,
   UNIT_LIMIT_MS,
   UnitEnded,
   UnitTimedOut,
@@ -11,7 +11,7 @@ import {
   type SqlValue,
 } from './sql.js';
 import { PostgresLane, type LaneJob } from './postgres-lane.js';
-import { answered } from './postgres-silence.js';
+import { answered, bytesFrom } from './postgres-silence.js';
 import { Unit, type Opening, type UnitEngine } from './unit.js';
 
 /** How long a transaction of several units waits for a lock, in ms. */
@@ -82,10 +82,13 @@ export class PostgresEngine implements UnitEngine {
         if (command !== 'COMMIT') throw new Error('The transaction was aborted by a statement whose error was caught');
         return value;
       } catch (error) {
+        const heard = bytesFrom(client);
         const left = await answered(client, client.query('ROLLBACK')).catch((gone: unknown) => ({ gone }));
-        // If it failed, the connection is gone, and the transaction with it. That explains a unit that took too long, too.
-        const cause = 'gone' in left && error instanceof UnitTimedOut ? left.gone : error;
-        throw connectionLost(cause) ? new DatabaseUnavailable('The database went away', { cause }) : error;
+        // If it failed, the connection is gone, and the transaction with it. A unit that took too long has done so for that,
+        // unless something was heard: a ROLLBACK waits for whatever the unit has asked for, however slow that is.
+        const isSilent = 'gone' in left && bytesFrom(client) === heard;
+        const cause = isSilent && error instanceof UnitTimedOut ? left.gone : error;
+        throw isConnectionLost(cause) ? new DatabaseUnavailable('The database went away', { cause }) : error;
       }
     } finally {
       await runner.release();
@@ -102,7 +105,10 @@ export class PostgresEngine implements UnitEngine {
       const limit = new Promise<never>((_, reject) => {
         timer = setTimeout(() => reject(new UnitTimedOut()), UNIT_LIMIT_MS);
       });
+      const started = performance.now();
       const value = await Promise.race([unit.complete(work), limit]);
+      // Whoever lets nobody else run doesn't hear the timer.
+      if (performance.now() - started > UNIT_LIMIT_MS) throw new UnitTimedOut();
       unit.end('This unit of work was committed');
       return { unit, value };
     } catch (error) {
@@ -185,14 +191,4 @@ async function unavailable<T>(attempt: () => Promise<T>): Promise<T> {
   } catch (error) {
     throw new DatabaseUnavailable('The database is not available', { cause: error });
   }
-}
-
-/** PostgreSQL's own classes for a lost or refused connection and a server going down, and the socket's errors. */
-function connectionLost(error: unknown): boolean {
-  const { code, message } = driverErrorOf(error);
-  return (
-    /^(08|57P0|53)/.test(String(code)) ||
-    /^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(code)) ||
-    /connection (terminated|error|ended)|not queryable/i.test(String(message))
-  );
 }

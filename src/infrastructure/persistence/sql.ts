@@ -33,6 +33,21 @@ export function driverErrorOf(error: unknown): { readonly code?: unknown; readon
 }
 
 /**
+ * Whether the other side has gone, or doesn't take us: PostgreSQL's own classes for a lost or refused connection and a
+ * server going down (https://www.postgresql.org/docs/15/errcodes-appendix.html), the socket's errors, and the driver's.
+ */
+export function isConnectionLost(error: unknown): boolean {
+  const { code, message } = driverErrorOf(error);
+  return (
+    /^(08|57P0|53)/.test(String(code)) ||
+    /^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(code)) ||
+    /connection (terminated|error|ended)|not queryable|not currently accepting|exceeded when trying to connect/i.test(
+      String(message),
+    )
+  );
+}
+
+/**
  * Whether a database says that it can't keep a value, however often it is asked: too long, out of range, NUL, too much
  * for an index. SQLite keeps anything.
  */

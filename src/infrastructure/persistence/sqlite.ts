@@ -14,6 +14,8 @@ const GROUP_UNITS = 256;
 const GROUP_MS = 4;
 /** Units that share a savepoint take about so long, in ms. */
 const SAVEPOINT_MS = 2;
+/** For how long what has made a COMMIT fail isn't grouped, at least, in ms: whoever is told to come again does so within. */
+const APART_MS = 5000;
 /** How long a unit waits for a lock that another process holds, in ms. */
 const LOCK_PATIENCE_MS = 5000;
 
@@ -119,8 +121,9 @@ export class SqliteEngine implements UnitEngine {
     } catch (error) {
       return this.failed(done, error);
     }
+    for (const lane of this.groupSizes.size > 0 ? new Set(done.map(({ job }) => laneOf(job))) : [])
+      this.groupSizes.get(lane)?.succeeded(done.length, 0);
     for (const { job, unit, value } of done) {
-      if (this.groupSizes.size > 0) this.groupSizes.get(laneOf(job))?.succeeded(done.length, 0);
       unit.committed();
       job.resolve(value);
     }
@@ -154,13 +157,16 @@ export class SqliteEngine implements UnitEngine {
       // begin() tries it again
     }
     if (!isConstraint(error)) return this.lose(done, error);
-    if (done.length > 1) {
-      for (const { job } of done) if (job.opening) this.queue.setApart(job);
-      const told = done.filter(({ job }) => !job.opening);
+    // What closes a group is ours, and breaks nothing.
+    const [suspects, closing] = [done.filter(({ job }) => !job.closesGroup), done.filter(({ job }) => job.closesGroup)];
+    this.lose(closing, error);
+    if (suspects.length > 1) {
+      for (const { job } of suspects) if (job.opening) this.queue.setApart(job);
+      const told = suspects.filter(({ job }) => !job.opening);
       if (told.length > 0) this.sizeOf('', this.groupSizes).failed();
       return this.lose(told, error);
     }
-    for (const { job } of done) {
+    for (const { job } of suspects) {
       this.sizeOf(laneOf(job), this.groupSizes).failed();
       job.reject(error);
     }
@@ -242,7 +248,7 @@ export class SqliteEngine implements UnitEngine {
 
   private sizeOf(lane: string, sizes = this.sizes): BatchSize {
     let size = sizes.get(lane);
-    if (!size) sizes.set(lane, (size = new BatchSize(SAVEPOINT_MS)));
+    if (!size) sizes.set(lane, (size = new BatchSize(SAVEPOINT_MS, sizes === this.groupSizes ? APART_MS : undefined)));
     return size;
   }
 
