@@ -8,6 +8,7 @@ import { request } from 'undici';
 import { DEMO_RIDE } from '../src/demo.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
 import { batchToHttp, fromHttp, toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
+import { Reject } from '../src/infrastructure/messaging/message.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { eventually, startCabs, type Cabs } from './cabs.js';
 import { DATABASES } from './databases.js';
@@ -335,6 +336,14 @@ describe('When a handler fails in its own way,', () => {
     };
     const { status, text } = await deliver(toHttp(event(1)));
     expect({ status, text }).toEqual({ status: 500, text: `{"type":"about:blank","status":500,"detail":"${detail}"}` });
+  });
+
+  it('also when it is another consumer that can never handle it', async () => {
+    behaviour.left = () => Promise.reject(new Reject('never'));
+    behaviour.right = async () => {
+      throw undefined as unknown;
+    };
+    expect(await deliver(toHttp(event(1, 'planted.left.happened')))).toMatchObject({ status: 500 });
   });
 
   it('the whole batch comes again, whatever else is wrong with it, and its neighbours are handled', async () => {

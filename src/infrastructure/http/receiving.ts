@@ -93,9 +93,10 @@ export class Receiving {
         await this.deliver(consumer, event).catch((error: unknown) => failures.push(error));
       }
     }
-    const [first = failures[0]] = failures.filter((error) => !(error instanceof Reject));
     // Whatever was thrown, and be it undefined: only where nothing was, everything is handled.
-    if (failures.length > 0) throw first as Error;
+    if (failures.length === 0) return;
+    const again = failures.findIndex((error) => !(error instanceof Reject));
+    throw failures[Math.max(again, 0)] as Error;
   }
 
   private consumersAt(place: string, event: CloudEvent): readonly string[] {

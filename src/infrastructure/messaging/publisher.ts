@@ -65,6 +65,8 @@ export class Publisher implements WayOut {
   private unloads = 0;
   private isCut = false;
   private underWay = 0;
+  /** Taken while the broker was out of order. */
+  private turns = 0;
   private readonly health: BrokerHealth;
   private readonly removals: Removals;
   private timer?: NodeJS.Timeout;
@@ -226,8 +228,9 @@ export class Publisher implements WayOut {
   private next(now: number): number {
     if (this.health.pausedUntil > now) return -1;
     const isReady = ({ notBefore }: Lane) => notBefore <= now;
-    // What has not failed yet tells more of a broker that is out of order.
-    const fresh = this.health.isOutOfOrder ? this.queue.findIndex((lane) => !lane.failing && isReady(lane)) : -1;
+    // What has not failed yet tells more of a broker that is out of order; every other turn is for what has.
+    const isForFresh = this.health.isOutOfOrder && this.turns++ % 2 === 0;
+    const fresh = isForFresh ? this.queue.findIndex((lane) => !lane.failing && isReady(lane)) : -1;
     return fresh < 0 ? this.queue.findIndex(isReady) : fresh;
   }
 
@@ -236,6 +239,8 @@ export class Publisher implements WayOut {
     const message = lane.messages[0]!;
     const event = message.event ?? (await this.again(lane, message));
     if (!event) return;
+    // Reading it may have taken a while.
+    if (this.stopped || !this.isOurs(lane)) return this.letGo([lane]);
     message.tries++;
     const began = Date.now();
     let answer: Answer;
@@ -290,7 +295,8 @@ export class Publisher implements WayOut {
   }
 
   private replenish(): void {
-    if ((this.more || this.wanted) && this.room > this.window / 2) this.wake();
+    const most = Math.min(this.window, WINDOW - this.failing);
+    if ((this.more || this.wanted) && this.room > most / 2) this.wake();
   }
 
   /** An answer that isn't a success. */
