@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -88,7 +88,7 @@ export async function examine(
   passed: (stage: string) => void = () => undefined,
 ): Promise<Finding[]> {
   const step = { ...exercise.step, folder };
-  const types = typeErrors(folder);
+  const types = await typeErrors(folder);
   if (types.length > 0) return [{ stage: 'types', says: types }];
   passed('it compiles');
   const findings: Finding[] = [];
@@ -119,7 +119,7 @@ function sourcesOf(folder: string) {
 }
 
 /** What the compiler says, each as a line. */
-function typeErrors(folder: string): string[] {
+async function typeErrors(folder: string): Promise<string[]> {
   const config = join(ASIDE, `${folder}.tsconfig.json`);
   const compilerOptions = { types: ['node'], incremental: true, tsBuildInfoFile: `./${folder}.tsbuildinfo` };
   mkdirSync(ASIDE, { recursive: true });
@@ -128,7 +128,10 @@ function typeErrors(folder: string): string[] {
     JSON.stringify({ extends: '../../tsconfig.json', compilerOptions, include: [`../${folder}`], exclude: [] }),
   );
   const words = ['node_modules/typescript/bin/tsc', '-p', config];
-  const { stdout } = spawnSync(process.execPath, words, { cwd: ROOT, encoding: 'utf8' });
+  // Its exit code says no more than what it prints.
+  const stdout = await new Promise<string>((resolve) =>
+    execFile(process.execPath, words, { cwd: ROOT, maxBuffer: 1e8 }, (_, text) => resolve(text)),
+  );
   // An error may be explained in the lines below it, which are indented.
   return stdout
     .split(/\n(?=\S)/)
