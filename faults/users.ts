@@ -44,7 +44,8 @@ export class Users {
 
   /** Lets users come until it is closed, one for each of `rides`; and others who play a ride from its beginning. */
   async come(rides: readonly UnderWay[], perSecond: number): Promise<void> {
-    const lives = setInterval(() => this.track(this.live()), 1000 / LIVES_PER_SECOND);
+    // Whoever came while all is being closed would find it closed, and be taken for one that was never answered.
+    const lives = setInterval(() => this.isOpen && this.track(this.live()), 1000 / LIVES_PER_SECOND);
     for (const ride of rides) {
       if (!this.isOpen) break;
       this.track(this.end(ride.id, this.random.chance(GIVING_UP)));
