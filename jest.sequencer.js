@@ -1,9 +1,9 @@
 import Sequencer from '@jest/test-sequencer';
 
-/** Takes as long as a third of all the others, which a checkout that has never run them can't know: it has to begin first. */
+/** Takes longest by far, which a checkout that has never run it can't know: it has to begin first. */
 const LONGEST = /workshop-exercises/;
 
-/** Jest's own order but for that: otherwise one of the two workers has nothing to do for four minutes at the end. */
+/** Jest's own order but for that: otherwise it goes on at the end while the other worker has nothing to do. */
 export default class LongestFirst extends Sequencer {
   sort(tests) {
     const sorted = super.sort(tests);

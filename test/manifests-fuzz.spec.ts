@@ -122,7 +122,7 @@ describe('Manifests of anybody', () => {
   it('with something else in some place are read, or refused in a line that names the file', () => {
     fc.assert(
       fc.property(mutated, ({ name, text }) => look(name, text)),
-      { numRuns: 700 },
+      { numRuns: 1000 },
     );
   }, 120_000);
 
@@ -137,7 +137,7 @@ describe('Manifests of anybody', () => {
   it('with scribbles in their text are read, or refused in a line that names the file', () => {
     fc.assert(
       fc.property(scribbled, ({ name, text }) => look(name, text)),
-      { numRuns: 600 },
+      { numRuns: 800 },
     );
   }, 120_000);
 
@@ -147,7 +147,7 @@ describe('Manifests of anybody', () => {
     lookAtAll();
     const before = held();
     for (let times = 0; times < 4; times += 1) lookAtAll();
-    // What is read of one folder takes some 10 kB.
+    // Of a leak of some 4 kB for each look (two short lines of YAML, parsed) 1.8 MB were seen here.
     expect(held() - before).toBeLessThan(1_000_000);
   }, 60_000);
 });

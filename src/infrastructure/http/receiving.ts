@@ -4,7 +4,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { CloudEvent } from '../messaging/cloud-event.js';
 import { fromHttp, MalformedEvent } from '../messaging/cloud-event-http.js';
 import { DeadLetterSink } from '../messaging/dead-letter-sink.js';
-import { describe } from '../messaging/failure.js';
+import { headline } from '../messaging/failure.js';
 import { Reject } from '../messaging/message.js';
 import { Receiver } from '../messaging/receiver.js';
 import { Registry } from '../messaging/registry.js';
@@ -126,7 +126,7 @@ export class Receiving {
       { place: place.slice(0, 100), err: error as Error },
       'An event was not handled; it will come again',
     );
-    return { status: isLater ? 503 : 500, detail: isLater ? message : describe(error).split('\n', 1)[0]! };
+    return { status: isLater ? 503 : 500, detail: isLater ? message : headline(error) };
   }
 }
 

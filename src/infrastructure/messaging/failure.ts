@@ -20,10 +20,14 @@ function shown(thrown: unknown): string {
   }
 }
 
+/** The first line of that. */
+export function headline(error: unknown): string {
+  return describe(error).split('\n', 1)[0]!;
+}
+
 /** Errors with the same cause read the same: without the ids and numbers that differ from message to message. */
 export function causeOf(error: unknown): string {
-  const [first = ''] = describe(error).split('\n');
-  return first
+  return headline(error)
     .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '<id>')
     .replace(/\d+/g, '<n>')
     .slice(0, 200);

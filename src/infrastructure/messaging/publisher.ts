@@ -60,7 +60,7 @@ export class Publisher implements WayOut {
   private queue: Lane[] = [];
   private readonly loaded = new Set<SqlValue>();
   private window = FIRST;
-  /** Lanes that are. */
+  /** How many lanes are: counted, as it is asked for with every message. */
   private failing = 0;
   private unloads = 0;
   private isCut = false;

@@ -33,7 +33,7 @@ export function jitteredBackoffMs(policy: DeliveryPolicy, n: number, random = Ma
 /** The wait after a try that failed with `error`, in ms; a receiver may have asked for more than the backoff. */
 export function waitAfter(error: unknown, policy: DeliveryPolicy, n: number): number {
   const asked = (error as { retryAfterMs?: unknown } | null | undefined)?.retryAfterMs;
-  const patience = Number.isFinite(asked) ? Math.min(Number(asked), policy.retryAfterMaxMs ?? 0) : 0;
+  const patience = typeof asked === 'number' && !Number.isNaN(asked) ? Math.min(asked, policy.retryAfterMaxMs ?? 0) : 0;
   return Math.max(jitteredBackoffMs(policy, n), patience);
 }
 

@@ -163,11 +163,11 @@ export class SqliteEngine implements UnitEngine {
     if (suspects.length > 1) {
       for (const { job } of suspects) if (job.opening) this.queue.setApart(job);
       const told = suspects.filter(({ job }) => !job.opening);
-      if (told.length > 0) this.sizeOf('', this.groupSizes).failed();
+      if (told.length > 0) this.sizeOf('', this.groupSizes, APART_MS).failed();
       return this.lose(told, error);
     }
     for (const { job } of suspects) {
-      this.sizeOf(laneOf(job), this.groupSizes).failed();
+      this.sizeOf(laneOf(job), this.groupSizes, APART_MS).failed();
       job.reject(error);
     }
   }
@@ -246,9 +246,9 @@ export class SqliteEngine implements UnitEngine {
     }
   }
 
-  private sizeOf(lane: string, sizes = this.sizes): BatchSize {
+  private sizeOf(lane: string, sizes = this.sizes, apartMs?: number): BatchSize {
     let size = sizes.get(lane);
-    if (!size) sizes.set(lane, (size = new BatchSize(SAVEPOINT_MS, sizes === this.groupSizes ? APART_MS : undefined)));
+    if (!size) sizes.set(lane, (size = new BatchSize(SAVEPOINT_MS, apartMs)));
     return size;
   }
 
