@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { EventBus } from '@nestjs/cqrs';
-import { Clock } from '../src/infrastructure/clock.js';
+import { Clock } from '../src/infrastructure/observability/clock.js';
 import { migrationHistories } from '../src/infrastructure/mesh.module.js';
 import { backoffMs, isRetryable } from '../src/infrastructure/messaging/retry.js';
 import { Database } from '../src/infrastructure/persistence/database.js';

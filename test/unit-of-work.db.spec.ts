@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { journey, onJourney } from '../src/infrastructure/observability/journey.js';
+import { journey, onJourney } from '../src/infrastructure/observability/request-context.js';
 import { UnitEnded, UnitTimedOut } from '../src/infrastructure/persistence/sql.js';
 import type { Unit } from '../src/infrastructure/persistence/unit.js';
 import { DATABASES } from './databases.js';

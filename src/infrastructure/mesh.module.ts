@@ -11,7 +11,7 @@ import {
 } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { CommandBus, CqrsModule, EventBus, QueryBus } from '@nestjs/cqrs';
-import { Clock } from './clock.js';
+import { Clock } from './observability/clock.js';
 import type { BrokerOptions, MeshOptions } from './mesh-options.js';
 import { ControllerInterceptor } from './http/controller.interceptor.js';
 import { HealthController } from './http/health.controller.js';

@@ -1,7 +1,7 @@
 import { MESSAGE, type Consumer, type GivenUp } from '../../src/infrastructure/messaging/consumer-relay.js';
 import { claim, insertDeliveries, type Delivery } from '../../src/infrastructure/messaging/deliveries.js';
 import { insertIntoOutbox } from '../../src/infrastructure/messaging/outbox.js';
-import { traceparent } from '../../src/infrastructure/observability/journey.js';
+import { traceparent } from '../../src/infrastructure/observability/request-context.js';
 import { DatabaseUnavailable, type Sql } from '../../src/infrastructure/persistence/sql.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import type { TriggerManifest } from './manifests.js';

@@ -1,5 +1,5 @@
 import type { CloudEvent } from '../../src/infrastructure/messaging/cloud-event.js';
-import { traceparent } from '../../src/infrastructure/observability/journey.js';
+import { traceparent } from '../../src/infrastructure/observability/request-context.js';
 import { goInt32, goTime, goUri } from './go-values.js';
 
 /*

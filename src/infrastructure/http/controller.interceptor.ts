@@ -4,7 +4,7 @@ import { Reflector } from '@nestjs/core';
 import type { Request, Response } from 'express';
 import { map, type Observable } from 'rxjs';
 import { Registry } from '../messaging/registry.js';
-import { journey, onJourney, traceparent } from '../observability/journey.js';
+import { journey, onJourney, traceparent } from '../observability/request-context.js';
 import { enterModule } from './http.js';
 
 const LOCATION = 'mesh:location';

@@ -3,7 +3,7 @@ import { StandardSchemaValidationPipe, type INestApplication } from '@nestjs/com
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
 import { Malformed } from '../errors.js';
-import { journey, onJourney, traceparent } from '../observability/journey.js';
+import { journey, onJourney, traceparent } from '../observability/request-context.js';
 
 /** Largest body that is read, in bytes. */
 const BODY_LIMIT = 100 * 1024;

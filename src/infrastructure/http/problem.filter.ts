@@ -1,7 +1,7 @@
 import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { Request, Response } from 'express';
 import { Conflict, Forbidden, Malformed, NotFound, Refusal, RuleBroken, Unavailable } from '../errors.js';
-import { journey } from '../observability/journey.js';
+import { journey } from '../observability/request-context.js';
 import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../persistence/sql.js';
 
 /** A problem document (RFC 9457). `errors` names the fields. */

@@ -4,7 +4,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { CloudEvent } from '../messaging/cloud-event.js';
 import { fromHttp, MalformedEvent } from '../messaging/cloud-event-http.js';
 import { DeadLetterSink } from '../messaging/dead-letter-sink.js';
-import { headline } from '../messaging/failure.js';
+import { headline } from '../observability/format-error.js';
 import { Reject } from '../messaging/message.js';
 import { Receiver } from '../messaging/receiver.js';
 import { Registry } from '../messaging/registry.js';

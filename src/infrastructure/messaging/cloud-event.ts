@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from 'uuid';
-import { journey, traceparent, type Journey } from '../observability/journey.js';
+import { journey, traceparent, type Journey } from '../observability/request-context.js';
 import { checkAttribute, isShort, LONGEST_NAME, MalformedEvent } from './cloud-event-attributes.js';
 import type { DurableMessage, MessageClass } from './message.js';
 

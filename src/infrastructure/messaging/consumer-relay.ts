@@ -1,12 +1,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Logger } from '@nestjs/common';
-import { onJourney } from '../observability/journey.js';
+import { onJourney } from '../observability/request-context.js';
 import { DatabaseUnavailable, type Sql, type SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { journeyOf, type CloudEvent } from './cloud-event.js';
 import { bury } from './dead-letter-rows.js';
 import { claim, due, nextRetryAt, postpone, type Delivery } from './deliveries.js';
-import { describe } from './failure.js';
+import { describe } from '../observability/format-error.js';
 import type { Share } from './leases.js';
 import { Reject } from './message.js';
 import { longestWaitMs, waitAfter, type DeliveryPolicy } from './retry.js';

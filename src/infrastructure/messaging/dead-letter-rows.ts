@@ -5,7 +5,7 @@ import type { CloudEvent } from './cloud-event.js';
 import { isShort } from './cloud-event-attributes.js';
 import type { GivenUp } from './consumer-relay.js';
 import { insertDeliveries } from './deliveries.js';
-import { causeOf, describe } from './failure.js';
+import { causeOf, describe } from '../observability/format-error.js';
 import { insertIntoOutbox } from './outbox.js';
 
 /* The statements of the dead letters: how a message gets among them, and back. */

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
-import { journey } from '../observability/journey.js';
+import { journey } from '../observability/request-context.js';
 import type { Sql } from '../persistence/sql.js';
 import type { Unit } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { onJourney, traceparent } from '../observability/journey.js';
+import { onJourney, traceparent } from '../observability/request-context.js';
 import { isUnkeepable } from '../persistence/sql.js';
 import type { Opening } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { onJourney, traceparent } from '../observability/journey.js';
+import { onJourney, traceparent } from '../observability/request-context.js';
 import { Database } from '../persistence/database.js';
 import type { Lock } from '../persistence/lock.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';

@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import pRetry from 'p-retry';
 import type { Agent } from 'undici';
 import { Unavailable } from '../errors.js';
-import { journey } from '../observability/journey.js';
+import { journey } from '../observability/request-context.js';
 import { fromWire, toWire } from './cloud-event.js';
 import type { QueryClass } from './message.js';
 

@@ -1,6 +1,6 @@
 import { Command, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import { Clock } from '../../infrastructure/clock.js';
+import { Clock } from '../../infrastructure/observability/clock.js';
 import { NotFound } from '../../infrastructure/errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { MAX_ID } from '../../infrastructure/schemas.js';

@@ -1,5 +1,5 @@
 import { CommandBus, EventsHandler } from '@nestjs/cqrs';
-import { Clock } from '../../infrastructure/clock.js';
+import { Clock } from '../../infrastructure/observability/clock.js';
 import type { DurableEventHandler } from '../../infrastructure/messaging/message.js';
 import { DriverFree, DriverOccupied, DriverRefused } from '../drivers/contract.js';
 import { Rides } from './rides.store.js';

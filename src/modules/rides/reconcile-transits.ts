@@ -1,7 +1,7 @@
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { CONFIG, type Config } from '../../config.js';
-import { Clock } from '../../infrastructure/clock.js';
+import { Clock } from '../../infrastructure/observability/clock.js';
 import {
   Reconciliation,
   type Lack,

@@ -1,5 +1,5 @@
 import { Command, CommandBus, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
-import { Clock } from '../../infrastructure/clock.js';
+import { Clock } from '../../infrastructure/observability/clock.js';
 import { Conflict } from '../../infrastructure/errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { addressId, type Address } from '../geolocation/contract.js';

@@ -3,7 +3,7 @@ import { Command, CommandBus, CommandHandler, QueryBus, type ICommandHandler } f
 import { v4 as uuidv4 } from 'uuid';
 import { z } from 'zod';
 import { CONFIG, type Config } from '../../config.js';
-import { Clock } from '../../infrastructure/clock.js';
+import { Clock } from '../../infrastructure/observability/clock.js';
 import { NotFound } from '../../infrastructure/errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { recordId } from '../../infrastructure/schemas.js';
