@@ -5,7 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import type { DataSource } from 'typeorm';
 import { DatabaseUnavailable } from '../src/infrastructure/persistence/sql.js';
-import { sqliteConnection } from '../src/infrastructure/persistence/sqlite-statements.js';
+import { sqliteConnection } from '../src/infrastructure/persistence/sqlite/sqlite-statements.js';
 import type { UnitOptions } from '../src/infrastructure/persistence/unit.js';
 import { DATABASES } from './databases.js';
 import { Note, numbers, openNotes, outcome, together, type Notes } from './notes.js';

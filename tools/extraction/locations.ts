@@ -1,7 +1,7 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { connectTo } from '../../src/infrastructure/persistence/database.js';
-import { isBusy } from '../../src/infrastructure/persistence/sqlite-statements.js';
+import { isBusy } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
 import { inUse, Refused, type Place } from './place.js';
 import { PostgresPlace } from './postgres-place.js';
 import { SqlitePlace } from './sqlite-place.js';

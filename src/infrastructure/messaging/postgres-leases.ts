@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { Client, ClientConfig } from 'pg';
-import { ANSWER_MS, answered, farewell } from '../persistence/postgres-silence.js';
+import { ANSWER_MS, answered, farewell } from '../persistence/postgres/timeouts.js';
 import { SHARDS, type LeaseListener, type Leases, type News } from './leases.js';
 
 /** A lease lasts so long after its holder was last heard of, and is renewed so often; in ms. */

@@ -4,11 +4,11 @@ import { DataSource, DefaultNamingStrategy, type DataSourceOptions, type MixedLi
 import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
 import { assertAtHome } from './ownership.js';
-import { PostgresEngine, PostgresSql } from './postgres.js';
-import { cutOff, limitSilence, STATEMENT_LIMIT_MS } from './postgres-silence.js';
+import { PostgresEngine, PostgresSql } from './postgres/postgres-engine.js';
+import { cutOff, limitSilence, STATEMENT_LIMIT_MS } from './postgres/timeouts.js';
 import { UNIT_LIMIT_MS, type Dialect, type Sql } from './sql.js';
-import { SqliteEngine } from './sqlite.js';
-import { isBusy, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
+import { SqliteEngine } from './sqlite/sqlite-engine.js';
+import { isBusy, sqliteConnection, SqliteStatements } from './sqlite/sqlite-statements.js';
 import type { UnitEngine } from './unit.js';
 
 export interface DatabaseOptions {

@@ -1,5 +1,5 @@
 import type { Client, ClientConfig } from 'pg';
-import { answered, farewell } from './postgres-silence.js';
+import { answered, farewell } from './postgres/timeouts.js';
 
 /** A right that one process has at a time. */
 export interface Lock {

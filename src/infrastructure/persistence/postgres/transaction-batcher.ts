@@ -1,7 +1,7 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
-import { BatchSize } from './batch-size.js';
-import { DatabaseUnavailable } from './sql.js';
-import type { Opening, Unit } from './unit.js';
+import { BatchSize } from '../batch-size.js';
+import { DatabaseUnavailable } from '../sql.js';
+import type { Opening, Unit } from '../unit.js';
 
 /** A transaction holds its locks for about so long, in ms. */
 const GOAL_MS = 20;

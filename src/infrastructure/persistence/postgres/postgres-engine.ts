@@ -9,10 +9,10 @@ import {
   UnitTimedOut,
   type Sql,
   type SqlValue,
-} from './sql.js';
-import { PostgresLane, type LaneJob } from './postgres-lane.js';
-import { answered, bytesFrom } from './postgres-silence.js';
-import { Unit, type Opening, type UnitEngine } from './unit.js';
+} from '../sql.js';
+import { PostgresLane, type LaneJob } from './transaction-batcher.js';
+import { answered, bytesFrom } from './timeouts.js';
+import { Unit, type Opening, type UnitEngine } from '../unit.js';
 
 /** How long a transaction of several units waits for a lock, in ms. */
 const LOCK_PATIENCE_MS = 250;

@@ -2,11 +2,11 @@ import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type BetterSqlite3 from 'better-sqlite3';
 import type { DataSource } from 'typeorm';
-import { BatchSize } from './batch-size.js';
-import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitTimedOut } from './sql.js';
+import { BatchSize } from '../batch-size.js';
+import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitTimedOut } from '../sql.js';
 import { SqliteFence } from './sqlite-fence.js';
 import { isBusy, isConstraint, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
-import { Unit, type Opening, type UnitEngine, type UnitOptions } from './unit.js';
+import { Unit, type Opening, type UnitEngine, type UnitOptions } from '../unit.js';
 import { UnitQueue, type Job } from './unit-queue.js';
 
 /** A group is closed after this many units or ms, so that the first of it doesn't wait long for its COMMIT. */

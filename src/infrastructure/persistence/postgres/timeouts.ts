@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { ClientBase, Pool } from 'pg';
-import { UNIT_LIMIT_MS } from './sql.js';
+import { UNIT_LIMIT_MS } from '../sql.js';
 
 /*
  * What to do about a peer that says nothing any more and doesn't hang up either: a machine that lost its power, a way that

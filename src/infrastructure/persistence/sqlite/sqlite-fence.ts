@@ -1,8 +1,8 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
-import { DatabaseUnavailable, UnitEnded, type Sql, type SqlValue } from './sql.js';
+import { DatabaseUnavailable, UnitEnded, type Sql, type SqlValue } from '../sql.js';
 import type { SqliteStatements } from './sqlite-statements.js';
-import type { Unit } from './unit.js';
+import type { Unit } from '../unit.js';
 
 /**
  * What a unit writes through: the shared connection until the unit has ended, nothing from then on. Without it a write

@@ -1,6 +1,6 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import { QueryResult, type DataSource } from 'typeorm';
-import type { Sql, SqlValue } from './sql.js';
+import type { Sql, SqlValue } from '../sql.js';
 
 interface Prepared {
   readonly statement: BetterSqlite3.Statement;

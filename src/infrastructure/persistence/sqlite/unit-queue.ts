@@ -1,4 +1,4 @@
-import type { Opening, Unit } from './unit.js';
+import type { Opening, Unit } from '../unit.js';
 
 /**
  * While messages wait, so many of their units run for each of a request. One request causes about a dozen messages:
