@@ -5,8 +5,8 @@ import { Column, Entity, PrimaryColumn } from 'typeorm';
 import { z } from 'zod';
 import type { BrokerOptions } from '../src/infrastructure/mesh-options.js';
 import { MeshModule } from '../src/infrastructure/mesh.module.js';
-import { durableCommand, type DurableCommandHandler } from '../src/infrastructure/messaging/message.js';
-import { OnMesh } from '../src/infrastructure/messaging/on-mesh.js';
+import { durableCommand, type DurableCommandHandler } from '../src/infrastructure/contracts/message.js';
+import { OnMesh } from '../src/infrastructure/contracts/mesh-feature.js';
 import type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 

@@ -1,7 +1,7 @@
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { CONFIG, type Config } from './config.js';
 import { MeshModule } from './infrastructure/mesh.module.js';
-import { moduleOnMesh } from './infrastructure/messaging/on-mesh.js';
+import { moduleOnMesh } from './infrastructure/contracts/mesh-feature.js';
 import { ClientsModule } from './modules/clients/clients.module.js';
 import { DriversModule } from './modules/drivers/drivers.module.js';
 import { GeolocationModule } from './modules/geolocation/geolocation.module.js';

@@ -7,8 +7,8 @@ import { Command, CommandHandler, CqrsModule, EventsHandler, QueryHandler, Saga 
 import { Test } from '@nestjs/testing';
 import type { Observable } from 'rxjs';
 import { z } from 'zod';
-import { durableCommand, durableEvent, query } from '../src/infrastructure/messaging/message.js';
-import { OnMesh } from '../src/infrastructure/messaging/on-mesh.js';
+import { durableCommand, durableEvent, query } from '../src/infrastructure/contracts/message.js';
+import { OnMesh } from '../src/infrastructure/contracts/mesh-feature.js';
 import { MeshModule } from '../src/infrastructure/mesh.module.js';
 
 class Bake extends durableCommand('planted.bakery.bake', z.object({ loaves: z.int() })) {}

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
 import { Receiver } from '../src/infrastructure/messaging/receiver.js';
-import { Registry } from '../src/infrastructure/messaging/registry.js';
+import { Registry } from '../src/infrastructure/contracts/handler-registry.js';
 import { Relay } from '../src/infrastructure/messaging/relay.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { startCabs, type Cabs } from './cabs.js';

@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus, EventBus, QueryBus } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
-import { Reject } from '../src/infrastructure/messaging/message.js';
+import { Reject } from '../src/infrastructure/contracts/message.js';
 import { Outbox } from '../src/infrastructure/messaging/outbox.js';
 import { Receiver } from '../src/infrastructure/messaging/receiver.js';
 import { jitteredBackoffMs } from '../src/infrastructure/messaging/retry.js';

@@ -20,7 +20,7 @@ import type { Stand } from '../faults/stand.js';
 import { isClean, run, type Result } from '../faults/trial.js';
 import { Users } from '../faults/users.js';
 import { MODULES } from '../src/app.module.js';
-import { handlesCommand, listensTo } from '../src/infrastructure/messaging/on-mesh.js';
+import { handlesCommand, listensTo } from '../src/infrastructure/contracts/mesh-feature.js';
 import { ROOT } from '../tools/source.js';
 import type { UnderWay } from '../workshop/runner/roster.js';
 import { eventually } from './cabs.js';

@@ -3,8 +3,8 @@ import { Logger, Module, type DynamicModule, type Type } from '@nestjs/common';
 import { CommandHandler, EventsHandler } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { z } from 'zod';
-import { durableCommand, durableEvent, type DurableMessage } from '../src/infrastructure/messaging/message.js';
-import { OnMesh } from '../src/infrastructure/messaging/on-mesh.js';
+import { durableCommand, durableEvent, type DurableMessage } from '../src/infrastructure/contracts/message.js';
+import { OnMesh } from '../src/infrastructure/contracts/mesh-feature.js';
 import type { MeshOptions } from '../src/infrastructure/mesh-options.js';
 import { MeshModule } from '../src/infrastructure/mesh.module.js';
 

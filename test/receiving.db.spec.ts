@@ -8,7 +8,7 @@ import { request } from 'undici';
 import { DEMO_RIDE } from '../src/demo.js';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
 import { batchToHttp, fromHttp, toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
-import { Reject } from '../src/infrastructure/messaging/message.js';
+import { Reject } from '../src/infrastructure/contracts/message.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { eventually, startCabs, type Cabs } from './cabs.js';
 import { DATABASES } from './databases.js';

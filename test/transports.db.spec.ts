@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { EventBus } from '@nestjs/cqrs';
 import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
-import { Reject } from '../src/infrastructure/messaging/message.js';
+import { Reject } from '../src/infrastructure/contracts/message.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';
 import { numbers } from './notes.js';

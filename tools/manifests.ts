@@ -6,8 +6,8 @@ import { Broker, Trigger } from '@kubernetes-models/knative/eventing.knative.dev
 import { SinkBinding } from '@kubernetes-models/knative/sources.knative.dev/v1';
 import type { Provider, Type } from '@nestjs/common';
 import { stringify } from 'yaml';
-import type { MessageClass } from '../src/infrastructure/messaging/message.js';
-import { handlesCommand, listensTo, moduleOnMesh } from '../src/infrastructure/messaging/on-mesh.js';
+import type { MessageClass } from '../src/infrastructure/contracts/message.js';
+import { handlesCommand, listensTo, moduleOnMesh } from '../src/infrastructure/contracts/mesh-feature.js';
 import { components } from './components.js';
 import { ROOT } from './source.js';
 import { AUDIENCE, labels, migration, NAMESPACE, service, urlOf, type Workload } from './workloads.js';

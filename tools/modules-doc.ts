@@ -6,14 +6,14 @@ import type { Provider, Type } from '@nestjs/common';
 import ts from 'typescript';
 import { z } from 'zod';
 import { toWire } from '../src/infrastructure/messaging/cloud-event.js';
-import type { MessageClass, QueryClass } from '../src/infrastructure/messaging/message.js';
+import type { MessageClass, QueryClass } from '../src/infrastructure/contracts/message.js';
 import {
   answersQuery,
   declared,
   handlesCommand,
   listensTo,
   moduleOnMesh,
-} from '../src/infrastructure/messaging/on-mesh.js';
+} from '../src/infrastructure/contracts/mesh-feature.js';
 import { nodes, parse, placeInModules, readSources, ROOT, type Sources } from './source.js';
 
 /*

@@ -2,9 +2,9 @@ import { Body, Controller, Get, Module, NotFoundException, Param, Post } from '@
 import { CommandBus, EventsHandler, QueryBus } from '@nestjs/cqrs';
 import { InjectDataSource, TypeOrmModule } from '@nestjs/typeorm';
 import { Column, DataSource, Entity, PrimaryColumn } from 'typeorm';
-import type { DurableEventHandler } from '../../src/infrastructure/messaging/message.js';
+import type { DurableEventHandler } from '../../src/infrastructure/contracts/message.js';
 import { Outbox } from '../../src/infrastructure/messaging/outbox.js';
-import { OnMesh } from '../../src/infrastructure/messaging/on-mesh.js';
+import { OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import * as contract from './orders.contract.js';
 import { OrderShipped, ReadShipment, ShipOrder } from './shipping.contract.js';

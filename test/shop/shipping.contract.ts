@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { durableCommand, durableEvent, query } from '../../src/infrastructure/messaging/message.js';
+import { durableCommand, durableEvent, query } from '../../src/infrastructure/contracts/message.js';
 
 /** Send this to whoever ordered it, once per order (the subject). */
 export class ShipOrder extends durableCommand('shop.shipping.ship-order', z.object({ item: z.string() })) {}

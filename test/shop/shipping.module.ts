@@ -6,9 +6,9 @@ import {
   Reject,
   type DurableCommandHandler,
   type DurableEventHandler,
-} from '../../src/infrastructure/messaging/message.js';
+} from '../../src/infrastructure/contracts/message.js';
 import { Receiver } from '../../src/infrastructure/messaging/receiver.js';
-import { OnMesh } from '../../src/infrastructure/messaging/on-mesh.js';
+import { OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import * as contract from './shipping.contract.js';

@@ -1,5 +1,5 @@
 import { Agent, request } from 'undici';
-import { Reject } from '../../src/infrastructure/messaging/message.js';
+import { Reject } from '../../src/infrastructure/contracts/message.js';
 import { isRetryable } from '../../src/infrastructure/messaging/retry.js';
 import { asHeader, type Message } from './wire.js';
 

@@ -1,5 +1,5 @@
 import { RequestMethod, type Type } from '@nestjs/common';
-import { moduleOnMesh } from '../../src/infrastructure/messaging/on-mesh.js';
+import { moduleOnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
 
 /** A path that somebody answers, as Nest writes it: `/orders/:id`. */
 export interface Route {

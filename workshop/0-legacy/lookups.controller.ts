@@ -1,6 +1,6 @@
 import { Controller, Get, Param, Query } from '@nestjs/common';
 import { z } from 'zod';
-import { idParameter } from '../../src/infrastructure/schemas.js';
+import { idParameter } from '../../src/infrastructure/contracts/schemas.js';
 import { Transactions } from '../stage/transactions.js';
 import { AwardsService } from './awards.service.js';
 import { DriverService } from './driver.service.js';

@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import type { z } from 'zod';
-import { NotFound } from '../../src/infrastructure/errors.js';
-import { uuidParameter } from '../../src/infrastructure/schemas.js';
+import { NotFound } from '../../src/infrastructure/contracts/domain-errors.js';
+import { uuidParameter } from '../../src/infrastructure/contracts/schemas.js';
 import { address } from '../../src/modules/geolocation/contract.js';
 import type { Transit } from './tables.js';
 import { TransitRepository } from './transit.repository.js';

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Conflict, NotFound } from '../../src/infrastructure/errors.js';
+import { Conflict, NotFound } from '../../src/infrastructure/contracts/domain-errors.js';
 import type { Address } from '../../src/modules/geolocation/contract.js';
 import { distanceMetres } from '../../src/modules/geolocation/distance.js';
 import { priceCents } from '../../src/modules/rides/tariff.js';

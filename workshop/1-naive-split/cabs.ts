@@ -1,6 +1,6 @@
 import { Body, Controller, Get, HttpCode, Module, Param, Post, Query } from '@nestjs/common';
 import { z } from 'zod';
-import { idParameter, uuidParameter } from '../../src/infrastructure/schemas.js';
+import { idParameter, uuidParameter } from '../../src/infrastructure/contracts/schemas.js';
 import { address } from '../../src/modules/geolocation/contract.js';
 import type { Transit } from '../0-legacy/tables.js';
 import { transitView } from '../0-legacy/transit.controller.js';

@@ -1,6 +1,6 @@
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Agent, request } from 'undici';
-import { Conflict, NotFound, Unavailable } from '../../src/infrastructure/errors.js';
+import { Conflict, NotFound, Unavailable } from '../../src/infrastructure/contracts/domain-errors.js';
 
 export type Service = 'geolocation' | 'rides' | 'drivers' | 'loyalty' | 'invoicing';
 

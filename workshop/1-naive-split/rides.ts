@@ -1,5 +1,5 @@
 import { Body, Controller, Get, HttpCode, Module, Param, Post } from '@nestjs/common';
-import { Conflict, NotFound } from '../../src/infrastructure/errors.js';
+import { Conflict, NotFound } from '../../src/infrastructure/contracts/domain-errors.js';
 import type { Address } from '../../src/modules/geolocation/contract.js';
 import { distanceMetres, type Coordinates } from '../../src/modules/geolocation/distance.js';
 import { priceCents } from '../../src/modules/rides/tariff.js';

@@ -3,7 +3,7 @@ import { Injectable, SetMetadata, type CallHandler, type ExecutionContext, type 
 import { Reflector } from '@nestjs/core';
 import type { Request, Response } from 'express';
 import { map, type Observable } from 'rxjs';
-import { Registry } from '../messaging/registry.js';
+import { Registry } from '../contracts/handler-registry.js';
 import { journey, onJourney, traceparent } from '../observability/request-context.js';
 import { enterModule } from './http.js';
 

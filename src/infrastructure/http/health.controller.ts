@@ -1,5 +1,5 @@
 import { Controller, Get } from '@nestjs/common';
-import { Unavailable } from '../errors.js';
+import { Unavailable } from '../contracts/domain-errors.js';
 import { Operation } from './openapi.js';
 import { Relay } from '../messaging/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';

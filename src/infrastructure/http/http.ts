@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { StandardSchemaValidationPipe, type INestApplication } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
-import { Malformed } from '../errors.js';
+import { Malformed } from '../contracts/domain-errors.js';
 import { journey, onJourney, traceparent } from '../observability/request-context.js';
 
 /** Largest body that is read, in bytes. */

@@ -3,7 +3,7 @@ import { Injectable, SetMetadata, type CallHandler, type ExecutionContext, type 
 import { Reflector } from '@nestjs/core';
 import type { Request } from 'express';
 import { from, lastValueFrom, type Observable } from 'rxjs';
-import { Conflict, Malformed, RuleBroken } from '../errors.js';
+import { Conflict, Malformed, RuleBroken } from '../contracts/domain-errors.js';
 import type { Sql } from '../persistence/sql.js';
 import { accompanied, UnitOfWork } from '../persistence/unit-of-work.js';
 

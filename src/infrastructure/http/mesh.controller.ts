@@ -18,11 +18,11 @@ import {
 } from '@nestjs/common';
 import type { Request } from 'express';
 import { z } from 'zod';
-import { NotFound } from '../errors.js';
+import { NotFound } from '../contracts/domain-errors.js';
 import { DeadLetters } from '../messaging/dead-letters.js';
 import { outboxStatistics } from '../messaging/statistics.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { paging, uuidParameter } from '../schemas.js';
+import { paging, uuidParameter } from '../contracts/schemas.js';
 import { schemaValidation } from './http.js';
 import { Operation } from './openapi.js';
 import { ProblemFilter } from './problem.filter.js';

@@ -1,8 +1,8 @@
 import { Body, Controller, HttpCode, Param, Post, UseFilters } from '@nestjs/common';
 import { QueryBus, type IQuery } from '@nestjs/cqrs';
-import { Malformed, NotFound } from '../errors.js';
+import { Malformed, NotFound } from '../contracts/domain-errors.js';
 import { fromWire, toWire } from '../messaging/cloud-event.js';
-import { Registry } from '../messaging/registry.js';
+import { Registry } from '../contracts/handler-registry.js';
 import { Operation } from './openapi.js';
 import { ProblemFilter } from './problem.filter.js';
 

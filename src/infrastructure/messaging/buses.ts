@@ -10,9 +10,9 @@ import {
   type IQuery,
 } from '@nestjs/cqrs';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { durableClass, type DurableMessage, type QueryClass } from './message.js';
+import { durableClass, type DurableMessage, type QueryClass } from '../contracts/message.js';
 import { Outbox } from './outbox.js';
-import { Registry } from './registry.js';
+import { Registry } from '../contracts/handler-registry.js';
 import { RemoteQueries } from './remote-queries.js';
 
 /*

@@ -8,7 +8,7 @@ import { bury } from './dead-letter-rows.js';
 import { claim, due, nextRetryAt, postpone, type Delivery } from './deliveries.js';
 import { describe } from '../observability/format-error.js';
 import type { Share } from './leases.js';
-import { Reject } from './message.js';
+import { Reject } from '../contracts/message.js';
 import { longestWaitMs, waitAfter, type DeliveryPolicy } from './retry.js';
 
 /** Deliveries of one consumer that may be under way at the same time; one consumer can't take the places of another. */

@@ -3,8 +3,8 @@ import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from './cloud-event.js';
 import { isShort } from './cloud-event-attributes.js';
 import { bury, keyOf } from './dead-letter-rows.js';
-import { consumersByType } from './on-mesh.js';
-import { ALL_MODULES } from './registry.js';
+import { consumersByType } from '../contracts/mesh-feature.js';
+import { ALL_MODULES } from '../contracts/handler-registry.js';
 
 /** Whether this process keeps what a broker gives up, and where the modules are that it belongs to. */
 export const DEAD_LETTER_SINK = Symbol('DEAD_LETTER_SINK');

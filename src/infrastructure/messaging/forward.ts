@@ -3,7 +3,7 @@ import { MESSAGE, type Consumer } from './consumer-relay.js';
 import { consumerAt } from './dead-letter-sink.js';
 import { bury } from './dead-letter-rows.js';
 import { claim } from './deliveries.js';
-import { Reject } from './message.js';
+import { Reject } from '../contracts/message.js';
 import { isRetryable, type DeliveryPolicy } from './retry.js';
 import { isSuccess, type Sink } from './sink.js';
 

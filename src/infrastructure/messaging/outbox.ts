@@ -5,8 +5,8 @@ import type { Sql } from '../persistence/sql.js';
 import type { Unit } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { seal, type CloudEvent } from './cloud-event.js';
-import { durableClass, type DurableMessage } from './message.js';
-import { Registry } from './registry.js';
+import { durableClass, type DurableMessage } from '../contracts/message.js';
+import { Registry } from '../contracts/handler-registry.js';
 
 /** The name of the application in sources and schemas. */
 export const APPLICATION = Symbol('APPLICATION');

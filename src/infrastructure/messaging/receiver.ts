@@ -8,8 +8,8 @@ import { isShort, LONGEST_NAME } from './cloud-event-attributes.js';
 import type { Consumer } from './consumer-relay.js';
 import type { Delivery } from './deliveries.js';
 import { welcome, type Arrival, type Welcome } from './inbox.js';
-import { Reject, type DurableMessage, type MessageClass } from './message.js';
-import { Registry } from './registry.js';
+import { Reject, type DurableMessage, type MessageClass } from '../contracts/message.js';
+import { Registry } from '../contracts/handler-registry.js';
 import type { DeliveryPolicy } from './retry.js';
 
 /** How deliveries are tried, and how long the mesh remembers. */

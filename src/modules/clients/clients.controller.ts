@@ -1,11 +1,11 @@
 import { Body, Controller, Get, Param, Post } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import { NotFound } from '../../infrastructure/errors.js';
+import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { Location } from '../../infrastructure/http/controller.interceptor.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
-import { idParameter } from '../../infrastructure/schemas.js';
+import { idParameter } from '../../infrastructure/contracts/schemas.js';
 import { client, ReadClient } from './contract.js';
 import { newClient, RegisterClient } from './register-client.js';
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { query } from '../../infrastructure/messaging/message.js';
-import { recordId } from '../../infrastructure/schemas.js';
+import { query } from '../../infrastructure/contracts/message.js';
+import { recordId } from '../../infrastructure/contracts/schemas.js';
 
 export const client = z.object({
   id: recordId,

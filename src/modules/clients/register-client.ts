@@ -1,7 +1,7 @@
 import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { z } from 'zod';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { text } from '../../infrastructure/schemas.js';
+import { text } from '../../infrastructure/contracts/schemas.js';
 import type { client } from './contract.js';
 import { Client } from './tables.js';
 

@@ -1,6 +1,6 @@
 import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import { NotFound, RuleBroken } from '../../infrastructure/errors.js';
+import { NotFound, RuleBroken } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import type { driver } from './contract.js';
 import { isLicenceValid, type Fee } from './driver.js';

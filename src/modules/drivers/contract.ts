@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
-import { cents, recordId, storedId } from '../../infrastructure/schemas.js';
+import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
+import { cents, recordId, storedId } from '../../infrastructure/contracts/schemas.js';
 
 /** Work out what the driver earns for a transit (the subject) of this price, in cents; once per transit. */
 export class CalculateFee extends durableCommand(

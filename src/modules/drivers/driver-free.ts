@@ -1,5 +1,5 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
-import type { DurableCommandHandler } from '../../infrastructure/messaging/message.js';
+import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { DriverFree, DriverFreed } from './contract.js';
 import { Occupancy } from './tables.js';

@@ -1,5 +1,5 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
-import type { DurableCommandHandler } from '../../infrastructure/messaging/message.js';
+import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { DriverOccupied, DriverOccupy, DriverRefused } from './contract.js';
 import { findDriver } from './read-driver.js';

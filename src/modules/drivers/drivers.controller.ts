@@ -1,11 +1,11 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import { NotFound } from '../../infrastructure/errors.js';
+import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { Location } from '../../infrastructure/http/controller.interceptor.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
-import { idParameter } from '../../infrastructure/schemas.js';
+import { idParameter } from '../../infrastructure/contracts/schemas.js';
 import { ChangeDriver } from './change-driver.js';
 import { driver, fee, ReadDriver } from './contract.js';
 import { newDriver, RegisterDriver } from './register-driver.js';

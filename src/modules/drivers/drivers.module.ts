@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/messaging/on-mesh.js';
+import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
 import { CalculateFeeHandler } from './calculate-fee.js';
 import { ChangeDriverHandler } from './change-driver.js';
 import * as contract from './contract.js';

@@ -1,8 +1,8 @@
 import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { z } from 'zod';
-import { RuleBroken } from '../../infrastructure/errors.js';
+import { RuleBroken } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { text } from '../../infrastructure/schemas.js';
+import { text } from '../../infrastructure/contracts/schemas.js';
 import { fee, type driver } from './contract.js';
 import { brokenFeeRule, type Fee } from './driver.js';
 import { driverView } from './read-driver.js';

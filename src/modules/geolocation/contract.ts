@@ -1,7 +1,7 @@
 import { v5 as uuidv5 } from 'uuid';
 import { z } from 'zod';
-import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
-import { MAX_ID, metres, text } from '../../infrastructure/schemas.js';
+import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
+import { MAX_ID, metres, text } from '../../infrastructure/contracts/schemas.js';
 
 /** Where a ride begins or ends. Country, city, street and building number are enough to find it. */
 export const address = z.object({

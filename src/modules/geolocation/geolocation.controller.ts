@@ -1,9 +1,9 @@
 import { Controller, Get, Param } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import { NotFound } from '../../infrastructure/errors.js';
+import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
-import { uuidParameter } from '../../infrastructure/schemas.js';
+import { uuidParameter } from '../../infrastructure/contracts/schemas.js';
 import { keptAddress, ReadAddress } from './contract.js';
 
 @Controller('addresses')

@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/messaging/on-mesh.js';
+import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
 import * as contract from './contract.js';
 import { Geocoder, NoGeocoder } from './geocoder.js';
 import { GeolocationController } from './geolocation.controller.js';

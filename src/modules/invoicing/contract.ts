@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
-import { cents, moment, writtenText } from '../../infrastructure/schemas.js';
+import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
+import { cents, moment, writtenText } from '../../infrastructure/contracts/schemas.js';
 
 /** Write an invoice for a transit (the subject), once. Cents. The name is that of a client: two names and a space. */
 export class IssueInvoice extends durableCommand(

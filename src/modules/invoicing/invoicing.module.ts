@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/messaging/on-mesh.js';
+import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
 import * as contract from './contract.js';
 import { InvoicingController } from './invoicing.controller.js';
 import { IssueInvoiceHandler } from './issue-invoice.js';

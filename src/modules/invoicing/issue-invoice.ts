@@ -1,7 +1,7 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
 import { v7 as uuidv7 } from 'uuid';
 import { Clock } from '../../infrastructure/observability/clock.js';
-import type { DurableCommandHandler } from '../../infrastructure/messaging/message.js';
+import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { InvoiceIssued, IssueInvoice } from './contract.js';
 import { Invoice } from './tables.js';

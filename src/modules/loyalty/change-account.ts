@@ -1,9 +1,9 @@
 import { Command, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
 import type { z } from 'zod';
 import { Clock } from '../../infrastructure/observability/clock.js';
-import { NotFound } from '../../infrastructure/errors.js';
+import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { MAX_ID } from '../../infrastructure/schemas.js';
+import { MAX_ID } from '../../infrastructure/contracts/schemas.js';
 import { ReadClient } from '../clients/contract.js';
 import type { awards } from './contract.js';
 import { awardsView } from './read-awards.js';

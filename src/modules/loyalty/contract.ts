@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
-import { MAX_ID, recordId, storedId } from '../../infrastructure/schemas.js';
+import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
+import { MAX_ID, recordId, storedId } from '../../infrastructure/contracts/schemas.js';
 
 /** Credit the client for a transit (the subject), once, if his account is active. */
 export class RegisterMiles extends durableCommand('cabs.loyalty.register-miles', z.object({ clientId: storedId })) {}

@@ -1,9 +1,9 @@
 import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import { NotFound } from '../../infrastructure/errors.js';
+import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
-import { idParameter } from '../../infrastructure/schemas.js';
+import { idParameter } from '../../infrastructure/contracts/schemas.js';
 import { OpenAccount, SetAccountActive } from './change-account.js';
 import { awards, ReadAwards } from './contract.js';
 

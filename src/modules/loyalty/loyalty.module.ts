@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/messaging/on-mesh.js';
+import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
 import { OpenAccountHandler, SetAccountActiveHandler } from './change-account.js';
 import * as contract from './contract.js';
 import { LoyaltyController } from './loyalty.controller.js';

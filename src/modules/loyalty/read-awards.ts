@@ -2,7 +2,7 @@ import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { In } from 'typeorm';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { MAX_ID } from '../../infrastructure/schemas.js';
+import { MAX_ID } from '../../infrastructure/contracts/schemas.js';
 import { ReadAwards, ReadTransitMiles } from './contract.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';
 

@@ -1,8 +1,8 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
 import { Clock } from '../../infrastructure/observability/clock.js';
-import type { DurableCommandHandler } from '../../infrastructure/messaging/message.js';
+import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { MAX_ID } from '../../infrastructure/schemas.js';
+import { MAX_ID } from '../../infrastructure/contracts/schemas.js';
 import { MilesRegistered, RegisterMiles } from './contract.js';
 import { milesForTransit } from './miles.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';

@@ -1,5 +1,5 @@
 import { Command, CommandBus, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
-import { Conflict, NotFound } from '../../infrastructure/errors.js';
+import { Conflict, NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { DriverOccupy, ReadDriver } from '../drivers/contract.js';
 import { Rides, transitView, type TransitView } from './rides.store.js';

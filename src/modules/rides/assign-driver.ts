@@ -1,6 +1,6 @@
 import { CommandBus, EventsHandler } from '@nestjs/cqrs';
 import { Clock } from '../../infrastructure/observability/clock.js';
-import type { DurableEventHandler } from '../../infrastructure/messaging/message.js';
+import type { DurableEventHandler } from '../../infrastructure/contracts/message.js';
 import { DriverFree, DriverOccupied, DriverRefused } from '../drivers/contract.js';
 import { Rides } from './rides.store.js';
 

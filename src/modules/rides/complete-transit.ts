@@ -4,7 +4,7 @@ import {
   Reject,
   type DurableCommandHandler,
   type DurableEventHandler,
-} from '../../infrastructure/messaging/message.js';
+} from '../../infrastructure/contracts/message.js';
 import { CalculateFee, DriverFree } from '../drivers/contract.js';
 import { DestinationUpdated, UpdateDestination } from '../geolocation/contract.js';
 import { IssueInvoice } from '../invoicing/contract.js';

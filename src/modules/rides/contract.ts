@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { durableCommand, durableEvent, query } from '../../infrastructure/messaging/message.js';
-import { cents, metres, moment, recordId, storedId } from '../../infrastructure/schemas.js';
+import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
+import { cents, metres, moment, recordId, storedId } from '../../infrastructure/contracts/schemas.js';
 import { address } from '../geolocation/contract.js';
 
 /** The ride is over: settle it. Sent to rides by itself, with the destination that was really reached. */

@@ -1,6 +1,6 @@
 import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { MAX_ID } from '../../infrastructure/schemas.js';
+import { MAX_ID } from '../../infrastructure/contracts/schemas.js';
 import { ListTransits, ReadTransit } from './contract.js';
 import { Rides, transitView } from './rides.store.js';
 import { Transit } from './tables.js';

@@ -1,5 +1,5 @@
 import { Command, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
-import { NotFound } from '../../infrastructure/errors.js';
+import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { ReadDriver } from '../drivers/contract.js';
 import { Rides, transitView, type TransitView } from './rides.store.js';

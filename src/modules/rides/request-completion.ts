@@ -1,6 +1,6 @@
 import { Command, CommandBus, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { Clock } from '../../infrastructure/observability/clock.js';
-import { Conflict } from '../../infrastructure/errors.js';
+import { Conflict } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { addressId, type Address } from '../geolocation/contract.js';
 import { CompleteTransit } from './contract.js';

@@ -2,12 +2,12 @@ import { Body, Controller, Get, Headers, HttpCode, HttpStatus, Param, Post, Quer
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { Response } from 'express';
 import { z } from 'zod';
-import { Conflict, NotFound } from '../../infrastructure/errors.js';
+import { Conflict, NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { Location } from '../../infrastructure/http/controller.interceptor.js';
 import { preferredWaitMs } from '../../infrastructure/http/http.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
-import { paging, recordId, uuidParameter, writtenId } from '../../infrastructure/schemas.js';
+import { paging, recordId, uuidParameter, writtenId } from '../../infrastructure/contracts/schemas.js';
 import { address } from '../geolocation/contract.js';
 import { AcceptTransit } from './accept-transit.js';
 import { CancelTransit } from './cancel-transit.js';

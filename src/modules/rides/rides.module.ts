@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/messaging/on-mesh.js';
+import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
 import { AcceptTransitHandler } from './accept-transit.js';
 import { AssignDriverOnDriverOccupied, WaitOnDriverRefused } from './assign-driver.js';
 import { CancelTransitHandler } from './cancel-transit.js';

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { In, type FindOptionsWhere, type Repository } from 'typeorm';
 import type { z } from 'zod';
-import { Conflict, Forbidden, NotFound } from '../../infrastructure/errors.js';
+import { Conflict, Forbidden, NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import type { transit } from './contract.js';
 import { RideWatch } from './ride-watch.js';

@@ -1,6 +1,6 @@
 import { EventsHandler } from '@nestjs/cqrs';
 import { IsNull } from 'typeorm';
-import { Reject, type DurableEventHandler } from '../../infrastructure/messaging/message.js';
+import { Reject, type DurableEventHandler } from '../../infrastructure/contracts/message.js';
 import { DriverFeeCalculated, DriverFeeRefused, DriverFreed } from '../drivers/contract.js';
 import { InvoiceIssued } from '../invoicing/contract.js';
 import { MilesRegistered } from '../loyalty/contract.js';

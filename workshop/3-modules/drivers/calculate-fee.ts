@@ -1,5 +1,5 @@
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
-import { NotFound } from '../../../src/infrastructure/errors.js';
+import { NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
 import { driverFee } from '../../../src/modules/drivers/driver.js';
 import { Transactions } from '../../stage/transactions.js';
 import { CalculateFee } from './contract.js';

@@ -1,5 +1,5 @@
 import { CommandBus, CommandHandler, EventBus, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
-import { Conflict, NotFound } from '../../../src/infrastructure/errors.js';
+import { Conflict, NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
 import { addressId } from '../../../src/modules/geolocation/contract.js';
 import { priceCents } from '../../../src/modules/rides/tariff.js';
 import { Transactions } from '../../stage/transactions.js';

@@ -1,7 +1,7 @@
 import { Controller, Get, Param } from '@nestjs/common';
 import type { z } from 'zod';
-import { NotFound } from '../../../src/infrastructure/errors.js';
-import { idParameter } from '../../../src/infrastructure/schemas.js';
+import { NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
+import { idParameter } from '../../../src/infrastructure/contracts/schemas.js';
 import { Transactions } from '../../stage/transactions.js';
 import { Driver } from './tables.js';
 

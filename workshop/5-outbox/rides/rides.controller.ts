@@ -1,8 +1,8 @@
 import { Body, Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import { NotFound } from '../../../src/infrastructure/errors.js';
-import { uuidParameter } from '../../../src/infrastructure/schemas.js';
+import { NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
+import { uuidParameter } from '../../../src/infrastructure/contracts/schemas.js';
 import { address } from '../../../src/modules/geolocation/contract.js';
 import { Transactions } from '../../stage/transactions.js';
 import { CompleteTransit, type TransitView } from './contract.js';

@@ -8,7 +8,7 @@ import type {
   MessageClass,
   QueryClass,
 } from './message.js';
-import { CQRS, declarationOf, declared, moduleOnMesh, type ModuleOnMesh } from './on-mesh.js';
+import { CQRS, declarationOf, declared, moduleOnMesh, type ModuleOnMesh } from './mesh-feature.js';
 
 /** A handler of durable messages, and the class to make them of. */
 export interface Subscription {
