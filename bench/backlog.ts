@@ -1,6 +1,6 @@
 import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
-import { seal } from '../src/infrastructure/messaging/cloud-event.js';
+import { seal } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { JotNote, WriteNote } from './notes.js';
 
 /** What every note says. */

@@ -1,7 +1,7 @@
 import BetterSqlite3 from 'better-sqlite3';
 import { better, defineQueue, defineWorker } from 'plainjob';
 import { v7 as uuidv7 } from 'uuid';
-import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
+import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { Receiver } from '../src/infrastructure/messaging/receiver.js';
 import { Relay } from '../src/infrastructure/messaging/relay.js';
 import { fillMesh, TEXT } from './backlog.js';

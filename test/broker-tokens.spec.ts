@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exportSPKI } from 'jose';
 import { request } from 'undici';
-import { toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
+import { toHttp } from '../src/infrastructure/cloudevents/http-binding.js';
 import { DATABASES } from './databases.js';
 import { AUDIENCE, base64url, bearer, newKey, nowS, startIssuer, type Issuer, type Key } from './issuer.js';
 import { startServer, type ServerProcess } from './server.js';

@@ -1,4 +1,4 @@
-import { toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
+import { toHttp } from '../src/infrastructure/cloudevents/http-binding.js';
 import { binary, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED, structured } from './cloud-events.js';
 
 /** Attribute, what it may be, and what it may not. */

@@ -5,7 +5,7 @@ import {
   MalformedEvent,
   toHttp,
   type HttpMessage,
-} from '../src/infrastructure/messaging/cloud-event-http.js';
+} from '../src/infrastructure/cloudevents/http-binding.js';
 import { anyEvent, BATCHED, LEAST_HEADERS, STRUCTURED } from './cloud-events.js';
 
 /** How often each kind of message was taken and refused: a generator whose messages are all refused proves nothing. */

@@ -1,5 +1,5 @@
-import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
-import { batchToHttp, fromHttp, toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
+import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
+import { batchToHttp, fromHttp, toHttp } from '../src/infrastructure/cloudevents/http-binding.js';
 import {
   BATCHED,
   binary,

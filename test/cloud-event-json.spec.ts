@@ -1,4 +1,4 @@
-import { fromHttp, MalformedEvent, toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
+import { fromHttp, MalformedEvent, toHttp } from '../src/infrastructure/cloudevents/http-binding.js';
 import { BATCHED, binary, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED, structured } from './cloud-events.js';
 
 describe('Structured events', () => {

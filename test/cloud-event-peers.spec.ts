@@ -1,5 +1,5 @@
 import { CloudEvent as TheirEvent, HTTP } from 'cloudevents';
-import { fromHttp, MalformedEvent, toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
+import { fromHttp, MalformedEvent, toHttp } from '../src/infrastructure/cloudevents/http-binding.js';
 import { binary, FULL, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED } from './cloud-events.js';
 
 describe('What the cloudevents package gets wrong', () => {

@@ -10,7 +10,7 @@ import {
   toHttp,
   type HttpMessage,
   type OutgoingMessage,
-} from '../src/infrastructure/messaging/cloud-event-http.js';
+} from '../src/infrastructure/cloudevents/http-binding.js';
 import { anyEvent, LEAST, throughHeaders } from './cloud-events.js';
 
 /** Sends a message and gives back the answer. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
-import { fromHttp, MalformedEvent } from '../src/infrastructure/messaging/cloud-event-http.js';
+import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
+import { fromHttp, MalformedEvent } from '../src/infrastructure/cloudevents/http-binding.js';
 
 export const STRUCTURED = 'application/cloudevents+json';
 export const BATCHED = 'application/cloudevents-batch+json';

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
+import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { Receiver } from '../src/infrastructure/messaging/receiver.js';
 import { Registry } from '../src/infrastructure/contracts/handler-registry.js';
 import { Relay } from '../src/infrastructure/messaging/relay.js';

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
-import { fromHttp, toHttp } from '../src/infrastructure/messaging/cloud-event-http.js';
+import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
+import { fromHttp, toHttp } from '../src/infrastructure/cloudevents/http-binding.js';
 import { Database } from '../src/infrastructure/persistence/database.js';
 import type { DeadLetter } from '../src/infrastructure/messaging/dead-letters.js';
 import { eventually, startCabs, type Cabs } from './cabs.js';

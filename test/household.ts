@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { MODULES } from '../src/app.module.js';
 import { migrationHistories } from '../src/infrastructure/mesh.module.js';
-import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
+import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { migrateDatabase } from '../src/infrastructure/persistence/database.js';
 import type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
 import { extract, type Point } from '../tools/extraction/extraction.js';

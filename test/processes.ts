@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { MODULE_NAMES, MODULES } from '../src/app.module.js';
-import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
+import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { startFrontDoor, type FrontDoor } from '../tools/front-door.js';
 import { routesOf } from '../tools/front-door/routes.js';
 import { ROOT } from '../tools/source.js';

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { request } from 'undici';
 import { MODULES } from '../src/app.module.js';
 import { PICKUP, PLANNED, REACHED } from '../src/demo.js';
-import { toWire } from '../src/infrastructure/messaging/cloud-event.js';
+import { toWire } from '../src/infrastructure/cloudevents/cloud-event.js';
 import type { DeadLetter } from '../src/infrastructure/messaging/dead-letters.js';
 import { declared, moduleOnMesh } from '../src/infrastructure/contracts/mesh-feature.js';
 import { Registry } from '../src/infrastructure/contracts/handler-registry.js';

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { EventBus } from '@nestjs/cqrs';
-import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
+import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { Reject } from '../src/infrastructure/contracts/message.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';

@@ -5,7 +5,7 @@ import { Logger, type INestApplication, type Type } from '@nestjs/common';
 import { CommandBus, EventBus } from '@nestjs/cqrs';
 import { Test } from '@nestjs/testing';
 import { configureHttp } from '../src/infrastructure/http/http.js';
-import type { CloudEvent } from '../src/infrastructure/messaging/cloud-event.js';
+import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
 import { insertIntoOutbox } from '../src/infrastructure/messaging/outbox.js';
 import { Relay } from '../src/infrastructure/messaging/relay.js';

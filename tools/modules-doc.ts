@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import type { Provider, Type } from '@nestjs/common';
 import ts from 'typescript';
 import { z } from 'zod';
-import { toWire } from '../src/infrastructure/messaging/cloud-event.js';
+import { toWire } from '../src/infrastructure/cloudevents/cloud-event.js';
 import type { MessageClass, QueryClass } from '../src/infrastructure/contracts/message.js';
 import {
   answersQuery,

@@ -1,7 +1,7 @@
 import { Body, Controller, HttpCode, Module, Post } from '@nestjs/common';
 import { CommandHandler, EventBus, EventsHandler, QueryHandler } from '@nestjs/cqrs';
 import { Column, Entity, PrimaryColumn } from 'typeorm';
-import type { CloudEvent } from '../../src/infrastructure/messaging/cloud-event.js';
+import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import {
   Reject,
   type DurableCommandHandler,

@@ -1,4 +1,4 @@
-import type { CloudEvent } from '../../src/infrastructure/messaging/cloud-event.js';
+import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { traceparent } from '../../src/infrastructure/observability/request-context.js';
 import { goInt32, goTime, goUri } from './go-values.js';
 

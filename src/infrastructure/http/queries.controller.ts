@@ -1,7 +1,7 @@
 import { Body, Controller, HttpCode, Param, Post, UseFilters } from '@nestjs/common';
 import { QueryBus, type IQuery } from '@nestjs/cqrs';
 import { Malformed, NotFound } from '../contracts/domain-errors.js';
-import { fromWire, toWire } from '../messaging/cloud-event.js';
+import { fromWire, toWire } from '../cloudevents/cloud-event.js';
 import { Registry } from '../contracts/handler-registry.js';
 import { Operation } from './openapi.js';
 import { ProblemFilter } from './problem.filter.js';

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import type { CloudEvent } from '../messaging/cloud-event.js';
-import { fromHttp, MalformedEvent } from '../messaging/cloud-event-http.js';
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import { fromHttp, MalformedEvent } from '../cloudevents/http-binding.js';
 import { DeadLetterSink } from '../messaging/dead-letter-sink.js';
 import { headline } from '../observability/format-error.js';
 import { Reject } from '../contracts/message.js';

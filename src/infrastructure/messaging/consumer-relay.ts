@@ -3,7 +3,7 @@ import type { Logger } from '@nestjs/common';
 import { onJourney } from '../observability/request-context.js';
 import { DatabaseUnavailable, type Sql, type SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { journeyOf, type CloudEvent } from './cloud-event.js';
+import { journeyOf, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { bury } from './dead-letter-rows.js';
 import { claim, due, nextRetryAt, postpone, type Delivery } from './deliveries.js';
 import { describe } from '../observability/format-error.js';

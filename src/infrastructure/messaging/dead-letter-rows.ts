@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { v7 as uuidv7 } from 'uuid';
 import type { Sql } from '../persistence/sql.js';
-import type { CloudEvent } from './cloud-event.js';
-import { isShort } from './cloud-event-attributes.js';
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import { isShort } from '../cloudevents/attributes.js';
 import type { GivenUp } from './consumer-relay.js';
 import { insertDeliveries } from './deliveries.js';
 import { causeOf, describe } from '../observability/format-error.js';

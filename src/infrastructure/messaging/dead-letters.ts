@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Conflict } from '../contracts/domain-errors.js';
 import type { SqlValue } from '../persistence/sql.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import type { CloudEvent } from './cloud-event.js';
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
 import { revive, UNPUBLISHED, type DeadLetterRow } from './dead-letter-rows.js';
 import { Registry } from '../contracts/handler-registry.js';

@@ -1,5 +1,5 @@
 import type { Sql, SqlValue } from '../persistence/sql.js';
-import type { CloudEvent } from './cloud-event.js';
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { fence, OUTBOX, SHARD, SHARDS, tokensOf, type Leases, type Share } from './leases.js';
 
 /*

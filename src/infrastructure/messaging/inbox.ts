@@ -1,6 +1,6 @@
 import type { Sql } from '../persistence/sql.js';
 import { fence, SHARD, tokensOf } from './leases.js';
-import type { CloudEvent } from './cloud-event.js';
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { claimTogether, type Delivery } from './deliveries.js';
 
 /** An event that a consumer is about to handle, and the delivery that brought it, if one of ours did. */

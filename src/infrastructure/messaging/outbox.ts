@@ -4,7 +4,7 @@ import { journey } from '../observability/request-context.js';
 import type { Sql } from '../persistence/sql.js';
 import type { Unit } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { seal, type CloudEvent } from './cloud-event.js';
+import { seal, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { durableClass, type DurableMessage } from '../contracts/message.js';
 import { Registry } from '../contracts/handler-registry.js';
 

@@ -3,7 +3,7 @@ import pRetry from 'p-retry';
 import type { Agent } from 'undici';
 import { Unavailable } from '../contracts/domain-errors.js';
 import { journey } from '../observability/request-context.js';
-import { fromWire, toWire } from './cloud-event.js';
+import { fromWire, toWire } from '../cloudevents/cloud-event.js';
 import type { QueryClass } from '../contracts/message.js';
 
 /** Longest wait for one answer, in ms: somebody waits for what is made of it. */

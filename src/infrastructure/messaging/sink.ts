@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { rootCertificates } from 'node:tls';
 import type { Agent, Dispatcher } from 'undici';
-import type { CloudEvent } from './cloud-event.js';
-import { toHttp } from './cloud-event-http.js';
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import { toHttp } from '../cloudevents/http-binding.js';
 
 /** How events are sent to an address. */
 export interface SinkOptions {

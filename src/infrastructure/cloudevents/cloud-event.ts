@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from 'uuid';
 import { journey, traceparent, type Journey } from '../observability/request-context.js';
-import { checkAttribute, isShort, LONGEST_NAME, MalformedEvent } from './cloud-event-attributes.js';
+import { checkAttribute, isShort, LONGEST_NAME, MalformedEvent } from './attributes.js';
 import type { DurableMessage, MessageClass } from '../contracts/message.js';
 
 /** A CloudEvent 1.0 in structured form, with the extensions that we send. Extensions of others are kept as they are. */

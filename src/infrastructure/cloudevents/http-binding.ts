@@ -7,7 +7,7 @@ import {
   isPossibleUri,
   isText,
   MalformedEvent,
-} from './cloud-event-attributes.js';
+} from './attributes.js';
 
 /*
  * CloudEvents 1.0 over HTTP (HTTP protocol binding 1.0.2, JSON event format 1.0.2). Why not by the `cloudevents`
