@@ -7,7 +7,7 @@ import { Outbox } from '../src/infrastructure/messaging/outbox.js';
 import { Receiver } from '../src/infrastructure/messaging/receiver.js';
 import { jitteredBackoffMs } from '../src/infrastructure/messaging/retry.js';
 import { Retention } from '../src/infrastructure/messaging/retention.js';
-import { outboxStatistics } from '../src/infrastructure/messaging/statistics.js';
+import { outboxStatistics } from '../src/infrastructure/store/statistics.js';
 import { Database } from '../src/infrastructure/persistence/database.js';
 import { DatabaseUnavailable } from '../src/infrastructure/persistence/sql.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';

@@ -1,4 +1,4 @@
-import { meshMigrations } from '../src/infrastructure/messaging/migrations.js';
+import { meshMigrations } from '../src/infrastructure/store/migrations.js';
 import { Receiver } from '../src/infrastructure/messaging/receiver.js';
 import { Database, migrateDatabase } from '../src/infrastructure/persistence/database.js';
 import { POINTS } from '../tools/extraction/extraction.js';

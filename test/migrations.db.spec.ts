@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
-import { meshMigrations } from '../src/infrastructure/messaging/migrations.js';
+import { meshMigrations } from '../src/infrastructure/store/migrations.js';
 import { Database, migrateDatabase } from '../src/infrastructure/persistence/database.js';
 import type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
 import { DATABASES } from './databases.js';

@@ -13,7 +13,7 @@ import { fromHttp } from '../src/infrastructure/cloudevents/http-binding.js';
 import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
 import { insertIntoOutbox } from '../src/infrastructure/messaging/outbox.js';
 import { Relay } from '../src/infrastructure/messaging/relay.js';
-import { outboxStatistics } from '../src/infrastructure/messaging/statistics.js';
+import { outboxStatistics } from '../src/infrastructure/store/statistics.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from './cabs.js';
 import { DATABASES } from './databases.js';

@@ -3,7 +3,7 @@ import type { Response } from 'supertest';
 import type { z } from 'zod';
 import { PICKUP, PLANNED } from '../src/demo.js';
 import { Clock } from '../src/infrastructure/observability/clock.js';
-import type { OutboxStatistics } from '../src/infrastructure/messaging/statistics.js';
+import type { OutboxStatistics } from '../src/infrastructure/store/statistics.js';
 import type { Problem } from '../src/infrastructure/http/problem.filter.js';
 import type { client } from '../src/modules/clients/contract.js';
 import type { driver, fee } from '../src/modules/drivers/contract.js';

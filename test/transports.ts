@@ -9,7 +9,7 @@ import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.j
 import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
 import { insertIntoOutbox } from '../src/infrastructure/messaging/outbox.js';
 import { Relay } from '../src/infrastructure/messaging/relay.js';
-import { outboxStatistics } from '../src/infrastructure/messaging/statistics.js';
+import { outboxStatistics } from '../src/infrastructure/store/statistics.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { startBroker, type Broker } from '../tools/broker/broker.js';
 import { freePort } from '../tools/ports.js';

@@ -33,7 +33,7 @@ import { DeadLetters } from './messaging/dead-letters.js';
 import { FanOut } from './messaging/fan-out.js';
 import { forwardTo } from './messaging/forward.js';
 import { OUTBOX, WHOLE, type Share } from './messaging/leases.js';
-import { meshMigrations } from './messaging/migrations.js';
+import { meshMigrations } from './store/migrations.js';
 import { APPLICATION, Outbox } from './messaging/outbox.js';
 import { PostgresLeases } from './messaging/postgres-leases.js';
 import { Publisher } from './messaging/publisher.js';

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { revive, type DeadLetterRow } from '../../src/infrastructure/messaging/dead-letter-rows.js';
-import { outboxStatistics } from '../../src/infrastructure/messaging/statistics.js';
+import { revive, type DeadLetterRow } from '../../src/infrastructure/store/dead-letter-rows.js';
+import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { asText } from './wire.js';
 

@@ -1,5 +1,5 @@
 import { MESSAGE, type Consumer, type GivenUp } from '../../src/infrastructure/messaging/consumer-relay.js';
-import { claim, insertDeliveries, type Delivery } from '../../src/infrastructure/messaging/deliveries.js';
+import { claim, insertDeliveries, type Delivery } from '../../src/infrastructure/store/deliveries.js';
 import { insertIntoOutbox } from '../../src/infrastructure/messaging/outbox.js';
 import { traceparent } from '../../src/infrastructure/observability/request-context.js';
 import { DatabaseUnavailable, type Sql } from '../../src/infrastructure/persistence/sql.js';

@@ -1,4 +1,4 @@
-import { UNPUBLISHED } from '../../src/infrastructure/messaging/dead-letter-rows.js';
+import { UNPUBLISHED } from '../../src/infrastructure/store/dead-letter-rows.js';
 import { Refused, type Column, type Parcel, type Place, type Value } from './place.js';
 
 /** Types that mean the same to both databases when they travel as text. */

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
-import { meshMigrations } from '../../src/infrastructure/messaging/migrations.js';
+import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
 import type { Moving } from '../../src/infrastructure/persistence/ownership.js';
 import { Cargo } from './cargo.js';
 import { addressOf, fileOf, openPlace } from './locations.js';

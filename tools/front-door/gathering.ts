@@ -1,5 +1,5 @@
 import { request as send, type Dispatcher } from 'undici';
-import type { OutboxStatistics } from '../../src/infrastructure/messaging/statistics.js';
+import type { OutboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import type { Member } from './forwarding.js';
 
 /** Longest wait for one process that is asked for what it knows, in ms. */

@@ -20,7 +20,7 @@ import type { Request } from 'express';
 import { z } from 'zod';
 import { NotFound } from '../contracts/domain-errors.js';
 import { DeadLetters } from '../messaging/dead-letters.js';
-import { outboxStatistics } from '../messaging/statistics.js';
+import { outboxStatistics } from '../store/statistics.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { paging, uuidParameter } from '../contracts/schemas.js';
 import { schemaValidation } from './http.js';

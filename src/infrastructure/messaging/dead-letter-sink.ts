@@ -2,7 +2,7 @@ import { Inject, Injectable, type Type } from '@nestjs/common';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { isShort } from '../cloudevents/attributes.js';
-import { bury, keyOf } from './dead-letter-rows.js';
+import { bury, keyOf } from '../store/dead-letter-rows.js';
 import { consumersByType } from '../contracts/mesh-feature.js';
 import { ALL_MODULES } from '../contracts/handler-registry.js';
 

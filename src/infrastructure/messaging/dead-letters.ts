@@ -4,7 +4,7 @@ import type { SqlValue } from '../persistence/sql.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
-import { revive, UNPUBLISHED, type DeadLetterRow } from './dead-letter-rows.js';
+import { revive, UNPUBLISHED, type DeadLetterRow } from '../store/dead-letter-rows.js';
 import { Registry } from '../contracts/handler-registry.js';
 import { Relay } from './relay.js';
 import { RETENTION_POLICY, type RetentionPolicy } from './retention.js';

@@ -3,8 +3,8 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
-import { bury, UNPUBLISHED } from './dead-letter-rows.js';
-import { fanOut, hasOutboxRows, type Route } from './deliveries.js';
+import { bury, UNPUBLISHED } from '../store/dead-letter-rows.js';
+import { fanOut, hasOutboxRows, type Route } from '../store/deliveries.js';
 import { everything, type Leases } from './leases.js';
 import type { WayOut } from './relay.js';
 

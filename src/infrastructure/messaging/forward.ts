@@ -1,8 +1,8 @@
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { MESSAGE, type Consumer } from './consumer-relay.js';
 import { consumerAt } from './dead-letter-sink.js';
-import { bury } from './dead-letter-rows.js';
-import { claim } from './deliveries.js';
+import { bury } from '../store/dead-letter-rows.js';
+import { claim } from '../store/deliveries.js';
 import { Reject } from '../contracts/message.js';
 import { isRetryable, type DeliveryPolicy } from './retry.js';
 import { isSuccess, type Sink } from './sink.js';

@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { ConsumerRelay, type Consumer } from './consumer-relay.js';
-import { consumersWithDeliveries } from './deliveries.js';
+import { consumersWithDeliveries } from '../store/deliveries.js';
 import { OUTBOX, SHARDS, WHOLE, type Share } from './leases.js';
 
 /** The safety net for what no commit of this process announces, in ms. */

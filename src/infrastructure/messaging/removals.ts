@@ -3,7 +3,7 @@ import type { Logger } from '@nestjs/common';
 import type { SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
-import { removeFromOutbox } from './deliveries.js';
+import { removeFromOutbox } from '../store/deliveries.js';
 
 /** Removals wait for each other: for so long, in ms, unless so many have come. */
 const TOGETHER_MS = 25;

@@ -3,10 +3,10 @@ import { v7 as uuidv7 } from 'uuid';
 import type { Sql } from '../persistence/sql.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { isShort } from '../cloudevents/attributes.js';
-import type { GivenUp } from './consumer-relay.js';
+import type { GivenUp } from '../messaging/consumer-relay.js';
 import { insertDeliveries } from './deliveries.js';
 import { causeOf, describe } from '../observability/format-error.js';
-import { insertIntoOutbox } from './outbox.js';
+import { insertIntoOutbox } from '../messaging/outbox.js';
 
 /* The statements of the dead letters: how a message gets among them, and back. */
 
