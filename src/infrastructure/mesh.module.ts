@@ -32,10 +32,10 @@ import { DEAD_LETTER_SINK, DeadLetterSink } from './messaging/dead-letter-sink.j
 import { DeadLetters } from './messaging/dead-letters.js';
 import { FanOut } from './messaging/fan-out.js';
 import { forwardTo } from './messaging/forward.js';
-import { OUTBOX, WHOLE, type Share } from './messaging/leases.js';
+import { OUTBOX, WHOLE, type Share } from './leases/leases.js';
 import { meshMigrations } from './store/migrations.js';
 import { APPLICATION, Outbox } from './messaging/outbox.js';
-import { PostgresLeases } from './messaging/postgres-leases.js';
+import { PostgresLeases } from './leases/postgres-leases.js';
 import { Publisher } from './messaging/publisher.js';
 import { DELIVERY_POLICY, Receiver } from './messaging/receiver.js';
 import { moduleOnMesh } from './contracts/mesh-feature.js';

@@ -7,7 +7,7 @@ import { journeyOf, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { bury } from '../store/dead-letter-rows.js';
 import { claim, due, nextRetryAt, postpone, type Delivery } from '../store/deliveries.js';
 import { describe } from '../observability/format-error.js';
-import type { Share } from './leases.js';
+import type { Share } from '../leases/leases.js';
 import { Reject } from '../contracts/message.js';
 import { longestWaitMs, waitAfter, type DeliveryPolicy } from './retry.js';
 

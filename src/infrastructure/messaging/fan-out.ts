@@ -5,7 +5,7 @@ import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
 import { bury, UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { fanOut, hasOutboxRows, type Route } from '../store/deliveries.js';
-import { everything, type Leases } from './leases.js';
+import { everything, type Leases } from '../leases/leases.js';
 import type { WayOut } from './relay.js';
 
 /** Messages that one unit of work fans out: so many at most, and fewer while they are too large for the time of a unit. */

@@ -10,7 +10,7 @@ import { journeyOf, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
 import { bury, UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { outboxEvent, outboxRows, removeFromOutbox, type OutboxRow } from '../store/deliveries.js';
-import { OUTBOX, type Leases } from './leases.js';
+import { OUTBOX, type Leases } from '../leases/leases.js';
 import type { WayOut } from './relay.js';
 import { Removals } from './removals.js';
 import { isSuccess, type Answer, type Sink } from './sink.js';

@@ -3,7 +3,7 @@ import type { Logger } from '@nestjs/common';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { ConsumerRelay, type Consumer } from './consumer-relay.js';
 import { consumersWithDeliveries } from '../store/deliveries.js';
-import { OUTBOX, SHARDS, WHOLE, type Share } from './leases.js';
+import { OUTBOX, SHARDS, WHOLE, type Share } from '../leases/leases.js';
 
 /** The safety net for what no commit of this process announces, in ms. */
 const POLL_MS = 1000;

@@ -1,6 +1,6 @@
 import type { Sql, SqlValue } from '../persistence/sql.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import { fence, OUTBOX, SHARD, SHARDS, tokensOf, type Leases, type Share } from '../messaging/leases.js';
+import { fence, OUTBOX, SHARD, SHARDS, tokensOf, type Leases, type Share } from '../leases/leases.js';
 
 /*
  * The statements of the outbox and the deliveries: one function for each thing that happens to a

@@ -1,5 +1,5 @@
 import type { Sql } from '../persistence/sql.js';
-import { fence, SHARD, tokensOf } from '../messaging/leases.js';
+import { fence, SHARD, tokensOf } from '../leases/leases.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { claimTogether, type Delivery } from './deliveries.js';
 
