@@ -2,7 +2,7 @@ import BetterSqlite3 from 'better-sqlite3';
 import { better, defineQueue, defineWorker } from 'plainjob';
 import { v7 as uuidv7 } from 'uuid';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
-import { Receiver } from '../src/infrastructure/messaging/receiver.js';
+import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Relay } from '../src/infrastructure/messaging/relay.js';
 import { fillMesh, TEXT } from './backlog.js';
 import { JotNote, openNotes, settled, WriteNote } from './notes.js';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { EventBus } from '@nestjs/cqrs';
 import { Clock } from '../src/infrastructure/observability/clock.js';
 import { migrationHistories } from '../src/infrastructure/mesh.module.js';
-import { backoffMs, isRetryable } from '../src/infrastructure/messaging/retry.js';
+import { backoffMs, isRetryable } from '../src/infrastructure/delivery/retry-policy.js';
 import { Database } from '../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { driverFee, isLicenceValid, type Fee } from '../src/modules/drivers/driver.js';

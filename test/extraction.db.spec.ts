@@ -1,5 +1,5 @@
 import { meshMigrations } from '../src/infrastructure/store/migrations.js';
-import { Receiver } from '../src/infrastructure/messaging/receiver.js';
+import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Database, migrateDatabase } from '../src/infrastructure/persistence/database.js';
 import { POINTS } from '../tools/extraction/extraction.js';
 import { eventually, startCabs, type Cabs } from './cabs.js';

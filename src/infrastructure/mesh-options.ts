@@ -3,7 +3,7 @@ import type { DataSourceOptions } from 'typeorm';
 import type { Administration } from './http/mesh.controller.js';
 import type { ReconciliationPolicy } from './messaging/reconciliation.js';
 import type { RetentionPolicy } from './messaging/retention.js';
-import type { DeliveryPolicy } from './messaging/retry.js';
+import type { DeliveryPolicy } from './delivery/retry-policy.js';
 
 export interface MeshOptions {
   /** The application's name, in the sources and schemas of its messages: `usvc://<application>/<module>`. */

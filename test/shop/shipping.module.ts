@@ -7,7 +7,7 @@ import {
   type DurableCommandHandler,
   type DurableEventHandler,
 } from '../../src/infrastructure/contracts/message.js';
-import { Receiver } from '../../src/infrastructure/messaging/receiver.js';
+import { Receiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';

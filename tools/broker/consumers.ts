@@ -1,4 +1,4 @@
-import { MESSAGE, type Consumer, type GivenUp } from '../../src/infrastructure/messaging/consumer-relay.js';
+import { MESSAGE, type Consumer, type GivenUp } from '../../src/infrastructure/delivery/delivery-worker.js';
 import { claim, insertDeliveries, type Delivery } from '../../src/infrastructure/store/deliveries.js';
 import { insertIntoOutbox } from '../../src/infrastructure/messaging/outbox.js';
 import { traceparent } from '../../src/infrastructure/observability/request-context.js';

@@ -1,6 +1,6 @@
 import { Agent, request } from 'undici';
 import { Reject } from '../../src/infrastructure/contracts/message.js';
-import { isRetryable } from '../../src/infrastructure/messaging/retry.js';
+import { isRetryable } from '../../src/infrastructure/delivery/retry-policy.js';
 import { asHeader, type Message } from './wire.js';
 
 /** What a dead letter says of its death, in `knativeerror*`. */

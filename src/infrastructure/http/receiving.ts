@@ -6,7 +6,7 @@ import { fromHttp, MalformedEvent } from '../cloudevents/http-binding.js';
 import { DeadLetterSink } from '../messaging/dead-letter-sink.js';
 import { headline } from '../observability/format-error.js';
 import { Reject } from '../contracts/message.js';
-import { Receiver } from '../messaging/receiver.js';
+import { Receiver } from '../delivery/inbox-receiver.js';
 import { Registry } from '../contracts/handler-registry.js';
 import { Relay } from '../messaging/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';

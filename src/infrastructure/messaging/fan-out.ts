@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
+import { MESSAGE, PAUSE_MS } from '../delivery/delivery-worker.js';
 import { bury, UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { fanOut, hasOutboxRows, type Route } from '../store/deliveries.js';
 import { everything, type Leases } from '../leases/leases.js';

@@ -1,10 +1,10 @@
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { MESSAGE, type Consumer } from './consumer-relay.js';
+import { MESSAGE, type Consumer } from '../delivery/delivery-worker.js';
 import { consumerAt } from './dead-letter-sink.js';
 import { bury } from '../store/dead-letter-rows.js';
 import { claim } from '../store/deliveries.js';
 import { Reject } from '../contracts/message.js';
-import { isRetryable, type DeliveryPolicy } from './retry.js';
+import { isRetryable, type DeliveryPolicy } from '../delivery/retry-policy.js';
 import { isSuccess, type Sink } from './sink.js';
 
 /**

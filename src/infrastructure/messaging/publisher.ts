@@ -7,7 +7,7 @@ import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { BrokerHealth, pauseMs, type Blame } from './broker-health.js';
 import { MalformedEvent } from '../cloudevents/attributes.js';
 import { journeyOf, type CloudEvent } from '../cloudevents/cloud-event.js';
-import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
+import { MESSAGE, PAUSE_MS } from '../delivery/delivery-worker.js';
 import { bury, UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { outboxEvent, outboxRows, removeFromOutbox, type OutboxRow } from '../store/deliveries.js';
 import { OUTBOX, type Leases } from '../leases/leases.js';

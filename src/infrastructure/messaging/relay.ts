@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { ConsumerRelay, type Consumer } from './consumer-relay.js';
+import { ConsumerRelay, type Consumer } from '../delivery/delivery-worker.js';
 import { consumersWithDeliveries } from '../store/deliveries.js';
 import { OUTBOX, SHARDS, WHOLE, type Share } from '../leases/leases.js';
 

@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { MESSAGE, PAUSE_MS } from './consumer-relay.js';
+import { MESSAGE, PAUSE_MS } from '../delivery/delivery-worker.js';
 import { removeFromOutbox } from '../store/deliveries.js';
 
 /** Removals wait for each other: for so long, in ms, unless so many have come. */

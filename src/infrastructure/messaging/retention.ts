@@ -1,7 +1,7 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { DELIVERY_POLICY } from './receiver.js';
-import { redeliveryHorizonMs, type DeliveryPolicy } from './retry.js';
+import { DELIVERY_POLICY } from '../delivery/inbox-receiver.js';
+import { redeliveryHorizonMs, type DeliveryPolicy } from '../delivery/retry-policy.js';
 
 /** How long the mesh remembers, in ms. */
 export interface RetentionPolicy {

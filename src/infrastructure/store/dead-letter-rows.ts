@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { Sql } from '../persistence/sql.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { isShort } from '../cloudevents/attributes.js';
-import type { GivenUp } from '../messaging/consumer-relay.js';
+import type { GivenUp } from '../delivery/delivery-worker.js';
 import { insertDeliveries } from './deliveries.js';
 import { causeOf, describe } from '../observability/format-error.js';
 import { insertIntoOutbox } from '../messaging/outbox.js';

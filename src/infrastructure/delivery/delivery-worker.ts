@@ -9,7 +9,7 @@ import { claim, due, nextRetryAt, postpone, type Delivery } from '../store/deliv
 import { describe } from '../observability/format-error.js';
 import type { Share } from '../leases/leases.js';
 import { Reject } from '../contracts/message.js';
-import { longestWaitMs, waitAfter, type DeliveryPolicy } from './retry.js';
+import { longestWaitMs, waitAfter, type DeliveryPolicy } from './retry-policy.js';
 
 /** Deliveries of one consumer that may be under way at the same time; one consumer can't take the places of another. */
 const UNDER_WAY = 128;

@@ -5,12 +5,12 @@ import type { Opening } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { fromWire, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { isShort, LONGEST_NAME } from '../cloudevents/attributes.js';
-import type { Consumer } from './consumer-relay.js';
+import type { Consumer } from './delivery-worker.js';
 import type { Delivery } from '../store/deliveries.js';
 import { welcome, type Arrival, type Welcome } from '../store/inbox-rows.js';
 import { Reject, type DurableMessage, type MessageClass } from '../contracts/message.js';
 import { Registry } from '../contracts/handler-registry.js';
-import type { DeliveryPolicy } from './retry.js';
+import type { DeliveryPolicy } from './retry-policy.js';
 
 /** How deliveries are tried, and how long the mesh remembers. */
 export const DELIVERY_POLICY = Symbol('DELIVERY_POLICY');
