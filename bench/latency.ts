@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus } from '@nestjs/cqrs';
 import { v7 as uuidv7 } from 'uuid';
 import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
-import { Relay } from '../src/infrastructure/messaging/relay.js';
+import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { percentile } from '../workshop/lab/statistics.js';
 import { TEXT } from './backlog.js';

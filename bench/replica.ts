@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
-import { Relay } from '../src/infrastructure/messaging/relay.js';
+import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { insertOf, type Place } from './backlog.js';
 import { openNotes, settled } from './notes.js';

@@ -3,7 +3,7 @@ import { better, defineQueue, defineWorker } from 'plainjob';
 import { v7 as uuidv7 } from 'uuid';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
-import { Relay } from '../src/infrastructure/messaging/relay.js';
+import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { fillMesh, TEXT } from './backlog.js';
 import { JotNote, openNotes, settled, WriteNote } from './notes.js';
 import { alternatingWarm, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Registry } from '../src/infrastructure/contracts/handler-registry.js';
-import { Relay } from '../src/infrastructure/messaging/relay.js';
+import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { startCabs, type Cabs } from './cabs.js';
 import { DATABASES } from './databases.js';

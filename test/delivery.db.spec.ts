@@ -3,7 +3,7 @@ import { CommandBus, EventBus, QueryBus } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
 import { Reject } from '../src/infrastructure/contracts/message.js';
-import { Outbox } from '../src/infrastructure/messaging/outbox.js';
+import { Outbox } from '../src/infrastructure/outbox/outbox.js';
 import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { jitteredBackoffMs } from '../src/infrastructure/delivery/retry-policy.js';
 import { Retention } from '../src/infrastructure/messaging/retention.js';

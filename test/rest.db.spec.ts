@@ -1,5 +1,5 @@
 import { PICKUP, PLANNED, REACHED } from '../src/demo.js';
-import { Relay } from '../src/infrastructure/messaging/relay.js';
+import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { transit } from '../src/modules/rides/contract.js';
 import { startCabs, type Cabs } from './cabs.js';
 import { DATABASES } from './databases.js';

@@ -3,7 +3,7 @@ import { CommandBus, EventsHandler, QueryBus } from '@nestjs/cqrs';
 import { InjectDataSource, TypeOrmModule } from '@nestjs/typeorm';
 import { Column, DataSource, Entity, PrimaryColumn } from 'typeorm';
 import type { DurableEventHandler } from '../../src/infrastructure/contracts/message.js';
-import { Outbox } from '../../src/infrastructure/messaging/outbox.js';
+import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
 import { OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import * as contract from './orders.contract.js';

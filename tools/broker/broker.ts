@@ -1,10 +1,10 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
-import { FanOut } from '../../src/infrastructure/messaging/fan-out.js';
+import { FanOut } from '../../src/infrastructure/outbox/fan-out.js';
 import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
-import { insertIntoOutbox } from '../../src/infrastructure/messaging/outbox.js';
-import { Relay } from '../../src/infrastructure/messaging/relay.js';
+import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
+import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';

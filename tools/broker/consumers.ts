@@ -1,6 +1,6 @@
 import { MESSAGE, type Consumer, type GivenUp } from '../../src/infrastructure/delivery/delivery-worker.js';
 import { claim, insertDeliveries, type Delivery } from '../../src/infrastructure/store/deliveries.js';
-import { insertIntoOutbox } from '../../src/infrastructure/messaging/outbox.js';
+import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
 import { traceparent } from '../../src/infrastructure/observability/request-context.js';
 import { DatabaseUnavailable, type Sql } from '../../src/infrastructure/persistence/sql.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';

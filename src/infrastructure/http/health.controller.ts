@@ -1,7 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
 import { Unavailable } from '../contracts/domain-errors.js';
 import { Operation } from './openapi.js';
-import { Relay } from '../messaging/relay.js';
+import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 
 @Controller('health')

@@ -8,7 +8,7 @@ import { headline } from '../observability/format-error.js';
 import { Reject } from '../contracts/message.js';
 import { Receiver } from '../delivery/inbox-receiver.js';
 import { Registry } from '../contracts/handler-registry.js';
-import { Relay } from '../messaging/relay.js';
+import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
 import type { BrokerTokens } from './tokens.js';
 import { KeysUnavailable, Unauthorized } from './unauthorized.js';

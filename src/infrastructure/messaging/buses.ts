@@ -11,7 +11,7 @@ import {
 } from '@nestjs/cqrs';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { durableClass, type DurableMessage, type QueryClass } from '../contracts/message.js';
-import { Outbox } from './outbox.js';
+import { Outbox } from '../outbox/outbox.js';
 import { Registry } from '../contracts/handler-registry.js';
 import { RemoteQueries } from './remote-queries.js';
 

@@ -6,7 +6,7 @@ import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
 import { revive, UNPUBLISHED, type DeadLetterRow } from '../store/dead-letter-rows.js';
 import { Registry } from '../contracts/handler-registry.js';
-import { Relay } from './relay.js';
+import { Relay } from '../outbox/relay.js';
 import { RETENTION_POLICY, type RetentionPolicy } from './retention.js';
 
 /** A message that was given up: by which consumer, after how many tries, and why. */

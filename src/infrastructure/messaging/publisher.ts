@@ -11,7 +11,7 @@ import { MESSAGE, PAUSE_MS } from '../delivery/delivery-worker.js';
 import { bury, UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { outboxEvent, outboxRows, removeFromOutbox, type OutboxRow } from '../store/deliveries.js';
 import { OUTBOX, type Leases } from '../leases/leases.js';
-import type { WayOut } from './relay.js';
+import type { WayOut } from '../outbox/relay.js';
 import { Removals } from './removals.js';
 import { isSuccess, type Answer, type Sink } from './sink.js';
 

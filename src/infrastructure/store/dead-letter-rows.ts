@@ -6,7 +6,7 @@ import { isShort } from '../cloudevents/attributes.js';
 import type { GivenUp } from '../delivery/delivery-worker.js';
 import { insertDeliveries } from './deliveries.js';
 import { causeOf, describe } from '../observability/format-error.js';
-import { insertIntoOutbox } from '../messaging/outbox.js';
+import { insertIntoOutbox } from '../outbox/outbox.js';
 
 /* The statements of the dead letters: how a message gets among them, and back. */
 
