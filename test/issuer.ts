@@ -4,8 +4,8 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK, type JWTPayload } from 'jose';
-import { BrokerTokens, type TokenRules } from '../src/infrastructure/http/tokens.js';
-import { KeysUnavailable, Unauthorized } from '../src/infrastructure/http/unauthorized.js';
+import { BrokerTokens, type TokenRules } from '../src/infrastructure/broker/oidc/broker-tokens.js';
+import { KeysUnavailable, Unauthorized } from '../src/infrastructure/broker/oidc/unauthorized.js';
 
 export const AUDIENCE = 'mesh/kitchen';
 

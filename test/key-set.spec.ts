@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Logger } from '@nestjs/common';
 import type { JWTPayload } from 'jose';
-import { TokenFile } from '../src/infrastructure/http/token-file.js';
-import { BrokerTokens, type TokenRules } from '../src/infrastructure/http/tokens.js';
+import { TokenFile } from '../src/infrastructure/broker/oidc/token-file.js';
+import { BrokerTokens, type TokenRules } from '../src/infrastructure/broker/oidc/broker-tokens.js';
 import { base64url, bearer, clock, newKey, outcome, rulesFor, startIssuer, type Issuer, type Key } from './issuer.js';
 
 const HOUR_MS = 3_600_000;

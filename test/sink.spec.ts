@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { Sink } from '../src/infrastructure/messaging/sink.js';
+import { Sink } from '../src/infrastructure/broker/cloudevents-client.js';
 import { calculateFee } from './household.js';
 
 const event = calculateFee('a', 'b');

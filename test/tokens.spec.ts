@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import fc from 'fast-check';
 import { exportSPKI, SignJWT, type JWTPayload } from 'jose';
-import { BrokerTokens } from '../src/infrastructure/http/tokens.js';
+import { BrokerTokens } from '../src/infrastructure/broker/oidc/broker-tokens.js';
 import { AUDIENCE, base64url, bearer, clock, newKey, nowS, outcome, rulesFor, startIssuer } from './issuer.js';
 import type { Issuer, Key } from './issuer.js';
 

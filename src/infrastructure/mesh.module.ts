@@ -25,18 +25,18 @@ import {
 import { ProblemFilter } from './http/problem.filter.js';
 import { QueriesController } from './http/queries.controller.js';
 import { ReconciliationController } from './http/reconciliation.controller.js';
-import { AT_ROOT, BROKER_TOKENS, Receiving } from './http/receiving.js';
-import { TokenFile } from './http/token-file.js';
+import { AT_ROOT, BROKER_TOKENS, Receiving } from './broker/broker-ingress.js';
+import { TokenFile } from './broker/oidc/token-file.js';
 import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './messaging/buses.js';
-import { DEAD_LETTER_SINK, DeadLetterSink } from './messaging/dead-letter-sink.js';
+import { DEAD_LETTER_SINK, DeadLetterSink } from './broker/dead-letter-sink.js';
 import { DeadLetters } from './messaging/dead-letters.js';
 import { FanOut } from './outbox/fan-out.js';
-import { forwardTo } from './messaging/forward.js';
+import { forwardTo } from './broker/remote-consumer.js';
 import { OUTBOX, WHOLE, type Share } from './leases/leases.js';
 import { meshMigrations } from './store/migrations.js';
 import { APPLICATION, Outbox } from './outbox/outbox.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
-import { Publisher } from './messaging/publisher.js';
+import { Publisher } from './broker/publisher.js';
 import { DELIVERY_POLICY, Receiver } from './delivery/inbox-receiver.js';
 import { moduleOnMesh } from './contracts/mesh-feature.js';
 import { Reconciliation, RECONCILIATION_POLICY, type ReconciliationPolicy } from './messaging/reconciliation.js';
@@ -45,7 +45,7 @@ import { Relay } from './outbox/relay.js';
 import { RemoteQueries } from './messaging/remote-queries.js';
 import { Retention, RETENTION_POLICY, type RetentionPolicy } from './messaging/retention.js';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
-import { Sink } from './messaging/sink.js';
+import { Sink } from './broker/cloudevents-client.js';
 import { Database } from './persistence/database.js';
 import type { MigrationHistory } from './persistence/migrate.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
@@ -186,7 +186,7 @@ export class MeshModule {
 
 /** JOSE takes a while to load, and only those who ask for tokens need it. */
 async function verifierOf({ credentialsFile, ...rules }: NonNullable<BrokerOptions['tokens']>) {
-  const { BrokerTokens } = await import('./http/tokens.js');
+  const { BrokerTokens } = await import('./broker/oidc/broker-tokens.js');
   return new BrokerTokens({ ...rules, ...(credentialsFile && { credentials: new TokenFile(credentialsFile) }) });
 }
 

@@ -3,7 +3,7 @@ import { Conflict } from '../contracts/domain-errors.js';
 import type { SqlValue } from '../persistence/sql.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import { DeadLetterSink } from './dead-letter-sink.js';
+import { DeadLetterSink } from '../broker/dead-letter-sink.js';
 import { revive, UNPUBLISHED, type DeadLetterRow } from '../store/dead-letter-rows.js';
 import { Registry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';

@@ -5,7 +5,7 @@ import { bury } from '../store/dead-letter-rows.js';
 import { claim } from '../store/deliveries.js';
 import { Reject } from '../contracts/message.js';
 import { isRetryable, type DeliveryPolicy } from '../delivery/retry-policy.js';
-import { isSuccess, type Sink } from './sink.js';
+import { isSuccess, type Sink } from './cloudevents-client.js';
 
 /**
  * A consumer behind an address, for dead letters that are replayed: tried like any other, and among the dead letters

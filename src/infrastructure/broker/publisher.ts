@@ -12,8 +12,8 @@ import { bury, UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { outboxEvent, outboxRows, removeFromOutbox, type OutboxRow } from '../store/deliveries.js';
 import { OUTBOX, type Leases } from '../leases/leases.js';
 import type { WayOut } from '../outbox/relay.js';
-import { Removals } from './removals.js';
-import { isSuccess, type Answer, type Sink } from './sink.js';
+import { Removals } from './acknowledgements.js';
+import { isSuccess, type Answer, type Sink } from './cloudevents-client.js';
 
 /**
  * Messages that are loaded at the same time: so many, and no more of them than make about so many characters. Of those that

@@ -3,15 +3,15 @@ import { Inject, Injectable, Logger } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { fromHttp, MalformedEvent } from '../cloudevents/http-binding.js';
-import { DeadLetterSink } from '../messaging/dead-letter-sink.js';
+import { DeadLetterSink } from './dead-letter-sink.js';
 import { headline } from '../observability/format-error.js';
 import { Reject } from '../contracts/message.js';
 import { Receiver } from '../delivery/inbox-receiver.js';
 import { Registry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
-import type { BrokerTokens } from './tokens.js';
-import { KeysUnavailable, Unauthorized } from './unauthorized.js';
+import type { BrokerTokens } from './oidc/broker-tokens.js';
+import { KeysUnavailable, Unauthorized } from './oidc/unauthorized.js';
 
 /** Who may deliver; everybody where there is none. */
 export const BROKER_TOKENS = Symbol('BROKER_TOKENS');
