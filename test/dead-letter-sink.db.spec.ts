@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { fromHttp, toHttp } from '../src/infrastructure/cloudevents/http-binding.js';
 import { Database } from '../src/infrastructure/persistence/database.js';
-import type { DeadLetter } from '../src/infrastructure/messaging/dead-letters.js';
+import type { DeadLetter } from '../src/infrastructure/dead-letters/dead-letters.js';
 import { eventually, startCabs, type Cabs } from './cabs.js';
 import { DATABASES } from './databases.js';
 

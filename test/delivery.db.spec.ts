@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus, EventBus, QueryBus } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
-import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
+import { DeadLetters } from '../src/infrastructure/dead-letters/dead-letters.js';
 import { Reject } from '../src/infrastructure/contracts/message.js';
 import { Outbox } from '../src/infrastructure/outbox/outbox.js';
 import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';

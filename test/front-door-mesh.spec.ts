@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import type { DeadLetter } from '../src/infrastructure/messaging/dead-letters.js';
+import type { DeadLetter } from '../src/infrastructure/dead-letters/dead-letters.js';
 import { DeadLetterSink } from '../src/infrastructure/broker/dead-letter-sink.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { startFrontDoor, type FrontDoor } from '../tools/front-door.js';

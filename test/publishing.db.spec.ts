@@ -10,7 +10,7 @@ import type { TestingModule } from '@nestjs/testing';
 import type { BrokerOptions } from '../src/infrastructure/mesh-options.js';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { fromHttp } from '../src/infrastructure/cloudevents/http-binding.js';
-import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
+import { DeadLetters } from '../src/infrastructure/dead-letters/dead-letters.js';
 import { insertIntoOutbox } from '../src/infrastructure/outbox/outbox.js';
 import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../src/infrastructure/store/statistics.js';

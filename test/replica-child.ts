@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus } from '@nestjs/cqrs';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
-import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
+import { DeadLetters } from '../src/infrastructure/dead-letters/dead-letters.js';
 import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { plant, Work } from './planted.js';

@@ -1,6 +1,6 @@
 import { CommandBus } from '@nestjs/cqrs';
 import type { TestingModule } from '@nestjs/testing';
-import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
+import { DeadLetters } from '../src/infrastructure/dead-letters/dead-letters.js';
 import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from './cabs.js';

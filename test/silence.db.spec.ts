@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus } from '@nestjs/cqrs';
-import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
+import { DeadLetters } from '../src/infrastructure/dead-letters/dead-letters.js';
 import { Database } from '../src/infrastructure/persistence/database.js';
 import { DatabaseUnavailable, isConnectionLost } from '../src/infrastructure/persistence/sql.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';

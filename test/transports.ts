@@ -6,7 +6,7 @@ import { CommandBus, EventBus } from '@nestjs/cqrs';
 import { Test } from '@nestjs/testing';
 import { configureHttp } from '../src/infrastructure/http/http.js';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
-import { DeadLetters } from '../src/infrastructure/messaging/dead-letters.js';
+import { DeadLetters } from '../src/infrastructure/dead-letters/dead-letters.js';
 import { insertIntoOutbox } from '../src/infrastructure/outbox/outbox.js';
 import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../src/infrastructure/store/statistics.js';

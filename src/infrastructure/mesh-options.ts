@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import type { DataSourceOptions } from 'typeorm';
-import type { Administration } from './http/mesh.controller.js';
+import type { Administration } from './dead-letters/dead-letters.controller.js';
 import type { ReconciliationPolicy } from './messaging/reconciliation.js';
 import type { RetentionPolicy } from './messaging/retention.js';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';

@@ -21,7 +21,7 @@ import {
   AdministrationGuard,
   MeshController,
   StandaloneMeshController,
-} from './http/mesh.controller.js';
+} from './dead-letters/dead-letters.controller.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { QueriesController } from './http/queries.controller.js';
 import { ReconciliationController } from './http/reconciliation.controller.js';
@@ -29,7 +29,7 @@ import { AT_ROOT, BROKER_TOKENS, Receiving } from './broker/broker-ingress.js';
 import { TokenFile } from './broker/oidc/token-file.js';
 import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './messaging/buses.js';
 import { DEAD_LETTER_SINK, DeadLetterSink } from './broker/dead-letter-sink.js';
-import { DeadLetters } from './messaging/dead-letters.js';
+import { DeadLetters } from './dead-letters/dead-letters.js';
 import { FanOut } from './outbox/fan-out.js';
 import { forwardTo } from './broker/remote-consumer.js';
 import { OUTBOX, WHOLE, type Share } from './leases/leases.js';

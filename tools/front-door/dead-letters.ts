@@ -1,4 +1,4 @@
-import type { DeadLetter } from '../../src/infrastructure/messaging/dead-letters.js';
+import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import type { Member } from './forwarding.js';
 import { Refused, Unreachable, type Gathering, type Told } from './gathering.js';
 

@@ -2,7 +2,7 @@ import { Controller, Get, HttpCode, Post, Query, UseFilters, UseGuards, UsePipes
 import { z } from 'zod';
 import { Reconciliation } from '../messaging/reconciliation.js';
 import { schemaValidation } from './http.js';
-import { AdministrationGuard } from './mesh.controller.js';
+import { AdministrationGuard } from '../dead-letters/dead-letters.controller.js';
 import { Operation } from './openapi.js';
 import { ProblemFilter } from './problem.filter.js';
 

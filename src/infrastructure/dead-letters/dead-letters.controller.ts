@@ -19,13 +19,13 @@ import {
 import type { Request } from 'express';
 import { z } from 'zod';
 import { NotFound } from '../contracts/domain-errors.js';
-import { DeadLetters } from '../messaging/dead-letters.js';
+import { DeadLetters } from './dead-letters.js';
 import { outboxStatistics } from '../store/statistics.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { paging, uuidParameter } from '../contracts/schemas.js';
-import { schemaValidation } from './http.js';
-import { Operation } from './openapi.js';
-import { ProblemFilter } from './problem.filter.js';
+import { schemaValidation } from '../http/http.js';
+import { Operation } from '../http/openapi.js';
+import { ProblemFilter } from '../http/problem.filter.js';
 
 /** Who may look after the mesh: the token that is asked for, or whether everybody may. */
 export const ADMINISTRATION = Symbol('ADMINISTRATION');
