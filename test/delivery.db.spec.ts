@@ -6,7 +6,7 @@ import { Reject } from '../src/infrastructure/contracts/message.js';
 import { Outbox } from '../src/infrastructure/outbox/outbox.js';
 import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { jitteredBackoffMs } from '../src/infrastructure/delivery/retry-policy.js';
-import { Retention } from '../src/infrastructure/messaging/retention.js';
+import { Retention } from '../src/infrastructure/maintenance/retention.js';
 import { outboxStatistics } from '../src/infrastructure/store/statistics.js';
 import { Database } from '../src/infrastructure/persistence/database.js';
 import { DatabaseUnavailable } from '../src/infrastructure/persistence/sql.js';

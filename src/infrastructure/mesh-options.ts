@@ -1,8 +1,8 @@
 import type { Type } from '@nestjs/common';
 import type { DataSourceOptions } from 'typeorm';
 import type { Administration } from './dead-letters/dead-letters.controller.js';
-import type { ReconciliationPolicy } from './messaging/reconciliation.js';
-import type { RetentionPolicy } from './messaging/retention.js';
+import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
+import type { RetentionPolicy } from './maintenance/retention.js';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
 
 export interface MeshOptions {

@@ -14,7 +14,7 @@ import { CommandBus, CqrsModule, EventBus, QueryBus } from '@nestjs/cqrs';
 import { Clock } from './observability/clock.js';
 import type { BrokerOptions, MeshOptions } from './mesh-options.js';
 import { ControllerInterceptor } from './http/controller.interceptor.js';
-import { HealthController } from './http/health.controller.js';
+import { HealthController } from './maintenance/health.controller.js';
 import { IdempotencyInterceptor } from './http/idempotency.js';
 import {
   ADMINISTRATION,
@@ -24,7 +24,7 @@ import {
 } from './dead-letters/dead-letters.controller.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { QueriesController } from './http/queries.controller.js';
-import { ReconciliationController } from './http/reconciliation.controller.js';
+import { ReconciliationController } from './maintenance/reconciliation.controller.js';
 import { AT_ROOT, BROKER_TOKENS, Receiving } from './broker/broker-ingress.js';
 import { TokenFile } from './broker/oidc/token-file.js';
 import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './messaging/buses.js';
@@ -39,11 +39,11 @@ import { PostgresLeases } from './leases/postgres-leases.js';
 import { Publisher } from './broker/publisher.js';
 import { DELIVERY_POLICY, Receiver } from './delivery/inbox-receiver.js';
 import { moduleOnMesh } from './contracts/mesh-feature.js';
-import { Reconciliation, RECONCILIATION_POLICY, type ReconciliationPolicy } from './messaging/reconciliation.js';
+import { Reconciliation, RECONCILIATION_POLICY, type ReconciliationPolicy } from './maintenance/reconciliation.js';
 import { ALL_MODULES, Registry } from './contracts/handler-registry.js';
 import { Relay } from './outbox/relay.js';
 import { RemoteQueries } from './messaging/remote-queries.js';
-import { Retention, RETENTION_POLICY, type RetentionPolicy } from './messaging/retention.js';
+import { Retention, RETENTION_POLICY, type RetentionPolicy } from './maintenance/retention.js';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
 import { Sink } from './broker/cloudevents-client.js';
 import { Database } from './persistence/database.js';

@@ -7,7 +7,7 @@ import { DeadLetterSink } from '../broker/dead-letter-sink.js';
 import { revive, UNPUBLISHED, type DeadLetterRow } from '../store/dead-letter-rows.js';
 import { Registry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
-import { RETENTION_POLICY, type RetentionPolicy } from '../messaging/retention.js';
+import { RETENTION_POLICY, type RetentionPolicy } from '../maintenance/retention.js';
 
 /** A message that was given up: by which consumer, after how many tries, and why. */
 export interface DeadLetter {

@@ -7,7 +7,7 @@ import {
   type Lack,
   type Look,
   type Reconciler,
-} from '../../infrastructure/messaging/reconciliation.js';
+} from '../../infrastructure/maintenance/reconciliation.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { CalculateFee, DriverFree, ReadSettledTransits } from '../drivers/contract.js';
 import { IssueInvoice, ReadInvoicedTransits } from '../invoicing/contract.js';

@@ -1,10 +1,10 @@
 import { Controller, Get, HttpCode, Post, Query, UseFilters, UseGuards, UsePipes } from '@nestjs/common';
 import { z } from 'zod';
-import { Reconciliation } from '../messaging/reconciliation.js';
-import { schemaValidation } from './http.js';
+import { Reconciliation } from './reconciliation.js';
+import { schemaValidation } from '../http/http.js';
 import { AdministrationGuard } from '../dead-letters/dead-letters.controller.js';
-import { Operation } from './openapi.js';
-import { ProblemFilter } from './problem.filter.js';
+import { Operation } from '../http/openapi.js';
+import { ProblemFilter } from '../http/problem.filter.js';
 
 const starting = z.object({ 'dry-run': z.enum(['true', 'false']).optional() });
 

@@ -1,6 +1,6 @@
 import { Controller, Get } from '@nestjs/common';
 import { Unavailable } from '../contracts/domain-errors.js';
-import { Operation } from './openapi.js';
+import { Operation } from '../http/openapi.js';
 import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 
