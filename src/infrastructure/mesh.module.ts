@@ -23,11 +23,11 @@ import {
   StandaloneMeshController,
 } from './dead-letters/dead-letters.controller.js';
 import { ProblemFilter } from './http/problem.filter.js';
-import { QueriesController } from './http/queries.controller.js';
+import { QueriesController } from './cqrs/queries.controller.js';
 import { ReconciliationController } from './maintenance/reconciliation.controller.js';
 import { AT_ROOT, BROKER_TOKENS, Receiving } from './broker/broker-ingress.js';
 import { TokenFile } from './broker/oidc/token-file.js';
-import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './messaging/buses.js';
+import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './cqrs/buses.js';
 import { DEAD_LETTER_SINK, DeadLetterSink } from './broker/dead-letter-sink.js';
 import { DeadLetters } from './dead-letters/dead-letters.js';
 import { FanOut } from './outbox/fan-out.js';
@@ -42,7 +42,7 @@ import { moduleOnMesh } from './contracts/mesh-feature.js';
 import { Reconciliation, RECONCILIATION_POLICY, type ReconciliationPolicy } from './maintenance/reconciliation.js';
 import { ALL_MODULES, Registry } from './contracts/handler-registry.js';
 import { Relay } from './outbox/relay.js';
-import { RemoteQueries } from './messaging/remote-queries.js';
+import { RemoteQueries } from './cqrs/remote-queries.js';
 import { Retention, RETENTION_POLICY, type RetentionPolicy } from './maintenance/retention.js';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
 import { Sink } from './broker/cloudevents-client.js';

@@ -3,8 +3,8 @@ import { QueryBus, type IQuery } from '@nestjs/cqrs';
 import { Malformed, NotFound } from '../contracts/domain-errors.js';
 import { fromWire, toWire } from '../cloudevents/cloud-event.js';
 import { Registry } from '../contracts/handler-registry.js';
-import { Operation } from './openapi.js';
-import { ProblemFilter } from './problem.filter.js';
+import { Operation } from '../http/openapi.js';
+import { ProblemFilter } from '../http/problem.filter.js';
 
 /** Answers the queries of modules that live elsewhere, in our words whatever the manners of the application. */
 @UseFilters(ProblemFilter)
