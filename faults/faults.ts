@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { postgresBinaries } from '../test/postgres.js';
+import { postgresBinaries } from '../test/support/postgres.js';
 import { buildApplication } from '../workshop/runner/place.js';
 import { COMBINATIONS, type Combination } from './combinations.js';
 import { killed } from './deaths.js';

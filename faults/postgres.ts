@@ -4,7 +4,7 @@ import { chownSync, closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
-import { postgresBinaries, unprivileged } from '../test/postgres.js';
+import { postgresBinaries, unprivileged } from '../test/support/postgres.js';
 import { freePort } from '../tools/ports.js';
 
 const living = new Set<PostgresServer>();

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import pg from 'pg';
-import { postgresBinaries, start } from '../test/postgres.js';
+import { postgresBinaries, start } from '../test/support/postgres.js';
 
 /** A PostgreSQL of our own. */
 export interface OwnPostgres {

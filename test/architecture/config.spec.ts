@@ -1,0 +1,215 @@
+import { readConfig as read } from '../../src/config.js';
+import { startCabs } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+
+const MODULES = ['bar', 'kitchen', 'cellar'];
+const readConfig = (variables: Record<string, string | undefined>) => read(variables, MODULES);
+const DAY_MS = 86_400_000;
+
+describe('The configuration', () => {
+  it('needs nothing: every variable has its default', () => {
+    expect(readConfig({})).toEqual({
+      modules: MODULES,
+      ...{ isDevelopment: true, port: 3000, databaseUrl: 'sqlite:data/cabs.db' },
+      delivery: { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 30_000 },
+      retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
+      reconciliation: { everyMs: 3_600_000, afterMs: 300_000, perSecond: 200 },
+      notify: true,
+      ...{ shutdownGraceMs: 20_000, logLevel: 'info', seed: 'demo', tariffTimeZone: 'Europe/Warsaw' },
+    });
+  });
+
+  it('takes every variable', () => {
+    const given = {
+      ...{
+        NODE_ENV: 'production',
+        PORT: '8080',
+        DATABASE_URL: 'postgres://cabs@db/cabs',
+        MESH_TRANSPORT: 'in-process',
+      },
+      ...{ MESH_RETRY: '3', MESH_BACKOFF_DELAY: 'PT1S', MESH_BACKOFF_POLICY: 'linear', MESH_TIMEOUT: 'PT5S' },
+      ...{ MESH_INBOX_RETENTION: 'P20D', MESH_DEAD_LETTER_RETENTION: 'P60D', MESH_REPLAY_WINDOW: 'P10D' },
+      ...{ MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_AFTER: 'PT1M', MESH_RECONCILE_PACE: '50' },
+      MESH_NOTIFY: 'false',
+      ...{ MESH_ADMIN_TOKEN: 'secret', SHUTDOWN_GRACE: 'PT1M', LOG_LEVEL: 'debug', SEED: 'demo' },
+      TARIFF_TIME_ZONE: 'UTC',
+    };
+    expect(readConfig(given)).toEqual({
+      modules: MODULES,
+      ...{ isDevelopment: false, port: 8080, databaseUrl: 'postgres://cabs@db/cabs' },
+      delivery: { retry: 3, backoffDelayMs: 1000, backoffPolicy: 'linear', timeoutMs: 5000 },
+      retention: { inboxMs: 20 * DAY_MS, deadLetterMs: 60 * DAY_MS, replayWindowMs: 10 * DAY_MS },
+      reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
+      notify: false,
+      ...{ adminToken: 'secret', shutdownGraceMs: 60_000, logLevel: 'debug', seed: 'demo', tariffTimeZone: 'UTC' },
+    });
+  });
+
+  it('seeds nothing in production unless told', () => {
+    expect(readConfig({ NODE_ENV: 'production' })).toMatchObject({ isDevelopment: false, seed: 'none' });
+    expect(readConfig({ NODE_ENV: 'test' })).toMatchObject({ isDevelopment: true, seed: 'demo' });
+  });
+
+  it('takes an empty variable for an absent one', () => {
+    const names = ['NODE_ENV', 'PORT', 'DATABASE_URL', 'MESH_TRANSPORT', 'MESH_RETRY', 'MESH_BACKOFF_DELAY'];
+    const more = ['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_ADMIN_TOKEN', 'LOG_LEVEL', 'SEED', 'TARIFF_TIME_ZONE'];
+    expect(readConfig(Object.fromEntries([...names, ...more].map((name) => [name, ''])))).toEqual(readConfig({}));
+  });
+
+  it.each([
+    ['PT0.2S', 200],
+    ['PT30S', 30_000],
+    ['PT1M', 60_000],
+    ['PT2H', 7_200_000],
+    ['P14D', 14 * DAY_MS],
+    ['P1DT2H3M4.5S', DAY_MS + 7_384_500],
+    ['PT0S', 0],
+  ])('reads the duration %s', (text, ms) => {
+    expect(readConfig({ SHUTDOWN_GRACE: text }).shutdownGraceMs).toBe(ms);
+  });
+
+  const noDurations = [
+    '20',
+    'P',
+    'PT',
+    'P1DT',
+    '1D',
+    'P1Y',
+    'P1M',
+    'P1W',
+    'PT-1S',
+    'PT1,5S',
+    'pt1s',
+    'PT1S ',
+    'PT1S2M',
+  ];
+  it.each([
+    ...['-1', '65536', 'http', '3000.5', ' 3000', '0x50'].map((value) => ['PORT', value]),
+    ...['cabs.db', 'sqlite:', 'sqlite::memory:', 'mysql://localhost/cabs', 'postgres:'].map((it) => [
+      'DATABASE_URL',
+      it,
+    ]),
+    ...['kafka', 'In-Process'].map((value) => ['MESH_TRANSPORT', value]),
+    ...['-1', 'many', '1e3', '100000'].map((value) => ['MESH_RETRY', value]),
+    ['MESH_BACKOFF_POLICY', 'quadratic'],
+    ...noDurations.map((value) => ['MESH_BACKOFF_DELAY', value]),
+    ...['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_DEAD_LETTER_RETENTION', 'MESH_RECONCILE_AFTER'].map((name) => [
+      name,
+      '14 days',
+    ]),
+    ...['MESH_REPLAY_WINDOW', 'SHUTDOWN_GRACE'].map((name) => [name, 'P1Y']),
+    // Node fires a timer beyond 2^31 - 1 ms at once.
+    ...['MESH_TIMEOUT', 'SHUTDOWN_GRACE'].map((name) => [name, 'P25D']),
+    ['MESH_TIMEOUT', 'PT0S'],
+    ['LOG_LEVEL', 'verbose'],
+    ['SEED', 'true'],
+    ...['Warsaw', 'Mars/Olympus Mons'].map((value) => ['TARIFF_TIME_ZONE', value]),
+  ] as [string, string][])('refuses %s=%s in one line that names it', (name, value) => {
+    const refusal = refusalOf({ [name]: value });
+    expect(refusal).toMatch(/^The environment is not understood: /);
+    expect(refusal).toContain(`${name} (`);
+    expect(refusal).not.toContain('\n');
+  });
+
+  describe('of a process on a broker', () => {
+    const KNATIVE = { MESH_TRANSPORT: 'knative', K_SINK: 'http://broker/cabs/default/' };
+    const CERTIFICATE = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----';
+
+    it('takes what a SinkBinding sets, whose tokens count, and where other modules live', () => {
+      const more = { K_CE_OVERRIDES: '{"extensions":{"cluster":"blue"}}', K_CA_CERTS: CERTIFICATE };
+      const tokens = { MESH_OIDC_ISSUER: 'https://issuer', MESH_OIDC_AUDIENCE: 'cabs', MESH_OIDC_JWKS: 'https://keys' };
+      const keys = { MESH_OIDC_CREDENTIALS_FILE: '/account/token' };
+      const elsewhere = {
+        MODULES: ' kitchen, bar',
+        USVC_CELLAR: 'http://cellar:8080/',
+        MESH_OIDC_TOKEN_FILE: '/token',
+      };
+      expect(readConfig({ ...KNATIVE, ...more, ...tokens, ...keys, ...elsewhere })).toMatchObject({
+        modules: ['bar', 'kitchen'],
+        broker: {
+          ...{ sink: 'http://broker/cabs/default', extensions: { cluster: 'blue' }, caCerts: CERTIFICATE },
+          ...{ tokenFile: '/token', services: { cellar: 'http://cellar:8080' } },
+          tokens: {
+            ...{ issuer: 'https://issuer', audience: 'cabs', jwksUrl: 'https://keys' },
+            credentialsFile: '/account/token',
+          },
+        },
+      });
+    });
+
+    it('publishes nothing where it only keeps dead letters, or is on the way back', () => {
+      const deadLetters = readConfig({ MESH_TRANSPORT: 'knative', MODULES: 'none', USVC_BAR: 'http://bar' });
+      expect(deadLetters).toMatchObject({ modules: [], broker: { services: { bar: 'http://bar' } } });
+      expect(deadLetters.broker).not.toHaveProperty('sink');
+      expect(readConfig({ K_SINK: 'http://broker' })).not.toHaveProperty('broker');
+      expect(readConfig({ K_SINK: 'http://broker', MESH_RECEIVE: 'true' }).broker).toEqual({ services: {} });
+    });
+
+    it.each([
+      [{ MESH_TRANSPORT: 'knative' }, 'K_SINK (MESH_TRANSPORT=knative needs the address of a broker)'],
+      [{ ...KNATIVE, K_SINK: 'broker:80' }, 'K_SINK ('],
+      [{ ...KNATIVE, K_CE_OVERRIDES: '{"extensions":{"a-b":"c"}}' }, 'K_CE_OVERRIDES ('],
+      [{ ...KNATIVE, K_CE_OVERRIDES: 'a=b' }, 'K_CE_OVERRIDES (expected {"extensions"'],
+      [{ ...KNATIVE, K_CA_CERTS: '/etc/ca.crt' }, 'K_CA_CERTS (expected certificates in PEM)'],
+      [{ ...KNATIVE, MODULES: 'bar,garden' }, 'MODULES (there is no garden; there are bar, kitchen, cellar, or none)'],
+      [{ ...KNATIVE, MODULES: ',' }, 'MODULES ('],
+      [{ MODULES: 'bar' }, 'MODULES (modules in different processes need MESH_TRANSPORT=knative)'],
+      [{ MODULES: 'none' }, 'MODULES (modules in different processes need MESH_TRANSPORT=knative)'],
+      [{ ...KNATIVE, USVC_GARDEN: 'http://garden' }, 'USVC_GARDEN (there is no module garden)'],
+      [{ ...KNATIVE, USVC_BAR: 'bar' }, 'USVC_BAR (expected http://… or https://…)'],
+      [{ ...KNATIVE, MESH_OIDC_ISSUER: 'https://issuer' }, 'MESH_OIDC_ISSUER, MESH_OIDC_AUDIENCE ('],
+      [{ ...KNATIVE, MESH_RECEIVE: 'false' }, 'MESH_RECEIVE ('],
+      [{ KUBERNETES_SERVICE_HOST: '10.0.0.1' }, 'DATABASE_URL (SQLite in a cluster is gone with its pod'],
+    ])('refuses %j in one line', (variables, says) => {
+      const refusal = refusalOf(variables);
+      expect(refusal).toMatch(/^The environment is not understood: [^\n]*$/);
+      expect(refusal).toContain(says);
+    });
+
+    it('takes SQLite in a cluster only where that is said to be wanted, and PostgreSQL anyway', () => {
+      const cluster = { KUBERNETES_SERVICE_HOST: '10.0.0.1' };
+      expect(readConfig({ ...cluster, MESH_ALLOW_SQLITE: 'true' }).databaseUrl).toBe('sqlite:data/cabs.db');
+      expect(readConfig({ ...cluster, DATABASE_URL: 'postgres://db/cabs' }).databaseUrl).toBe('postgres://db/cabs');
+    });
+
+    it('needs no broker to migrate', () => {
+      const migrating = read({ MESH_TRANSPORT: 'knative', MODULES: 'bar' }, MODULES, 'migrate');
+      expect(migrating.modules).toEqual(['bar']);
+    });
+  });
+
+  it('names all variables at fault in the same line', () => {
+    const refusal = refusalOf({ PORT: 'http', MESH_RETRY: 'many', TARIFF_TIME_ZONE: 'Mars' });
+    expect(refusal).toMatch(/^[^\n]*PORT \([^\n]*MESH_RETRY \([^\n]*TARIFF_TIME_ZONE \([^\n]*$/);
+  });
+
+  it('tells no secret when it refuses', () => {
+    expect(refusalOf({ DATABASE_URL: 'mysql://cabs:secret@db/cabs' })).not.toContain('secret');
+  });
+});
+
+describe('The application', () => {
+  // 10 retries wait 204.6 s and 10 % of jitter; 11 tries may take 30 s each; and a dead letter may come back for 7 days.
+  const delivery = { MESH_BACKOFF_DELAY: 'PT0.2S' };
+
+  it("doesn't start when its inbox forgets before a message can come again", async () => {
+    const location = await DATABASES[0]!.fresh();
+    const start = startCabs(location, { ...delivery, MESH_INBOX_RETENTION: 'P7DT9M15S' });
+    await expect(start).rejects.toThrow(/^The inbox forgets after 7\.01 days, .* lengthen MESH_INBOX_RETENTION .*$/);
+  });
+
+  it('starts when it remembers for just long enough', async () => {
+    const location = await DATABASES[0]!.fresh();
+    const cabs = await startCabs(location, { ...delivery, MESH_INBOX_RETENTION: 'P7DT9M15.1S' });
+    await cabs.close();
+  });
+});
+
+function refusalOf(variables: Record<string, string | undefined>): string {
+  try {
+    readConfig(variables);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error(`Nothing was refused of ${JSON.stringify(variables)}`);
+}

@@ -1,0 +1,243 @@
+import 'reflect-metadata';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Injectable, Module, Scope, type Provider, type Type } from '@nestjs/common';
+import { Command, CommandHandler, CqrsModule, EventsHandler, QueryHandler, Saga } from '@nestjs/cqrs';
+import { Test } from '@nestjs/testing';
+import type { Observable } from 'rxjs';
+import { z } from 'zod';
+import { durableCommand, durableEvent, query } from '../../src/infrastructure/contracts/message.js';
+import { OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { MeshModule } from '../../src/infrastructure/mesh.module.js';
+
+class Bake extends durableCommand('planted.bakery.bake', z.object({ loaves: z.int() })) {}
+class Baked extends durableEvent('planted.bakery.baked', z.object({ loaves: z.int() })) {}
+class CountLoaves extends query('count-loaves', z.object({}), z.int()) {}
+const contract = { Bake, Baked, CountLoaves };
+
+class Sweep extends Command<void> {}
+class Fleeting {}
+
+@CommandHandler(Bake)
+class BakeHandler {
+  async execute() {}
+}
+@CommandHandler(Bake)
+class SecondBakeHandler {
+  async execute() {}
+}
+@EventsHandler(Baked)
+class SellOnBaked {
+  async handle() {}
+}
+@EventsHandler(Baked)
+class CoolOnBaked {
+  async handle() {}
+}
+@QueryHandler(CountLoaves)
+class CountLoavesHandler {
+  async execute() {
+    return 0;
+  }
+}
+@QueryHandler(CountLoaves)
+class SecondCountLoavesHandler {
+  async execute() {
+    return 1;
+  }
+}
+@CommandHandler(Sweep)
+class SweepHandler {
+  async execute() {}
+}
+@CommandHandler(Sweep)
+class SecondSweepHandler {
+  async execute() {}
+}
+
+/** A bakery with everything that its contract promises, and whatever else a test plants in it. */
+const complete = [BakeHandler, SellOnBaked, CountLoavesHandler, SweepHandler];
+
+describe('An application does not start', () => {
+  const refusals: [name: string, modules: () => Type[], says: RegExp][] = [
+    [
+      'with two handlers of one command',
+      () => [bakery([...complete, SecondBakeHandler])],
+      /planted\.bakery\.bake is handled twice in bakery: by BakeHandler and by SecondBakeHandler/,
+    ],
+    [
+      'with a command that nobody handles',
+      () => [bakery(complete.filter((it) => it !== BakeHandler))],
+      /bakery doesn't handle planted\.bakery\.bake/,
+    ],
+    [
+      'with a query that nobody answers',
+      () => [bakery(complete.filter((it) => it !== CountLoavesHandler))],
+      /bakery doesn't answer CountLoaves/,
+    ],
+    [
+      'with two answers to one query',
+      () => [bakery([...complete, SecondCountLoavesHandler])],
+      /CountLoaves is answered twice: by CountLoavesHandler and by SecondCountLoavesHandler/,
+    ],
+    [
+      'with a query that another module answers',
+      () => [bakery([BakeHandler]), moduleOf('shop', {}, [CountLoavesHandler])],
+      /CountLoavesHandler answers CountLoaves, which isn't in the contract of its own module/,
+    ],
+    [
+      'with two handlers of one event in a module',
+      () => [bakery([...complete, CoolOnBaked])],
+      /planted\.bakery\.baked is handled twice in bakery: by SellOnBaked and by CoolOnBaked/,
+    ],
+    [
+      'with one type for two messages',
+      () => {
+        class Rebake extends durableCommand('planted.bakery.bake', z.object({})) {}
+        return [bakery(complete), moduleOf('shop', { Rebake }, [])];
+      },
+      /planted\.bakery\.bake is declared twice: by Bake and by Rebake/,
+    ],
+    [
+      'with a durable handler outside a module on the mesh',
+      () => {
+        @Module({ providers: [CoolOnBaked] })
+        class Loose {}
+        return [bakery(complete), Loose];
+      },
+      /CoolOnBaked handles planted\.bakery\.baked outside a module with @OnMesh/,
+    ],
+    [
+      'with a handler of a message that stands in no contract',
+      () => [moduleOf('shop', {}, [CoolOnBaked])],
+      /CoolOnBaked handles Baked, which stands in no contract/,
+    ],
+    [
+      'with a command that another module handles',
+      () => [bakery([SellOnBaked, CountLoavesHandler]), moduleOf('shop', {}, [BakeHandler])],
+      /BakeHandler of shop handles planted\.bakery\.bake, a command to bakery/,
+    ],
+    [
+      'with a listener to an event that is not durable',
+      () => {
+        @EventsHandler(Fleeting)
+        class WatchFleeting {
+          async handle() {}
+        }
+        return [bakery([...complete, WatchFleeting])];
+      },
+      /WatchFleeting listens to Fleeting, which isn't durable/,
+    ],
+    [
+      'with a saga',
+      () => {
+        @Injectable()
+        class BakingDay {
+          @Saga()
+          bake = (events: Observable<unknown>) => events as Observable<Command<void>>;
+        }
+        return [bakery([...complete, BakingDay])];
+      },
+      /BakingDay is a saga/,
+    ],
+    [
+      'with two handlers of one command that is not durable',
+      () => [bakery([...complete, SecondSweepHandler])],
+      /Sweep is handled twice: by SweepHandler and by SecondSweepHandler/,
+    ],
+    [
+      'with two of them in two modules',
+      () => [bakery(complete), moduleOf('shop', {}, [SecondSweepHandler])],
+      /Sweep is handled twice: by SweepHandler and by SecondSweepHandler/,
+    ],
+    [
+      'with a request-scoped handler of a durable event',
+      () => {
+        @EventsHandler(Baked)
+        @Injectable({ scope: Scope.REQUEST })
+        class PerRequest {
+          async handle() {}
+        }
+        return [bakery(complete), moduleOf('shop', {}, [PerRequest])];
+      },
+      /PerRequest is request-scoped/,
+    ],
+    [
+      'with a handler of a durable command that depends on something request-scoped',
+      () => {
+        @Injectable({ scope: Scope.REQUEST })
+        class Basket {}
+        @CommandHandler(Bake)
+        class FromBasket {
+          constructor(readonly basket: Basket) {}
+          async execute() {}
+        }
+        return [bakery([SellOnBaked, CountLoavesHandler, Basket, FromBasket])];
+      },
+      /FromBasket is request-scoped/,
+    ],
+    [
+      'with a handler that lacks its method',
+      () => {
+        @EventsHandler(Baked)
+        class Forgot {}
+        return [bakery(complete), moduleOf('shop', {}, [Forgot as never])];
+      },
+      /Forgot handles planted\.bakery\.baked without handle\(\)/,
+    ],
+    [
+      'with the stock buses beside its own',
+      () => {
+        @OnMesh({ name: 'shop', contract: {} })
+        @Module({ imports: [CqrsModule] })
+        class Shop {}
+        return [bakery(complete), Shop];
+      },
+      /Shop imports CqrsModule/,
+    ],
+    [
+      'with one name for two modules',
+      () => [bakery(complete), moduleOf('bakery', {}, [])],
+      /two modules are called bakery/,
+    ],
+  ];
+
+  it.each(refusals)('%s', async (_, modules, says) => {
+    await expect(start(modules())).rejects.toThrow(says);
+  });
+
+  it('and tells everything that is wrong at once', async () => {
+    const told = await start([bakery([BakeHandler, SecondBakeHandler])]).catch((error: Error) => error.message);
+    expect(told).toMatch(/handled twice[^]*doesn't answer CountLoaves/);
+  });
+});
+
+it('an application whose modules fit together starts', async () => {
+  await expect(start([bakery(complete), moduleOf('shop', {}, [CoolOnBaked])])).resolves.toBeUndefined();
+});
+
+function bakery(providers: Provider[]): Type {
+  return moduleOf('bakery', contract, providers);
+}
+
+function moduleOf(name: string, itsContract: object, providers: Provider[]): Type {
+  @OnMesh({ name, contract: itsContract })
+  @Module({ providers })
+  class Planted {}
+  return Planted;
+}
+
+async function start(modules: Type[]): Promise<void> {
+  const onMesh = modules.filter((it) => it.name !== 'Loose');
+  const database = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-start-')), 'planted.db')}`;
+  const mesh = MeshModule.forRoot({ application: 'planted', modules: onMesh, database, migrate: true });
+  const testing = await Test.createTestingModule({ imports: [mesh, ...modules] })
+    .setLogger(false as never)
+    .compile();
+  try {
+    await testing.init();
+  } finally {
+    await testing.close();
+  }
+}

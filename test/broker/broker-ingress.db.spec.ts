@@ -1,0 +1,358 @@
+import { randomBytes } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
+import type { INestApplication } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { request } from 'undici';
+import { DEMO_RIDE } from '../../src/demo.js';
+import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import { batchToHttp, fromHttp, toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { Reject } from '../../src/infrastructure/contracts/message.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { eventually, startCabs, type Cabs } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { behaviourOf, meshOf, plantedModules } from '../support/planted.js';
+
+/** The command of the public demo, as its broker delivers it. */
+const DEMO_COMMAND = {
+  'ce-specversion': '1.0',
+  'ce-id': '8d7f2a36-4a2f-4b5e-9d57-6b1f0f1f8a11',
+  'ce-source': 'usvc://cabs/legacy',
+  'ce-type': 'cabs.drivers.calculate-fee',
+  'ce-subject': DEMO_RIDE,
+  'ce-time': '2023-04-12T12:13:14.567+02:00',
+  'ce-knativearrivaltime': '2023-04-12T10:13:14.600Z',
+  'content-type': 'application/json',
+  'kn-namespace': 'demo',
+  prefer: 'reply',
+};
+const DEMO_DATA = '{"driver-id":1993432552,"transit-price":5100}';
+
+interface Reply {
+  readonly status: number;
+  readonly text: string;
+  readonly headers: Record<string, string | string[] | undefined>;
+}
+
+describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
+  let cabs: Cabs;
+  let broker: Server;
+  let url: string;
+  let database: string;
+  const published: { event: CloudEvent; headers: Record<string, unknown> }[] = [];
+
+  beforeAll(async () => {
+    broker = createServer((incoming, response) => {
+      const chunks: Buffer[] = [];
+      incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
+      incoming.on('end', () => {
+        const [event] = fromHttp({ headers: incoming.headers, body: Buffer.concat(chunks) });
+        published.push({ event: event!, headers: incoming.headers });
+        response.writeHead(202).end();
+      });
+    });
+    await new Promise<void>((resolve) => broker.listen(0, '127.0.0.1', resolve));
+    const sink = `http://127.0.0.1:${(broker.address() as AddressInfo).port}/cabs/default`;
+    database = await fresh();
+    cabs = await startCabs(database, { SEED: 'demo', MESH_TRANSPORT: 'knative', K_SINK: sink });
+    await cabs.app.listen(0, '127.0.0.1');
+    url = `http://127.0.0.1:${(cabs.app.getHttpServer().address() as AddressInfo).port}`;
+  });
+  afterAll(async () => {
+    await cabs.close();
+    broker.close();
+    broker.closeAllConnections();
+  });
+
+  const post = async (
+    path: string,
+    body: string | Buffer | undefined,
+    headers: Record<string, string>,
+  ): Promise<Reply> => {
+    const reply = await request(`${url}${path}`, { method: 'POST', headers, body });
+    return { status: reply.statusCode, text: await reply.body.text(), headers: reply.headers };
+  };
+  const deliver = (path: string, event: CloudEvent) => {
+    const { headers, body } = toHttp(event);
+    return post(path, body, headers);
+  };
+  const command = (more: Partial<CloudEvent> = {}): CloudEvent => ({
+    ...{ specversion: '1.0', id: crypto.randomUUID(), source: '/test', type: 'cabs.drivers.calculate-fee' },
+    ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json' },
+    data: { 'driver-id': 1993432552, 'transit-price': 5100 },
+    ...more,
+  });
+  const count = async (table: string, where: string, ...parameters: string[]) => {
+    const sql = `SELECT COUNT(*) AS n FROM ${table} WHERE ${where}`;
+    const [row] = await cabs.app.get(UnitOfWork).sql.all<{ n: string }>(sql, parameters);
+    return Number(row!.n);
+  };
+  const answered = (subject: string) =>
+    eventually(
+      async () => published.filter(({ event }) => event.subject === subject),
+      (events) => events.length > 0,
+    );
+  const expectRefusal = ({ status, text, headers }: Reply, expected: number, says: RegExp) => {
+    expect({ status, text }).toEqual({ status: expected, text: expect.stringMatching(says) as unknown });
+    expect(Buffer.byteLength(text)).toBeLessThan(512);
+    expect(headers['content-type']).toBe('application/problem+json');
+    expect(JSON.parse(text)).toMatchObject({ type: 'about:blank', status });
+  };
+
+  it("the public demo's two events, delivered to / as its manifests would, are handled; the answer is its own to the letter", async () => {
+    const reply = await post('/', DEMO_DATA, DEMO_COMMAND);
+    expect({ status: reply.status, text: reply.text }).toEqual({ status: 204, text: '' });
+    const [{ event, headers }] = (await answered(DEMO_RIDE)) as [(typeof published)[number]];
+    expect(headers).toMatchObject({
+      'ce-specversion': '1.0',
+      'ce-type': 'cabs.drivers.driver-fee',
+      'ce-source': 'usvc://cabs/drivers',
+      'ce-subject': DEMO_RIDE,
+      'content-type': 'application/json',
+    });
+    expect(JSON.stringify(event.data)).toBe('{"driver-id":1993432552,"fee":4856}');
+    expect(event.time).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+
+    const answer = { ...DEMO_COMMAND, 'ce-id': crypto.randomUUID(), 'ce-type': 'cabs.drivers.driver-fee' };
+    const fee = await post('/', '{"driver-id":1993432552,"fee":4856}', {
+      ...answer,
+      'ce-source': 'usvc://cabs/drivers',
+    });
+    expect(fee.status).toBe(204);
+    expect((await cabs.http.get(`/transits/${DEMO_RIDE}`)).body).toMatchObject({ driverFee: 4856 });
+  });
+
+  it('an event is answered with an empty success after its commit, and once more when it comes again', async () => {
+    const event = command();
+    for (const _ of [1, 2, 3]) {
+      const { status, text } = await deliver('/mesh/drivers', event);
+      expect({ status, text }).toEqual({ status: 204, text: '' });
+      expect(await count('drivers_fee', 'transit_id = $1', event.subject!)).toBe(1);
+    }
+    const together = await Promise.all(Array.from({ length: 10 }, () => deliver('/', event)));
+    expect(together.map(({ status }) => status)).toEqual(Array(10).fill(204));
+    await answered(event.subject!);
+    expect(published.filter(({ event: { subject } }) => subject === event.subject)).toHaveLength(1);
+  });
+
+  it('structured and batched events are taken as well, with extensions of others', async () => {
+    const one = command({ cluster: 'blue', subject: crypto.randomUUID() });
+    const { headers, body } = toHttp(one, 'structured');
+    expect((await post('/mesh/drivers', body, headers)).status).toBe(204);
+    const batch = [command(), command(), command()];
+    const sent = batchToHttp(batch);
+    expect((await post('/mesh/drivers', sent.body, sent.headers)).status).toBe(204);
+    for (const { subject } of [one, ...batch]) expect(await count('drivers_fee', 'transit_id = $1', subject!)).toBe(1);
+    expect((await post('/mesh/drivers', '[]', sent.headers)).status).toBe(204);
+  });
+
+  it('one bad event of a batch keeps the others from nothing', async () => {
+    const [good, bad, alsoGood] = [command(), command({ data: { 'driver-id': 'nobody' } }), command()];
+    const { headers, body } = batchToHttp([good, bad, alsoGood]);
+    expectRefusal(await post('/mesh/drivers', body, headers), 422, /driverId/);
+    for (const { subject } of [good, alsoGood]) expect(await count('drivers_fee', 'transit_id = $1', subject!)).toBe(1);
+  });
+
+  it('what can never succeed is refused with a code that no broker repeats', async () => {
+    const headers = toHttp(command()).headers;
+    expectRefusal(await deliver('/mesh/nobody', command()), 422, /nobody has no handler/);
+    expectRefusal(await deliver('/mesh/outbox', command()), 422, /outbox has no handler/);
+    expectRefusal(await deliver('/mesh/%ff%zz', command()), 422, /has no handler/);
+    expectRefusal(await deliver('/mesh/dead-letters', command()), 422, /dead-letters has no handler/);
+    expectRefusal(await deliver('/mesh/loyalty', command()), 422, /loyalty has no handler/);
+    expectRefusal(await deliver('/', command({ type: 'cabs.drivers.unknown' })), 422, /No module here/);
+    expectRefusal(await deliver('/mesh/drivers', command({ subject: undefined })), 422, /needs a subject/);
+    expectRefusal(await deliver('/mesh/drivers', command({ data: { 'driver-id': 1 } })), 422, /transitPrice/);
+    expectRefusal(await deliver('/mesh/drivers', command({ data: 'ż'.repeat(5000) })), 422, /contract/);
+    expectRefusal(
+      await deliver('/mesh/rides', command({ type: 'cabs.drivers.driver-fee', data: { 'driver-id': 1, fee: 1 } })),
+      422,
+      /no transit/,
+    );
+    expectRefusal(await deliver('/mesh/drivers', command({ id: 'ż'.repeat(1000) })), 422, /longer than/);
+    expectRefusal(await post('/mesh/drivers', 'what?', { 'content-type': 'text/plain' }), 400, /CloudEvent/);
+    expectRefusal(await post('/mesh/drivers', undefined, {}), 400, /CloudEvent/);
+    expectRefusal(await post('/mesh/drivers', '{', headers), 400, /JSON/);
+    expectRefusal(await post('/mesh/drivers', DEMO_DATA, { ...headers, 'ce-specversion': '2.0' }), 400, /specversion/);
+    expectRefusal(await post('/mesh/drivers', DEMO_DATA, { ...headers, 'ce-time': 'now' }), 400, /time/);
+    expectRefusal(await post('/mesh/drivers', DEMO_DATA, { ...headers, 'ce-type': '' }), 400, /type/);
+    expectRefusal(await post('/mesh/drivers', 'x'.repeat(1024 * 1024 + 1), headers), 413, /bytes/);
+    expectRefusal(await post('/mesh/drivers', '['.repeat(10_000), headers), 400, /./);
+  });
+
+  it('what no database can keep is refused in front of it', async () => {
+    const bytes = randomBytes(2000).toString('hex');
+    const invoice = (name: string) =>
+      command({ type: 'cabs.invoicing.issue-invoice', data: { amount: 1, 'subject-name': name } });
+    const structured = async (event: CloudEvent) => {
+      const { headers, body } = toHttp(event, 'structured');
+      return post('/', body, headers);
+    };
+    for (const name of ['a\0b', '\ud800', 'a\udfffb', 'x'.repeat(501)]) {
+      expectRefusal(await deliver('/', invoice(name)), 422, /subjectName/);
+    }
+    // Two names, each of the length that clients may have.
+    expect((await deliver('/', invoice(`${'ż'.repeat(200)} ${'ż'.repeat(200)}`))).status).toBe(204);
+    const miles = { type: 'cabs.loyalty.miles-registered', data: { 'client-id': 1, miles: 2 ** 31 } };
+    expectRefusal(await deliver('/', command(miles)), 422, /miles/);
+    const data = { 'address-id': crypto.randomUUID(), 'distance-metres': 2 ** 31 };
+    expectRefusal(
+      await deliver('/', command({ type: 'cabs.geolocation.destination-updated', data })),
+      422,
+      /distanceMetres/,
+    );
+    expectRefusal(await structured(command({ subject: bytes })), 422, /subject is longer than/);
+    expectRefusal(await structured(command({ subject: 'a\0b' })), 400, /subject/);
+    // Nothing that matters hangs on it: the journey has the name of the event then.
+    const event = command({ correlationid: bytes });
+    expect((await structured(event)).status).toBe(204);
+    expect((await answered(event.subject!))[0]!.event.correlationid).toBe(event.id);
+  });
+
+  it('a body that grows past the limit without having said so is cut off', async () => {
+    const endless = async function* () {
+      for (let n = 0; n < 64; n++) {
+        yield Buffer.alloc(64 * 1024, 0x20);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    const sent = request(`${url}/mesh/drivers`, {
+      method: 'POST',
+      headers: toHttp(command()).headers,
+      body: Readable.from(endless()),
+    });
+    const status = await sent.then(
+      async (reply) => (await reply.body.dump(), reply.statusCode),
+      () => 413, // the connection was closed over it
+    );
+    expect(status).toBe(413);
+  });
+
+  it('a client that goes away in the middle leaves nothing behind', async () => {
+    const event = command();
+    const { headers, body } = toHttp(event);
+    const head = Object.entries({ ...headers, 'content-length': '500' }).map(([name, value]) => `${name}: ${value}`);
+    const socket = connect(new URL(url).port as unknown as number, '127.0.0.1');
+    socket.write(`POST /mesh/drivers HTTP/1.1\r\nhost: x\r\n${head.join('\r\n')}\r\n\r\n${String(body)}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    socket.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(await count('drivers_fee', 'transit_id = $1', event.subject!)).toBe(0);
+    expect((await deliver('/mesh/drivers', event)).status).toBe(204);
+  });
+
+  it('only POST is a delivery, and only to one consumer', async () => {
+    await cabs.http.get('/mesh/drivers').expect(404);
+    await cabs.http.put('/mesh/drivers').send({}).expect(404);
+    await cabs.http.post('/mesh/drivers/x').send({}).expect(404);
+  });
+
+  it('a flush answers when nothing more can be done', async () => {
+    const event = command();
+    await deliver('/mesh/drivers', event);
+    expect((await deliver('/mesh/flush', command({ type: 'dev.knative.sources.ping' }))).status).toBe(204);
+    expect((await answered(event.subject!)).length).toBe(1);
+  });
+
+  it('queries of other processes are answered, and refused in problem documents', async () => {
+    const ask = (query: string, body: unknown) =>
+      post(`/mesh/queries/${query}`, JSON.stringify(body), { 'content-type': 'application/json' });
+    const found = await ask('read-driver', { 'driver-id': 1993432552 });
+    expect(JSON.parse(found.text)).toMatchObject({ result: { id: 1993432552, 'first-name': 'Bob', occupied: true } });
+    expect(JSON.parse((await ask('read-driver', { 'driver-id': 404 })).text)).toEqual({ result: null });
+    expect(await ask('read-driver', { 'driver-id': 'Bob' })).toMatchObject({ status: 400 });
+    expect(await ask('read-minds', {})).toMatchObject({ status: 404 });
+  });
+
+  it('a database that is away is 503, and the event is handled when it comes again', async () => {
+    const event = command();
+    const giveBack = await takeAway(database);
+    try {
+      expectRefusal(await deliver('/mesh/drivers', event), 503, /database|Database/);
+      // On SQLite everything can still be read.
+      const { statusCode, headers } = await request(`${url}/transits/${DEMO_RIDE}`);
+      const [status, type] = kind === 'sqlite' ? [200, /json/] : [503, /problem\+json/];
+      expect([statusCode, headers['content-type']]).toEqual([status, expect.stringMatching(type)]);
+      expect(headers['retry-after']).toBe(kind === 'sqlite' ? undefined : '1');
+    } finally {
+      await giveBack();
+    }
+    await eventually(
+      () => deliver('/mesh/drivers', event),
+      ({ status }) => status === 204,
+    );
+    expect(await count('drivers_fee', 'transit_id = $1', event.subject!)).toBe(1);
+  }, 40_000);
+
+  if (kind === 'sqlite') {
+    it('none of this exists with the in-process transport', async () => {
+      const inProcess = await startCabs(await fresh());
+      for (const path of ['/', '/mesh/drivers', '/mesh/flush', '/mesh/queries/read-driver', '/mesh/dead-letters']) {
+        const reply = await inProcess.http.post(path).set(DEMO_COMMAND).send(DEMO_DATA);
+        expect({ path, status: reply.status, type: reply.type }).toEqual({
+          path,
+          status: 404,
+          type: 'application/problem+json',
+        });
+      }
+      await inProcess.close();
+    });
+  }
+});
+
+describe('When a handler fails in its own way,', () => {
+  const behaviour = behaviourOf({});
+  const { Left, Right } = plantedModules(behaviour);
+  let app: INestApplication;
+  let url: string;
+
+  beforeAll(async () => {
+    const options = { database: await DATABASES[0]!.fresh(), broker: { atRoot: true } };
+    app = (
+      await Test.createTestingModule({ imports: meshOf([Left, Right], options) }).compile()
+    ).createNestApplication();
+    await app.listen(0, '127.0.0.1');
+    url = `http://127.0.0.1:${((app.getHttpServer() as Server).address() as AddressInfo).port}`;
+  });
+  afterAll(() => app.close());
+
+  const event = (n: number, type = 'planted.left.work'): CloudEvent => ({
+    ...{ specversion: '1.0', id: crypto.randomUUID(), source: 'usvc://planted/left', type },
+    ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json', data: { n } },
+  });
+  const deliver = async ({ headers, body }: ReturnType<typeof toHttp>) => {
+    const reply = await request(`${url}/`, { method: 'POST', headers, body });
+    return { status: reply.statusCode, text: await reply.body.text() };
+  };
+
+  it.each<[string, unknown, string]>([
+    ['undefined', undefined, 'undefined'],
+    ['null', null, 'null'],
+    ['text', 'no', '\\"no\\"'],
+  ])('and be it by throwing %s, the message comes again', async (_, thrown, detail) => {
+    behaviour.work = async () => {
+      throw thrown;
+    };
+    const { status, text } = await deliver(toHttp(event(1)));
+    expect({ status, text }).toEqual({ status: 500, text: `{"type":"about:blank","status":500,"detail":"${detail}"}` });
+  });
+
+  it('also when it is another consumer that can never handle it', async () => {
+    behaviour.left = () => Promise.reject(new Reject('never'));
+    behaviour.right = async () => {
+      throw undefined as unknown;
+    };
+    expect(await deliver(toHttp(event(1, 'planted.left.happened')))).toMatchObject({ status: 500 });
+  });
+
+  it('the whole batch comes again, whatever else is wrong with it, and its neighbours are handled', async () => {
+    const handled: number[] = [];
+    behaviour.work = async ({ data: { n } }) => {
+      if (n === 1) throw new Error('not now');
+      handled.push(n);
+    };
+    const { status } = await deliver(batchToHttp([event(1), event(2, 'planted.left.unheard-of'), event(3)]));
+    expect([status, handled]).toEqual([500, [3]]);
+  });
+});

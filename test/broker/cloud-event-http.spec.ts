@@ -1,0 +1,183 @@
+import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import { batchToHttp, fromHttp, toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import {
+  BATCHED,
+  binary,
+  FULL,
+  headersOf,
+  json,
+  LEAST,
+  LEAST_HEADERS,
+  refusal,
+  STRUCTURED,
+  structured,
+} from '../support/cloud-events.js';
+
+describe('The public conformance features', () => {
+  const attributes = {
+    ...{ specversion: '1.0', type: 'com.example.someevent', time: '2018-04-05T03:56:24Z' },
+    ...{ id: '1234-1234-1234', source: '/mycontext/subcontext' },
+  };
+
+  it.each(['application/json', 'application/json; charset=utf-8'])('binary, %s', (type) => {
+    const event = binary({ ...headersOf(attributes), 'Content-Type': type }, '{\n  "message": "Hello World!"\n}');
+    expect(event).toEqual({ ...attributes, datacontenttype: type, data: { message: 'Hello World!' } });
+  });
+
+  it.each([STRUCTURED, `${STRUCTURED}; charset=utf-8`])('structured, %s', (type) => {
+    const event = { ...attributes, datacontenttype: 'application/json', data: { message: 'Hello World!' } };
+    expect(fromHttp({ headers: { 'Content-Type': type }, body: json(event) })).toEqual([event]);
+  });
+
+  it.each([
+    ['the least', {}],
+    ['all of the core', { datacontenttype: 'text/plain', dataschema: 'https://example.org/s', subject: 'tests' }],
+    ['text', { datacontenttype: 'text/plain', data: 'Simple text' }],
+    ['a fragment for a source', { source: '#fragment' }],
+    ['nanoseconds', { time: '2018-04-05T17:31:00.000000000Z' }],
+    ['an offset east', { time: '2018-04-05T18:31:00+01:00' }],
+    ['an offset west', { time: '2018-04-05T16:31:00-01:00' }],
+    ['integer, boolean and URI extensions', { count: 10, flag: true, uri: '//authority/path', bytes: 'TWE=' }],
+  ])('in JSON: %s', (_, more) => {
+    expect(structured({ ...LEAST, ...more })).toEqual({ ...LEAST, ...more });
+    expect(fromHttp({ headers: { 'content-type': BATCHED }, body: json([LEAST, { ...LEAST, ...more }]) })).toHaveLength(
+      2,
+    );
+  });
+
+  it('null is unset', () => {
+    expect(
+      structured({ ...LEAST, datacontenttype: null, dataschema: null, subject: null, time: null, mine: null }),
+    ).toEqual(LEAST);
+  });
+});
+
+describe('Headers', () => {
+  it.each([
+    ['Euro € 😀', 'Euro%20%E2%82%AC%20%F0%9F%98%80'],
+    ['Żytnia 32 %', '%C5%BBytnia%2032%20%25'],
+    ['say "hi"', 'say%20%22hi%22'],
+    ["!#$&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~", "!#$&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~"],
+    ['\u00a0à', '%C2%A0%C3%A0'],
+  ])('carry %s', (subject, header) => {
+    expect(toHttp({ ...LEAST, subject }).headers['ce-subject']).toBe(header);
+    expect(binary({ ...LEAST_HEADERS, 'ce-subject': header })).toEqual({ ...LEAST, subject });
+  });
+
+  it.each([
+    ['nothing encoded', 'a b {"c"}', 'a b {"c"}'],
+    ['too much encoded', '%41%c5%bb', 'AŻ'],
+    ['one round of encoding', '%2541', '%41'],
+    ['a quoted string', '"say \\"hi\\" %E2%82%AC, a\\b"', 'say "hi" €, ab'],
+    ['a quotation that never ends', '"open', '"open'],
+    ['raw UTF-8', Buffer.from('Żytnia à').toString('latin1'), 'Żytnia à'],
+    ['Latin-1', 'caf\xe9', 'café'],
+    ['more than Latin-1', 'ŻÅ»', 'ŻÅ»'],
+    ['raw UTF-8 in quotes, some of it encoded', `"${Buffer.from('Ż').toString('latin1')}%C5%BB"`, 'ŻŻ'],
+  ])('are understood with %s', (_, header, subject) => {
+    expect(binary({ ...LEAST_HEADERS, 'ce-subject': header })).toEqual({ ...LEAST, subject });
+  });
+
+  it.each(['%', '%4', '%zz', '100 %', '%C0%A0', '%ED%A0%80', '%FF', '%E2%82', '%F5%80%80%80', '"%C5"'])(
+    'are refused with a subject of %s',
+    (subject) => {
+      expect(refusal({ ...LEAST_HEADERS, 'ce-subject': subject })).toBe('subject: expected percent-encoded UTF-8');
+    },
+  );
+
+  it('have names in any case', () => {
+    expect(
+      binary({ 'Ce-SpecVersion': '1.0', 'CE-ID': '1', 'ce-source': '/shop', 'Ce-Type': 'org.example.sold' }),
+    ).toEqual(LEAST);
+  });
+
+  it.each([
+    ['a list', { 'ce-id': ['1', '2'] }, /^id: /],
+    ['two spellings', { 'Ce-Id': '1' }, /^id: /],
+    ['two content types', { 'content-type': ['text/plain', 'text/html'] }, /^content-type: /],
+    ['ce-datacontenttype', { 'ce-datacontenttype': 'text/plain' }, /^datacontenttype: /],
+    ['an attribute called data', { 'ce-data': '1' }, /^data: /],
+    ['data_base64', { 'ce-data_base64': 'AA==' }, /^data_base64: /],
+    ['a hyphen', { 'ce-my-own': '1' }, /^my-own: /],
+    ['no name', { 'ce-': '1' }, /^: /],
+    ['a prototype', { 'ce-__proto__': '1' }, /^__proto__: /],
+  ])('are refused with %s', (_, more, says) => {
+    expect(refusal({ ...LEAST_HEADERS, ...more })).toMatch(says);
+  });
+
+  it('may come as lists of one, as from headersDistinct', () => {
+    const lists = Object.fromEntries(Object.entries(toHttp(FULL).headers).map(([name, value]) => [name, [value]]));
+    expect(fromHttp({ headers: { ...lists, host: ['a', 'b'], 'ce-not': undefined }, body: json(FULL.data) })).toEqual([
+      FULL,
+    ]);
+  });
+
+  it('may carry a URI that its sender left unencoded, as Knative does', () => {
+    expect(binary({ ...LEAST_HEADERS, 'ce-source': '/not%20a%20uri/%C5%BB' })).toMatchObject({
+      source: '/not%20a%20uri/%C5%BB',
+    });
+    expect(refusal({ ...LEAST_HEADERS, 'ce-source': '/a%00' })).toMatch(/^source: /);
+    const source = '/not%20a%20uri';
+    expect(toHttp({ ...LEAST, source }).headers['ce-source']).toBe('/not%2520a%2520uri');
+    expect(binary({ ...LEAST_HEADERS, 'ce-source': '/not%2520a%2520uri' })).toMatchObject({ source });
+  });
+
+  it('of an event that Knative has delivered are understood', () => {
+    const headers = {
+      ...{ host: '127.0.0.1:9100', 'user-agent': 'Go-http-client/1.1', 'content-length': '7', 'ce-id': 'id-1' },
+      ...{ 'ce-knativearrivaltime': '2026-01-01T00:00:00.000000001Z', 'ce-source': '/src', 'ce-specversion': '1.0' },
+      ...{ 'ce-type': 'com.example.a', 'content-type': 'application/json', 'kn-namespace': 'default', prefer: 'reply' },
+      ...{ traceparent: '00-eed70d93f70d8e8070f1e50206f1ea80-2d70d120e104c735-00', 'accept-encoding': 'gzip' },
+    };
+    expect(binary(headers, '{"a":1}')).toEqual({
+      ...{ id: 'id-1', knativearrivaltime: '2026-01-01T00:00:00.000000001Z', source: '/src', specversion: '1.0' },
+      ...{ type: 'com.example.a', datacontenttype: 'application/json', data: { a: 1 } },
+    });
+  });
+});
+
+describe('Modes', () => {
+  it('are binary, structured and batched, and carry the same event', () => {
+    const { headers, body } = toHttp(FULL);
+    expect(headers).toEqual({
+      ...headersOf(LEAST),
+      ...{ 'ce-subject': '%C5%BBytnia%2032%20%25', 'ce-time': FULL.time, 'ce-dataschema': FULL.dataschema },
+      ...{ 'ce-correlationid': 'c-1', 'ce-traceparent': FULL.traceparent, 'ce-empty': '' },
+      'content-type': 'application/json',
+    });
+    expect(fromHttp({ headers, body: Buffer.from(body!) })).toEqual([FULL]);
+    const one = toHttp(FULL, 'structured');
+    expect(one.headers).toEqual({ 'content-type': STRUCTURED });
+    expect(fromHttp({ ...one, body: Buffer.from(one.body!) })).toEqual([FULL]);
+    const batch = batchToHttp([FULL, LEAST]);
+    expect(fromHttp({ ...batch, body: Buffer.from(batch.body) })).toEqual([FULL, LEAST]);
+    expect(fromHttp({ ...batchToHttp([]), body: Buffer.from('[]') })).toEqual([]);
+  });
+
+  it('are told by the content type alone: headers beside a structured event say nothing', () => {
+    const headers = {
+      'ce-id': ['2', '3'],
+      'ce-specversion': '2.0',
+      'Content-type': 'Application/CloudEvents+JSON ; charset="UTF-8"',
+    };
+    expect(fromHttp({ headers, body: json(LEAST) })).toEqual([LEAST]);
+  });
+
+  it('fall back to structured for an event within an event', () => {
+    const event: CloudEvent = { ...LEAST, datacontenttype: 'Application/CloudEvents+JSON', data: LEAST };
+    const { headers, body } = toHttp(event);
+    expect(headers).toEqual({ 'content-type': STRUCTURED });
+    expect(fromHttp({ headers, body: Buffer.from(body!) })).toEqual([event]);
+  });
+
+  it.each([
+    ['nothing', {}, 'headers: not a CloudEvent'],
+    ['a form', { 'content-type': 'application/x-www-form-urlencoded' }, 'headers: not a CloudEvent'],
+    ['Avro', { ...LEAST_HEADERS, 'content-type': 'application/cloudevents+avro' }, 'content-type: '],
+    ['no format', { ...LEAST_HEADERS, 'content-type': 'application/cloudevents' }, 'content-type: '],
+    ['another charset', { 'content-type': `${STRUCTURED}; charset=iso-8859-1` }, 'content-type: '],
+    ['a media type with a stranger at its end', { 'content-type': `${STRUCTURED};\u0000` }, 'content-type: '],
+  ])('are refused for %s', (_, headers, says) => {
+    expect(refusal(headers, json(LEAST))).toMatch(new RegExp(`^${says}`));
+  });
+});

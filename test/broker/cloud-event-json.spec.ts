@@ -1,0 +1,195 @@
+import { fromHttp, MalformedEvent, toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { BATCHED, binary, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED, structured } from '../support/cloud-events.js';
+
+describe('Structured events', () => {
+  it.each([
+    ['', 'body'],
+    ['null', 'body'],
+    ['"text"', 'body'],
+    ['[]', 'body'],
+    ['{"specversion":"1.0"', 'body'],
+    [`${JSON.stringify(LEAST)}{}`, 'body'],
+    [`${JSON.stringify(LEAST)}\0`, 'body'],
+    [`\ufeff${JSON.stringify(LEAST)}`, 'body'],
+    [Buffer.from(JSON.stringify({ ...LEAST, subject: 'é' }), 'latin1'), 'body'],
+    [JSON.stringify(LEAST).replace('{', '{"__proto__":{"polluted":true},'), '__proto__'],
+  ])('are refused when the body is %j', (body, fault) => {
+    expect(refusal({ 'content-type': STRUCTURED }, Buffer.from(body))).toMatch(new RegExp(`^${fault}: `));
+    expect({}).not.toHaveProperty('polluted');
+  });
+
+  it.each([
+    ['an upper-case name', { MyExtension: 'bad' }, 'MyExtension'],
+    ['a dot in a name', { 'my.extension': 'bad' }, 'my.extension'],
+    ['an underscore in a name', { my_extension: 'bad' }, 'my_extension'],
+    ['no name', { '': 'bad' }, ''],
+    ['a fraction', { mine: 1.5 }, 'mine'],
+    ['2^31', { mine: 2 ** 31 }, 'mine'],
+    ['an object', { mine: {} }, 'mine'],
+    ['a list', { mine: ['a'] }, 'mine'],
+    ['a number for an id', { id: 25 }, 'id'],
+    ['an object for an id', { id: { xyz: 'abc' } }, 'id'],
+    ['a number for a version', { specversion: 1.0 }, 'specversion'],
+    ['a number for a correlation', { correlationid: 5 }, 'correlationid'],
+    ['data twice', { data: 'text', data_base64: 'dGV4dA==' }, 'data_base64'],
+    ['Base64 of an object', { data_base64: {} }, 'data_base64'],
+    ...['a', 'YQ', 'YQ=', 'YR==', 'YQ==\n', 'Y Q==', '-_==', '===='].map((it) => [
+      it,
+      { data_base64: it },
+      'data_base64',
+    ]),
+    ['an object for text', { datacontenttype: 'text/plain', data: {} }, 'data'],
+    ['half a character for text', { datacontenttype: 'text/plain', data: '\ud83d' }, 'data'],
+    ['bytes that are no JSON for JSON', { datacontenttype: 'a/b+json', data_base64: 'ew==' }, 'data'],
+  ] as [string, object, string][])('are refused with %s', (_, more, fault) => {
+    const says = refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, ...more }));
+    expect(says.split(': ')[0]).toBe(fault);
+    expect(refusal({ 'content-type': BATCHED }, json([LEAST, { ...LEAST, ...more }]))).toBe(
+      `event 1 of the batch, ${says}`,
+    );
+  });
+
+  it('keep what looks like a prototype for what it is', () => {
+    const body = Buffer.from(
+      JSON.stringify({ ...LEAST, constructor: 'a' }).replace('}', ',"data":{"__proto__":{"polluted":1}}}'),
+    );
+    const [event] = fromHttp({ headers: { 'content-type': STRUCTURED }, body });
+    expect(event!.constructor).toBe('a');
+    expect(event).not.toHaveProperty('data.polluted');
+    expect(binary(toHttp(event!).headers, '{}')).toEqual({
+      ...LEAST,
+      constructor: 'a',
+      datacontenttype: 'application/json',
+      data: {},
+    });
+    expect(toHttp(event!).body).toBe('{"__proto__":{"polluted":1}}');
+    expect({}).not.toHaveProperty('polluted');
+  });
+
+  it('are refused in one short line, whatever is in them', () => {
+    const says = refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, [`a\n\u2028é${'x'.repeat(300)}`]: 1 }));
+    expect(says).toMatch(/^a\?\?\?x{56}: [ -~]{1,100}$/);
+  });
+
+  it('say the same twice: the last one counts', () => {
+    const body = Buffer.from(JSON.stringify(LEAST).replace('{', '{"id":"0",'));
+    expect(fromHttp({ headers: { 'content-type': STRUCTURED }, body })).toEqual([LEAST]);
+  });
+
+  it.each(['null', '{}', '"[]"', '["not an object"]', '[[]]', '[null]'])('are refused in a batch of %s', (body) => {
+    expect(() => fromHttp({ headers: { 'content-type': BATCHED }, body: Buffer.from(body) })).toThrow(MalformedEvent);
+  });
+
+  it('send extensions of any type', () => {
+    const body = Buffer.from(JSON.stringify({ ...LEAST, count: 0 }).replace('"count":0', '"count":-0'));
+    expect(fromHttp({ headers: { 'content-type': STRUCTURED }, body })).toEqual([{ ...LEAST, count: 0 }]);
+    const event = structured({ ...LEAST, count: 0, most: 2 ** 31 - 1, least: -(2 ** 31), flag: false });
+    expect(toHttp(event).headers).toMatchObject({
+      'ce-count': '0',
+      'ce-most': '2147483647',
+      'ce-least': '-2147483648',
+      'ce-flag': 'false',
+    });
+    expect(toHttp({ ...LEAST, mine: null, yours: undefined }).headers).toEqual(LEAST_HEADERS);
+    expect(() => toHttp({ ...LEAST, mine: {} })).toThrow(/^mine: /);
+    expect(() => toHttp({ ...LEAST, subject: '\ud83d' })).toThrow(/^subject: /);
+    expect(() => toHttp({ ...LEAST, datacontenttype: 'text/plain', data: {} })).toThrow(/^data: /);
+  });
+});
+
+describe('Data', () => {
+  const base64 = (text: string, encoding: BufferEncoding = 'utf8') => ({
+    data_base64: Buffer.from(text, encoding).toString('base64'),
+  });
+
+  it.each([
+    ['application/json', '{"a":[1,null]}', { data: { a: [1, null] } }],
+    ['text/json', ' "text" ', { data: 'text' }],
+    ['application/vnd.shop.sale+json;charset=UTF-8', 'null', { data: null }],
+    ['APPLICATION/JSON; charset="utf8"', '0', { data: 0 }],
+    ['application/json', '', {}],
+    ['text/plain', 'Żółw\0', { data: 'Żółw\0' }],
+    ['text/plain', '\ufeffŻ', { data: '\ufeffŻ' }],
+    ['text/plain; charset=iso-8859-1', 'Żółw', base64('Żółw')],
+    ['application/xml', '<a/>', { data: '<a/>' }],
+    ['image/svg+xml', '<a/>', { data: '<a/>' }],
+    ['text/plain', '', {}],
+    ['application/octet-stream', 'abc', base64('abc')],
+    ['application/jsonl', '{}', base64('{}')],
+    [undefined, '{}', base64('{}')],
+    [undefined, '', {}],
+  ])('of type %s: %j', (type, body, data) => {
+    const event = binary({ ...LEAST_HEADERS, 'content-type': type }, body);
+    expect(event).toEqual({ ...LEAST, ...(type && { datacontenttype: type }), ...data });
+    const again = toHttp(event);
+    expect(binary(again.headers, again.body?.toString())).toEqual(event);
+    expect(structured(event)).toEqual(event);
+    // What came as bytes is kept the same way as in binary mode.
+    const bytes = { ...LEAST, datacontenttype: type, data_base64: Buffer.from(body).toString('base64') };
+    expect(structured(bytes)).toEqual(event);
+  });
+
+  it('of text that is no UTF-8 is kept as bytes', () => {
+    const body = Buffer.from('café', 'latin1');
+    const [event] = fromHttp({ headers: { ...LEAST_HEADERS, 'content-type': 'text/plain' }, body });
+    expect(event).toEqual({ ...LEAST, datacontenttype: 'text/plain', ...base64('café', 'latin1') });
+    expect(toHttp(event!).body).toEqual(body);
+    expect(structured(event!)).toEqual(event);
+  });
+
+  it('of no type is JSON in JSON, and says so when it is sent in binary mode', () => {
+    const event = structured({ ...LEAST, data: "I'm just a string" });
+    expect(event).toEqual({ ...LEAST, data: "I'm just a string" });
+    const { headers, body } = toHttp(event);
+    expect(headers['content-type']).toBe('application/json');
+    expect(body).toBe(`"I'm just a string"`);
+  });
+
+  it.each([
+    [
+      'text',
+      { datacontenttype: 'application/octet-stream', data: 'abc' },
+      { datacontenttype: 'application/octet-stream', data_base64: 'YWJj' },
+    ],
+    ['null that is no JSON', { datacontenttype: 'text/plain', data: null }, { datacontenttype: 'text/plain' }],
+    ['null', { data: null }, { data: null }],
+    ['null for Base64', { data: 1, data_base64: null }, { data: 1 }],
+  ])('in JSON may be %s', (_, sent, kept) => {
+    expect(structured({ ...LEAST, ...sent })).toEqual({ ...LEAST, ...kept });
+  });
+
+  it.each(['{', "'a'", 'text', '{}{}', '{} \0', '\ufeff{}', ' ', 'NaN', '1e400', '[-1e400]', '{"a":01}'])(
+    'is refused as JSON: %j',
+    (body) => {
+      const headers = { ...LEAST_HEADERS, 'content-type': 'application/json' };
+      expect(refusal(headers, Buffer.from(body))).toMatch(/^data: /);
+      expect(
+        refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, datacontenttype: 'a/json', ...base64(body) })),
+      ).toMatch(/^data: /);
+    },
+  );
+
+  it('is refused as JSON when it is no UTF-8', () => {
+    const headers = { ...LEAST_HEADERS, 'content-type': 'application/json' };
+    expect(refusal(headers, Buffer.from('"é"', 'latin1'))).toBe('data: expected JSON in UTF-8');
+  });
+
+  it.each([
+    ['[', ']'],
+    ['{"a":', '}'],
+  ])('may nest 32 levels of %s', (open, close) => {
+    const nested = (levels: number) => `${open.repeat(levels)}1${close.repeat(levels)}`;
+    const headers = { ...LEAST_HEADERS, 'content-type': 'application/json' };
+    const event = binary(headers, nested(32));
+    expect(toHttp(event).body).toBe(nested(32));
+    for (const levels of [33, 50_000]) {
+      expect(refusal(headers, Buffer.from(nested(levels)))).toBe('data: nested deeper than 32 levels');
+      const body = Buffer.from(`${JSON.stringify(LEAST).slice(0, -1)},"data":${nested(levels)}}`);
+      expect(refusal({ 'content-type': STRUCTURED }, body)).toBe('data: nested deeper than 32 levels');
+      expect(() =>
+        fromHttp({ headers: { 'content-type': BATCHED }, body: Buffer.from(`[${nested(levels)}]`) }),
+      ).toThrow(MalformedEvent);
+    }
+    expect(refusal(headers, Buffer.from(open.repeat(50_000)))).toBe('data: expected JSON in UTF-8');
+  });
+});

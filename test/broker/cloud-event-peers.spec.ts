@@ -1,0 +1,49 @@
+import { CloudEvent as TheirEvent, HTTP } from 'cloudevents';
+import { fromHttp, MalformedEvent, toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { binary, FULL, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED } from '../support/cloud-events.js';
+
+describe('What the cloudevents package gets wrong', () => {
+  const theirs = (headers: object, body: unknown = '{}') =>
+    HTTP.toEvent({ headers: { ...headers }, body }) as TheirEvent;
+  const typed = { ...LEAST_HEADERS, 'content-type': 'application/json' };
+
+  it.each([
+    ['a version of 2.0', { 'ce-specversion': '2.0' }, { specversion: '2.0' }],
+    ['a type of nothing', { 'ce-type': '' }, { type: '' }],
+    ['a time of nonsense', { 'ce-time': 'lunchtime' }, { time: expect.stringMatching(/^20\d\d-/) }],
+  ])('%s is refused here', (_, wrong, taken) => {
+    expect(theirs({ ...typed, ...wrong })).toMatchObject(taken);
+    expect(() => binary({ ...typed, ...wrong }, '{}')).toThrow(MalformedEvent);
+  });
+
+  it('upper-case names are refused in JSON, and lowered in headers', () => {
+    const body = json({ ...LEAST, MyExtension: 'a' });
+    expect(theirs({ 'content-type': STRUCTURED }, body.toString())).toMatchObject({ MyExtension: 'a' });
+    expect(refusal({ 'content-type': STRUCTURED }, body)).toMatch(/^MyExtension: /);
+    expect(binary({ ...LEAST_HEADERS, 'Ce-Mine': 'a' })).toEqual({ ...LEAST, mine: 'a' });
+  });
+
+  it('headers are encoded and decoded here', () => {
+    expect(HTTP.binary(new TheirEvent({ ...LEAST, subject: 'Ż' })).headers['ce-subject']).toBe('Ż');
+    expect(theirs({ ...typed, 'ce-subject': '%C5%BB' })).toMatchObject({ subject: '%C5%BB' });
+    expect(binary({ ...typed, 'ce-subject': toHttp({ ...LEAST, subject: 'Ż' }).headers['ce-subject'] })).toMatchObject({
+      subject: 'Ż',
+    });
+  });
+
+  it('the bytes of a body are parsed here, and a time keeps its digits', () => {
+    expect(theirs(typed, Buffer.from('{}')).data).toBeInstanceOf(Buffer);
+    expect(binary(typed, '{}')).toMatchObject({ data: {} });
+    expect(JSON.parse(new TheirEvent(FULL).toString())).toMatchObject({ time: '2026-03-29T01:30:00.123Z' });
+    expect(binary(toHttp(FULL).headers, '{}')).toMatchObject({ time: FULL.time });
+  });
+
+  it('leaves the rest: it reads what we send, and we read what it sends', () => {
+    const event = { ...FULL, subject: 'plain', time: '2026-03-29T01:30:00.123Z' };
+    const { headers, body } = toHttp(event);
+    expect({ ...theirs(headers, body) }).toEqual(expect.objectContaining({ ...event, empty: '' }));
+    for (const message of [HTTP.binary(new TheirEvent(event)), HTTP.structured(new TheirEvent(event))]) {
+      expect(fromHttp({ headers: message.headers, body: Buffer.from(message.body as string) })).toEqual([event]);
+    }
+  });
+});

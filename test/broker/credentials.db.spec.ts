@@ -1,0 +1,64 @@
+import { execFileSync } from 'node:child_process';
+import { chownSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CommandBus } from '@nestjs/cqrs';
+import { Database } from '../../src/infrastructure/persistence/database.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { eventually } from '../support/cabs.js';
+import { connect } from '../support/notes.js';
+import { plant, Work } from '../support/planted.js';
+import { postgresBinaries, start, unprivileged } from '../support/postgres.js';
+
+const binaries = postgresBinaries();
+
+(binaries ? describe : describe.skip)('On a PostgreSQL that asks for a password and for a certificate', () => {
+  let server: Awaited<ReturnType<typeof start>>;
+  let key: string;
+  let cert: string;
+
+  beforeAll(async () => {
+    server = await start(binaries!);
+    const file = (name: string) => join(server.folder, 'data', name);
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=cabs'];
+    execFileSync('openssl', [...request, '-keyout', file('cabs.key'), '-out', file('cabs.crt')], { stdio: 'pipe' });
+    [key, cert] = [readFileSync(file('cabs.key'), 'utf8'), readFileSync(file('cabs.crt'), 'utf8')];
+    const user = unprivileged();
+    if (user) for (const name of ['cabs.key', 'cabs.crt']) chownSync(file(name), user.uid, user.gid);
+    const connection = await connect(server.url);
+    await connection.run(`ALTER USER cabs PASSWORD 'secret'`);
+    // One certificate in every part.
+    const files = { ssl_cert_file: 'cabs.crt', ssl_key_file: 'cabs.key', ssl_ca_file: 'cabs.crt' };
+    for (const [name, value] of Object.entries({ ...files, ssl: 'on' })) {
+      await connection.run(`ALTER SYSTEM SET ${name} = '${value}'`);
+    }
+    writeFileSync(file('pg_hba.conf'), 'hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n');
+    await connection.run('SELECT pg_reload_conf()');
+    await connection.close();
+    await eventually(
+      () =>
+        connect(server.url)
+          .then((it) => it.close().then(() => 'in'))
+          .catch(() => 'out'),
+      (it) => it === 'out',
+    );
+  }, 30_000);
+  afterAll(() => server.server.kill('SIGINT'));
+
+  it('messages are delivered, though leases have connections of their own', async () => {
+    const options = {
+      ...{ type: 'postgres' as const, host: '127.0.0.1', port: Number(new URL(server.url).port), database: 'postgres' },
+      ...{ username: 'cabs', password: 'secret', ssl: { key, cert, rejectUnauthorized: false } },
+    };
+    const handled: number[] = [];
+    const { app } = await plant({ database: options }, { work: async ({ data: { n } }) => void handled.push(n) });
+    await app.get(UnitOfWork).run(() => app.get(CommandBus).execute(new Work(crypto.randomUUID(), { n: 1 })));
+    await eventually(
+      async () => handled,
+      ({ length }) => length === 1,
+    );
+    const lock = app.get(Database).lock('some right');
+    expect(await lock.held()).toBe(true);
+    await lock.release();
+    await app.close();
+  }, 30_000);
+});

@@ -1,0 +1,172 @@
+import { generateKeyPairSync, randomUUID, sign } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Logger } from '@nestjs/common';
+import type { JWTPayload } from 'jose';
+import { TokenFile } from '../../src/infrastructure/broker/oidc/token-file.js';
+import { BrokerTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/broker-tokens.js';
+import { base64url, bearer, clock, newKey, outcome, rulesFor, startIssuer, type Issuer, type Key } from '../support/issuer.js';
+
+const HOUR_MS = 3_600_000;
+/** A little more than the pause between two attempts to fetch keys. */
+const PAUSE_MS = 5100;
+
+let issuer: Issuer;
+let key: Key;
+let next: Key;
+let tokens: BrokerTokens;
+const sent = (by = key, claims?: JWTPayload) => bearer(issuer, by, claims);
+
+beforeAll(async () => {
+  Logger.overrideLogger(false);
+  [key, next] = [await newKey('RS256'), await newKey('ES256')];
+});
+beforeEach(async () => {
+  clock.aheadMs = 0;
+  issuer = await startIssuer(key);
+  tokens = new BrokerTokens(rulesFor(issuer));
+});
+afterEach(() => issuer.close());
+
+describe('The keys of an issuer', () => {
+  it('are fetched once, however many tokens come, and not before the first', async () => {
+    const headers = await Promise.all(Array.from({ length: 20 }, () => sent()));
+    expect(issuer.asked).toEqual([]);
+    const outcomes = await Promise.all(headers.map((header) => outcome(tokens, header)));
+    expect(outcomes).toEqual(Array(20).fill('good'));
+    expect(issuer.asked).toEqual(['/keys']);
+  });
+
+  it('may change: a new one is fetched when a token names it', async () => {
+    expect(await outcome(tokens, await sent())).toBe('good');
+    issuer.keys.push(next.jwk);
+    clock.aheadMs = PAUSE_MS;
+    expect(await outcome(tokens, await sent(next))).toBe('good');
+    expect(await outcome(tokens, await sent())).toBe('good');
+    expect(issuer.asked).toHaveLength(2);
+  });
+
+  it('are not fetched for every unknown key that a flood of tokens names', async () => {
+    const flood = async () => {
+      const outcomes = new Set<string>();
+      for (let n = 0; n < 10; n++) {
+        const headers = await Promise.all(Array.from({ length: 20 }, () => sent({ ...next, kid: randomUUID() })));
+        for (const it of await Promise.all(headers.map((header) => outcome(tokens, header)))) outcomes.add(it);
+      }
+      return [...outcomes];
+    };
+    expect(await flood()).toEqual(['unknown key']);
+    expect(issuer.asked).toHaveLength(1);
+    clock.aheadMs += PAUSE_MS;
+    expect(await flood()).toEqual(['unknown key']);
+    expect(issuer.asked).toHaveLength(2);
+    clock.aheadMs += PAUSE_MS;
+    issuer.behaviour = 'failing';
+    expect(await flood()).toEqual(['keys unavailable']);
+    expect(issuer.asked).toHaveLength(3);
+    expect(await outcome(tokens, await sent())).toBe('good');
+  });
+
+  it.each(['failing', 'garbage', 'without a set', 'redirecting', 'hanging', 'stalling', 'closed'] as const)(
+    'leave it open whether a token is good while the issuer is %s, until it recovers',
+    async (how) => {
+      if (how === 'closed') await issuer.close();
+      else issuer.behaviour = how;
+      const header = await sent();
+      expect(await outcome(tokens, header)).toBe('keys unavailable');
+      if (how === 'closed') await issuer.reopen();
+      issuer.behaviour = 'good';
+      expect(await outcome(tokens, header)).toBe('keys unavailable');
+      clock.aheadMs = PAUSE_MS;
+      expect(await outcome(tokens, header)).toBe('good');
+    },
+  );
+
+  it.each(['failing', 'hanging', 'closed'] as const)('stay good for as long as the issuer is %s', async (how) => {
+    expect(await outcome(tokens, await sent())).toBe('good');
+    issuer.keys.push(next.jwk);
+    if (how === 'closed') await issuer.close();
+    else issuer.behaviour = how;
+    for (const hours of [0, 1, 30]) {
+      clock.aheadMs = hours * HOUR_MS + PAUSE_MS;
+      expect(await outcome(tokens, await sent())).toBe('good');
+      expect(await outcome(tokens, await sent(next))).toBe('keys unavailable');
+    }
+    if (how === 'closed') await issuer.reopen();
+    issuer.behaviour = 'good';
+    clock.aheadMs += PAUSE_MS;
+    expect(await outcome(tokens, await sent(next))).toBe('good');
+  });
+
+  it('are unavailable for a reason', async () => {
+    const weak = generateKeyPairSync('rsa', { modulusLength: 1024 });
+    issuer.keys = [{ ...weak.publicKey.export({ format: 'jwk' }), kid: 'weak' }];
+    const signed = `${base64url({ alg: 'RS256', kid: 'weak' })}.${base64url({})}`;
+    const signature = sign('sha256', Buffer.from(signed), weak.privateKey).toString('base64url');
+    await expect(tokens.verify(`Bearer ${signed}.${signature}`)).rejects.toThrow(/can't be used: .*2048 bits/);
+    const failing = async () => new BrokerTokens(rulesFor(issuer)).verify(await sent());
+    issuer.behaviour = 'failing';
+    await expect(failing()).rejects.toThrow(`${issuer.keysUrl} answered 500`);
+    issuer.behaviour = 'hanging';
+    await expect(failing()).rejects.toThrow('timed out');
+    await issuer.close();
+    await expect(failing()).rejects.toThrow('ECONNREFUSED');
+  });
+});
+
+describe('The discovery of keys', () => {
+  const discovering = (rules?: Partial<TokenRules>) =>
+    new BrokerTokens(rulesFor(issuer, { jwksUrl: undefined, ...rules }));
+
+  it('asks the issuer where they are, once', async () => {
+    tokens = discovering();
+    expect(await outcome(tokens, await sent())).toBe('good');
+    issuer.keys.push(next.jwk);
+    clock.aheadMs = PAUSE_MS;
+    expect(await outcome(tokens, await sent(next))).toBe('good');
+    expect(issuer.asked).toEqual(['/.well-known/openid-configuration', '/keys', '/keys']);
+  });
+
+  it.each<[string, () => unknown]>([
+    ['is of another issuer', () => ({ issuer: 'https://elsewhere.example', jwks_uri: issuer.keysUrl })],
+    ['names no key set', () => ({ issuer: issuer.url })],
+    ['names nonsense', () => ({ issuer: issuer.url, jwks_uri: 'nowhere' })],
+    ['is null', () => null],
+  ])('leaves it open whether a token is good while the document %s', async (_, document) => {
+    tokens = discovering();
+    const right = issuer.document;
+    issuer.document = document();
+    expect(await outcome(tokens, await sent())).toBe('keys unavailable');
+    issuer.document = right;
+    clock.aheadMs = PAUSE_MS;
+    expect(await outcome(tokens, await sent())).toBe('good');
+  });
+
+  it('asks again when the keys are not where they were', async () => {
+    tokens = discovering();
+    expect(await outcome(tokens, await sent())).toBe('good');
+    const moved = await startIssuer(key, next);
+    issuer.behaviour = 'failing';
+    clock.aheadMs += PAUSE_MS;
+    expect(await outcome(tokens, await sent(next))).toBe('keys unavailable');
+    issuer.behaviour = 'good';
+    issuer.document = { issuer: issuer.url, jwks_uri: moved.keysUrl };
+    clock.aheadMs += PAUSE_MS;
+    expect(await outcome(tokens, await sent(next))).toBe('good');
+    await moved.close();
+  });
+
+  it('shows the credentials that it is given, and none otherwise', async () => {
+    expect(await outcome(discovering(), await sent())).toBe('good');
+    const folder = mkdtempSync(join(tmpdir(), 'key-set-'));
+    const path = join(folder, 'token');
+    writeFileSync(path, 'of-the-service-account\n');
+    expect(await outcome(discovering({ credentials: new TokenFile(path) }), await sent())).toBe('good');
+    const shown = 'Bearer of-the-service-account';
+    expect(issuer.authorizations).toEqual([undefined, undefined, shown, shown]);
+    rmSync(folder, { recursive: true });
+    const missing = discovering({ credentials: new TokenFile(path) });
+    await expect(missing.verify(await sent())).rejects.toThrow(`can't be had: The token file ${path}`);
+  });
+});

@@ -1,0 +1,99 @@
+import { rig } from '../support/laptop-broker.js';
+import type { Reply } from '../support/broker-requests.js';
+
+const { subscriber, start, answering, post } = rig();
+
+function gaps(path = '/sub'): number[] {
+  const times = subscriber.to(path).map(({ at }) => at);
+  return times.slice(1).map((at, index) => at - times[index]!);
+}
+
+/** Waits are kept at least, and not by much more; a busy machine is late. */
+function expectGaps(wanted: number[]): void {
+  const found = gaps();
+  expect(found).toHaveLength(wanted.length);
+  for (const [index, ms] of wanted.entries()) {
+    expect(found[index]).toBeGreaterThanOrEqual(ms - 5);
+    expect(found[index]).toBeLessThan(ms + 190);
+  }
+}
+
+const dead = () => ({ deadLetterSink: { uri: `${subscriber.url}/dead` } });
+
+test('an exponential backoff doubles from the first retry on, and then comes the dead letter sink', async () => {
+  const url = await start({ retry: 3, backoffPolicy: 'exponential', backoffDelay: 'PT0.2S', ...dead() });
+  answering({ status: 500, body: 'no' });
+  await post(url);
+  const [letter] = await subscriber.expect('/dead', 1);
+  expectGaps([200, 400, 800]);
+  expect(letter!.headers).toMatchObject({
+    ...{ 'ce-id': 'id-1', 'ce-knativeerrordest': `${subscriber.url}/sub`, 'ce-knativeerrorcode': '500' },
+    'ce-knativeerrordata': Buffer.from('no').toString('base64'),
+  });
+});
+
+test('a linear backoff begins with an immediate retry', async () => {
+  const url = await start({ retry: 3, backoffPolicy: 'linear', backoffDelay: 'PT0.2S', ...dead() });
+  answering({ status: 503 });
+  await post(url);
+  await subscriber.expect('/dead', 1);
+  expectGaps([0, 200, 400]);
+});
+
+test('durations are cut to tenths of a second, and without a policy all retries are immediate', async () => {
+  const url = await start({ retry: 2, backoffDelay: 'PT5S', ...dead() });
+  answering({ status: 500 });
+  await post(url);
+  await subscriber.expect('/dead', 1);
+  expectGaps([0, 0]);
+  const cut = await start({ retry: 2, backoffPolicy: 'exponential', backoffDelay: 'PT0.19S', ...dead() });
+  answering({ status: 500 });
+  await post(cut);
+  await subscriber.expect('/dead', 1);
+  expectGaps([100, 200]);
+});
+
+test.each([
+  ['honoured with retryAfterMax', 429, '1', 'PT10S', 1000],
+  ['honoured up to retryAfterMax', 503, '5', 'PT0.5S', 500],
+  ['ignored without retryAfterMax', 503, '5', undefined, 100],
+  ['ignored on other statuses', 500, '5', 'PT10S', 100],
+  ['ignored when it is no number of seconds', 429, '1.5', 'PT10S', 100],
+])('Retry-After is %s', async (_name, status, retryAfter, retryAfterMax, ms) => {
+  const backoff = { retry: 1, backoffPolicy: 'exponential', backoffDelay: 'PT0.1S' };
+  const url = await start({ ...backoff, ...(retryAfterMax && { retryAfterMax }) });
+  answering({ status, headers: { 'retry-after': retryAfter } }, {});
+  await post(url);
+  await subscriber.expect('/sub', 2);
+  expectGaps([ms]);
+});
+
+test('a try is cut at the timeout, and its dead letter does not say why', async () => {
+  const url = await start({ retry: 1, timeout: 'PT0.3S', ...dead() });
+  let pending: ((reply: Reply) => void)[] = [];
+  subscriber.script = ({ path }) =>
+    path === '/sub' ? new Promise<Reply>((resolve) => pending.push(resolve)) : undefined;
+  await post(url);
+  const [letter] = await subscriber.expect('/dead', 1);
+  expectGaps([300]);
+  expect(letter!.headers).not.toHaveProperty('ce-knativeerrorcode');
+  for (const resolve of pending) resolve({});
+  pending = [];
+});
+
+test('a long error body is cut to 1,024 characters, and what the event says of an earlier death stays', async () => {
+  const url = await start(dead());
+  answering({ status: 400, body: 'x'.repeat(5000) });
+  await post(url, { knativeerrordest: 'http://earlier' });
+  const [letter] = await subscriber.expect('/dead', 1);
+  expect(letter!.headers['ce-knativeerrordata']).toHaveLength(1024);
+  expect(letter!.headers).toMatchObject({ 'ce-knativeerrordest': 'http://earlier', 'ce-knativeerrorcode': '400' });
+});
+
+test('a trigger that fails does not hold up another, nor other events of its own', async () => {
+  const url = await start({ retry: 5, backoffPolicy: 'exponential', backoffDelay: 'PT0.2S' });
+  subscriber.script = ({ headers }) => ({ status: headers['ce-id'] === 'bad' ? 500 : 200 });
+  await post(url, { id: 'bad' });
+  for (let n = 0; n < 20; n++) await post(url, { id: `good-${n}` });
+  await subscriber.expect('/sub', 21, 500);
+});

@@ -1,0 +1,207 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { rig } from '../support/laptop-broker.js';
+import { broker, event, manifests, settled, trigger } from '../support/broker-requests.js';
+
+const { subscriber, start, startFor, answering, newDatabase, post } = rig();
+
+describe('what is given up', () => {
+  interface Parked {
+    readonly id: string;
+    readonly consumer: string;
+    readonly event: Record<string, string>;
+  }
+  const parked = async (url: string) =>
+    (await (await fetch(`${url}/mesh/dead-letters`)).json()) as { items: Parked[]; total: number };
+
+  test('is parked when its sink fails as well, and can be replayed to the sink', async () => {
+    const url = await start({ retry: 1, deadLetterSink: { uri: `${subscriber.url}/dead` } });
+    subscriber.script = () => ({ status: 500 });
+    // As bytes of UTF-8, which are legible again where people look.
+    await post(url, { subject: Buffer.from('zażółć').toString('latin1') }, '"é"');
+    await settled(url);
+    const { items, total } = await parked(url);
+    expect(total).toBe(1);
+    expect(items[0]).toMatchObject({
+      consumer: 'default/one dead letters',
+      event: { subject: 'zażółć', knativeerrorcode: '500' },
+    });
+    expect(subscriber.to('/sub')).toHaveLength(2);
+    expect(subscriber.to('/dead')).toHaveLength(2);
+    subscriber.script = () => ({});
+    expect((await fetch(`${url}/mesh/dead-letters/${items[0]!.id}/replay`, { method: 'POST' })).status).toBe(202);
+    const letters = await subscriber.expect('/dead', 3);
+    expect(letters[2]!.body.toString()).toBe('"é"');
+    await settled(url);
+    expect((await parked(url)).total).toBe(0);
+  });
+
+  test('is parked when there is no sink, and can be replayed to the subscriber, all at once', async () => {
+    const url = await start();
+    subscriber.script = () => ({ status: 422 });
+    for (let n = 0; n < 3; n++) await post(url, { id: `id-${n}` });
+    await settled(url);
+    expect((await parked(url)).total).toBe(3);
+    subscriber.script = () => ({});
+    expect(await (await fetch(`${url}/mesh/dead-letters/replay`, { method: 'POST' })).json()).toEqual({ replayed: 3 });
+    await subscriber.expect('/sub', 6);
+    await settled(url);
+    expect((await parked(url)).total).toBe(0);
+  });
+});
+
+describe('replies', () => {
+  const reply = { status: 200, headers: { 'ce-id': 'r', 'ce-source': '/r', 'ce-type': 'r', 'ce-specversion': '1.0' } };
+
+  test('come back as new events of the broker', async () => {
+    const { url } = await startFor([
+      broker('demo'),
+      trigger('one', {
+        ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } },
+        filters: [{ exact: { type: 'com.example.a' } }],
+      }),
+      trigger('two', {
+        ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/replies` } },
+        filters: [{ exact: { type: 'r' } }],
+      }),
+    ]);
+    answering(reply);
+    await post(url);
+    const [replied] = await subscriber.expect('/replies', 1);
+    expect(replied!.headers).toMatchObject({ 'ce-id': 'r', 'ce-source': '/r' });
+  });
+
+  test('live one hop less than what they reply to, so that a loop ends in the dead letter sink', async () => {
+    const url = await start({ deadLetterSink: { uri: `${subscriber.url}/dead` } });
+    answering(reply);
+    await post(url, { knativebrokerttl: '10' });
+    const [letter] = await subscriber.expect('/dead', 1);
+    expect(subscriber.to('/sub')).toHaveLength(9);
+    expect(letter!.headers).toMatchObject({
+      ...{ 'ce-knativebrokerttl': '1', 'ce-knativeerrordest': `${url}/default/demo`, 'ce-knativeerrorcode': '400' },
+      'ce-knativeerrordata': '',
+    });
+  });
+});
+
+test('each message is told as it crosses, with the end of its id', async () => {
+  const lines: string[] = [];
+  const resources = [
+    broker('demo', { retry: 1, deadLetterSink: { ref: { kind: 'Service', name: 'nowhere' } } }),
+    trigger('one', { broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } }),
+  ];
+  const tell = (line: string) => lines.push(line.replace(/^\S+ +/, ''));
+  const { url, description } = await startFor(resources, { tell });
+  expect(description.join('\n')).toMatch(/UNRESOLVED \(--service nowhere=URL\)/);
+  answering({}, { status: 500, body: 'oh' });
+  await post(url, { id: '01a20c4c-d9b2-744b-b5e5-d8813ad29d0d' });
+  await settled(url);
+  await post(url, { id: '2', subject: 'it' });
+  await settled(url);
+  await post(url, { source: '' });
+  expect(lines).toEqual([
+    'accepted   com.example.a  …3ad29d0d  for default/one',
+    'delivered  com.example.a  …3ad29d0d  to default/one: 200',
+    'accepted   com.example.a  it  2  for default/one',
+    'failed     com.example.a  it  2  default/one: retry 1 in 0 ms (500 oh)',
+    'dead       com.example.a  it  2  default/one: gave up (500 oh)',
+    'failed     com.example.a  it  2  default/one dead letters: retry 1 in 0 ms (nobody has said where it lives)',
+    'parked     com.example.a  it  2  default/one dead letters: gave up as well, parked here (nobody has said where it lives)',
+    'refused    400: The source is no URI reference',
+  ]);
+});
+
+test('first attempts of a partition key come in order, one after the other', async () => {
+  const url = await start();
+  let together = 0;
+  subscriber.script = async ({ headers }) => {
+    if (headers['ce-subject'] === 'a' && ++together > 1) return { status: 422 };
+    await new Promise((resolve) => setTimeout(resolve, 3));
+    if (headers['ce-subject'] === 'a') together--;
+    return {};
+  };
+  for (let n = 0; n < 40; n++) await post(url, { id: String(n), subject: n % 2 ? 'a' : 'b' });
+  await settled(url);
+  const ids = subscriber.received
+    .filter((it) => it.headers['ce-subject'] === 'a')
+    .map((it) => Number(it.headers['ce-id']));
+  expect(ids).toEqual(Array.from({ length: 20 }, (_, n) => 2 * n + 1));
+});
+
+test('a body that does not come is answered 400 after ten seconds', async () => {
+  const url = await start();
+  const began = Date.now();
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  const lines = event().map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`POST /default/demo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n${lines.join('')}\r\nabc`);
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  socket.destroy();
+  expect(answer.toString()).toMatch(/^HTTP\/1\.1 400 /);
+  expect(Date.now() - began).toBeGreaterThan(9900);
+});
+
+describe('the process', () => {
+  async function spawned(...options: string[]): Promise<{ child: ChildProcess; url: string; output: () => string }> {
+    const child = spawn(process.execPath, ['--import', 'tsx', 'tools/mesh.ts', ...options], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let output = '';
+    const url = await new Promise<string>((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`It does not start:\n${output}`)), 25_000);
+      const read = (chunk: Buffer) => {
+        output += chunk.toString();
+        const [, found] = /Broker default\/demo: (http:\/\/localhost:\d+)/.exec(output) ?? [];
+        if (!found) return;
+        clearTimeout(late);
+        resolve(found);
+      };
+      child.stdout.on('data', read);
+      child.stderr.on('data', read);
+      child.once('exit', () => reject(new Error(`It ended:\n${output}`)));
+    });
+    return { child, url, output: () => output };
+  }
+
+  async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+    const gone = once(child, 'exit');
+    child.kill(signal);
+    const [code] = (await gone) as [number | null];
+    return code;
+  }
+
+  test('killed right after its 202s, it delivers everything when it is started again, and ends with 0 on SIGTERM', async () => {
+    const folder = manifests(
+      broker('demo', { retry: 20, backoffPolicy: 'linear', backoffDelay: 'PT0.1S' }),
+      trigger('one', { broker: 'demo', subscriber: { ref: { kind: 'Service', name: 'shop' }, uri: '/sub' } }),
+    );
+    const options = [
+      '--manifests',
+      folder,
+      '--database',
+      newDatabase(),
+      '--port',
+      '0',
+      '--service',
+      `shop=${subscriber.url}`,
+    ];
+    const first = await spawned(...options);
+    // Nothing is handled before the crash.
+    subscriber.script = () => ({ status: 503 });
+    const ids = Array.from({ length: 200 }, (_, n) => `id-${n}`);
+    const answers = await Promise.all(ids.map((id) => post(first.url, { id })));
+    await ended(first.child, 'SIGKILL');
+    expect(answers.every(({ status }) => status === 202)).toBe(true);
+    subscriber.received.length = 0;
+    subscriber.script = () => undefined;
+    const second = await spawned(...options);
+    await settled(second.url);
+    // What the first process had sent when it died may be read here only now: at least once, not once.
+    const received = new Set(subscriber.received.map((it) => it.headers['ce-id']));
+    expect([...received].sort()).toEqual([...ids].sort());
+    expect(second.output()).toMatch(/a development tool\. Production is Knative/);
+    expect(second.output()).toMatch(/200 messages of an earlier run/);
+    expect(await ended(second.child, 'SIGTERM')).toBe(0);
+  }, 60_000);
+});

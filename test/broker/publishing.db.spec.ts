@@ -1,0 +1,433 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:https';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { CommandBus } from '@nestjs/cqrs';
+import type { TestingModule } from '@nestjs/testing';
+import type { BrokerOptions } from '../../src/infrastructure/mesh-options.js';
+import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import { fromHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
+import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
+import { Relay } from '../../src/infrastructure/outbox/relay.js';
+import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { eventually } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { numbers } from '../support/notes.js';
+import { plant, Work } from '../support/planted.js';
+
+interface Posted {
+  readonly event: CloudEvent;
+  readonly at: number;
+  readonly request: IncomingMessage;
+}
+
+type Answer = (posted: Posted, response: ServerResponse) => unknown;
+
+const tlsFile = (name: string) => readFileSync(new URL(`./fixtures/tls/${name}`, import.meta.url), 'utf8');
+const TLS = { key: tlsFile('broker.key'), cert: tlsFile('broker.crt') };
+
+/** Stands in the place of a broker, and does what a test says. What it counts as accepted it was asked to. */
+class Address {
+  readonly posted: Posted[] = [];
+  answer: Answer = (_, response) => response.writeHead(202).end();
+  private server?: Server;
+  private readonly sockets = new Set<Socket>();
+  private port = 0;
+
+  /** @param isSecret speaks TLS, with a certificate that nobody else trusts */
+  constructor(private readonly isSecret = false) {}
+
+  get url(): string {
+    return `${this.isSecret ? 'https' : 'http'}://127.0.0.1:${this.port}/cabs/default`;
+  }
+
+  async open(): Promise<void> {
+    const take = (request: IncomingMessage, response: ServerResponse) => void this.take(request, response);
+    const server = this.isSecret ? createTlsServer(TLS, take) : createServer(take);
+    server.on('connection', (socket) => this.sockets.add(socket));
+    await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve));
+    this.port = (server.address() as AddressInfo).port;
+    this.server = server;
+  }
+
+  async close(): Promise<void> {
+    const closed = new Promise((resolve) => this.server?.close(resolve));
+    for (const socket of this.sockets) socket.destroy();
+    await closed;
+  }
+
+  private async take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    try {
+      for await (const chunk of request) chunks.push(chunk as Buffer);
+    } catch {
+      return; // cut off by the test itself
+    }
+    const [event] = fromHttp({ headers: request.headers, body: Buffer.concat(chunks) });
+    const posted = { event: event!, at: performance.now(), request };
+    this.posted.push(posted);
+    this.answer(posted, response);
+  }
+}
+
+const status =
+  (code: number, headers: Record<string, string> = {}): Answer =>
+  (_, response) =>
+    response.writeHead(code, headers).end();
+
+describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
+  let app: TestingModule;
+  let broker: Address;
+  let database: string;
+
+  const start = async (more: Partial<BrokerOptions> = {}, timeoutMs = 5000) => {
+    const options = { database, broker: { sink: broker.url, ...more }, delivery: { timeoutMs } };
+    ({ app } = await plant(options, {}));
+  };
+  beforeEach(async () => {
+    database = await fresh();
+    broker = new Address();
+    await broker.open();
+  });
+  afterEach(async () => {
+    await app.close();
+    await broker.close();
+  });
+
+  const work = () => app.get(UnitOfWork);
+  const deadLetters = () => app.get(DeadLetters);
+  const pending = async () => (await outboxStatistics(work().sql)).pending;
+  const idle = (ms?: number) => eventually(pending, (count) => count === 0, ms);
+  const key = (n: number) => `5f0c9a2e-1111-4222-8333-${String(n).padStart(12, '0')}`;
+  const send = (n: number, subject = key(0)) => app.get(CommandBus).execute(new Work(subject, { n }));
+  const dataOf = ({ event }: Posted) => (event.data as { n: number }).n;
+  /** What was accepted, the first time that it was. */
+  const firsts = (accepted: readonly Posted[]) => {
+    const seen = new Set<string>();
+    return accepted.filter(({ event: { id } }) => !seen.has(id) && seen.add(id));
+  };
+
+  it('a message is posted as the CloudEvent that was stored, in binary mode, and is gone when it is accepted', async () => {
+    await start();
+    await work().run(async () => {
+      await send(1);
+      expect(broker.posted).toEqual([]);
+    });
+    await idle();
+    expect(broker.posted).toHaveLength(1);
+    const [{ request, event }] = broker.posted as [Posted];
+    expect(request.method).toBe('POST');
+    expect(request.url).toBe('/cabs/default');
+    expect(request.headers).toMatchObject({
+      'content-type': 'application/json',
+      'ce-specversion': '1.0',
+      'ce-source': 'usvc://planted/left',
+      'ce-type': 'planted.left.work',
+      'ce-subject': key(0),
+      'ce-dataschema': 'urn:planted:schema:planted.left.work:1',
+      'ce-partitionkey': key(0),
+    });
+    expect(event.data).toEqual({ n: 1 });
+    expect(event.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+  });
+
+  it('what the broker answers for, it answers for: nothing is lost and no key out of order, whatever the broker does', async () => {
+    const accepted: Posted[] = [];
+    let troubled = true;
+    const troubles: Answer[] = [
+      ...[500, 502, 503, 404, 401, 403, 408, 409, 425].map((code) => status(code)),
+      status(429, { 'retry-after': '0' }),
+      (_, response) => response.writeHead(503).end('x'.repeat(100_000)),
+      (_, response) => response.socket!.destroy(),
+      (_, response) => response.socket!.end('HTTP/1.1 this is no HTTP\r\n\r\n'),
+      (_, response) => response.socket!.end('HTTP/1.1 202 Accepted\r\ncontent-le'),
+      (_, response) => {
+        response.writeHead(500, { 'content-length': '100' }).write('half of');
+        setTimeout(() => response.socket?.destroy(), 20);
+      },
+      (_, response) => setTimeout(() => response.writeHead(500).end(), 30),
+      // Accepted, and the answer is lost.
+      (posted, response) => {
+        accepted.push(posted);
+        response.socket!.destroy();
+      },
+    ];
+    broker.answer = (posted, response) => {
+      if (troubled && Math.random() < 0.4) {
+        return troubles[Math.floor(Math.random() * troubles.length)]!(posted, response);
+      }
+      accepted.push(posted);
+      return response.writeHead(202).end();
+    };
+    await start();
+    const [KEYS, EACH] = [20, 15];
+    for (let n = 0; n < EACH; n++) await Promise.all(numbers(KEYS).map((k) => send(n, key(k))));
+    setTimeout(() => (troubled = false), 1500);
+    await idle(30_000);
+    const first = firsts(accepted);
+    for (const k of numbers(KEYS)) {
+      expect(first.filter(({ event }) => event.subject === key(k)).map(dataOf)).toEqual(numbers(EACH));
+    }
+    expect(await deadLetters().count({})).toBe(0);
+  }, 45_000);
+
+  it('large messages are in memory in small numbers', async () => {
+    await start();
+    await broker.close();
+    const padding = 'x'.repeat(1_000_000);
+    for (let n = 0; n < 40; n++) {
+      const event = { specversion: '1.0', id: `large-${n}`, source: 'usvc://planted/left', type: 'planted.left.work' };
+      const whole = { ...event, subject: key(n), data: { n, padding } };
+      await work().run(() => insertIntoOutbox(work().sql, [whole as CloudEvent]));
+    }
+    const { lanes } = app.get(Relay)['wayOut'] as unknown as {
+      lanes: ReadonlyMap<string, { messages: { event?: unknown }[] }>;
+    };
+    const inMemory = () => [...lanes.values()].flatMap(({ messages }) => messages.filter(({ event }) => event)).length;
+    let [most, atOnce, underWay] = [0, 0, 0];
+    broker.answer = (_, response) => {
+      most = Math.max(most, inMemory());
+      atOnce = Math.max(atOnce, ++underWay);
+      setTimeout(() => {
+        underWay--;
+        response.writeHead(202).end();
+      }, 20);
+    };
+    await broker.open();
+    await idle(20_000);
+    expect(broker.posted).toHaveLength(40);
+    expect(most).toBeLessThanOrEqual(16);
+    expect(atOnce).toBeLessThanOrEqual(16);
+  }, 40_000);
+
+  it('large messages that fail take no place from others, and are sent as they were when they come again', async () => {
+    await start();
+    const refuse: Answer = (posted, response) => response.writeHead(dataOf(posted) < 6 ? 500 : 202).end();
+    broker.answer = refuse;
+    const padding = 'x'.repeat(3_500_000);
+    for (const n of numbers(6)) {
+      const event = { specversion: '1.0', id: `large-${n}`, source: 'usvc://planted/left', type: 'planted.left.work' };
+      const whole = { ...event, subject: key(n), data: { n, padding } };
+      await work().run(() => insertIntoOutbox(work().sql, [whole as CloudEvent]));
+    }
+    for (const n of numbers(20)) await send(6 + n, key(6 + n));
+    await eventually(pending, (count) => count === 6, 20_000);
+    broker.answer = status(202);
+    await idle(20_000);
+    const last = new Map(broker.posted.map((posted) => [dataOf(posted), posted.event]));
+    for (const n of numbers(6)) expect(last.get(n)).toMatchObject({ id: `large-${n}`, data: { padding } });
+  }, 60_000);
+
+  it('a broker that is away is waited for, and what was written meanwhile goes in its order', async () => {
+    await start();
+    await send(0);
+    await idle();
+    await broker.close();
+    for (const n of numbers(30)) await send(n + 1);
+    await wait(1000);
+    expect(await pending()).toBe(30);
+    expect(app.get(Relay).suspended).toBeUndefined();
+    await broker.open();
+    await idle();
+    expect(firsts(broker.posted).map(dataOf)).toEqual(numbers(31));
+  });
+
+  it('a broker that never answers costs one time-out after the other, and no message', async () => {
+    broker.answer = () => undefined;
+    await start({}, 200);
+    await send(1);
+    await eventually(
+      async () => broker.posted.length,
+      (count) => count >= 3,
+    );
+    broker.answer = status(202);
+    await idle();
+    expect(new Set(broker.posted.map(({ event }) => event.id)).size).toBe(1);
+  });
+
+  it('a message that the broker always breaks at holds up its own key alone', async () => {
+    broker.answer = (posted, response) => {
+      response.writeHead(dataOf(posted) === 0 ? 500 : 202).end();
+    };
+    await start();
+    await send(0, key(1));
+    await send(1, key(1));
+    for (const n of numbers(40)) await send(n + 2, key(2 + (n % 5)));
+    await eventually(pending, (count) => count === 2);
+    expect(broker.posted.map(dataOf)).not.toContain(1);
+    broker.answer = status(202);
+    await idle();
+    expect(firsts(broker.posted.filter(({ event }) => event.subject === key(1))).map(dataOf)).toEqual([0, 1]);
+  });
+
+  it.each([413, 415, 422])(
+    '%i puts a message among the dead letters; its key goes on, and a replay keeps the id',
+    async (code) => {
+      broker.answer = (posted, response) => response.writeHead(dataOf(posted) === 0 ? code : 202).end('no');
+      await start();
+      for (const n of numbers(3)) await send(n);
+      await idle();
+      expect(firsts(broker.posted).map(dataOf)).toEqual([0, 1, 2]);
+      const [letter] = await deadLetters().list({}, { limit: 10, offset: 0 });
+      expect(letter).toMatchObject({ consumer: 'k-sink', type: 'planted.left.work', attempts: 1 });
+      expect(letter!.error).toContain(`The broker answered ${code}: no`);
+      broker.answer = status(202);
+      expect(await deadLetters().replay(letter!.id, false)).toBe(true);
+      await idle();
+      expect(broker.posted.at(-1)!.event).toEqual(letter!.event);
+      expect(await deadLetters().count({})).toBe(0);
+    },
+  );
+
+  it('an event that HTTP can’t carry is never stored, and holds up nobody where it is stored all the same', async () => {
+    await start();
+    await expect(send(0, 'half a \ud83d')).rejects.toThrow('subject: expected no control characters');
+    await expect(send(0, '')).rejects.toThrow('subject: expected a string that is not empty');
+    await work().run(async () => {
+      const broken = { specversion: '1.0', id: 'x', source: '/x', type: 'x', myext: { an: 'object' } };
+      await insertIntoOutbox(work().sql, [{ ...broken, partitionkey: key(0) } as never]);
+      await send(1);
+    });
+    await idle();
+    expect(broker.posted.map(dataOf)).toEqual([1]);
+    expect(await deadLetters().list({}, { limit: 10, offset: 0 })).toMatchObject([{ consumer: 'k-sink', type: 'x' }]);
+  });
+
+  it('400 while others pass is the message: it goes to the dead letters', async () => {
+    broker.answer = (posted, response) => response.writeHead(dataOf(posted) === 0 ? 400 : 202).end();
+    await start();
+    await send(0, key(1));
+    await eventually(
+      async () => broker.posted.length,
+      (count) => count >= 2,
+    );
+    // As long as nobody else has passed it may be the address.
+    expect(await deadLetters().count({})).toBe(0);
+    await send(1, key(2));
+    await idle();
+    expect(await deadLetters().list({}, { limit: 10, offset: 0 })).toMatchObject([{ subject: key(1) }]);
+    expect(app.get(Relay).suspended).toBeUndefined();
+  });
+
+  it('400 for several in a row is the address: publishing is suspended, and heals by itself', async () => {
+    broker.answer = status(400);
+    await start();
+    for (const n of numbers(5)) await send(n, key(n));
+    await eventually(
+      async () => app.get(Relay).suspended,
+      (why) => why !== undefined,
+    );
+    expect(app.get(Relay).suspended).toContain(broker.url);
+    expect(await deadLetters().count({})).toBe(0);
+    const before = broker.posted.length;
+    await wait(500);
+    // One at a time, with pauses.
+    expect(broker.posted.length - before).toBeLessThan(8);
+    broker.answer = status(202);
+    await idle();
+    expect(app.get(Relay).suspended).toBeUndefined();
+    expect(await deadLetters().count({})).toBe(0);
+  });
+
+  it('Retry-After is honoured', async () => {
+    const times: number[] = [];
+    broker.answer = ({ at }, response) => {
+      times.push(at);
+      if (times.length === 1) response.writeHead(429, { 'retry-after': '1' }).end();
+      else response.writeHead(202).end();
+    };
+    await start();
+    await send(1);
+    await idle();
+    expect(times).toHaveLength(2);
+    expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(990);
+  });
+
+  it('a redirect is not followed, and not taken for a success', async () => {
+    broker.answer = status(302, { location: `${broker.url}/elsewhere` });
+    await start();
+    await send(1);
+    await eventually(
+      async () => broker.posted.length,
+      (count) => count >= 2,
+    );
+    expect(broker.posted.every(({ request }) => request.method === 'POST' && request.url === '/cabs/default')).toBe(
+      true,
+    );
+    expect(await pending()).toBe(1);
+    broker.answer = status(202);
+    await idle();
+  });
+
+  it('K_CE_OVERRIDES are added, and the token is read anew after a 401', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'cabs-token-')), 'token');
+    writeFileSync(file, 'old');
+    broker.answer = ({ request }, response) => {
+      if (request.headers.authorization === 'Bearer new') return response.writeHead(202).end();
+      writeFileSync(file, 'new');
+      return response.writeHead(401).end();
+    };
+    await start({ tokenFile: file, extensions: { cluster: 'one' } });
+    await send(1);
+    await idle();
+    expect(broker.posted.map(({ request }) => request.headers.authorization)).toEqual(['Bearer old', 'Bearer new']);
+    expect(broker.posted.at(-1)!.event).toMatchObject({ cluster: 'one' });
+  });
+
+  it('K_CA_CERTS are trusted besides the well-known ones, and without them nothing is sent', async () => {
+    await broker.close();
+    broker = new Address(true);
+    await broker.open();
+    await start();
+    await send(1);
+    await wait(300);
+    expect(broker.posted).toEqual([]);
+    expect(await pending()).toBe(1);
+    await app.close();
+    await start({ caCerts: TLS.cert });
+    await idle();
+    expect(broker.posted.map(dataOf)).toEqual([1]);
+  });
+
+  it('what was waiting when the process ended is published by the next one', async () => {
+    broker.answer = status(503);
+    await start();
+    for (const n of numbers(10)) await send(n);
+    await app.close();
+    broker.answer = status(202);
+    await start();
+    await idle();
+    expect(firsts(broker.posted).map(dataOf)).toEqual(numbers(10));
+  });
+
+  it('a shutdown publishes what is ready', async () => {
+    await start();
+    await work().run(async () => {
+      for (const n of numbers(200)) await send(n, key(n));
+    });
+    await app.close();
+    expect(firsts(broker.posted)).toHaveLength(200);
+    await start();
+    expect(await pending()).toBe(0);
+  });
+
+  if (kind === 'postgres') {
+    it('two processes on one database take turns, and a key stays in order when one of them ends', async () => {
+      await start();
+      const first = app;
+      await start();
+      const second = app;
+      for (const n of numbers(40)) await (n % 2 ? first : second).get(CommandBus).execute(new Work(key(0), { n }));
+      await idle();
+      await first.close();
+      for (const n of numbers(20)) await send(n + 40);
+      await idle();
+      expect(firsts(broker.posted).map(dataOf)).toEqual(numbers(60));
+    });
+  }
+});

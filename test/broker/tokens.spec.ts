@@ -1,0 +1,174 @@
+import { Logger } from '@nestjs/common';
+import fc from 'fast-check';
+import { exportSPKI, SignJWT, type JWTPayload } from 'jose';
+import { BrokerTokens } from '../../src/infrastructure/broker/oidc/broker-tokens.js';
+import { AUDIENCE, base64url, bearer, clock, newKey, nowS, outcome, rulesFor, startIssuer } from '../support/issuer.js';
+import type { Issuer, Key } from '../support/issuer.js';
+
+const MINUTE_MS = 60_000;
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+let issuer: Issuer;
+let key: Key;
+let tokens: BrokerTokens;
+const sent = (claims?: JWTPayload, by: Parameters<typeof bearer>[1] = key) => bearer(issuer, by, claims);
+
+beforeAll(async () => {
+  Logger.overrideLogger(false);
+  key = await newKey('RS256');
+});
+beforeEach(async () => {
+  clock.aheadMs = 0;
+  issuer = await startIssuer(key);
+  tokens = new BrokerTokens(rulesFor(issuer));
+});
+afterEach(() => issuer.close());
+
+describe('The token of a Broker', () => {
+  it.each(['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'])('is good when the issuer signed it by %s', async (alg) => {
+    const other = await newKey(alg);
+    issuer.keys.push(other.jwk);
+    expect(await outcome(tokens, await sent({}, other))).toBe('good');
+  });
+
+  it('may have several audiences, and a clock that is a little off', async () => {
+    expect(await outcome(tokens, await sent({ aud: ['somebody else', AUDIENCE] }))).toBe('good');
+    expect(await outcome(tokens, await sent({ nbf: nowS() + 3, exp: nowS() + 60 }))).toBe('good');
+    expect(await outcome(tokens, await sent({ exp: nowS() - 2 }))).toBe('good');
+  });
+
+  it.each<[string, () => JWTPayload]>([
+    ['expired', () => ({ exp: nowS() - 10 })],
+    ['not yet valid', () => ({ nbf: nowS() + 10 })],
+    ['wrong audience', () => ({ aud: `${AUDIENCE}/more` })],
+    ['wrong audience', () => ({ aud: ['mesh', 'kitchen'] })],
+    ['wrong audience', () => ({ aud: undefined })],
+    ['wrong issuer', () => ({ iss: `${issuer.url}/` })],
+    ['wrong issuer', () => ({ iss: undefined })],
+    ['no expiry', () => ({ exp: undefined })],
+    ['no expiry', () => ({ exp: 'tomorrow' as unknown as number })],
+  ])('is refused as %s', async (reason, claims) => {
+    expect(await outcome(tokens, await sent(claims()))).toBe(reason);
+  });
+
+  it('is refused without a signature, and with one that anybody can make', async () => {
+    const [header, payload, signature] = (await sent()).split('.') as [string, string, string];
+    expect(await outcome(tokens, `${header}.${payload}.`)).toBe('unsigned');
+    expect(await outcome(tokens, `${header}.${payload}`)).toBe('not a signed token');
+    const none = `Bearer ${base64url({ alg: 'none', kid: key.kid })}.${payload}`;
+    expect(await outcome(tokens, `${none}.`)).toBe('unsigned');
+    expect(await outcome(tokens, `${none}.${signature}`)).toBe('algorithm not allowed');
+    for (const secret of [await exportSPKI(key.publicKey), JSON.stringify(key.jwk), key.jwk.n!]) {
+      const claims = new SignJWT({ iss: issuer.url, aud: AUDIENCE, exp: nowS() + 60 });
+      const forged = await claims.setProtectedHeader({ alg: 'HS256', kid: key.kid }).sign(Buffer.from(secret));
+      expect(await outcome(tokens, `Bearer ${forged}`)).toBe('algorithm not allowed');
+    }
+    expect(issuer.asked).toEqual([]);
+  });
+
+  it('is refused when it was tampered with, also after the true one was taken', async () => {
+    const header = await sent();
+    expect(await outcome(tokens, header)).toBe('good');
+    const signature = header.split('.')[2]!;
+    const payload = base64url({ iss: issuer.url, aud: AUDIENCE, exp: nowS() + 86_400 });
+    const forged = (protectedHeader: object) => `Bearer ${base64url(protectedHeader)}.${payload}.${signature}`;
+    const { alg, kid, jwk } = key;
+    expect(await outcome(tokens, forged({ alg, kid }))).toBe('wrong signature');
+    expect(await outcome(tokens, forged({ alg: 'ES256', kid }))).toBe('unknown key');
+    expect(await outcome(tokens, forged({ alg, jwk, jku: issuer.keysUrl, kid: 'theirs' }))).toBe('unknown key');
+    expect(await outcome(tokens, forged({ alg, kid, crit: ['b64'], b64: false }))).toBe('wrong signature');
+    expect(await outcome(tokens, forged({ alg, kid, crit: ['exp'], exp: 1 }))).toBe('malformed');
+  });
+
+  it('is refused when somebody else signed it', async () => {
+    const stranger = await newKey('RS256');
+    expect(await outcome(tokens, await sent({}, stranger))).toBe('unknown key');
+    expect(await outcome(tokens, await sent({}, { ...stranger, kid: key.kid }))).toBe('wrong signature');
+  });
+
+  it('has to say which key it was signed by when there are several', async () => {
+    const { kid: _, ...nameless } = key;
+    expect(await outcome(tokens, await sent({}, nameless))).toBe('good');
+    issuer.keys.push((await newKey('RS256')).jwk);
+    expect(await outcome(new BrokerTokens(rulesFor(issuer)), await sent({}, nameless))).toBe('ambiguous key');
+  });
+
+  it('is looked for in a header of the right form', async () => {
+    const token = (await sent()).slice('Bearer '.length);
+    for (const scheme of ['Bearer', 'bearer', 'BEARER', 'Bearer  ']) {
+      expect(await outcome(tokens, `${scheme} ${token}`)).toBe('good');
+    }
+    for (const nothing of [undefined, '']) expect(await outcome(tokens, nothing)).toBe('no token');
+    const twice = [`Bearer ${token} ${token}`, `Bearer ${token}, Bearer ${token}`];
+    for (const header of ['Bearer', 'Bearer ', token, `Basic ${token}`, `Bearer\n${token}`, ...twice]) {
+      expect(await outcome(tokens, header)).toBe('no bearer token');
+    }
+    for (const garbage of ['a', '..', 'a.b', 'a.b.c.d', 'a.b.c.d.e', 'ä.ö.ü', 'a.b.c=', `${token}=`]) {
+      expect(await outcome(tokens, `Bearer ${garbage}`)).toBe('not a signed token');
+    }
+    for (const header of ['null', '[]', '17', '{}', '{"alg":17}', '{', '\0']) {
+      const text = Buffer.from(header).toString('base64url');
+      expect(await outcome(tokens, `Bearer ${text}.e30.c2ln`)).toBe('malformed');
+    }
+    expect(await outcome(tokens, await sent({ much: 'x'.repeat(20_000) }))).toBe('too long');
+  });
+
+  it('yields a refusal and nothing else whatever a stranger sends', async () => {
+    const header = await sent();
+    const part = fc.oneof(fc.json(), fc.string()).map((text) => Buffer.from(text).toString('base64url'));
+    const protectedHeader = fc
+      .record({ alg: fc.constantFrom('RS256', 'none', 'HS256', 'EdDSA'), kid: fc.constantFrom(key.kid, 'x', 17) })
+      .map(base64url);
+    // The last character of a signature has bits that mean nothing; all the others have to matter.
+    const changed = fc
+      .tuple(fc.integer({ min: 7, max: header.length - 2 }), fc.constantFrom('A', '_', '.', '', '=', ' ', 'é', '\0'))
+      .map(([at, character]) => header.slice(0, at) + character + header.slice(at + 1))
+      .filter((it) => it !== header);
+    const strange = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.string().map((text) => `Bearer ${text}`),
+      fc.tuple(fc.oneof(part, protectedHeader), part, part).map((parts) => `Bearer ${parts.join('.')}`),
+      changed,
+    );
+    await fc.assert(
+      fc.asyncProperty(strange, async (text) => {
+        expect(await outcome(tokens, text)).not.toMatch(/^(good|keys unavailable)$/);
+      }),
+      { numRuns: 1000 },
+    );
+    expect(await outcome(tokens, header)).toBe('good');
+  });
+
+  it('is taken without another look for a minute, where its audience is the same', async () => {
+    const header = await sent();
+    expect(await outcome(tokens, header)).toBe('good');
+    expect(await outcome(new BrokerTokens(rulesFor(issuer, { audience: 'other' })), header)).toBe('wrong audience');
+    // Withdrawn: the next token, ten minutes later, has the keys renewed behind its back.
+    issuer.keys = [];
+    clock.aheadMs = 11 * MINUTE_MS;
+    const second = await sent();
+    expect(await outcome(tokens, second)).toBe('good');
+    await wait(200);
+    expect(issuer.asked).toHaveLength(3);
+    expect(await outcome(tokens, await sent())).toBe('unknown key');
+    clock.aheadMs += 59_000;
+    expect(await outcome(tokens, second)).toBe('good');
+    clock.aheadMs += 1500;
+    expect(await outcome(tokens, second)).toBe('unknown key');
+  });
+
+  it('is not taken beyond its expiry because it was good before', async () => {
+    const header = await sent({ exp: nowS() - 3 });
+    expect(await outcome(tokens, header)).toBe('good');
+    await wait(3100);
+    expect(await outcome(tokens, header)).toBe('expired');
+  });
+
+  it('needs somebody to be from, and somebody to be for', () => {
+    const making = (rules: Parameters<typeof rulesFor>[1]) => () => new BrokerTokens(rulesFor(issuer, rules));
+    expect(making({ issuer: '' })).toThrow('an issuer and an audience');
+    expect(making({ audience: '' })).toThrow('an issuer and an audience');
+    expect(making({ jwksUrl: 'nowhere' })).toThrow('Invalid URL');
+    expect(making({ issuer: 'nobody', jwksUrl: undefined })).toThrow('Invalid URL');
+  });
+});

@@ -1,0 +1,264 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import ts from 'typescript';
+import type { DataSourceOptions } from 'typeorm';
+import { importsOf, parse, readSources, ROOT } from '../../tools/source.js';
+import { startBroker } from '../../tools/broker/broker.js';
+import { freePort } from '../../tools/ports.js';
+import { broker as brokerManifest, manifests, trigger } from '../support/broker-requests.js';
+import { eventually } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+
+/*
+ * Carries src/infrastructure into another application, which had a life before: test/shop. It is copied out of this
+ * project, translated file by file, and run as a process of its own.
+ */
+
+interface Placed {
+  readonly order: { id: string; item: string; status: string } | null;
+  readonly shipment: { carrier: string; deliveries: number } | null;
+}
+
+let carried: string;
+
+beforeAll(() => {
+  carried = carryAway();
+});
+afterAll(() => rmSync(carried, { recursive: true, force: true }));
+
+describe.each(DATABASES)('Infrastructure, carried into a shop on $kind', ({ fresh }) => {
+  let shop: Shop;
+
+  beforeAll(async () => {
+    shop = await Shop.open(carried, optionsOf(await fresh()));
+  });
+  afterAll(() => shop.close());
+
+  it('takes messages out of transactions that are the own ones of the shop', async () => {
+    expect(await shop.post('/orders', { id: 'a', item: 'tea' })).toEqual({ status: 201, body: { id: 'a' } });
+    const placed = await shop.settled('a');
+    expect(placed.shipment).toMatchObject({ item: 'tea', carrier: 'a bicycle' });
+    expect(placed.order).toEqual({ id: 'a', item: 'tea', status: 'with a bicycle' });
+    await shop.idle();
+  });
+
+  it('leaves no message behind where the shop rolled back, and its replies as they were', async () => {
+    const refused = await shop.post('/orders', { id: 'b', item: 'tea', fail: true });
+    expect(refused).toEqual({
+      status: 404,
+      body: { message: 'Sold out after all', error: 'Not Found', statusCode: 404 },
+    });
+    expect(await shop.get('/orders/b')).toEqual({ order: null, shipment: null });
+    await shop.idle();
+    expect(await shop.get('/mesh/dead-letters')).toMatchObject({ total: 0 });
+  });
+
+  it('hears of the commit at once; nobody waits for the poll', async () => {
+    const times: number[] = [];
+    for (let n = 0; n < 9; n++) {
+      const started = performance.now();
+      await shop.post('/orders', { id: `quick-${n}`, item: 'tea' });
+      await shop.settled(`quick-${n}`);
+      times.push(performance.now() - started);
+    }
+    // Were it for the poll, each would take about its second.
+    expect(times.sort((a, b) => a - b)[4]).toBeLessThan(400);
+  });
+
+  it('loses none of many orders at the same time', async () => {
+    const ids = Array.from({ length: 60 }, (_, n) => `many-${n}`);
+    const replies = await Promise.all(
+      ids.map((id) => shop.post('/orders', { id, item: 'tea', fail: id.endsWith('7') })),
+    );
+    const kept = ids.filter((_, index) => replies[index]!.status === 201);
+    expect(kept).toHaveLength(54);
+    for (const id of kept) expect((await shop.settled(id)).order?.status).toBe('with a bicycle');
+    for (const id of ids.filter((it) => !kept.includes(it))) {
+      expect(await shop.get(`/orders/${id}`)).toEqual({ order: null, shipment: null });
+    }
+    await shop.idle();
+  });
+
+  it('acknowledges what comes from outside twice, and handles it once', async () => {
+    await shop.post('/orders', { id: 'c', item: 'tea' });
+    await shop.settled('c');
+    const event = {
+      ...{ specversion: '1.0', id: 'parcel-1', source: 'https://carrier.example', subject: 'c' },
+      ...{ type: 'com.carrier.parcel-delivered', data: { door: 'left' } },
+    };
+    expect(await shop.post('/carrier', event)).toEqual({ status: 200, body: { outcome: 'handled' } });
+    expect(await shop.post('/carrier', event)).toEqual({ status: 200, body: { outcome: 'duplicate' } });
+    expect((await shop.get<Placed>('/orders/c')).shipment).toMatchObject({ deliveries: 1 });
+  });
+
+  it('gives up what is rejected, and shows what it was and who sent it', async () => {
+    await shop.post('/orders', { id: 'd', item: 'air' });
+    const letters = () => shop.get<{ items: { error: string; event: object }[] }>('/mesh/dead-letters');
+    const { items } = await eventually(letters, (it) => it.items.length > 0);
+    expect(items).toMatchObject([
+      {
+        error: 'Reject: There is nothing to ship',
+        event: { source: 'usvc://shop/orders', type: 'shop.shipping.ship-order', subject: 'd', data: { item: 'air' } },
+      },
+    ]);
+    expect(await shop.get(`/orders/d`)).toMatchObject({ order: { status: 'placed' } });
+  });
+
+  it('runs units of work beside the transactions of the shop', async () => {
+    await shop.post('/orders', { id: 'e', item: 'tea' });
+    await shop.settled('e');
+    expect(await shop.post('/orders/e/again', {})).toMatchObject({ status: 201 });
+    await shop.settled('e');
+    await shop.idle();
+  });
+
+  it('tells of itself under /mesh, and refuses a malformed question there in its own words', async () => {
+    expect(await shop.get('/mesh/outbox')).toMatchObject({ pending: 0, deadLetters: 1 });
+    expect(await shop.get('/mesh/dead-letters?size=many')).toMatchObject({ status: 400, title: 'Malformed request' });
+    expect(await shop.get('/health/ready')).toMatchObject({ statusCode: 404 });
+  });
+
+  it('ends with the shop', async () => {
+    expect(await shop.close()).toBe(0);
+  });
+
+  it('goes by a broker when the shop names one, and leaves the rest of the shop to itself', async () => {
+    const [shopPort, brokerPort] = [await freePort(), await freePort()];
+    const wants = (name: string, consumer: string, type: string) => {
+      const subscriber = { uri: `http://127.0.0.1:${shopPort}/mesh/${consumer}` };
+      return trigger(name, { broker: 'default', filter: { attributes: { type } }, subscriber }, 'shop');
+    };
+    const folder = manifests(
+      brokerManifest('default', { retry: 3, backoffPolicy: 'linear', backoffDelay: 'PT0.1S' }, 'shop'),
+      wants('ship-order', 'shipping', 'shop.shipping.ship-order'),
+      wants('order-shipped', 'orders', 'shop.shipping.order-shipped'),
+    );
+    const database = `sqlite:${join(mkdtempSync(join(tmpdir(), 'shop-broker-')), 'mesh.db')}`;
+    const told: string[] = [];
+    const tell = (line: string) => told.push(line);
+    const broker = await startBroker({ manifests: folder, port: brokerPort, database, services: {}, tell });
+    const environment = { K_SINK: `http://127.0.0.1:${brokerPort}/shop/default`, PORT: String(shopPort) };
+    shop = await Shop.open(carried, optionsOf(await fresh()), environment);
+    await shop.post('/orders', { id: 'a', item: 'tea' });
+    expect(await shop.settled('a')).toMatchObject({ order: { status: 'with a bicycle' }, shipment: { item: 'tea' } });
+    await shop.idle();
+    expect(told.join('\n')).toMatch(/shop\.shipping\.ship-order[^]*shop\.shipping\.order-shipped/);
+    // Its own reply, not ours: what is posted to the root is the shop's.
+    expect(await shop.post('/', {})).toMatchObject({ status: 404, body: { error: 'Not Found', statusCode: 404 } });
+    expect(await shop.close()).toBe(0);
+    await broker.stop(0);
+  });
+});
+
+it('docs/adopting.md shows code of the shop, and names each package that infrastructure needs', () => {
+  const page = readFileSync(join(ROOT, 'docs/adopting.md'), 'utf8');
+  const blocks = [...page.matchAll(/```ts\n\/\/ (\S+)\n([^]*?)```/g)];
+  expect(blocks.length).toBeGreaterThan(3);
+  for (const [, file, code] of blocks) {
+    const source = squeezed(shopSource(readFileSync(join(ROOT, 'test/shop', file!), 'utf8')));
+    for (const part of code!.split(/^\s*\/\/ …$/m)) expect(source).toContain(squeezed(part));
+  }
+  const packages = [...readSources('src/infrastructure')].flatMap(([path, text]) =>
+    importsOf(parse(path, text)).filter((it) => it && !/^(src|node:)/.test(it)),
+  );
+  for (const name of new Set(packages)) expect(page).toContain(`\`${name}\``);
+});
+
+function squeezed(code: string): string {
+  return code.replace(/\s+/g, ' ').trim();
+}
+
+function shopSource(text: string): string {
+  return text.replaceAll('../../../src/infrastructure/', './infrastructure/');
+}
+
+/** @returns a folder with the shop and, beside its files, our infrastructure, as JavaScript */
+function carryAway(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cabs-carried-'));
+  cpSync(join(ROOT, 'src/infrastructure'), join(folder, 'infrastructure'), { recursive: true });
+  cpSync(join(ROOT, 'test/shop'), folder, { recursive: true });
+  mkdirSync(join(folder, 'data'));
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+  const { compilerOptions } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), (path) => readFileSync(path, 'utf8'))
+    .config as { compilerOptions: object };
+  const options = ts.convertCompilerOptionsFromJson(
+    { ...compilerOptions, module: 'esnext', noEmit: false },
+    folder,
+  ).options;
+  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    if (!path.endsWith('.ts') || path.startsWith('node_modules')) continue;
+    const fileName = join(folder, path);
+    const text = shopSource(readFileSync(fileName, 'utf8'));
+    const { outputText } = ts.transpileModule(text, { fileName, compilerOptions: options });
+    writeFileSync(fileName.replace(/ts$/, 'js'), outputText);
+  }
+  return folder;
+}
+
+/** What the shop has told TypeORM all along. */
+function optionsOf(url: string): DataSourceOptions {
+  const path = url.replace(/^sqlite:/, '');
+  return path === url ? { type: 'postgres', url } : { type: 'better-sqlite3', database: path };
+}
+
+/** The shop's process. */
+class Shop {
+  private constructor(
+    private readonly process: ChildProcess,
+    private readonly url: string,
+  ) {}
+
+  static async open(folder: string, database: DataSourceOptions, more: Record<string, string> = {}): Promise<Shop> {
+    const child = spawn(process.execPath, ['main.js'], {
+      cwd: folder,
+      env: { ...process.env, NODE_OPTIONS: '', SHOP_DATABASE: JSON.stringify(database), ...more },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let said = '';
+    const port = await new Promise<string>((resolve, reject) => {
+      const listen = (chunk: Buffer) => {
+        said += chunk.toString();
+        const found = /listening on (\d+)/.exec(said)?.[1];
+        if (found) resolve(found);
+      };
+      child.stdout.on('data', listen);
+      child.stderr.on('data', listen);
+      child.once('exit', (code) => reject(new Error(`The shop ended with ${code}:\n${said}`)));
+    });
+    return new Shop(child, `http://127.0.0.1:${port}`);
+  }
+
+  async get<Body = object>(path: string): Promise<Body> {
+    return (await (await fetch(this.url + path)).json()) as Body;
+  }
+
+  async post(path: string, body: object): Promise<{ status: number; body: unknown }> {
+    const headers = { 'content-type': 'application/json' };
+    const reply = await fetch(this.url + path, { method: 'POST', headers, body: JSON.stringify(body) });
+    return { status: reply.status, body: await reply.json() };
+  }
+
+  /** The order, once orders has heard from shipping. */
+  settled(id: string): Promise<Placed> {
+    return eventually(
+      () => this.get<Placed>(`/orders/${id}`),
+      ({ order }) => order?.status !== 'placed',
+    );
+  }
+
+  async idle(): Promise<void> {
+    const look = () => this.get<{ pending: number }>('/mesh/outbox');
+    await eventually(look, ({ pending }) => pending === 0);
+  }
+
+  /** @returns the exit code */
+  async close(): Promise<number | null> {
+    if (this.process.exitCode !== null) return this.process.exitCode;
+    const ended = new Promise<number | null>((resolve) => this.process.once('exit', resolve));
+    this.process.kill('SIGTERM');
+    return ended;
+  }
+}

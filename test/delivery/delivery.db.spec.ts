@@ -1,0 +1,421 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { CommandBus, EventBus, QueryBus } from '@nestjs/cqrs';
+import { Test, type TestingModule } from '@nestjs/testing';
+import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
+import { Reject } from '../../src/infrastructure/contracts/message.js';
+import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
+import { Receiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
+import { jitteredBackoffMs } from '../../src/infrastructure/delivery/retry-policy.js';
+import { Retention } from '../../src/infrastructure/maintenance/retention.js';
+import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
+import { Database } from '../../src/infrastructure/persistence/database.js';
+import { DatabaseUnavailable } from '../../src/infrastructure/persistence/sql.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { eventually } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { numbers } from '../support/notes.js';
+import { behaviourOf, Happened, meshOf, plant, plantedModules, Work, type Behaviour } from '../support/planted.js';
+
+const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
+
+/* What holds for every transport stands in transports.db.spec.ts; this is the delivery in process. */
+
+describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
+  let app: TestingModule;
+  let behaviour: Behaviour;
+  let database: string;
+
+  const start = async (does: Partial<Behaviour> = {}, retry = 3) => {
+    ({ app, behaviour } = await plant({ database, delivery: { retry, backoffDelayMs: 20 } }, does));
+  };
+  beforeEach(async () => {
+    database = await fresh();
+  });
+  afterEach(async () => {
+    await app.close();
+  });
+
+  const work = () => app.get(UnitOfWork);
+  const deadLetters = () => app.get(DeadLetters);
+  const statistics = () => outboxStatistics(work().sql);
+  const idle = () => eventually(statistics, ({ pending }) => pending === 0);
+  const send = (n: number, key = KEY) => app.get(CommandBus).execute(new Work(key, { n }));
+  const publish = (n: number, key = KEY) => work().run(async () => app.get(EventBus).publish(new Happened(key, { n })));
+  const effect = async (who: string, n: number) => {
+    await work().sql.run('INSERT INTO left_effect (who, n) VALUES ($1, $2)', [who, n]);
+  };
+  const effects = () => work().sql.all<{ who: string; n: number }>('SELECT who, n FROM left_effect ORDER BY n, who');
+
+  it('a handler of the command sees what the contract says, and its journey goes on', async () => {
+    const seen: unknown[] = [];
+    await start({
+      prepare: async ({ data }) => data.n * 10,
+      work: async ({ subject, data }, prepared) => {
+        seen.push({ subject, data, prepared });
+        app.get(EventBus).publish(new Happened(subject, { n: data.n }));
+      },
+      right: async ({ data }) => void seen.push({ right: data }),
+    });
+    await send(7);
+    await idle();
+    expect(seen).toEqual([{ subject: KEY, data: { n: 7 }, prepared: 70 }, { right: { n: 7 } }]);
+  });
+
+  it('a consumer that hangs takes nobody else’s place', async () => {
+    let right = 0;
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    await start({ prepareLeft: () => released, right: async () => void right++ });
+    await work().run(async () => {
+      // More than may be under way at the same time.
+      for (let n = 0; n < 400; n++) app.get(EventBus).publish(new Happened(crypto.randomUUID(), { n }));
+    });
+    const seen = async () => right;
+    await eventually(seen, (times) => times === 400, 5000);
+    await eventually(
+      async () => (await statistics()).consumers,
+      ({ left, right }) => left === 400 && !right,
+    );
+    release();
+    await idle();
+  });
+
+  it('a poison message reaches the dead letters with its last error, and is replayed to its consumer alone', async () => {
+    let poisoned = true;
+    let right = 0;
+    await start({
+      left: async ({ data }) => {
+        if (poisoned) throw new Error(`no good: ${data.n} of ${KEY}`);
+        await effect('left', data.n);
+      },
+      right: async () => void right++,
+    });
+    await publish(1);
+    await publish(2);
+    await idle();
+    const letters = await deadLetters().list({}, { limit: 10, offset: 0 });
+    expect(letters).toHaveLength(2);
+    expect(letters[0]).toMatchObject({ consumer: 'left', type: 'planted.left.happened', subject: KEY, attempts: 4 });
+    expect(letters.map(({ error }) => error)).toContain(`Error: no good: 1 of ${KEY}`);
+    expect(await deadLetters().causes({})).toMatchObject([{ cause: 'Error: no good: <n> of <id>', count: 2 }]);
+    expect(right).toBe(2);
+
+    poisoned = false;
+    expect(await deadLetters().replay(letters[0]!.id, false)).toBe(true);
+    await idle();
+    expect(await deadLetters().count({})).toBe(1);
+    expect(await deadLetters().replayAll({ consumer: 'left' }, false)).toBe(1);
+    await idle();
+    expect(await effects()).toEqual([
+      { who: 'left', n: 1 },
+      { who: 'left', n: 2 },
+    ]);
+    expect(right).toBe(2);
+    expect(await deadLetters().count({})).toBe(0);
+  });
+
+  it('an error that no database can keep as it is gets among the dead letters like any other', async () => {
+    await start({
+      left: async () => {
+        throw new Error('half of \ud83d, and\0nothing');
+      },
+    });
+    await publish(1);
+    await idle();
+    const [letter] = await deadLetters().list({}, { limit: 10, offset: 0 });
+    expect(letter).toMatchObject({ attempts: 4, error: expect.stringMatching(/^Error: half of ., andnothing$/) });
+  });
+
+  it('a value that the contract lets through and a column does not is not tried again', async () => {
+    await start({ work: ({ data }) => effect('left', data.n).then(() => undefined) });
+    await send(2 ** 31);
+    await idle();
+    if (kind === 'sqlite') return expect(await effects()).toHaveLength(1);
+    const letters = await deadLetters().list({}, { limit: 10, offset: 0 });
+    expect(letters).toMatchObject([{ consumer: 'left', attempts: 1, error: expect.stringContaining('out of range') }]);
+  });
+
+  it('a subject that no receiver takes is not sent', async () => {
+    await start();
+    await expect(send(1, 'ż'.repeat(501))).rejects.toThrow('subject: longer than 1000 bytes');
+    await send(1, 'ż'.repeat(500));
+    await idle();
+    expect(await deadLetters().count({})).toBe(0);
+  });
+
+  it('data that is not what the contract says, and a type that nobody handles, are rejected', async () => {
+    await start();
+    const event = { specversion: '1.0', id: '1', source: '/elsewhere', subject: KEY } as const;
+    const receive = (more: object) =>
+      app.get(Receiver).receive('left', { ...event, type: 'planted.left.work', ...more });
+    await expect(receive({ data: { n: 'many' } })).rejects.toThrow(Reject);
+    await expect(receive({ data: undefined })).rejects.toThrow(Reject);
+    await expect(receive({ type: 'planted.left.unknown', data: { n: 1 } })).rejects.toThrow(Reject);
+    await expect(receive({ data: { n: 1, unknown: 'field' } })).resolves.toBe('handled');
+  });
+
+  it('an event that comes again is acknowledged and not handled', async () => {
+    await start({ work: ({ data }) => effect('work', data.n) });
+    const event = {
+      specversion: '1.0',
+      ...{ id: 'abc', source: '/elsewhere', subject: KEY },
+      ...{ type: 'planted.left.work', data: { n: 1 } },
+    } as const;
+    const receiver = app.get(Receiver);
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => receiver.receive('left', event)));
+    expect(outcomes.sort()).toEqual([...Array<string>(19).fill('duplicate'), 'handled']);
+    // The same id from somebody else is another event.
+    await expect(receiver.receive('left', { ...event, source: '/another' })).resolves.toBe('handled');
+    expect(await effects()).toHaveLength(2);
+  });
+
+  const leave = (type: string, n: number) => {
+    const event = {
+      specversion: '1.0',
+      id: `left-${n}`,
+      source: 'usvc://planted/left',
+      type,
+      subject: KEY,
+      data: { n },
+    };
+    const values = [event.id, event.source, type, `key ${n}`, JSON.stringify(event)];
+    return work().sql.run(
+      `INSERT INTO mesh_outbox (id, source, type, partition_key, event, created_at) VALUES ($1, $2, $3, $4, $5, 0)`,
+      values,
+    );
+  };
+
+  it('a message of another version, which nobody here knows, is kept among the dead letters, and goes out again', async () => {
+    await start();
+    await work().run(() => leave('planted.left.newer', 1));
+    const listed = () => deadLetters().list({}, { limit: 10, offset: 0 });
+    const [letter] = await eventually(listed, (all) => all.length === 1);
+    const error = 'Error: No module of this process knows what to do with planted.left.newer';
+    expect(letter).toMatchObject({ consumer: 'k-sink', type: 'planted.left.newer', error, event: { id: 'left-1' } });
+    // Where it is still unknown, it is back in a moment.
+    expect(await deadLetters().replay(letter!.id, false)).toBe(true);
+    await eventually(listed, (all) => all.length === 1 && all[0]!.id !== letter!.id);
+  });
+
+  it('a process without modules that was given somebody’s database keeps what it finds there', async () => {
+    await start();
+    await app.close();
+    const { Left, Right } = plantedModules(behaviourOf({}));
+    const nobody = meshOf([Left, Right], { database, hosted: [] });
+    app = await Test.createTestingModule({ imports: nobody }).compile();
+    await app.init();
+    await work().run(() => leave('planted.left.happened', 1));
+    const listed = () => deadLetters().list({}, { limit: 10, offset: 0 });
+    expect(await eventually(listed, ({ length }) => length > 0)).toMatchObject([{ event: { id: 'left-1' } }]);
+  });
+
+  it('messages that are too many for one unit of work go in smaller numbers', async () => {
+    await start({ work: ({ data }) => effect('work', data.n) });
+    const many = `(SELECT COUNT(*) FROM mesh_delivery WHERE attempts = 0) > 120`;
+    const trigger =
+      kind === 'sqlite'
+        ? [
+            `CREATE TRIGGER too_many AFTER INSERT ON mesh_delivery WHEN ${many} BEGIN SELECT RAISE(ABORT, 'too many'); END`,
+          ]
+        : [
+            `CREATE FUNCTION too_many() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF ${many} THEN RAISE EXCEPTION ''too many''; END IF; RETURN NULL; END'`,
+            'CREATE TRIGGER too_many AFTER INSERT ON mesh_delivery FOR EACH STATEMENT EXECUTE FUNCTION too_many()',
+          ];
+    await work().run(async () => {
+      for (const statement of trigger) await work().sql.run(statement);
+    });
+    await work().run(async () => {
+      for (const n of numbers(400)) await leave('planted.left.work', n);
+    });
+    await eventually(effects, (all) => all.length === 400);
+  });
+
+  it('what is sent by a hook of a unit goes with it, also behind other messages', async () => {
+    const seen: number[] = [];
+    await start({ right: async ({ data }) => void seen.push(data.n) });
+    await work().run(async () => {
+      app.get(EventBus).publish(new Happened(KEY, { n: 1 }));
+      work().unit.beforeCommit(async () => app.get(EventBus).publish(new Happened(KEY, { n: 2 })));
+    });
+    await idle();
+    expect(seen).toEqual([1, 2]);
+  });
+
+  it.each<[string, Error, string]>([
+    ['an error whose text no database keeps', new Reject('no \0 good'), 'Reject: no  good'],
+    ['nothing', undefined as never, 'undefined'],
+    ['an error without words', Object.assign(new Error(), { message: Symbol('s') }), '[object Error]'],
+    ['a wish to wait that is no number', Object.assign(new Error('later'), { retryAfterMs: NaN }), 'Error: later'],
+    ['what can’t be written as JSON', { n: 1n } as never, '[object Object]'],
+  ])('a handler that throws %s ends among the dead letters like any other', async (_, thrown, error) => {
+    await start({ work: () => Promise.reject(thrown) }, 1);
+    await send(1);
+    await idle();
+    expect(await deadLetters().list({}, { limit: 10, offset: 0 })).toMatchObject([{ error }]);
+  });
+
+  it('a message that failed while its consumer looked for more is not overtaken by what that look finds', async () => {
+    const gate = () => {
+      let open = () => {};
+      const opened = new Promise<void>((resolve) => (open = resolve));
+      return { open, opened };
+    };
+    const [fails, answers] = [gate(), gate()];
+    const order: number[] = [];
+    await start({
+      prepare: async ({ data: { n } }) => {
+        if (n > 1 || order.length > 0) return;
+        await fails.opened;
+        order.push(-1);
+        throw new DatabaseUnavailable('for a moment');
+      },
+      work: async ({ data: { n } }) => void order.push(n),
+    });
+    const { read } = app.get(Database);
+    const all = read.all.bind(read);
+    await send(1);
+    await wait(100);
+    let held = 0;
+    // The database takes its time with the answers to these looks.
+    read.all = async <Row>(...statement: Parameters<typeof all>) => {
+      const rows = await all<Row>(...statement);
+      if (/FROM mesh_delivery.* attempts = 0/s.test(statement[0]) && rows.length > 0 && ++held) await answers.opened;
+      return rows;
+    };
+    await send(2);
+    await eventually(
+      async () => held,
+      (n) => n > 0,
+    );
+    fails.open();
+    await wait(400);
+    answers.open();
+    await idle();
+    expect(order).toEqual([-1, 1, 2]);
+  });
+
+  const onPostgres = kind === 'postgres' ? it : it.skip;
+  onPostgres('a message whose lease was lost on the way is not overtaken by the next one of its key', async () => {
+    let released = () => {};
+    const released1 = new Promise<void>((resolve) => (released = resolve));
+    const order: number[] = [];
+    await start({
+      prepare: ({ data: { n } }) => (n === 1 ? released1 : Promise.resolve()),
+      work: async ({ data: { n } }) => void order.push(n),
+    });
+    const taken = async () => {
+      const [row] = await work().sql.all<{ n: string; token: string }>(
+        `SELECT COUNT(holder) AS n, MIN(token) AS token FROM mesh_lease WHERE part LIKE 'deliveries%'`,
+      );
+      return { held: Number(row!.n), token: Number(row!.token) };
+    };
+    const { token } = await eventually(taken, ({ held }) => held === 32);
+    await send(1);
+    await wait(100);
+    await work().sql.all(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE application_name = 'mesh leases' AND datname = current_database()`,
+    );
+    await eventually(taken, (now) => now.held === 32 && now.token > token);
+    await send(2);
+    await wait(100);
+    released();
+    await idle();
+    expect(order).toEqual([1, 2]);
+  });
+
+  it('a database that is away costs no try', async () => {
+    let tries = 0;
+    let comesBack: (() => Promise<void>) | undefined;
+    // Between prepare() and the unit: the message is under way, and there is nobody to write it down.
+    const prepare = async () => {
+      comesBack ??= await takeAway(database);
+    };
+    await start({ prepare, work: async () => void tries++ }, 0);
+    await send(1);
+    await eventually(
+      async () => comesBack,
+      (it) => it !== undefined,
+    );
+    await wait(kind === 'sqlite' ? 6000 : 1000);
+    expect(tries).toBe(0);
+    await comesBack!();
+    await idle();
+    expect(tries).toBe(1);
+    expect(await deadLetters().count({})).toBe(0);
+  }, 40_000);
+
+  it('a shutdown delivers what is ready', async () => {
+    await start({ work: ({ data }) => effect('work', data.n) });
+    await work().run(async () => {
+      for (let n = 0; n < 300; n++) await send(n, crypto.randomUUID());
+    });
+    await app.close();
+    await start();
+    expect(await effects()).toHaveLength(300);
+    expect(await statistics()).toMatchObject({ pending: 0 });
+  });
+
+  it('the outbox refuses what would be lost: events and queries in the wrong place', async () => {
+    await start();
+    expect(() => app.get(EventBus).publish(new Happened(KEY, { n: 1 }))).toThrow('No unit of work');
+    class Fleeting {}
+    await expect(work().run(async () => app.get(EventBus).publish(new Fleeting()))).rejects.toThrow("isn't durable");
+    await expect(work().run(() => app.get(QueryBus).execute({}))).rejects.toThrow('inside a unit of work');
+    await expect(send(1.5)).rejects.toThrow();
+    const manager = work()['database'].reader.manager;
+    await expect(app.get(Outbox).add(manager, new Work(KEY, { n: 1 }))).rejects.toThrow('open transaction');
+    expect(await statistics()).toMatchObject({ pending: 0 });
+  });
+
+  it('a message that is added with the manager of a unit of ours goes with its commit', async () => {
+    await start({ work: ({ data }) => effect('work', data.n) });
+    const started = performance.now();
+    await work().run(() => app.get(Outbox).add(work().unit.manager, new Work(KEY, { n: 1 })));
+    await eventually(effects, (all) => all.length === 1);
+    // The poll would have come after a second.
+    expect(performance.now() - started).toBeLessThan(700);
+  });
+
+  it('a done message leaves nothing but its inbox record, which is cleaned away in its time', async () => {
+    await start();
+    await Promise.all(numbers(1200).map((n) => send(n, crypto.randomUUID())));
+    await idle();
+    const count = async (table: string) => {
+      const [row] = await work().sql.all<{ n: string }>(`SELECT COUNT(*) AS n FROM ${table}`);
+      return Number(row!.n);
+    };
+    expect(await count('mesh_inbox')).toBe(1200);
+    const retention = app.get(Retention, { strict: false });
+    await retention.sweep();
+    expect(await count('mesh_inbox')).toBe(1200);
+    await retention.sweep(Date.now() + 15 * 86_400_000);
+    expect(await count('mesh_inbox')).toBe(0);
+  });
+
+  it('a dead letter from before the replay window is replayed only when forced', async () => {
+    await start({ work: () => Promise.reject(new Reject('never')) });
+    await send(1);
+    await idle();
+    const old = Date.now() - 8 * 86_400_000;
+    await work().run(() => work().sql.run('UPDATE mesh_dead_letter SET dead_at = $1', [old]));
+    const [letter] = await deadLetters().list({}, { limit: 1, offset: 0 });
+    await expect(deadLetters().replay(letter!.id, false)).rejects.toThrow('replay window');
+    expect(await deadLetters().replayAll({}, false)).toBe(0);
+    behaviour.work = async () => undefined;
+    expect(await deadLetters().replay(letter!.id, true)).toBe(true);
+    await idle();
+    expect(await deadLetters().count({})).toBe(0);
+  });
+});
+
+it('modules that live elsewhere need a broker', async () => {
+  const { Left, Right } = plantedModules(behaviourOf({}));
+  expect(() => meshOf([Left, Right], { database: 'sqlite::memory:', hosted: [Left] })).toThrow('need a broker');
+});
+
+it('retries wait as the schedule says, a tenth more or less', () => {
+  const policy = { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 1000 } as const;
+  expect([0, 0.5, 1].map((random) => jitteredBackoffMs(policy, 3, random))).toEqual([1440, 1600, 1760]);
+});

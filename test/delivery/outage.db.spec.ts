@@ -1,0 +1,121 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import BetterSqlite3 from 'better-sqlite3';
+import pg from 'pg';
+import { eventually } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { call, prepareRides, REACHED, startServer, type ServerProcess } from '../support/server.js';
+
+interface Ride {
+  readonly status: string;
+  readonly settlement: Record<string, string>;
+  readonly settlementSince?: string;
+}
+
+/** Runs a statement behind the application's back, as an operator would. */
+async function administer(database: string, statements: string[]): Promise<void> {
+  if (database.startsWith('sqlite:')) {
+    const db = new BetterSqlite3(database.replace('sqlite:', ''), { timeout: 5000 });
+    for (const statement of statements) db.exec(statement);
+    db.close();
+    return;
+  }
+  const client = new pg.Client({ connectionString: database });
+  await client.connect();
+  for (const statement of statements) await client.query(statement);
+  await client.end();
+}
+
+const BREAK = {
+  sqlite: [
+    `CREATE TRIGGER broken BEFORE INSERT ON loyalty_miles BEGIN SELECT RAISE(ABORT, 'loyalty is out of order'); END`,
+  ],
+  postgres: [
+    `CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''loyalty is out of order''; END'`,
+    `CREATE TRIGGER broken BEFORE INSERT ON loyalty_miles FOR EACH ROW EXECUTE FUNCTION broken()`,
+  ],
+};
+const MEND = { sqlite: ['DROP TRIGGER broken'], postgres: ['DROP TRIGGER broken ON loyalty_miles'] };
+
+const CLI = fileURLToPath(new URL('../../tools/dead-letters.ts', import.meta.url));
+const TSX = fileURLToPath(new URL('../../node_modules/.bin/tsx', import.meta.url));
+
+describe.each(DATABASES)('With loyalty out of order, on $kind', ({ kind, fresh }) => {
+  let database: string;
+  let server: ServerProcess;
+  let log = '';
+
+  beforeAll(async () => {
+    database = await fresh();
+    server = await startServer({ DATABASE_URL: database, MESH_RETRY: '3', MESH_BACKOFF_DELAY: 'PT0.02S' });
+    for (const stream of [server.process.stdout!, server.process.stderr!]) {
+      stream.on('data', (chunk: Buffer) => (log += chunk.toString()));
+    }
+  }, 30_000);
+  afterAll(async () => {
+    await server.end('SIGTERM');
+  });
+
+  const read = async (ride: string) => (await call<Ride>('GET', `${server.url}/transits/${ride}`)).body;
+  const statistics = async () =>
+    (await call<{ pending: number; deadLetters: number }>('GET', `${server.url}/mesh/outbox`)).body;
+  const cli = async (...words: string[]) =>
+    (await promisify(execFile)(TSX, [CLI, ...words, '--url', server.url], { encoding: 'utf8' })).stdout;
+
+  it('rides end all the same, the rest settles, and a replay settles the miles when it is mended', async () => {
+    const rides = await prepareRides(server.url, 3);
+    await administer(database, BREAK[kind]);
+    for (const ride of rides) {
+      const reply = await call('POST', `${server.url}/transits/${ride}/complete`, REACHED);
+      expect(reply.status).toBe(202);
+    }
+    await eventually(statistics, ({ pending, deadLetters }) => pending === 0 && deadLetters === 3);
+    for (const ride of rides) {
+      expect(await read(ride)).toMatchObject({
+        status: 'COMPLETED',
+        settlement: { driverFee: 'settled', driverFreed: 'settled', miles: 'pending', invoice: 'settled' },
+        settlementSince: expect.any(String),
+      });
+    }
+    expect(await cli('list', '--by', 'cause')).toMatch(/loyalty\W+cabs.loyalty.register-miles.*out of order.*3/);
+    const listed = await cli('list');
+    expect(listed).toContain('after 4 tries');
+    const [first] = /[0-9a-f-]{36}/.exec(listed)!;
+    expect(JSON.parse(await cli('show', first))).toMatchObject({ id: first, consumer: 'loyalty' });
+    const unknown = cli('show', crypto.randomUUID());
+    await expect(unknown).rejects.toThrow('There is no dead letter');
+
+    await administer(database, MEND[kind]);
+    expect(await cli('replay', first)).toContain('Replayed: 1');
+    expect(await cli('replay', '--all', '--consumer', 'loyalty')).toContain('Replayed: 2');
+    await eventually(statistics, ({ pending, deadLetters }) => pending === 0 && deadLetters === 0);
+    for (const ride of rides) {
+      const { settlement, settlementSince } = await read(ride);
+      expect(settlement.miles).toBe('settled');
+      expect(settlementSince).toBeUndefined();
+    }
+  }, 60_000);
+
+  it('every line of a journey carries its correlation id, and an idle mesh is silent', async () => {
+    const [ride] = await prepareRides(server.url, 1);
+    log = '';
+    const id = `journey-${kind}`;
+    await call('POST', `${server.url}/transits/${ride}/complete`, REACHED, { 'x-correlation-id': id });
+    await eventually(
+      () => read(ride!),
+      ({ settlementSince }) => !settlementSince,
+    );
+    await eventually(
+      async () => log.split('\n').filter((line) => line.includes('handled')).length,
+      (lines) => lines === 11,
+    );
+    const about = log.split('\n').filter((line) => line.includes(ride!) && !/"GET"|\/start"/.test(line));
+    expect(about).toHaveLength(12);
+    expect(about.filter((line) => !line.includes(id))).toEqual([]);
+    await new Promise((resolve) => setTimeout(resolve, 100)); // the line of the last look
+    log = '';
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    expect(log).toBe('');
+  }, 30_000);
+});

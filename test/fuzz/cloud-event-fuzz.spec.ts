@@ -1,0 +1,149 @@
+import fc from 'fast-check';
+import {
+  batchToHttp,
+  fromHttp,
+  MalformedEvent,
+  toHttp,
+  type HttpMessage,
+} from '../../src/infrastructure/cloudevents/http-binding.js';
+import { anyEvent, BATCHED, LEAST_HEADERS, STRUCTURED } from '../support/cloud-events.js';
+
+/** How often each kind of message was taken and refused: a generator whose messages are all refused proves nothing. */
+const seen = { taken: 0, refused: 0 };
+
+/** Whatever it is: it's refused in one line, or it's events that can be sent, and then are still the same. */
+function check(message: HttpMessage): void {
+  let events;
+  try {
+    events = fromHttp(message);
+  } catch (error) {
+    seen.refused++;
+    if (!(error instanceof MalformedEvent)) throw error;
+    if (!/^[\x20-\x7e]{1,199}$/.test(error.message)) throw new Error(`Says ${JSON.stringify(error.message)}`);
+    return;
+  }
+  seen.taken++;
+  // As text: -0 and a __proto__ in data are kept, too.
+  const text = JSON.stringify(events);
+  const batch = batchToHttp(events);
+  if (JSON.stringify(fromHttp({ ...batch, body: Buffer.from(batch.body) })) !== text)
+    throw new Error(`Became another: ${text}`);
+  for (const event of events) {
+    const sent = toHttp(event);
+    const [again] = fromHttp({ headers: sent.headers, body: Buffer.from(sent.body ?? '') });
+    const body = toHttp(again!);
+    if (JSON.stringify(body) !== JSON.stringify(sent)) throw new Error(`Became another: ${JSON.stringify(event)}`);
+  }
+}
+
+const names = fc.oneof(
+  fc.constantFrom(
+    'content-type',
+    'Content-Type',
+    'ce-__proto__',
+    'ce-constructor',
+    'ce-data',
+    'ce-a',
+    'CE-ID',
+    '__proto__',
+    '',
+  ),
+  fc.constantFrom('ce-specversion', 'ce-id', 'ce-source', 'ce-type', 'ce-time', 'ce-subject', 'ce-dataschema'),
+  fc.string().map((it) => `ce-${it}`),
+);
+const bits = [
+  '%',
+  '%C5',
+  '"',
+  '\\',
+  '\0',
+  'Å',
+  '»',
+  ' ',
+  '\t',
+  ';',
+  'application/json',
+  'text/plain',
+  STRUCTURED,
+  BATCHED,
+  '{}',
+  '1.0',
+  '/',
+  '😀',
+  '\ud83d',
+];
+const values = fc.oneof(fc.string({ unit: fc.constantFrom(...bits) }), fc.string({ unit: 'binary' }), fc.string());
+const bodies = fc.oneof(
+  fc.uint8Array().map((it) => Buffer.from(it)),
+  fc.json().map((it) => Buffer.from(it)),
+  fc
+    .dictionary(
+      fc.oneof(fc.constantFrom('id', 'type', '__proto__', 'data', 'data_base64'), fc.string()),
+      fc.jsonValue(),
+    )
+    .map((it) => {
+      return Buffer.from(JSON.stringify({ ...it, specversion: '1.0', source: '/a' }));
+    }),
+);
+
+const arbitraryMessage = fc.record({
+  headers: fc
+    .tuple(
+      fc.boolean(),
+      fc.dictionary(names, fc.oneof({ weight: 9, arbitrary: values }, fc.array(values), fc.constant(undefined)), {
+        maxKeys: 6,
+      }),
+    )
+    .map(([isNearly, headers]) => (isNearly ? { ...LEAST_HEADERS, ...headers } : headers)),
+  body: bodies,
+});
+
+/** Good messages; the same few, as it's the damage that has to vary. */
+const GOOD = fc
+  .sample(anyEvent, { numRuns: 300, seed: 1 })
+  .flatMap((event) => [toHttp(event), toHttp(event, 'structured'), batchToHttp([event, event])]);
+
+interface Damage {
+  readonly at: number;
+  readonly cut: number;
+  readonly put: string;
+}
+const damage = fc.record({
+  at: fc.nat(2000),
+  cut: fc.nat(3),
+  put: fc.oneof(fc.constant(''), fc.constantFrom(...bits, ...'{}[],:"0-e\\')),
+});
+const damagedMessage = fc
+  .tuple(fc.constantFrom(...GOOD), fc.array(fc.tuple(fc.nat(20), damage), { maxLength: 2 }))
+  .map(([good, damages]) => {
+    const headers = { ...good.headers };
+    let body = Buffer.from(good.body ?? '');
+    for (const [which, how] of damages) {
+      const name = Object.keys(headers)[which];
+      if (name === undefined) body = Buffer.from(spoil(body.toString('latin1'), how), 'latin1');
+      else headers[name] = spoil(headers[name]!, how);
+    }
+    return { headers, body };
+  });
+
+function spoil(text: string, { at, cut, put }: Damage): string {
+  const start = at % (text.length + 1);
+  return text.slice(0, start) + put + text.slice(start + cut);
+}
+
+describe('Whatever comes', () => {
+  beforeEach(() => Object.assign(seen, { taken: 0, refused: 0 }));
+
+  it.each([
+    ['made up', arbitraryMessage, 8_000],
+    ['good, then spoiled', damagedMessage, 15_000],
+  ] as [string, fc.Arbitrary<HttpMessage>, number][])(
+    'is taken or refused: %s',
+    (_, message, numRuns) => {
+      fc.assert(fc.property(message, check), { numRuns });
+      expect(Math.min(seen.taken, seen.refused)).toBeGreaterThan(numRuns / 50);
+      // 2 s when the machine has nothing else to do.
+    },
+    120_000,
+  );
+});

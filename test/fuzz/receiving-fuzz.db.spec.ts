@@ -1,0 +1,304 @@
+import { randomBytes } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import fc from 'fast-check';
+import { request } from 'undici';
+import { MODULES } from '../../src/app.module.js';
+import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
+import { toWire } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
+import { declared, moduleOnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { Registry } from '../../src/infrastructure/contracts/handler-registry.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { Transit } from '../../src/modules/rides/tables.js';
+import { startCabs, type Cabs } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { numbers } from '../support/notes.js';
+import { atRest, get, newClient, newDriver, post, rideThatIs } from '../support/rest.js';
+
+/*
+ * What receiving-fuzz.spec.ts sends nobody can handle; this is the other half: events that are handled, or would be but
+ * for a value or two in them that the contract, or only a database, minds.
+ */
+
+/** Per database. More when looking for trouble: FUZZ_RUNS=20000 */
+const RUNS = Number(process.env.FUZZ_RUNS ?? 500);
+/** What brokers repeat of the 4xx. */
+const REPEATED = [404, 408, 409, 425, 429];
+/** What a header section may have, in characters: Node reads 16 kB. */
+const HEADERS = 12_000;
+
+/** What there is. */
+interface Pool {
+  readonly clients: readonly number[];
+  readonly drivers: readonly number[];
+  /** Of rides in every state in which an event may find them, and of some that don't exist. */
+  readonly rides: readonly string[];
+  /** Where the rides ended. */
+  readonly address: string;
+}
+
+/** Data of everything that anybody here handles, as it may be. */
+const DATA: Record<string, (pool: Pool, dice: number) => object> = {
+  'cabs.rides.complete-transit': ({ rides }, dice) => ({ transitId: pick(rides, dice), destination: REACHED }),
+  'cabs.geolocation.update-destination': () => ({
+    from: { ...PICKUP, district: 'Wola', additionalNumber: 3, postalCode: '01-123', name: 'Muzeum' },
+    destination: PLANNED,
+  }),
+  'cabs.geolocation.destination-updated': ({ address }) => ({ addressId: address, distanceMetres: 42_000 }),
+  'cabs.drivers.calculate-fee': ({ drivers }, dice) => ({ driverId: pick(drivers, dice), transitPrice: 5100 }),
+  'cabs.drivers.driver-fee': ({ drivers }, dice) => ({ driverId: pick(drivers, dice), fee: 4998 }),
+  'cabs.drivers.driver-fee-refused': ({ drivers }, dice) => ({ driverId: pick(drivers, dice), reason: 'Who?' }),
+  'cabs.drivers.driver-occupy': ({ drivers }, dice) => ({ driverId: pick(drivers, dice) }),
+  'cabs.drivers.driver-occupied': ({ drivers }, dice) => ({ driverId: pick(drivers, dice) }),
+  'cabs.drivers.driver-refused': ({ drivers }, dice) => ({ driverId: pick(drivers, dice), reason: 'Busy' }),
+  'cabs.drivers.driver-free': ({ drivers }, dice) => ({ driverId: pick(drivers, dice) }),
+  'cabs.drivers.driver-freed': ({ drivers }, dice) => ({ driverId: pick(drivers, dice) }),
+  'cabs.loyalty.register-miles': ({ clients }, dice) => ({ clientId: pick(clients, dice) }),
+  'cabs.loyalty.miles-registered': ({ clients }, dice) => ({ clientId: pick(clients, dice), miles: 10 }),
+  'cabs.invoicing.issue-invoice': () => ({ amount: 5100, subjectName: 'Jane Roe' }),
+  'cabs.invoicing.invoice-issued': () => ({ invoiceId: crypto.randomUUID(), amount: 5100 }),
+};
+
+const pick = <T>(them: readonly T[], dice: number): T => them[dice % them.length]!;
+
+/** Nothing in it can be compressed: an index row of PostgreSQL takes less than 2.7 kB of it. */
+const endless = (bytes: number) => fc.constant(0).map(() => randomBytes(bytes).toString('base64'));
+const odd: fc.Arbitrary<unknown> = fc.oneof(
+  fc.constantFrom(
+    'a\0b',
+    '\0',
+    '\ud800',
+    'a\udfffb',
+    '\uffff',
+    '',
+    ' ',
+    '\n',
+    '%00',
+    "'; --",
+    '__proto__',
+    'null',
+    '😀',
+  ),
+  fc.constantFrom('x'.repeat(300), 'ż'.repeat(500), 'ż'.repeat(501), '😀'.repeat(100), '1'.repeat(400)),
+  fc.string({ unit: 'binary', maxLength: 20 }),
+  fc.oneof(endless(700), endless(1500), endless(7500)),
+  fc.constantFrom(
+    0,
+    -0,
+    -1,
+    0.5,
+    1e3,
+    2 ** 31 - 1,
+    2 ** 31,
+    -(2 ** 31),
+    2 ** 32,
+    2 ** 53 - 1,
+    2 ** 53,
+    1e21,
+    1e308,
+    5e-324,
+  ),
+  fc.constantFrom<unknown>(undefined, null, true, [], {}, [[]], { id: 1 }, Array(5000).fill(0)),
+  fc.uuid().map((id) => id.toUpperCase()),
+  fc.jsonValue({ maxDepth: 3 }),
+);
+
+const twists = fc.array(fc.record({ where: fc.noBias(fc.nat()), to: odd }), { maxLength: 2 });
+
+/** What databases, or the bounds of contracts, have minded. */
+const WORST = () => ['a\0b', '\ud800', randomBytes(7500).toString('base64'), -1, 2 ** 53 - 1, 2 ** 31, null];
+
+const fuzzed = fc.record({
+  type: fc.noBias(fc.constantFrom(...Object.keys(DATA))),
+  dice: fc.noBias(fc.nat()),
+  mode: fc.constantFrom('binary', 'structured', 'batch'),
+  atRoot: fc.boolean(),
+  twists,
+});
+type Fuzzed = typeof fuzzed extends fc.Arbitrary<infer T> ? T : never;
+
+describe.each(DATABASES)('Random events that may be handled, on $kind', ({ fresh }) => {
+  let cabs: Cabs;
+  let pool: Pool;
+
+  beforeAll(async () => {
+    // What is sent because of them is delivered here, too, and shows whether it is fit to be handled.
+    cabs = await startCabs(await fresh(), { MESH_RECEIVE: 'true', MESH_RETRY: '2' });
+    pool = await furnish(cabs);
+    await cabs.app.listen(0, '127.0.0.1');
+  });
+  afterAll(() => cabs.close());
+
+  it('are of all the types that somebody handles', () => {
+    const registry = cabs.app.get(Registry);
+    const types = MODULES.flatMap((it) => declared(moduleOnMesh(it).contract).messages).map(({ type }) => type);
+    expect(Object.keys(DATA).sort()).toEqual(types.filter((it) => registry.subscriptions(it).length > 0).sort());
+  });
+
+  it('are never the fault of the receiver, nor a reason to come again; what is taken is handled to its end', async () => {
+    const registry = cabs.app.get(Registry);
+    const taken: string[] = [];
+    const counted = { taken: 0, refused: 0 };
+    const tried = async (type: string, event: Record<string, unknown>, mode: Fuzzed['mode'], atRoot: boolean) => {
+      const { consumer } = registry.subscriptions(type)[0]!;
+      const { status, text } = await exchange(cabs, atRoot ? '/' : `/mesh/${consumer}`, event, mode);
+      expect({ status, text, isFine: isFine(status) }).toMatchObject({ isFine: true });
+      expect(text.length).toBeLessThan(512);
+      counted[status < 300 ? 'taken' : 'refused']++;
+      // By the name that it was given here: headers turn other things into strings.
+      const isNamed = event.source === '/fuzz' && /^[0-9a-f-]{36}$/.test(String(event.id));
+      if (status < 300 && isNamed) taken.push(String(event.id));
+    };
+    // Each value that its handler gets is each of the worst once; then all values are anything.
+    for (const [index, type] of Object.keys(DATA).entries()) {
+      // Of a ride that is about to be completed, another one for each.
+      const plain = { type, dice: 2 + 2 * index, twists: [] };
+      for (const where of handledOf(eventOf(plain, pool)).keys()) {
+        for (const to of WORST()) {
+          const event = eventOf(plain, pool);
+          put(handledOf(event)[where]!, to);
+          await tried(type, event, 'structured', false);
+        }
+      }
+    }
+    const property = fc.asyncProperty(fuzzed, ({ mode, atRoot, ...fuzz }) =>
+      tried(fuzz.type, eventOf(fuzz, pool), mode, atRoot),
+    );
+    // Not shrunk: the state that led to the failure is gone by then.
+    await fc.assert(property, { numRuns: RUNS, endOnFailure: true });
+    // Both must have been tried often enough to say something.
+    expect(Math.min(counted.taken, counted.refused)).toBeGreaterThan(RUNS / 10);
+
+    // Nothing is stuck: not the events, nor what was sent because of them.
+    await atRest(cabs);
+    const { sql } = cabs.app.get(UnitOfWork);
+    const rows = await sql.all<{ id: string }>(`SELECT id FROM mesh_inbox WHERE source = '/fuzz'`);
+    const handled = new Set(rows.map(({ id }) => id));
+    expect(taken.filter((id) => !handled.has(id))).toEqual([]);
+    // Of rides that never were; anything else would be a message of ours that is against our own contract.
+    const { causes } = await get<{ causes: { cause: string }[] }>(cabs, '/mesh/dead-letters?by=cause');
+    expect(causes.filter(({ cause }) => !cause.startsWith('Reject: There is no transit'))).toEqual([]);
+
+    await cabs.http.get('/health/ready').expect(200);
+    for (const type of Object.keys(DATA)) {
+      const event = eventOf({ type, dice: 0, twists: [] }, pool);
+      expect(await exchange(cabs, '/', event, 'structured')).toEqual({ status: 204, text: '' });
+    }
+  }, 600_000);
+});
+
+describe.each(DATABASES)('Random dead letters on $kind', ({ fresh }) => {
+  it('are kept or refused for good, and can be shown', async () => {
+    const services = { USVC_DRIVERS: 'http://127.0.0.1:9', USVC_RIDES: 'http://127.0.0.1:9' };
+    const sink = await startCabs(await fresh(), { MESH_TRANSPORT: 'knative', MODULES: 'none', ...services });
+    const pool = { clients: [1], drivers: [1], rides: [crypto.randomUUID()], address: crypto.randomUUID() };
+    await sink.app.listen(0, '127.0.0.1');
+    let kept = 0;
+    const said = fc.record({
+      knativeerrordest: fc.oneof(fc.constantFrom('http://127.0.0.1:9/mesh/drivers', 'http://a/\u0000', 'x:'), odd),
+      knativeerrorcode: fc.oneof(fc.constant('422'), odd),
+      knativeerrordata: fc
+        .oneof(fc.constant('{"detail":"a\\u0000b"}'), odd)
+        .map((it) => (typeof it === 'string' ? Buffer.from(it).toString('base64') : it)),
+    });
+    const property = fc.asyncProperty(fuzzed, said, async (fuzz, more) => {
+      const event = { ...eventOf(fuzz, pool), ...more };
+      const { status, text } = await exchange(sink, '/mesh/dead-letters', event, fuzz.mode);
+      expect({ status, text, isFine: isFine(status) }).toMatchObject({ isFine: true });
+      if (status < 300) kept++;
+    });
+    await fc.assert(property, { numRuns: Math.ceil(RUNS / 4), endOnFailure: true });
+    expect(kept).toBeGreaterThan(RUNS / 40);
+    const { items, total } = await get<{ items: DeadLetter[]; total: number }>(sink, '/mesh/dead-letters?size=100');
+    expect(items).toHaveLength(Math.min(total, 100));
+    await sink.close();
+  }, 600_000);
+});
+
+/** Clients, drivers, and rides that wait for what the events say. */
+async function furnish(cabs: Cabs): Promise<Pool> {
+  const clients = [await newClient(cabs), await newClient(cabs), 404];
+  await post(cabs, `/clients/${clients[0]}/awards`, {}, 201);
+  await post(cabs, `/clients/${clients[0]}/awards/activate`);
+  const { id, driverId } = await rideThatIs(cabs, 'COMPLETED');
+  const drivers = [driverId, await newDriver(cabs), 404];
+  await atRest(cabs);
+  const work = cabs.app.get(UnitOfWork);
+  const ride = await work.repository(Transit).findOneByOrFail({ id });
+  // States that a ride leaves as soon as it is answered.
+  const pending = { driverFeeSettled: 'pending', driverFreedSettled: 'pending', milesSettled: 'pending' } as const;
+  const waiting = numbers(60).map((n) => ({
+    ...{ ...ride, ...pending, id: crypto.randomUUID(), price: null, driverFee: null, miles: null, completedAt: null },
+    ...{ invoiceSettled: 'pending' as const, status: n % 2 ? ('COMPLETING' as const) : ('ACCEPTING' as const) },
+  }));
+  await work.run(() => work.repository(Transit).insert(waiting));
+  const rides = [id, ...waiting.map((it) => it.id), ...numbers(10).map(() => crypto.randomUUID())];
+  return { clients, drivers, rides, address: ride.reachedId! };
+}
+
+/** An event as it is written, with its twists; what isn't said is left out. */
+function eventOf({ type, dice, twists }: Pick<Fuzzed, 'type' | 'dice' | 'twists'>, pool: Pool) {
+  const event: Record<string, unknown> = {
+    ...{ specversion: '1.0', id: crypto.randomUUID(), source: '/fuzz', type, subject: pick(pool.rides, dice) },
+    ...{ time: '2026-11-24T01:02:03Z', correlationid: 'c', causationid: 'd', partitionkey: 'k', traceparent: 't' },
+    ...{ datacontenttype: 'application/json', dataschema: 'urn:x:y', ext: 'e' },
+    data: structuredClone(toWire(DATA[type]!(pool, dice))),
+  };
+  for (const { where, to } of twists) put(pick([...placesOf(event), ...handledOf(event)], where), to);
+  return event;
+}
+
+/** Where a value stands. */
+interface Place {
+  readonly of: Record<string, unknown>;
+  readonly name: string;
+}
+
+const placesOf = (of: object): Place[] => Object.keys(of).map((name) => ({ of: of as Record<string, unknown>, name }));
+
+/** Of an event, what a handler gets: the subject, and every value of the data. */
+function handledOf(event: Record<string, unknown>): Place[] {
+  const inside = (value: unknown): Place[] =>
+    typeof value === 'object' && value !== null
+      ? [...placesOf(value), ...Object.values(value).flatMap((inner) => inside(inner))]
+      : [];
+  return [{ of: event, name: 'subject' }, ...inside(event.data)];
+}
+
+function put({ of, name }: Place, value: unknown): void {
+  // A copy: the next twist may be inside of it.
+  of[name] = structuredClone(value);
+}
+
+const isFine = (status: number) =>
+  (status >= 200 && status < 300) || (status >= 400 && status < 500 && !REPEATED.includes(status));
+
+async function exchange({ app }: Cabs, path: string, event: Record<string, unknown>, mode: Fuzzed['mode']) {
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  const { headers, body } = written(event, mode);
+  const reply = await request(`http://127.0.0.1:${port}${path}`, { method: 'POST', headers, body });
+  return { status: reply.statusCode, text: await reply.body.text() };
+}
+
+/** As it stands, whether it may or not: `toHttp` would refuse some of them. */
+function written(
+  event: Record<string, unknown>,
+  mode: Fuzzed['mode'],
+): { headers: Record<string, string>; body: string } {
+  const { data, datacontenttype, ...attributes } = event;
+  const headers: Record<string, string> = { 'content-type': encoded(datacontenttype) };
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== null) headers[`ce-${name}`] = encoded(value);
+  }
+  if (mode === 'binary' && JSON.stringify(headers).length < HEADERS)
+    return { headers, body: JSON.stringify(data) ?? '' };
+  const content = (of: string) => ({ 'content-type': `application/cloudevents${of}+json` });
+  if (mode !== 'batch') return { headers: content(''), body: JSON.stringify(event) };
+  return { headers: content('-batch'), body: JSON.stringify([event, { ...event, id: crypto.randomUUID() }]) };
+}
+
+/** As headers carry it; halves of characters have no encoding. */
+function encoded(value: unknown): string {
+  const text = Buffer.from(typeof value === 'string' ? value : (JSON.stringify(value) ?? '')).toString();
+  return text.replace(/[^\x21\x23\x24\x26-\x7e]+/g, encodeURIComponent);
+}

@@ -1,0 +1,212 @@
+import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
+import { Database } from '../../src/infrastructure/persistence/database.js';
+import { startCabs, type Cabs } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { atRest, bodyOf, get, newClient, newDriver, post, problemOf, rideThatIs, type Ride } from '../support/rest.js';
+
+describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
+  let url: string;
+  let cabs: Cabs;
+  let keys = 0;
+
+  beforeAll(async () => {
+    url = await fresh();
+    await start();
+  });
+  afterAll(() => cabs.close());
+
+  async function start(): Promise<void> {
+    cabs = await startCabs(url);
+    await cabs.app.listen(0, '127.0.0.1');
+  }
+
+  const newKey = () => `key-${++keys}`;
+  const send = (path: string, key: string, body: object) => cabs.http.post(path).set('Idempotency-Key', key).send(body);
+  const rows = async (table: string): Promise<number> => {
+    const { read } = cabs.app.get(Database);
+    const [counted] = await read.all<{ n: number | string }>(`SELECT COUNT(*) AS n FROM ${table}`);
+    return Number(counted!.n);
+  };
+
+  /** The routes that take a key: a request that can be made, the same with its fields turned, another one. */
+  const ROUTES = [
+    {
+      route: '/clients',
+      table: 'clients_client',
+      make: async () => ({
+        path: '/clients',
+        body: { name: 'Jane', lastName: 'Roe' },
+        turned: { lastName: 'Roe', name: 'Jane' },
+        other: { name: 'John', lastName: 'Roe' },
+      }),
+    },
+    {
+      route: '/drivers',
+      table: 'drivers_driver',
+      make: async () => ({
+        path: '/drivers',
+        body: { firstName: 'Ada', lastName: 'Byron', driverLicense: '', fee: { type: 'flat', amount: 7 } },
+        turned: { fee: { amount: 7, type: 'flat' }, driverLicense: '', lastName: 'Byron', firstName: 'Ada' },
+        other: { firstName: 'Ada', lastName: 'Byron', driverLicense: '', fee: { type: 'flat', amount: 8 } },
+      }),
+    },
+    {
+      route: '/transits',
+      table: 'rides_transit',
+      make: async () => {
+        const clientId = await newClient(cabs);
+        const body = { clientId, from: PICKUP, to: PLANNED };
+        const turned = { to: PLANNED, from: PICKUP, clientId };
+        return { path: '/transits', body, turned, other: { ...body, to: REACHED } };
+      },
+    },
+    {
+      route: '/transits/:id/complete',
+      table: 'invoicing_invoice',
+      make: async () => {
+        const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+        const turned = Object.fromEntries(Object.entries(REACHED).reverse());
+        return { path: `/transits/${id}/complete`, body: REACHED, turned, other: PLANNED };
+      },
+    },
+  ];
+
+  describe.each(ROUTES)('POST $route', ({ table, make }) => {
+    it('a request that is repeated happens once, and gets the same reply', async () => {
+      const { path, body, turned } = await make();
+      const before = await rows(table);
+      const key = newKey();
+      const first = await send(path, key, body);
+      expect(first.ok).toBe(true);
+      await atRest(cabs);
+      for (const again of [body, turned]) {
+        const reply = await send(path, key, again);
+        expect(bodyOf(reply, first.status)).toEqual(first.body);
+        expect(reply.headers.location).toBe(first.headers.location);
+      }
+      await atRest(cabs);
+      expect((await rows(table)) - before).toBe(1);
+    });
+
+    it('a request that is sent ten times at once happens once; who does not get its reply gets 409', async () => {
+      const { path, body } = await make();
+      const before = await rows(table);
+      const key = newKey();
+      const replies = await Promise.all(Array.from({ length: 10 }, () => send(path, key, body)));
+      const answered = replies.filter(({ ok }) => ok);
+      expect(answered.length).toBeGreaterThan(0);
+      for (const reply of answered) expect(reply.body).toEqual(answered[0]!.body);
+      for (const reply of replies.filter(({ ok }) => !ok)) problemOf(reply, 409, 'Idempotency-Key');
+      expect(bodyOf(await send(path, key, body), answered[0]!.status)).toEqual(answered[0]!.body);
+      await atRest(cabs);
+      expect((await rows(table)) - before).toBe(1);
+    });
+
+    it('a key that was used for another request is 422', async () => {
+      const { path, body, other } = await make();
+      const key = newKey();
+      expect((await send(path, key, body)).ok).toBe(true);
+      await atRest(cabs);
+      const before = await rows(table);
+      problemOf(await send(path, key, other), 422, 'Idempotency-Key');
+      await atRest(cabs);
+      expect(await rows(table)).toBe(before);
+    });
+
+    it('a key outlives the process', async () => {
+      const { path, body, other } = await make();
+      const key = newKey();
+      const first = await send(path, key, body);
+      await atRest(cabs);
+      await cabs.close();
+      await start();
+      const before = await rows(table);
+      expect(bodyOf(await send(path, key, body), first.status)).toEqual(first.body);
+      problemOf(await send(path, key, other), 422, 'Idempotency-Key');
+      expect(await rows(table)).toBe(before);
+    });
+
+    it('a request that was refused leaves its key free for the corrected one', async () => {
+      const { path, body } = await make();
+      const key = newKey();
+      const kept = await rows('mesh_idempotency_key');
+      const wrong = Object.fromEntries(Object.keys(body).map((field) => [field, null]));
+      expect((await send(path, key, wrong)).status).toBe(400);
+      expect(await rows('mesh_idempotency_key')).toBe(kept);
+      const corrected = await send(path, key, body);
+      expect(corrected.ok).toBe(true);
+      expect((await send(path, key, body)).body).toEqual(corrected.body);
+      problemOf(await send(path, key, wrong), 422, 'Idempotency-Key');
+    });
+  });
+
+  it('a request that a rule or the state refused leaves its key free, too', async () => {
+    const key = newKey();
+    const driver = { firstName: 'Ada', lastName: 'Byron', driverLicense: '' };
+    problemOf(await send('/drivers', key, { ...driver, fee: { type: 'flat', amount: 0 } }), 422, 'fee.amount');
+    bodyOf(await send('/drivers', key, driver), 201);
+
+    const [unknown, ride] = [newKey(), { from: PICKUP, to: PLANNED }];
+    problemOf(await send('/transits', unknown, { ...ride, clientId: 2 ** 31 }), 404, 'clientId');
+    bodyOf(await send('/transits', unknown, { ...ride, clientId: await newClient(cabs) }), 201);
+
+    // The very same request: what refused it may be over.
+    const early = newKey();
+    const { id } = await rideThatIs(cabs, 'TRANSIT_TO_PASSENGER');
+    problemOf(
+      await send(`/transits/${id}/complete`, early, { ...REACHED, driverId: await newDriver(cabs) }),
+      403,
+      'driverId',
+    );
+    problemOf(await send(`/transits/${id}/complete`, early, REACHED), 409);
+    await post(cabs, `/transits/${id}/start`);
+    bodyOf(await send(`/transits/${id}/complete`, early, REACHED), 202);
+  });
+
+  it('who repeats a completion with its key gets the first acceptance, also when he had waited for the outcome', async () => {
+    const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+    const key = newKey();
+    const complete = () => send(`/transits/${id}/complete`, key, REACHED).set('Prefer', 'wait=5');
+    const first = bodyOf<Ride>(await complete(), 200);
+    expect(first.status).toBe('COMPLETED');
+    const again = await complete();
+    expect(bodyOf<Ride>(again, 202)).toMatchObject({ id, status: 'COMPLETING' });
+    expect(again.headers.location).toBe(`/transits/${id}`);
+    expect(await get(cabs, `/invoices?transitId=${id}`)).toHaveLength(1);
+  });
+
+  it('a key holds across two processes on one database', async () => {
+    const neighbour = await startCabs(url);
+    await neighbour.app.listen(0, '127.0.0.1');
+    const before = await rows('clients_client');
+    const key = newKey();
+    const processes = Array.from({ length: 10 }, (_, n) => (n % 2 ? neighbour : cabs));
+    const replies = await Promise.all(
+      processes.map(({ http }) => http.post('/clients').set('Idempotency-Key', key).send({ name: 'A', lastName: 'B' })),
+    );
+    await neighbour.close();
+    const answered = replies.filter(({ ok }) => ok);
+    expect(answered.length).toBeGreaterThan(0);
+    for (const reply of answered) expect(reply.body).toEqual(answered[0]!.body);
+    for (const reply of replies.filter(({ ok }) => !ok)) problemOf(reply, 409, 'Idempotency-Key');
+    expect((await rows('clients_client')) - before).toBe(1);
+  });
+
+  it('a key belongs to one route', async () => {
+    const key = newKey();
+    const body = { name: 'Jane', lastName: 'Roe', firstName: 'Jane', driverLicense: '' };
+    bodyOf(await send('/clients', key, body), 201);
+    problemOf(await send('/drivers', key, body), 422, 'Idempotency-Key');
+  });
+
+  it.each(['', ' ', 'a b', 'x'.repeat(256), 'clé'])('the key "%s" is 400, and nothing happens', async (key) => {
+    const before = await rows('clients_client');
+    problemOf(await send('/clients', key, { name: 'Jane', lastName: 'Roe' }), 400, 'Idempotency-Key');
+    expect(await rows('clients_client')).toBe(before);
+  });
+
+  it('without a key the same request makes another client', async () => {
+    const [one, other] = [await newClient(cabs), await newClient(cabs)];
+    expect(one).not.toBe(other);
+  });
+});

@@ -1,0 +1,257 @@
+import { request as send, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
+import type { Problem } from '../../src/infrastructure/http/problem.filter.js';
+import { startCabs, type Cabs } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { bodyOf, newClient, newDriver, newRide, problemOf, rideThatIs } from '../support/rest.js';
+
+const UNKNOWN = '00000000-0000-4000-8000-000000000000';
+const NOBODY = { name: 'Jane', lastName: 'Roe' };
+const NUL = String.fromCharCode(0);
+const LONE_SURROGATE = String.fromCharCode(0xd800);
+
+/** Every route with a number in its path. */
+const NUMBERED = routes<'get' | 'post' | 'put'>([
+  ['get', '/clients/:id'],
+  ['post', '/clients/:id/awards'],
+  ['post', '/clients/:id/awards/activate'],
+  ['post', '/clients/:id/awards/deactivate'],
+  ['get', '/clients/:id/awards'],
+  ['get', '/drivers/:id'],
+  ['post', '/drivers/:id/activate'],
+  ['post', '/drivers/:id/deactivate'],
+  ['put', '/drivers/:id/fee', { type: 'flat', amount: 1 }],
+]);
+
+/** Every route with a UUID in its path. */
+const IDENTIFIED = routes<'get' | 'post' | 'delete'>([
+  ['get', '/transits/:id'],
+  ['post', '/transits/:id/publish'],
+  ['post', '/transits/:id/accept', 'driver'],
+  ['post', '/transits/:id/reject', 'driver'],
+  ['post', '/transits/:id/start'],
+  ['post', '/transits/:id/cancel'],
+  ['post', '/transits/:id/destination', REACHED],
+  ['post', '/transits/:id/complete', REACHED],
+  ['get', '/addresses/:id'],
+  ['get', '/mesh/dead-letters/:id'],
+  ['delete', '/mesh/dead-letters/:id'],
+  ['post', '/mesh/dead-letters/:id/replay'],
+]);
+
+function routes<Method>(rows: [method: Method, path: string, body?: 'driver' | object][]) {
+  return rows.map(([method, path, body]) => ({ method, path, body }));
+}
+
+describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
+  let cabs: Cabs;
+
+  beforeAll(async () => {
+    cabs = await startCabs(await fresh());
+    await cabs.app.listen(0, '127.0.0.1');
+  });
+  afterAll(() => cabs.close());
+
+  describe('Unknown', () => {
+    it.each(NUMBERED)('$method $path of an id that nobody has, or can have, is 404', async ({ method, path, body }) => {
+      for (const id of ['2147483647', '2147483648', '99999999999', '99999999999999999999']) {
+        problemOf(await cabs.http[method](path.replace(':id', id)).send(body), 404, 'id');
+      }
+    });
+
+    it.each(NUMBERED)('$method $path of what is no id is 400', async ({ method, path, body }) => {
+      for (const id of ['0', '-1', '1.5', '1e3', '01', 'x', '%00', '1%20', '%F0%9F%9A%95']) {
+        problemOf(await cabs.http[method](path.replace(':id', id)).send(body), 400, 'id');
+      }
+    });
+
+    it.each(IDENTIFIED)(
+      '$method $path of an unknown id is 404, of what is no id 400',
+      async ({ method, path, body }) => {
+        const content = body === 'driver' ? { driverId: await newDriver(cabs) } : body;
+        problemOf(await cabs.http[method](path.replace(':id', UNKNOWN)).send(content), 404, 'id');
+        for (const id of ['1', 'x', `${UNKNOWN}0`, '%00', `${UNKNOWN}%00`]) {
+          problemOf(await cabs.http[method](path.replace(':id', id)).send(content), 400, 'id');
+        }
+      },
+    );
+
+    it.each([2147483647, 2147483648, 99_999_999_999])('a body with client or driver %d is 404', async (nobody) => {
+      const ride = { clientId: nobody, from: PICKUP, to: PLANNED };
+      problemOf(await cabs.http.post('/transits').send(ride), 404, 'clientId');
+      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const body = { driverId: nobody };
+      problemOf(await cabs.http.post(`/transits/${id}/accept`).send(body), 404, 'driverId');
+      problemOf(await cabs.http.post(`/transits/${id}/reject`).send(body), 404, 'driverId');
+      // Whoever isn't the ride's driver may not, whether he exists or not.
+      problemOf(await cabs.http.post(`/transits/${id}/start`).send(body), 403, 'driverId');
+      problemOf(await cabs.http.post(`/transits/${id}/complete`).send({ ...REACHED, ...body }), 403, 'driverId');
+    });
+
+    it.each([
+      ['get', '/'],
+      ['get', '/nothing'],
+      ['post', '/clients/1'],
+      ['delete', '/transits'],
+      ['patch', '/drivers/1'],
+      ['get', '/transits/1/2/3'],
+    ] as const)('%s %s is no route', async (method, path) => {
+      const problem = problemOf(await cabs.http[method](`${path}?secret=1`), 404);
+      expect(problem.instance).toBe(path);
+    });
+  });
+
+  describe('Malformed', () => {
+    it.each(['{', '{"name":', "{'name': 1}", 'name=Jane', '"Jane"', 'null', '7', '\uFEFF{', '[1,]'])(
+      'the body %j is 400, with the correlation id that the client chose',
+      async (body) => {
+        const sent = cabs.http.post('/clients').set('Content-Type', 'application/json').set('X-Correlation-Id', 'mine');
+        expect(problemOf(await sent.send(body), 400).correlationId).toBe('mine');
+      },
+    );
+
+    it.each([
+      ['/clients', [], ['']],
+      ['/clients', {}, ['name', 'lastName']],
+      ['/clients', { name: ' ', lastName: 'x'.repeat(201) }, ['name', 'lastName']],
+      ['/clients', { name: 1, lastName: null }, ['name', 'lastName']],
+      ['/clients', { ...NOBODY, type: 'GOOD' }, ['type']],
+      ['/drivers', {}, ['firstName', 'lastName', 'driverLicense']],
+      ['/transits', {}, ['clientId', 'from', 'to']],
+      ['/transits', { clientId: '1', from: PICKUP, to: PLANNED }, ['clientId']],
+      ['/transits', { clientId: 0, from: PICKUP, to: PLANNED }, ['clientId']],
+      ['/transits', { clientId: 1.5, from: PICKUP, to: PLANNED }, ['clientId']],
+      ['/transits', { clientId: 1, from: PICKUP, to: PLANNED, carClass: 'TANK' }, ['carClass']],
+      [
+        '/transits',
+        { clientId: 1, from: { ...PICKUP, buildingNumber: 2 ** 31 }, to: {} },
+        [...['from.buildingNumber', 'to.country', 'to.city', 'to.street', 'to.buildingNumber']],
+      ],
+      [`/transits/${UNKNOWN}/accept`, {}, ['driverId']],
+      [`/transits/${UNKNOWN}/accept`, { driverId: '1' }, ['driverId']],
+      [`/transits/${UNKNOWN}/reject`, { driverId: -1 }, ['driverId']],
+      [`/transits/${UNKNOWN}/start`, { driverId: 'x' }, ['driverId']],
+      [`/transits/${UNKNOWN}/destination`, { ...REACHED, street: '' }, ['street']],
+      [`/transits/${UNKNOWN}/complete`, { ...REACHED, city: undefined, driverId: null }, ['city', 'driverId']],
+    ] as [string, object, string[]][])('POST %s %j is 400, naming %j', async (path, body, fields) => {
+      problemOf(await cabs.http.post(path).send(body), 400, ...fields);
+    });
+
+    it('a body that is missing is 400', async () => {
+      for (const path of ['/clients', '/drivers', '/transits', `/transits/${UNKNOWN}/accept`]) {
+        problemOf(await cabs.http.post(path), 400, '');
+      }
+    });
+
+    it.each([
+      ['a NUL', NUL],
+      ['a lone surrogate', LONE_SURROGATE],
+      ['an escape', '\u001b[2J'],
+    ])('text with %s is 400 in every field', async (_, evil) => {
+      const text = `a${evil}b`;
+      problemOf(await cabs.http.post('/clients').send({ name: text, lastName: text }), 400, 'name', 'lastName');
+      const driver = { firstName: text, lastName: text, driverLicense: text };
+      problemOf(await cabs.http.post('/drivers').send(driver), 400, ...Object.keys(driver));
+      const strings = { country: text, district: text, city: text, street: text, postalCode: text, name: text };
+      const fields = Object.keys(strings);
+      const address = { ...strings, buildingNumber: 1 };
+      const [from, to] = ['from', 'to'].map((it) => fields.map((field) => `${it}.${field}`));
+      const ride = { clientId: 1, from: address, to: address };
+      problemOf(await cabs.http.post('/transits').send(ride), 400, ...from!, ...to!);
+      problemOf(await cabs.http.post(`/transits/${UNKNOWN}/destination`).send(address), 400, ...fields);
+      problemOf(await cabs.http.post(`/transits/${UNKNOWN}/complete`).send(address), 400, ...fields);
+    });
+
+    it.each(['consumer', 'type', 'cause'])('dead letters by a %s with a NUL are refused', async (parameter) => {
+      problemOf(await cabs.http.get(`/mesh/dead-letters?${parameter}=a%00`), 400, parameter);
+      problemOf(await cabs.http.post(`/mesh/dead-letters/replay?${parameter}=a%00`), 400, parameter);
+    });
+
+    it.each(['/transits/%E0%A4%A', '/transits/%', '/clients/%ff', '/drivers/%C0%80/activate', '/addresses/%zz'])(
+      'the path %s is 400',
+      async (path) => {
+        for (const method of ['GET', 'POST']) {
+          const { status, problem, headers } = await raw(cabs, method, path);
+          expect({ status, problem }).toMatchObject({ problem: { status: status, title: /\w/ } });
+          expect([400, 404]).toContain(status);
+          expect(headers['content-type']).toMatch(/^application\/problem\+json/);
+        }
+      },
+    );
+
+    it('a body that is nested deeper than anything we ask for is 400', async () => {
+      const deep = `{"name":"Jane","lastName":"Roe","x":${'['.repeat(40_000)}${']'.repeat(40_000)}}`;
+      for (const headers of [{}, { 'Idempotency-Key': 'deep' }]) {
+        const sent = cabs.http.post('/clients').set({ 'Content-Type': 'application/json', ...headers });
+        problemOf(await sent.send(deep), 400, '');
+      }
+    });
+  });
+
+  describe('Not this way', () => {
+    it('a body over 100 KB is 413, also when it only grows to that', async () => {
+      const big = JSON.stringify({ ...NOBODY, x: 'x'.repeat(101 * 1024) });
+      problemOf(await cabs.http.post('/clients').set('Content-Type', 'application/json').send(big), 413);
+      const headers = { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' };
+      expect(await raw(cabs, 'POST', '/clients', headers, gzipSync(big))).toMatchObject({ status: 413 });
+      const chunked = { 'Content-Type': 'application/json', 'Transfer-Encoding': 'chunked' };
+      expect(await raw(cabs, 'POST', '/clients', chunked, Buffer.from(big))).toMatchObject({ status: 413 });
+    });
+
+    it.each(['text/plain', 'application/x-www-form-urlencoded', 'application/xml', 'nonsense', 'application/jsonx'])(
+      'a body in %s is 415',
+      async (type) => {
+        for (const path of ['/clients', `/transits/${UNKNOWN}/start`]) {
+          problemOf(await cabs.http.post(path).set('Content-Type', type).send('{"name":"a"}'), 415);
+        }
+      },
+    );
+
+    it('a body without a type, in another character set or encoding is 415', async () => {
+      const body = Buffer.from(JSON.stringify(NOBODY));
+      const json = 'application/json';
+      for (const headers of [
+        {},
+        { 'Content-Type': `${json}; charset=utf-77` },
+        { 'Content-Type': json, 'Content-Encoding': 'lzma' },
+      ]) {
+        expect(await raw(cabs, 'POST', '/clients', headers, body)).toMatchObject({ status: 415 });
+      }
+      const broken = { 'Content-Type': json, 'Content-Encoding': 'gzip' };
+      expect(await raw(cabs, 'POST', '/clients', broken, body)).toMatchObject({ status: 400 });
+    });
+
+    it.each(['application/json', 'application/json; charset=utf-8', 'application/vnd.cabs.v1+json'])(
+      'a body in %s is read',
+      async (type) => {
+        const sent = cabs.http.post('/clients').set('Content-Type', type).send(JSON.stringify(NOBODY));
+        expect(bodyOf(await sent, 201)).toMatchObject(NOBODY);
+      },
+    );
+  });
+
+  it('a refusal tells no more than it has to', async () => {
+    const { id } = await newRide(cabs, await newClient(cabs));
+    const problem = problemOf(await cabs.http.post(`/transits/${id}/start`), 409);
+    expect(Object.keys(problem).sort()).toEqual(['correlationId', 'detail', 'instance', 'status', 'title', 'type']);
+    expect(problem).toMatchObject({ detail: `Transit ${id} is DRAFT: it can't be started now`, title: 'Conflict' });
+  });
+});
+
+/** A request as it stands: supertest would straighten its path. */
+function raw({ app }: Cabs, method: string, path: string, headers: OutgoingHttpHeaders = {}, body?: Buffer) {
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  return new Promise<{ status: number; headers: IncomingHttpHeaders; problem: Problem }>((resolve, reject) => {
+    const request = send({ host: '127.0.0.1', port, method, path, headers }, (reply) => {
+      const chunks: Buffer[] = [];
+      reply.on('data', (chunk: Buffer) => chunks.push(chunk));
+      reply.on('end', () => {
+        const problem = JSON.parse(Buffer.concat(chunks).toString()) as Problem;
+        resolve({ status: reply.statusCode!, headers: reply.headers, problem });
+      });
+    });
+    request.on('error', reject).end(body);
+  });
+}

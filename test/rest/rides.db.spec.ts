@@ -1,0 +1,308 @@
+import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
+import { Relay } from '../../src/infrastructure/outbox/relay.js';
+import { eventually, startCabs, type Cabs } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { atRest, bodyOf, get, newClient, newDriver, newRide, post, problemOf, rideThatIs, take } from '../support/rest.js';
+import { TestClock, type Driver, type Ride } from '../support/rest.js';
+
+interface Page {
+  readonly items: Ride[];
+  readonly total: number;
+}
+
+describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
+  let cabs: Cabs;
+
+  beforeAll(async () => {
+    cabs = await startCabs(await fresh(), {}, new TestClock().override);
+    await cabs.app.listen(0, '127.0.0.1');
+  });
+  afterAll(() => cabs.close());
+
+  const isFree = (driverId: number) =>
+    eventually(
+      () => get<Driver>(cabs, `/drivers/${driverId}`),
+      ({ occupied }) => !occupied,
+    );
+
+  describe('Requesting', () => {
+    it('a ride is a draft with an estimated price, found at the Location of the reply', async () => {
+      const clientId = await newClient(cabs);
+      const body = { clientId, from: PICKUP, to: PLANNED, carClass: 'van' };
+      const reply = await cabs.http.post('/transits').send(body);
+      const ride = bodyOf<Ride>(reply, 201);
+      expect(reply.headers.location).toBe(`/transits/${ride.id}`);
+      expect(ride).toMatchObject({ status: 'DRAFT', clientId, carClass: 'VAN', from: PICKUP, to: PLANNED });
+      expect(ride).toMatchObject({ distanceKm: 42, estimatedPrice: 5100, tariff: { name: 'Standard' } });
+      for (const field of ['price', 'driverId', 'settlement', 'publishedAt']) expect(ride).not.toHaveProperty(field);
+      expect(await get(cabs, reply.headers.location!)).toEqual(ride);
+      expect(await get(cabs, `/transits/${ride.id.toUpperCase()}`)).toEqual(ride);
+    });
+
+    it('an address is the same in another case and spacing, and another with another flat', async () => {
+      const { to } = await newRide(cabs);
+      const shouted = { ...PLANNED, city: ' WARSZAWA', street: 'ŻYTNIA ' };
+      const clientId = await newClient(cabs);
+      const same = await post<Ride>(cabs, '/transits', { clientId, from: PICKUP, to: shouted }, 201);
+      const flat = { ...PLANNED, additionalNumber: 4 };
+      const other = await post<Ride>(cabs, '/transits', { clientId, from: PICKUP, to: flat }, 201);
+      expect([same.to.id === to.id, other.to.id === to.id]).toEqual([true, false]);
+    });
+  });
+
+  describe('Listing', () => {
+    it('rides come in pages, the latest first', async () => {
+      const clientId = await newClient(cabs);
+      const ids: string[] = [];
+      for (let n = 0; n < 5; n++) ids.unshift((await newRide(cabs, clientId)).id);
+      const seen: string[] = [];
+      for (const [page, count] of [2, 2, 1, 0].entries()) {
+        const found = await get<Page>(cabs, `/transits?clientId=${clientId}&size=2&page=${page + 1}`);
+        expect(found).toMatchObject({ page: page + 1, size: 2, total: 5 });
+        expect(found.items).toHaveLength(count);
+        seen.push(...found.items.map(({ id }) => id));
+      }
+      expect(seen).toEqual(ids);
+      expect((await get<Page>(cabs, '/transits')).items.length).toBeLessThanOrEqual(20);
+    });
+
+    it('rides are found by client and by state, in any case', async () => {
+      const clientId = await newClient(cabs);
+      const [{ id }] = [await newRide(cabs, clientId), await newRide(cabs, clientId)];
+      await post(cabs, `/transits/${id}/cancel`);
+      const cancelled = await get<Page>(cabs, `/transits?clientId=${clientId}&status=cancelled`);
+      expect(cancelled.items.map((it) => it.id)).toEqual([id]);
+      const all = await get<Page>(cabs, '/transits?status=CANCELLED&size=100');
+      expect(new Set(all.items.map(({ status }) => status))).toEqual(new Set(['CANCELLED']));
+    });
+
+    it.each(['2147483647', '2147483648', '99999999999', '99999999999999999999'])(
+      'client %s has no rides',
+      async (clientId) => {
+        const nothing = { items: [], page: 1, size: 20, total: 0 };
+        expect(await get(cabs, `/transits?clientId=${clientId}`)).toEqual(nothing);
+      },
+    );
+
+    it.each(['page=0', 'page=-1', 'page=x', 'size=0', 'size=101', 'clientId=0', 'clientId=x', 'status=LOST'])(
+      'a list with ?%s is refused, naming the parameter',
+      async (query) => {
+        problemOf(await cabs.http.get(`/transits?${query}`), 400, query.split('=')[0]!);
+        problemOf(await cabs.http.get(`/transits?page=1&${query}&${query}`), 400, query.split('=')[0]!);
+      },
+    );
+  });
+
+  describe('Accepting', () => {
+    it('a ride is published once, and accepted only then', async () => {
+      const [{ id }, driverId] = [await newRide(cabs), await newDriver(cabs)];
+      problemOf(await cabs.http.post(`/transits/${id}/accept`).send({ driverId }), 409);
+      expect(await post(cabs, `/transits/${id}/publish`)).toMatchObject({ status: 'WAITING_FOR_DRIVER_ASSIGNMENT' });
+      problemOf(await cabs.http.post(`/transits/${id}/publish`), 409);
+    });
+
+    it('a driver who accepts gets 202, and the ride once that is confirmed', async () => {
+      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const driverId = await newDriver(cabs);
+      const reply = await cabs.http.post(`/transits/${id}/accept`).send({ driverId });
+      expect(bodyOf(reply, 202)).toMatchObject({ id, driverId, status: 'ACCEPTING' });
+      expect(reply.headers.location).toBe(`/transits/${id}`);
+      expect(reply.headers).not.toHaveProperty('preference-applied');
+      const ride = await eventually(
+        () => get<Ride>(cabs, `/transits/${id}`),
+        ({ status }) => status === 'TRANSIT_TO_PASSENGER',
+      );
+      expect(ride).toMatchObject({ driverId, acceptedAt: expect.any(String) as unknown });
+      expect(await get(cabs, `/drivers/${driverId}`)).toMatchObject({ occupied: true });
+    });
+
+    it.each([
+      ['wait=5', 'wait=5'],
+      ['respond-async, wait="7"', 'wait=7'],
+      ['wait=3600', 'wait=10'],
+    ])('a driver who prefers "%s" gets 200 and the confirmed ride, and may say it again', async (prefer, applied) => {
+      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const driverId = await newDriver(cabs);
+      for (let time = 0; time < 2; time++) {
+        const reply = await cabs.http.post(`/transits/${id}/accept`).set('Prefer', prefer).send({ driverId });
+        expect(bodyOf(reply, 200)).toMatchObject({ driverId, status: 'TRANSIT_TO_PASSENGER' });
+        expect(reply.headers['preference-applied']).toBe(applied);
+      }
+    });
+
+    it('two rides that one driver accepts at the same time: exactly one gets him', async () => {
+      const driverId = await newDriver(cabs);
+      const waiting = [1, 2, 3].map(() => rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT'));
+      const ids = (await Promise.all(waiting)).map(({ id }) => id);
+      const accept = (id: string) =>
+        cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=5').send({ driverId });
+      const replies = await Promise.all(ids.map(accept));
+      expect(replies.map(({ status }) => status).sort()).toEqual([200, 409, 409]);
+      for (const reply of replies.filter((it) => it.status === 409)) problemOf(reply, 409, 'driverId');
+      await atRest(cabs);
+      const rides = await Promise.all(ids.map((id) => get<Ride>(cabs, `/transits/${id}`)));
+      const waits = 'WAITING_FOR_DRIVER_ASSIGNMENT';
+      expect(rides.map(({ status }) => status).sort()).toEqual(['TRANSIT_TO_PASSENGER', waits, waits]);
+      expect(rides.filter((ride) => ride.driverId === driverId)).toHaveLength(1);
+    });
+
+    it('two drivers who accept one ride at the same time: exactly one gets it, the other stays free', async () => {
+      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const drivers = [await newDriver(cabs), await newDriver(cabs)];
+      const accept = (driverId: number) =>
+        cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=5').send({ driverId });
+      const replies = await Promise.all(drivers.map(accept));
+      expect(replies.map(({ status }) => status).sort()).toEqual([200, 409]);
+      await atRest(cabs);
+      const occupied = await Promise.all(drivers.map((it) => get<Driver>(cabs, `/drivers/${it}`)));
+      expect(occupied.filter((it) => it.occupied)).toHaveLength(1);
+    });
+
+    it('a driver who has rejected the ride, is inactive or on another ride does not get it', async () => {
+      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const [rejecting, inactive] = [await newDriver(cabs), await newDriver(cabs)];
+      const { driverId: busy } = await rideThatIs(cabs, 'IN_TRANSIT');
+      await post(cabs, `/transits/${id}/reject`, { driverId: rejecting });
+      await post(cabs, `/transits/${id}/reject`, { driverId: rejecting });
+      await post(cabs, `/drivers/${inactive}/deactivate`);
+      for (const driverId of [rejecting, inactive, busy]) {
+        problemOf(await cabs.http.post(`/transits/${id}/accept`).send({ driverId }), 409, 'driverId');
+      }
+      expect(await get(cabs, `/transits/${id}`)).toMatchObject({ status: 'WAITING_FOR_DRIVER_ASSIGNMENT' });
+      await take(cabs, id, await newDriver(cabs));
+      problemOf(await cabs.http.post(`/transits/${id}/reject`).send({ driverId: rejecting }), 409);
+    });
+  });
+
+  describe('Cancelling', () => {
+    it('the driver of a cancelled ride is free for another one', async () => {
+      const { id, driverId } = await rideThatIs(cabs, 'TRANSIT_TO_PASSENGER');
+      expect(await post(cabs, `/transits/${id}/cancel`)).toMatchObject({ status: 'CANCELLED' });
+      await isFree(driverId);
+      const other = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      await take(cabs, other.id, driverId);
+    });
+
+    it('a ride that is cancelled before its driver is confirmed leaves him free', async () => {
+      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const driverId = await newDriver(cabs);
+      await post(cabs, `/transits/${id}/accept`, { driverId }, 202);
+      await post(cabs, `/transits/${id}/cancel`);
+      await atRest(cabs);
+      expect(await get(cabs, `/transits/${id}`)).toMatchObject({ status: 'CANCELLED' });
+      expect(await get(cabs, `/drivers/${driverId}`)).toMatchObject({ occupied: false });
+    });
+
+    it('nothing more can be done to a cancelled ride, and one under way is not cancelled', async () => {
+      const { id, driverId } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      await post(cabs, `/transits/${id}/cancel`);
+      for (const action of ['publish', 'accept', 'reject', 'start', 'cancel', 'destination', 'complete']) {
+        const body = /accept|reject/.test(action) ? { driverId } : /dest|compl/.test(action) ? REACHED : undefined;
+        problemOf(await cabs.http.post(`/transits/${id}/${action}`).send(body), 409);
+      }
+      const { id: underWay } = await rideThatIs(cabs, 'IN_TRANSIT');
+      problemOf(await cabs.http.post(`/transits/${underWay}/cancel`), 409);
+    });
+  });
+
+  describe('Driving', () => {
+    it('only the assigned driver starts the ride, once', async () => {
+      const { id, driverId } = await rideThatIs(cabs, 'TRANSIT_TO_PASSENGER');
+      const stranger = await newDriver(cabs);
+      problemOf(await cabs.http.post(`/transits/${id}/start`).send({ driverId: stranger }), 403, 'driverId');
+      expect(await post(cabs, `/transits/${id}/start`, { driverId })).toMatchObject({ status: 'IN_TRANSIT' });
+      problemOf(await cabs.http.post(`/transits/${id}/start`).send({ driverId }), 409);
+    });
+
+    it.each(['DRAFT', 'WAITING_FOR_DRIVER_ASSIGNMENT', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT'] as const)(
+      'a ride that is %s can go elsewhere',
+      async (status) => {
+        const { id } = await rideThatIs(cabs, status);
+        const ride = await post<Ride>(cabs, `/transits/${id}/destination`, REACHED);
+        expect(ride).toMatchObject({ status, to: REACHED, distanceKm: 42, estimatedPrice: 5100 });
+        expect(await get(cabs, `/transits/${id}`)).toEqual(ride);
+      },
+    );
+
+    it.each(['DRAFT', 'WAITING_FOR_DRIVER_ASSIGNMENT', 'TRANSIT_TO_PASSENGER'] as const)(
+      'a ride that is %s can not be completed',
+      async (status) => {
+        const { id } = await rideThatIs(cabs, status);
+        problemOf(await cabs.http.post(`/transits/${id}/complete`).send(PLANNED), 409);
+        expect(await get(cabs, `/transits/${id}`)).toMatchObject({ status, to: PLANNED });
+      },
+    );
+  });
+
+  describe('Completing', () => {
+    it('a completed ride is accepted with 202 and settles; the same again is harmless, another end is not', async () => {
+      const { id, driverId } = await rideThatIs(cabs, 'IN_TRANSIT');
+      const complete = (body: object) => cabs.http.post(`/transits/${id}/complete`).send(body);
+      const stranger = await newDriver(cabs);
+      problemOf(await complete({ ...REACHED, driverId: stranger }), 403, 'driverId');
+      const reply = await complete({ ...REACHED, driverId });
+      expect(bodyOf(reply, 202)).toMatchObject({ status: 'COMPLETING', to: REACHED });
+      expect(reply.headers.location).toBe(`/transits/${id}`);
+      for (const wait of [async () => undefined, () => atRest(cabs)]) {
+        await wait();
+        bodyOf(await complete(REACHED), 202);
+        problemOf(await complete(PLANNED), 409);
+        problemOf(await complete({ ...REACHED, driverId: stranger }), 403, 'driverId');
+        problemOf(await cabs.http.post(`/transits/${id}/destination`).send(REACHED), 409);
+      }
+      expect(await get(cabs, `/transits/${id}`)).toMatchObject({ status: 'COMPLETED', price: 5100, driverFee: 4998 });
+      expect(await get(cabs, `/invoices?transitId=${id}`)).toHaveLength(1);
+      const other = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      await take(cabs, other.id, driverId);
+    });
+
+    it('who prefers to wait gets 200 and the settled ride', async () => {
+      const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+      const reply = await cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=5').send(REACHED);
+      const settled = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
+      expect(bodyOf(reply, 200)).toMatchObject({ status: 'COMPLETED', settlement: settled, to: REACHED });
+      expect(reply.headers['preference-applied']).toBe('wait=5');
+    });
+
+    it('one ride completed ten times at the same time is settled once', async () => {
+      const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+      const complete = () => cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=5').send(REACHED);
+      const replies = await Promise.all(Array.from({ length: 10 }, complete));
+      expect(replies.map(({ status }) => status)).toEqual(Array(10).fill(200));
+      expect(await get(cabs, `/invoices?transitId=${id}`)).toHaveLength(1);
+    });
+  });
+});
+
+describe.each(DATABASES)('Rides that nobody answers for on $kind', ({ fresh }) => {
+  let cabs: Cabs;
+  afterEach(() => cabs.close());
+
+  it('a ride is not started before its driver is confirmed, nor moved once it is ending; it goes on after a restart', async () => {
+    const url = await fresh();
+    cabs = await startCabs(url);
+    const waiting = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+    const underWay = await rideThatIs(cabs, 'IN_TRANSIT');
+    await atRest(cabs);
+    await cabs.app.get(Relay).stop(performance.now() + 1000);
+
+    const { id, driverId } = waiting;
+    const patient = cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=1').send({ driverId });
+    expect(bodyOf(await patient, 202)).toMatchObject({ status: 'ACCEPTING', driverId });
+    problemOf(await cabs.http.post(`/transits/${id}/start`), 409);
+    const rival = await newDriver(cabs);
+    problemOf(await cabs.http.post(`/transits/${id}/accept`).send({ driverId: rival }), 409);
+    const completing = await post<Ride>(cabs, `/transits/${underWay.id}/complete`, REACHED, 202);
+    expect(completing).toMatchObject({ status: 'COMPLETING', settlement: { invoice: 'pending' } });
+    expect(Date.parse(completing.settlementSince!)).toBeGreaterThan(0);
+    problemOf(await cabs.http.post(`/transits/${underWay.id}/destination`).send(REACHED), 409);
+    problemOf(await cabs.http.post(`/transits/${underWay.id}/complete`).send(PLANNED), 409);
+    expect(await post(cabs, `/transits/${underWay.id}/complete`, REACHED, 202)).toEqual(completing);
+
+    await cabs.close();
+    cabs = await startCabs(url);
+    await atRest(cabs);
+    expect(await post(cabs, `/transits/${id}/start`, { driverId })).toMatchObject({ status: 'IN_TRANSIT', driverId });
+    expect(await get(cabs, `/transits/${underWay.id}`)).toMatchObject({ status: 'COMPLETED', to: REACHED });
+  });
+});

@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs';
+import { DIFFERENCES } from '../../tools/broker/differences.js';
+import type { Reply } from './broker-requests.js';
+
+/* Recordings of a real broker, and the comparison with them. */
+
+/** A recording, as it stands in the fixtures. */
+export function capture<T>(name: string): T {
+  return JSON.parse(readFileSync(new URL(`./fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as T;
+}
+
+type Headers = [string, string | Filling][];
+interface Filling {
+  readonly repeat: string;
+  readonly length: number;
+  readonly starts?: string;
+  readonly ends?: string;
+}
+export interface Exchange {
+  readonly name: string;
+  readonly method: string;
+  readonly path: string;
+  readonly headers: Headers;
+  readonly body?: string | Filling;
+  readonly bodyBase64?: string;
+  readonly response: { status: number; headers: Record<string, string>; body?: string };
+  readonly forwarded?: {
+    method: string;
+    path: string;
+    headers: Record<string, string>;
+    body?: string;
+    answer: Reply;
+  }[];
+}
+
+const filled = (it: string | Filling) => {
+  if (typeof it === 'string') return it;
+  const { starts = '', repeat, length, ends = '' } = it;
+  return starts + repeat.repeat(length - starts.length - ends.length) + ends;
+};
+export const headersOf = ({ headers }: Exchange) =>
+  headers.map(([name, value]) => [name, filled(value)] as [string, string]);
+export const bodyOf = ({ body = '', bodyBase64 }: Exchange) =>
+  bodyBase64 ? Buffer.from(bodyBase64, 'base64') : filled(body);
+
+/** The cases of a recording that are listed as different. */
+const listed = (file: string) =>
+  DIFFERENCES.flatMap(({ captures }) => captures)
+    .filter((name) => name.startsWith(`${file}: `))
+    .map((name) => name.slice(file.length + 2))
+    .sort();
+
+/** Headers that differ everywhere, and those that no two connections have in common. */
+export const ALWAYS = DIFFERENCES.flatMap(({ headers = [] }) => headers);
+const OF_THE_CONNECTION = ['host', 'connection', 'keep-alive', 'date', 'content-length', 'transfer-encoding'];
+
+export function without(headers: Record<string, string>, ...names: string[]): Record<string, string> {
+  const unwanted = [...ALWAYS, ...OF_THE_CONNECTION, ...names];
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !unwanted.includes(name)));
+}
+
+/** What differs between a case and the recording, in the order of the cases; each is compared by `check`. */
+export async function differing<Case extends { name: string }>(
+  cases: readonly Case[],
+  check: (it: Case) => Promise<void>,
+) {
+  const names: string[] = [];
+  const details: Record<string, string> = {};
+  for (const it of cases) {
+    try {
+      await check(it);
+    } catch (error) {
+      names.push(it.name);
+      details[it.name] = (error as Error).message;
+    }
+  }
+  return { names: names.sort(), details };
+}
+
+export function expectDifferences(found: { names: string[]; details: Record<string, string> }, file: string): void {
+  const unlisted = found.names.filter((name) => !listed(file).includes(name));
+  expect(unlisted.map((name) => `${name}\n${found.details[name]}`)).toEqual([]);
+  expect(found.names).toEqual(listed(file));
+}

@@ -1,0 +1,107 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { inspect } from 'node:util';
+import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK, type JWTPayload } from 'jose';
+import { BrokerTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/broker-tokens.js';
+import { KeysUnavailable, Unauthorized } from '../../src/infrastructure/broker/oidc/unauthorized.js';
+
+export const AUDIENCE = 'mesh/kitchen';
+
+/** How badly an issuer can behave. */
+const BEHAVIOURS = {
+  good: (response: ServerResponse, good: unknown) => response.end(JSON.stringify(good)),
+  failing: (response: ServerResponse) => response.writeHead(500).end('{"keys":[]}'),
+  garbage: (response: ServerResponse) => response.end('<html>'),
+  'without a set': (response: ServerResponse) => response.end('{"keys":[17]}'),
+  redirecting: (response: ServerResponse) => response.writeHead(302, { location: '/keys' }).end(),
+  hanging: () => undefined,
+  stalling: (response: ServerResponse) => response.writeHead(200).write('{"keys":'),
+};
+
+/** Publishes keys on loopback, as well or as badly as it is told. */
+export async function startIssuer(...keys: Key[]) {
+  const state = {
+    keys: keys.map(({ jwk }) => jwk),
+    behaviour: 'good' as keyof typeof BEHAVIOURS,
+    document: undefined as unknown,
+    /** Paths of the requests so far, and what they showed. */
+    asked: [] as string[],
+    authorizations: [] as (string | undefined)[],
+  };
+  const server = createServer((request, response) => {
+    state.asked.push(request.url!);
+    state.authorizations.push(request.headers.authorization);
+    BEHAVIOURS[state.behaviour](response, request.url === '/keys' ? { keys: state.keys } : state.document);
+  });
+  const listen = async (port = 0) => {
+    await once(server.listen(port, '127.0.0.1'), 'listening');
+    return (server.address() as AddressInfo).port;
+  };
+  const port = await listen();
+  const url = `http://127.0.0.1:${port}`;
+  state.document = { issuer: url, jwks_uri: `${url}/keys` };
+  const close = () => {
+    server.closeAllConnections();
+    return new Promise((resolve) => server.close(resolve));
+  };
+  return Object.assign(state, { url, keysUrl: `${url}/keys`, close, reopen: () => listen(port) });
+}
+export type Issuer = Awaited<ReturnType<typeof startIssuer>>;
+
+export interface Key {
+  readonly kid: string;
+  readonly alg: string;
+  readonly privateKey: CryptoKey;
+  readonly publicKey: CryptoKey;
+  /** The public half, as it is published. */
+  readonly jwk: JWK;
+}
+
+export async function newKey(alg: string): Promise<Key> {
+  const pair = await generateKeyPair(alg, { extractable: true });
+  const kid = randomUUID();
+  return { kid, alg, ...pair, jwk: { ...(await exportJWK(pair.publicKey)), kid, use: 'sig' } };
+}
+
+export const nowS = () => Math.floor(Date.now() / 1000);
+
+/** A header such as Knative sends it; `claims` replaces claims, and removes those that are undefined. */
+export async function bearer(issuer: Issuer, key: Omit<Key, 'kid'> & { kid?: string }, claims: JWTPayload = {}) {
+  const usual = { iss: issuer.url, aud: AUDIENCE, sub: 'system:serviceaccount:mesh:broker', exp: nowS() + 3600 };
+  const token = await new SignJWT({ ...usual, iat: nowS(), jti: randomUUID(), ...claims })
+    .setProtectedHeader({ alg: key.alg, ...(key.kid && { kid: key.kid }) })
+    .sign(key.privateKey);
+  return `Bearer ${token}`;
+}
+
+export const base64url = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+/** Rules for the tokens of an issuer, without much patience. */
+export function rulesFor(issuer: Issuer, rules: Partial<TokenRules> = {}): TokenRules {
+  return { issuer: issuer.url, audience: AUDIENCE, jwksUrl: issuer.keysUrl, timeoutMs: 200, ...rules };
+}
+
+/** What becomes of a header: 'good', or why not. A refusal has to keep the token and its claims to itself. */
+export async function outcome(tokens: BrokerTokens, header: string | undefined): Promise<string> {
+  const error: unknown = await tokens.verify(header).then(
+    () => undefined,
+    (it: unknown) => it,
+  );
+  if (error === undefined) return 'good';
+  const { message, stack } = error as Error;
+  const shown = [message, stack, JSON.stringify(error), inspect(error, { depth: 9, showHidden: true })].join('\n');
+  const parts = (header ?? '').split(/[\s.,]/).filter((it) => it.length >= 16);
+  parts.push('system:serviceaccount');
+  if (parts.some((part) => shown.includes(part.slice(0, 16)))) throw new Error('A part of the token is shown');
+  if (error instanceof Unauthorized) return message;
+  if (error instanceof KeysUnavailable) return 'keys unavailable';
+  throw error as Error;
+}
+
+/** Lets both clocks of this process run ahead. */
+export const clock = { aheadMs: 0 };
+const [wall, monotonic] = [Date.now.bind(Date), performance.now.bind(performance)];
+Date.now = () => wall() + clock.aheadMs;
+performance.now = () => monotonic() + clock.aheadMs;

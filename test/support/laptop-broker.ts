@@ -1,0 +1,50 @@
+import { startBroker, type Broker, type BrokerOptions } from '../../tools/broker/broker.js';
+import { broker, event, manifests, Recorder, scratch, send, trigger, type Reply } from './broker-requests.js';
+
+/** A laptop broker and a subscriber for each test of a suite, and what stops them. */
+export function rig() {
+  const folder = scratch();
+  const subscriber = new Recorder();
+  let running: Broker | undefined;
+  const newDatabase = () => `sqlite:${folder.path}/${Math.random().toString(36).slice(2)}.db`;
+
+  async function stop(): Promise<void> {
+    await running?.stop(0);
+    running = undefined;
+    subscriber.received.length = 0;
+    subscriber.script = () => undefined;
+  }
+
+  /** A broker for these resources. */
+  async function startFor(resources: object[], options: Partial<BrokerOptions> = {}): Promise<Broker> {
+    await stop();
+    const defaults = { manifests: manifests(...resources), port: 0, database: newDatabase(), services: {} };
+    running = await startBroker({ ...defaults, ...options });
+    return running;
+  }
+
+  /** A broker `default/demo` with one trigger, to /sub. @returns its url */
+  async function start(delivery?: object): Promise<string> {
+    const spec = { broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } };
+    return (await startFor([broker('demo', delivery), trigger('one', spec)])).url;
+  }
+
+  /** What comes to /sub is answered with these, one after the other, and then with the last for ever. */
+  function answering(...replies: Reply[]): void {
+    let n = 0;
+    subscriber.script = ({ path }) => (path === '/sub' ? replies[Math.min(n++, replies.length - 1)] : {});
+  }
+
+  beforeAll(() => subscriber.start());
+  afterEach(stop);
+  afterAll(async () => {
+    await subscriber.stop();
+    folder.remove();
+  });
+  return { subscriber, start, startFor, answering, newDatabase, post };
+}
+
+/** Posts an event to `default/demo`. */
+function post(url: string, attributes: Record<string, string> = {}, body = '{"a":1}') {
+  return send(url, '/default/demo', { headers: event(attributes), body });
+}

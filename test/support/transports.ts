@@ -1,0 +1,170 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Logger, type INestApplication, type Type } from '@nestjs/common';
+import { CommandBus, EventBus } from '@nestjs/cqrs';
+import { Test } from '@nestjs/testing';
+import { configureHttp } from '../../src/infrastructure/http/http.js';
+import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
+import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
+import { Relay } from '../../src/infrastructure/outbox/relay.js';
+import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { startBroker, type Broker } from '../../tools/broker/broker.js';
+import { freePort } from '../../tools/ports.js';
+import { broker as brokerManifest, manifests, trigger } from './broker-requests.js';
+import { eventually } from './cabs.js';
+import { behaviourOf, Happened, meshOf, plantedModules, Work, type Behaviour } from './planted.js';
+
+/*
+ * The planted modules on each transport, so that one list of tests runs over all of them: in process; on the laptop
+ * broker, both modules in one process; on the broker, each module in an application and a database of its own. (The
+ * applications share the test's process, and nothing else.)
+ */
+
+export const TRANSPORTS = ['in-process', 'knative', 'split'] as const;
+export type Transport = (typeof TRANSPORTS)[number];
+
+/** Tries and backoff, the same for the relay and for the broker: durations of Knative are cut to tenths of a second. */
+const DELIVERY = { retry: 4, backoffDelayMs: 100 };
+
+/** The planted modules, wherever they live. */
+export class PlantedMesh {
+  readonly behaviour: Behaviour;
+  private readonly modules: { Left: Type; Right: Type };
+  private readonly databases = new Map<string, string>();
+  private readonly ports = new Map<string, number>();
+  private apps = new Map<string, INestApplication>();
+  private broker?: Broker;
+  private readonly brokerDatabase = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-broker-')), 'mesh.db')}`;
+
+  constructor(
+    readonly transport: Transport,
+    private readonly fresh: () => Promise<string>,
+    does: Partial<Behaviour>,
+  ) {
+    this.behaviour = behaviourOf(does);
+    this.modules = plantedModules(this.behaviour);
+  }
+
+  async start(): Promise<this> {
+    if (this.transport === 'in-process') {
+      await this.host('whole', [this.modules.Left, this.modules.Right]);
+      return this;
+    }
+    for (const name of ['broker', 'left', 'right', 'dead-letters']) {
+      if (!this.ports.has(name)) this.ports.set(name, await freePort());
+    }
+    if (this.transport === 'knative') this.ports.set('right', this.ports.get('left')!);
+    await this.startBroker();
+    const { Left, Right } = this.modules;
+    if (this.transport === 'knative') {
+      await this.host('left', [Left, Right]);
+    } else {
+      await this.host('left', [Left]);
+      await this.host('right', [Right]);
+    }
+    await this.host('dead-letters', []);
+    return this;
+  }
+
+  async stop(): Promise<void> {
+    // Whoever delivers first, so that nothing runs out of tries while the others end.
+    await this.stopBroker();
+    for (const app of this.apps.values()) await app.close();
+    this.apps.clear();
+  }
+
+  /** Where `left` lives. */
+  get left(): INestApplication {
+    return this.apps.get('whole') ?? this.apps.get('left')!;
+  }
+
+  /** Where dead letters are kept. */
+  get deadLetters(): DeadLetters {
+    return (this.apps.get('whole') ?? this.apps.get('dead-letters')!).get(DeadLetters);
+  }
+
+  /** The units of work of `left`. */
+  get work(): UnitOfWork {
+    return this.left.get(UnitOfWork);
+  }
+
+  send(n: number, key: string): Promise<void> {
+    return this.left.get(CommandBus).execute(new Work(key, { n }));
+  }
+
+  publish(n: number, key: string): Promise<void> {
+    return this.work.run(async () => this.left.get(EventBus).publish(new Happened(key, { n })));
+  }
+
+  /** Sends an event that has been sent, as a relay does whose process died before it could write that down. */
+  async sendAgain(event: CloudEvent): Promise<void> {
+    await this.work.run(() => insertIntoOutbox(this.work.sql, [event]));
+    this.left.get(Relay).wake();
+  }
+
+  /** What is on its way, wherever. */
+  async pending(): Promise<number> {
+    const apps = [...this.apps.values()].map((app) => outboxStatistics(app.get(UnitOfWork).sql));
+    let pending = (await Promise.all(apps)).reduce((sum, it) => sum + it.pending, 0);
+    if (this.broker) {
+      const reply = await fetch(`${this.broker.url}/mesh/outbox`);
+      pending += ((await reply.json()) as { pending: number }).pending;
+    }
+    return pending;
+  }
+
+  /** Waits until nothing is on its way: also what leaves one place to arrive at another. */
+  async idle(): Promise<void> {
+    let quiet = 0;
+    await eventually(
+      () => this.pending(),
+      (pending) => (quiet = pending === 0 ? quiet + 1 : 0) >= 3,
+      20_000,
+    );
+  }
+
+  async stopBroker(): Promise<void> {
+    await this.broker?.stop(0);
+    this.broker = undefined;
+  }
+
+  async startBroker(): Promise<void> {
+    const delivery = { retry: DELIVERY.retry, backoffPolicy: 'exponential', backoffDelay: 'PT0.1S' };
+    const sink = { deadLetterSink: { uri: `${this.url('dead-letters')}/mesh/dead-letters` } };
+    const wants = (name: string, consumer: string, type: string) => {
+      const subscriber = { uri: `${this.url(consumer)}/mesh/${consumer}` };
+      return trigger(name, { broker: 'default', filter: { attributes: { type } }, subscriber }, 'planted');
+    };
+    const folder = manifests(
+      brokerManifest('default', { ...delivery, ...sink }, 'planted'),
+      wants('left-work', 'left', Work.type),
+      wants('left-happened', 'left', Happened.type),
+      wants('right-happened', 'right', Happened.type),
+    );
+    const port = this.ports.get('broker')!;
+    this.broker = await startBroker({ manifests: folder, port, database: this.brokerDatabase, services: {} });
+  }
+
+  private url(name: string): string {
+    return `http://127.0.0.1:${this.ports.get(name)}`;
+  }
+
+  private async host(name: string, hosted: Type[]): Promise<void> {
+    const { Left, Right } = this.modules;
+    if (!this.databases.has(name)) this.databases.set(name, await this.fresh());
+    const database = this.databases.get(name)!;
+    const services = { left: this.url('left'), right: this.url('right') };
+    const broker = { sink: `${this.url('broker')}/planted/default`, services };
+    const isLocal = this.transport === 'in-process';
+    const options = { database, hosted, delivery: DELIVERY, ...(!isLocal && { broker }) };
+    const testing = await Test.createTestingModule({ imports: meshOf([Left, Right], options) }).compile();
+    Logger.overrideLogger(false);
+    const app = testing.createNestApplication({ bodyParser: false });
+    configureHttp(app);
+    await (isLocal ? app.init() : app.listen(this.ports.get(name)!, '127.0.0.1'));
+    this.apps.set(name, app);
+  }
+}

@@ -1,0 +1,76 @@
+import 'reflect-metadata';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { MODULE_NAMES } from '../../src/app.module.js';
+import { readConfig } from '../../src/config.js';
+import { FOLDER } from '../../tools/manifests.js';
+import { ROOT } from '../../tools/source.js';
+import { files, objectsOf, VARIANTS } from '../support/manifests.js';
+
+/** The containers of a variant's Services. */
+const containersOf = (variant: string) =>
+  objectsOf(variant, 'Service').map(({ spec }) => spec.template.spec.containers[0]);
+
+describe('docs/cluster.md', () => {
+  const page = readFileSync(join(ROOT, 'docs/cluster.md'), 'utf8');
+
+  it('names folders and files that are there', () => {
+    const named = new Set(
+      [...page.matchAll(/deploy\/knative\/[\w./-]*\w/g)].map(([path]) => path.slice(FOLDER.length + 1)),
+    );
+    expect(named.size).toBeGreaterThan(5);
+    for (const path of named) expect([...files.keys()].some((it) => `${it}/`.startsWith(`${path}/`))).toBe(true);
+  });
+
+  it('creates the secrets that the Services of the monolith need, and names the services that need one in split', () => {
+    const secrets = (variant: string) =>
+      new Set(
+        containersOf(variant)
+          .flatMap(({ env }) => env as { valueFrom?: { secretKeyRef: { name: string } } }[])
+          .flatMap(({ valueFrom }) => (valueFrom ? [valueFrom.secretKeyRef.name] : [])),
+      );
+    const [, loop] = /^for service in (.+); do$/m.exec(page)!;
+    const made = [...loop!.split(' ').map((it) => `${it}-database`), 'mesh-administration'];
+    expect(made.sort()).toEqual([...secrets('monolith')].sort());
+    for (const name of secrets('split')) expect(page).toContain(`\`${name.replace(/-database$/, '')}\``);
+  });
+});
+
+describe('The image', () => {
+  const stages = readFileSync(join(ROOT, 'Dockerfile'), 'utf8')
+    .split(/^FROM /m)
+    .slice(1);
+  const last = stages.at(-1)!.replace(/^#.*\n/gm, '');
+
+  it('runs as a user that Kubernetes can tell from root', () => {
+    expect(/^USER (.+)$/m.exec(last)![1]).toMatch(/^[1-9]\d*(:[1-9]\d*)?$/);
+    for (const { securityContext } of VARIANTS.flatMap(containersOf)) {
+      expect(securityContext).toMatchObject({
+        runAsNonRoot: true,
+        readOnlyRootFilesystem: true,
+        allowPrivilegeEscalation: false,
+      });
+    }
+  });
+
+  it('starts the application itself, so that signals reach it', () => {
+    expect(JSON.parse(/^CMD (.+)$/m.exec(last)![1]!)).toEqual(['node', 'dist/main.js']);
+    expect(last).not.toMatch(/^(ENTRYPOINT|RUN) /m);
+    expect(last).toMatch(/^STOPSIGNAL SIGTERM$/m);
+  });
+
+  it('listens where the Services expect it to', () => {
+    const port = Number(/^EXPOSE (\d+)$/m.exec(last)![1]);
+    expect(readConfig({}, MODULE_NAMES).port).toBe(port);
+    expect(containersOf('monolith')[0].ports).toEqual([{ containerPort: port }]);
+  });
+
+  it('is built from what the build copies, and from nothing else in the folder', () => {
+    const [everything, ...allowed] = readFileSync(join(ROOT, '.dockerignore'), 'utf8')
+      .split('\n')
+      .filter((it) => /^[^#]/.test(it));
+    const copied = [...stages[0]!.matchAll(/^COPY (.+)$/gm)].flatMap(([, paths]) => paths!.split(' ').slice(0, -1));
+    expect(everything).toBe('*');
+    expect(allowed.map((it) => it.slice(1)).sort()).toEqual(copied.sort());
+  });
+});

@@ -1,0 +1,251 @@
+import { once } from 'node:events';
+import { Agent, createServer, request, type IncomingMessage, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
+import { startFrontDoor, type FrontDoor } from '../../tools/front-door.js';
+import { routesOf, RouteTable } from '../../tools/front-door/routes.js';
+import { eventually } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { startServer, type ServerProcess } from '../support/server.js';
+
+/** What a test closes when it ends. */
+const open: { stop(): Promise<unknown> }[] = [];
+afterEach(async () => {
+  for (const it of open.splice(0).reverse()) await it.stop();
+});
+
+async function listening(answer: RequestListener): Promise<string> {
+  const server = createServer(answer).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  open.push({
+    stop: async () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+async function doorTo(modules: Record<string, string>): Promise<FrontDoor> {
+  const door = await startFrontDoor({ routes: routesOf(MODULES), modules, port: 0 });
+  open.push(door);
+  return door;
+}
+
+const all = (url: string) => Object.fromEntries(MODULE_NAMES.map((name) => [name, url]));
+
+describe('A front door before the monolith', () => {
+  let monolith: ServerProcess;
+  beforeAll(async () => {
+    monolith = await startServer({ DATABASE_URL: await DATABASES[0]!.fresh(), SEED: 'demo' });
+  }, 30_000);
+  afterAll(() => monolith?.end('SIGKILL'));
+
+  it('sends every operation of its API to the module that answers it', async () => {
+    const ownNames = MODULE_NAMES.map(async (name) => {
+      return [name, await listening((_, response) => void response.end(JSON.stringify({ name })))] as const;
+    });
+    const door = await doorTo(Object.fromEntries(await Promise.all(ownNames)));
+    type Operations = Record<string, { tags: string[] }>;
+    const { paths } = await json<{ paths: Record<string, Operations> }>(`${monolith.url}/api-json`);
+    const operations = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, { tags }]) => ({ method: method.toUpperCase(), path, tag: tags[0]! })),
+    );
+    const isGathered = ({ tag }: { tag: string }) => ['Mesh', 'Health', 'Reconciliation'].includes(tag);
+    const ofModules = operations.filter((it) => !isGathered(it));
+    const answeredBy: string[] = [];
+    for (const { method, path } of ofModules) {
+      const response = await fetch(door.url + path.replace(/{\w+}/g, '1'), { method });
+      answeredBy.push(((await response.json()) as { name: string }).name);
+    }
+    const tags: Record<string, string> = { Rides: 'rides', Geolocation: 'geolocation', Invoicing: 'invoicing' };
+    expect(answeredBy).toEqual(ofModules.map(({ tag }) => tags[tag] ?? tag.toLowerCase()));
+    expect(new Set(answeredBy)).toEqual(new Set(MODULE_NAMES));
+
+    const written = (path: string) => path.replace(/{(\w+)}/g, ':$1');
+    const known = routesOf(MODULES).map(({ method, path }) => `${method} ${path}`);
+    expect(known.sort()).toEqual(ofModules.map(({ method, path }) => `${method} ${written(path)}`).sort());
+
+    const gathering = await doorTo(all(monolith.url));
+    for (const { method, path } of operations.filter(isGathered)) {
+      const response = await fetch(gathering.url + path.replace(/{\w+}/g, '0'), { method });
+      expect(await response.text()).not.toMatch(/Cannot/);
+    }
+  });
+
+  it('answers as it does, also what nobody should ask', async () => {
+    const door = await doorTo(all(monolith.url));
+    const body = '{"name":"Anna","lastName":"Nowak"}';
+    const type = { 'content-type': 'application/json' };
+    const requests: [method: string, path: string, sent?: string, headers?: Record<string, string>][] = [
+      ['GET', '/clients/1'],
+      ['HEAD', '/clients/1'],
+      ['GET', '/CLIENTS/1/'],
+      ['GET', '/clients/1/awards'],
+      ['GET', '/clients/999'],
+      ['GET', '/clients/%zz'],
+      ['GET', '//clients/1'],
+      ['GET', '/clients/1/nothing'],
+      ['GET', '/transits?size=1&page=2'],
+      ['GET', '/transits?size=0'],
+      ['GET', '/nowhere'],
+      ['GET', '/nowhere?a=b%20c'],
+      ['GET', '/'],
+      ['POST', '/', body, type],
+      ['POST', '/mesh/rides', body, type],
+      ['POST', '/mesh/queries/read-client', body, type],
+      ['DELETE', '/mesh/outbox'],
+      ['PUT', '/clients'],
+      ['OPTIONS', '/clients'],
+      ['DELETE', '/transits/1/complete'],
+      ['POST', '/clients', body, { ...type, 'idempotency-key': 'front-door' }],
+      ['POST', '/clients', '{"name":', type],
+      ['POST', '/clients', '{"name":"Anna"}', type],
+      ['POST', '/clients', 'name=Anna', { 'content-type': 'application/x-www-form-urlencoded' }],
+      ['POST', '/clients', JSON.stringify({ name: 'x'.repeat(3_000_000) }), type],
+      ['GET', '/api'],
+      ['GET', '/api/swagger-ui.css'],
+      ['GET', '/api/nothing'],
+      ['GET', '/health/live'],
+      ['GET', '/health/ready'],
+      ['GET', '/mesh/dead-letters?size=0'],
+    ];
+    for (const [method, path, sent, headers] of requests) {
+      const ask = async (url: string) => {
+        const response = await fetch(url + path, {
+          ...{ method, body: sent, redirect: 'manual', headers: { ...headers, 'x-correlation-id': 'same' } },
+        });
+        const given = Object.fromEntries(response.headers);
+        for (const name of ['date', 'etag', 'connection', 'keep-alive', 'cache-control']) delete given[name];
+        return { method, path, status: response.status, headers: given, body: await response.text() };
+      };
+      const direct = await ask(monolith.url);
+      expect(await ask(door.url)).toEqual(direct);
+    }
+  });
+
+  it('shows one document of the API', async () => {
+    const door = await doorTo(all(monolith.url));
+    expect(await json(`${door.url}/api-json`)).toEqual(await json(`${monolith.url}/api-json`));
+  });
+});
+
+describe('A front door', () => {
+  it('hands on requests and answers as they are, but for what is between two ends of a connection', async () => {
+    let seen: IncomingMessage | undefined;
+    const url = await listening((request, response) => {
+      seen = request;
+      response.writeHead(202, [
+        ...['Location', '/transits/7', 'Preference-Applied', 'wait=10', 'X-Hop', 'no', 'Connection', 'close, x-hop'],
+        ...['Set-Cookie', 'a=1', 'Set-Cookie', 'b=2', 'Content-Type', 'text/plain'],
+      ]);
+      request.pipe(response);
+    });
+    const door = await doorTo(all(url));
+    const body = 'Żytnia '.repeat(500_000);
+    const given = { prefer: 'wait=10', 'idempotency-key': 'k', 'x-correlation-id': 'c', authorization: 'Bearer t' };
+    const outgoing = request(`${door.url}/transits/7/complete?a=%C5%BB&b`, { method: 'POST', headers: given });
+    outgoing.setHeader('Connection', 'keep-alive, X-Hop').setHeader('X-Hop', 'no').setHeader('X-Two', ['1', '2']);
+    outgoing.end(body);
+    const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
+    expect(await text(incoming)).toBe(body);
+    expect(incoming.statusCode).toBe(202);
+    expect(incoming.headers).toMatchObject({
+      ...{ location: '/transits/7', 'preference-applied': 'wait=10', 'set-cookie': ['a=1', 'b=2'] },
+      ...{ 'content-type': 'text/plain', connection: 'keep-alive' },
+    });
+    expect(incoming.headers).not.toHaveProperty('x-hop');
+    expect(seen).toMatchObject({ method: 'POST', url: '/transits/7/complete?a=%C5%BB&b' });
+    expect(seen!.headers).toMatchObject({ ...given, 'x-two': '1, 2' });
+    expect(seen!.headers).not.toHaveProperty('x-hop');
+  });
+
+  it('hands on each part of an answer when it comes, and lets go when the client leaves', async () => {
+    const ends: string[] = [];
+    const url = await listening((_, response) => {
+      response.once('close', () => ends.push(response.writableFinished ? 'finished' : 'left'));
+      response.writeHead(200).write('first');
+    });
+    const door = await doorTo(all(url));
+    const leave = new AbortController();
+    const response = await fetch(`${door.url}/drivers/1`, { signal: leave.signal });
+    const { value } = await response.body!.getReader().read();
+    expect(Buffer.from(value!).toString()).toBe('first');
+    expect(ends).toEqual([]);
+    leave.abort();
+    await eventually(
+      async () => ends,
+      (it) => it.length > 0,
+    );
+    expect(ends).toEqual(['left']);
+  });
+
+  it('says which module is down, on a connection that stays, and answers for the others', async () => {
+    const url = await listening((_, response) => void response.end('{"is":"here"}'));
+    const door = await doorTo({ ...all(url), drivers: await nobody(), clients: await hangingUp() });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const ask = async (method: string, path: string, body = '') => {
+      const outgoing = request(door.url + path, { method, agent, headers: { 'x-correlation-id': 'c' } });
+      outgoing.end(body);
+      const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
+      const { statusCode: status, headers } = incoming;
+      return { status, headers, body: JSON.parse(await text(incoming)), port: incoming.socket?.localPort };
+    };
+    const down = await ask('POST', '/drivers', '{}');
+    expect(down).toMatchObject({
+      ...{ status: 503, headers: { 'retry-after': '1', 'x-correlation-id': 'c' } },
+      body: {
+        ...{ type: 'about:blank', title: 'Not available now', status: 503, instance: '/drivers', correlationId: 'c' },
+        detail: 'drivers is not running now',
+      },
+    });
+    expect(down.headers['content-type']).toMatch('application/problem+json');
+    expect(await ask('POST', '/clients', '{}')).toMatchObject({
+      ...{ status: 503, body: { detail: expect.stringMatching(/^clients did not answer/) } },
+    });
+    expect(await ask('GET', '/invoices')).toMatchObject({ status: 200, body: { is: 'here' } });
+    expect(Object.values(agent.freeSockets).flat()).toHaveLength(1);
+    agent.destroy();
+  });
+
+  it('breaks off an answer that a module breaks off', async () => {
+    const url = await listening((_, response) => {
+      response.writeHead(200, { 'content-length': 100 }).write('half of');
+      setTimeout(() => response.destroy(), 20);
+    });
+    const door = await doorTo(all(url));
+    await expect(fetch(`${door.url}/drivers/1`).then((it) => it.text())).rejects.toThrow('terminated');
+  });
+
+  it('takes a name before a parameter', () => {
+    const paths = ['/:any/b', '/a/:id', '/a/b', '/:any/:id'].map((path) => ({ method: 'GET', path }));
+    const find = (path: string) => new RouteTable(paths).find('HEAD', path)?.route.path;
+    expect(['/a/b', '/A/x/', '/x/b', '/x/y', '/a'].map(find)).toEqual([
+      ...['/a/b', '/a/:id', '/:any/b', '/:any/:id'],
+      undefined,
+    ]);
+  });
+
+  it('does not start without knowing where each module lives', async () => {
+    const { rides: _, ...others } = all('http://localhost:1');
+    await expect(doorTo(others)).rejects.toThrow('Nobody has said where rides lives: --module rides=URL');
+  });
+});
+
+/** The address of a process that has died before it answered. */
+function hangingUp(): Promise<string> {
+  return listening((request) => void request.socket.destroy());
+}
+
+async function nobody(): Promise<string> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return `http://127.0.0.1:${port}`;
+}
+
+async function json<Body>(url: string): Promise<Body> {
+  return (await (await fetch(url)).json()) as Body;
+}
