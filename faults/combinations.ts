@@ -108,7 +108,7 @@ export function plansOf(combination: Combination, places: Map<string, number>, a
   if (transport === 'split') {
     const homes = MODULES.flatMap((it) => ['--module', `${it}=${url(it)}`]);
     const words = ['--broker', url('broker'), '--dead-letters', url('dead-letters'), ...homes];
-    plans.push(tool('front-door', '/health/live', 'tools/front-door.ts', words));
+    plans.push(tool('front-door', '/health/live', 'tools/gateway.ts', words));
   }
   return plans;
 }

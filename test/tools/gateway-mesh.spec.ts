@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import { DeadLetterSink } from '../../src/infrastructure/broker/dead-letter-sink.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
-import { startFrontDoor, type FrontDoor } from '../../tools/front-door.js';
+import { startFrontDoor, type FrontDoor } from '../../tools/gateway.js';
 import { ROOT } from '../../tools/source.js';
 import { Recorder, type Reply } from '../support/broker-requests.js';
 import { startCabs, type Cabs } from '../support/cabs.js';

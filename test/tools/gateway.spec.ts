@@ -3,8 +3,8 @@ import { Agent, createServer, request, type IncomingMessage, type RequestListene
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
-import { startFrontDoor, type FrontDoor } from '../../tools/front-door.js';
-import { routesOf, RouteTable } from '../../tools/front-door/routes.js';
+import { startFrontDoor, type FrontDoor } from '../../tools/gateway.js';
+import { routesOf, RouteTable } from '../../tools/gateway/routes.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { startServer, type ServerProcess } from '../support/server.js';

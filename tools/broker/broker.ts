@@ -12,7 +12,7 @@ import { administer } from './administration.js';
 import { consumerName, consumersOf, type Addresses } from './consumers.js';
 import { answer, answerBroken, HEADER_LIMIT } from './ingress.js';
 import { readManifests, type Destination, type Manifests, type TriggerManifest } from './manifests.js';
-import { Narrator } from './narrator.js';
+import { Narrator } from './reporter.js';
 import { Subscribers } from './subscribers.js';
 import type { StoredEvent } from './wire.js';
 

@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
 import type { Moving } from '../../src/infrastructure/persistence/ownership.js';
-import { Cargo } from './cargo.js';
-import { addressOf, fileOf, openPlace } from './locations.js';
-import { Refused, type Place } from './place.js';
+import { Cargo } from './row-set.js';
+import { addressOf, fileOf, openPlace } from './open-location.js';
+import { Refused, type Place } from './location.js';
 
 export interface Move {
   /** The module, with all of its migrations. */

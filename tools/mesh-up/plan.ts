@@ -78,7 +78,7 @@ export function planOf(options: PlanOptions): Plan {
     frontDoor: {
       ...{ name: 'front-door', ...at(port), readyPath: '/health/ready', environment: {} },
       command: [
-        ...[...tool, 'tools/front-door.ts', '--port', String(port), '--broker', at(brokerPort).url],
+        ...[...tool, 'tools/gateway.ts', '--port', String(port), '--broker', at(brokerPort).url],
         ...['--dead-letters', deadLetters.url, ...modules.flatMap(({ name, url }) => ['--module', `${name}=${url}`])],
       ],
     },

@@ -9,7 +9,7 @@ export function processes({ application, database, tool, url }: Place): Planned[
     Object.fromEntries(MODULES.filter((it) => it !== module).map((it) => [`USVC_${it.toUpperCase()}`, url(it)]));
   const at = (flag: string, names: readonly string[]) => names.flatMap((name) => [flag, `${name}=${url(name)}`]);
   return [
-    tool('cabs', 'tools/front-door.ts', [
+    tool('cabs', 'tools/gateway.ts', [
       ...['--broker', url('broker'), '--dead-letters', url('dead-letters'), ...at('--module', MODULES)],
     ]),
     ...MODULES.map((module) =>

@@ -1,6 +1,6 @@
 import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import type { Member } from './forwarding.js';
-import { Refused, Unreachable, type Gathering, type Told } from './gathering.js';
+import { Refused, Unreachable, type Gathering, type Told } from './aggregator.js';
 
 /* The dead letters of all processes, as if one had kept them. */
 

@@ -6,13 +6,13 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Agent } from 'undici';
-import { exchange, sendJson, sendNotFound, sendProblem, type Exchange } from './front-door/answers.js';
-import { keeperOf, listDeadLetters, replayDeadLetters } from './front-door/dead-letters.js';
-import { forward, type Member } from './front-door/forwarding.js';
-import { Gathering, Refused, Unreachable } from './front-door/gathering.js';
-import { routesOf, RouteTable, type ModuleRoute, type Route } from './front-door/routes.js';
+import { exchange, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
+import { keeperOf, listDeadLetters, replayDeadLetters } from './gateway/dead-letters.js';
+import { forward, type Member } from './gateway/forwarding.js';
+import { Gathering, Refused, Unreachable } from './gateway/aggregator.js';
+import { routesOf, RouteTable, type ModuleRoute, type Route } from './gateway/routes.js';
 
-const USAGE = `npx tsx tools/front-door.ts [options]
+const USAGE = `npx tsx tools/gateway.ts [options]
 
   One address for modules that run in processes of their own, as npm run mesh:up starts it. A development tool.
 

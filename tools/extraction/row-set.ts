@@ -1,5 +1,5 @@
 import { UNPUBLISHED } from '../../src/infrastructure/store/dead-letter-rows.js';
-import { Refused, type Column, type Parcel, type Place, type Value } from './place.js';
+import { Refused, type Column, type Parcel, type Place, type Value } from './location.js';
 
 /** Types that mean the same to both databases when they travel as text. */
 const COMMON = /^(text|character varying(\(\d+\))?|uuid|json|smallint|integer|bigint|double precision|boolean)$/;

@@ -2,9 +2,9 @@ import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { connectTo } from '../../src/infrastructure/persistence/database.js';
 import { isBusy } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
-import { inUse, Refused, type Place } from './place.js';
-import { PostgresPlace } from './postgres-place.js';
-import { SqlitePlace } from './sqlite-place.js';
+import { inUse, Refused, type Place } from './location.js';
+import { PostgresPlace } from './postgres-location.js';
+import { SqlitePlace } from './sqlite-location.js';
 
 /** @throws Refused when there is another process on it, as far as that can be told without a transaction */
 export async function openPlace(location: string): Promise<Place> {
