@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
-import { insert } from '../faults/books.js';
+import { insert } from '../faults/databases.js';
 import { Child } from '../tools/mesh-up/child.js';
 import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
-import type { Plan } from './member.js';
+import type { Plan } from './service.js';
 
 export type Transport = 'in-process' | 'knative' | 'split' | 'replicas';
 

@@ -1,4 +1,4 @@
-import { select, type Place } from './books.js';
+import { select, type Place } from './databases.js';
 import type { Deed, Entry, Ledger } from './ledger.js';
 
 /** What the databases say of one ride. */

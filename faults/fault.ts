@@ -1,6 +1,6 @@
 import type { Combination } from './combinations.js';
 import type { Random } from './random.js';
-import type { Stand } from './stand.js';
+import type { Stand } from './test-bed.js';
 import type { Volume } from './volume.js';
 
 /** Something that goes wrong. */

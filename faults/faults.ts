@@ -5,10 +5,10 @@ import { parseArgs } from 'node:util';
 import { postgresBinaries } from '../test/support/postgres.js';
 import { buildApplication } from '../workshop/runner/place.js';
 import { COMBINATIONS, type Combination } from './combinations.js';
-import { killed } from './deaths.js';
+import { killed } from './kills.js';
 import type { Fault } from './fault.js';
 import { Random } from './random.js';
-import { FAULTS, isClean, run, type Result } from './trial.js';
+import { FAULTS, isClean, run, type Result } from './run.js';
 import { table } from './table.js';
 
 const USAGE = `npm run faults -- [options]

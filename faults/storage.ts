@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ROOT } from '../tools/source.js';
-import { clientOf, type Place } from './books.js';
+import { clientOf, type Place } from './databases.js';
 import type { Fault } from './fault.js';
-import type { Stand } from './stand.js';
+import type { Stand } from './test-bed.js';
 
 /* Databases that can't be written. */
 

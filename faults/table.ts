@@ -1,4 +1,4 @@
-import type { Result } from './trial.js';
+import type { Result } from './run.js';
 
 /** What came of each combination, in lines for a terminal. */
 export function table(results: readonly Result[]): string {

@@ -11,13 +11,13 @@ import type { Type } from '@nestjs/common';
 import { COMBINATIONS } from '../../faults/combinations.js';
 import { duplicated } from '../../faults/connections.js';
 import { count, type Books, type Found, type Handling } from '../../faults/count.js';
-import { Courier } from '../../faults/courier.js';
+import { Courier } from '../../faults/delivery-proxy.js';
 import { Ledger } from '../../faults/ledger.js';
-import { Line } from '../../faults/line.js';
-import { Member, type Death } from '../../faults/member.js';
+import { Line } from '../../faults/tcp-proxy.js';
+import { Member, type Death } from '../../faults/service.js';
 import { Random } from '../../faults/random.js';
-import type { Stand } from '../../faults/stand.js';
-import { isClean, run, type Result } from '../../faults/trial.js';
+import type { Stand } from '../../faults/test-bed.js';
+import { isClean, run, type Result } from '../../faults/run.js';
 import { Users } from '../../faults/users.js';
 import { MODULES } from '../../src/app.module.js';
 import { handlesCommand, listensTo } from '../../src/infrastructure/contracts/mesh-feature.js';
@@ -120,7 +120,7 @@ describe('The rig finds what is broken', () => {
     const over: string[] = [];
     const plant = async (stand: Stand) => {
       const [place] = stand.moduleDatabases;
-      const { select } = await import('../../faults/books.js');
+      const { select } = await import('../../faults/databases.js');
       const rows = await select<{ id: string }>([place!], `SELECT id FROM rides_transit WHERE status = 'COMPLETED'`);
       over.push(...rows.map(({ id }) => id));
       const statements = PLANTED.map(([it]) => it.replace(/\$(\d)/g, (_, n: string) => `'${over[Number(n)]}'`));

@@ -1,16 +1,16 @@
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { manyRides, rowsUnderWay } from '../workshop/runner/roster.js';
-import { insert, select } from './books.js';
+import { insert, select } from './databases.js';
 import type { Combination } from './combinations.js';
 import { clock, failing, slow } from './consumers.js';
 import { cut, duplicated, reordered } from './connections.js';
 import { count, readBooks, type Verdict } from './count.js';
-import { brokerKilled, frozen, killed, postgresKilled, rolling } from './deaths.js';
+import { brokerKilled, frozen, killed, postgresKilled, rolling } from './kills.js';
 import type { Fault } from './fault.js';
 import { Ledger } from './ledger.js';
 import type { Random } from './random.js';
-import { Stand } from './stand.js';
+import { Stand } from './test-bed.js';
 import { diskFull, locked } from './storage.js';
 import { Users } from './users.js';
 

@@ -1,12 +1,12 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { administer, type Place } from './books.js';
+import { administer, type Place } from './databases.js';
 import { applicationsOf, databaseOf, placesOf, plansOf, type Combination } from './combinations.js';
 import { NOTES } from './count.js';
-import { Courier } from './courier.js';
-import { Line } from './line.js';
-import { Member, type Death } from './member.js';
+import { Courier } from './delivery-proxy.js';
+import { Line } from './tcp-proxy.js';
+import { Member, type Death } from './service.js';
 import { PostgresServer } from './postgres.js';
 import type { Random } from './random.js';
 import { Volume } from './volume.js';
