@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startPostgres } from '../tools/postgres.js';
 import { ROOT } from '../tools/source.js';
-import { buildApplication } from '../workshop/runner/place.js';
+import { buildApplication } from '../workshop/runner/step-directory.js';
 import { rides, waiting } from './http.js';
 import { latency } from './latency.js';
 import { pending } from './pending.js';

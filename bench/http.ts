@@ -10,9 +10,9 @@ import { SLOW_MS } from '../workshop/lab/faults.js';
 import { isSuccess, Users } from '../workshop/lab/load.js';
 import { comeToRest, isWhole, tracesOf } from '../workshop/lab/outcomes.js';
 import { percentile } from '../workshop/lab/statistics.js';
-import { House } from '../workshop/runner/house.js';
-import { placeOf } from '../workshop/runner/place.js';
-import { manyRides, putUnderWay, rowsUnderWay, type UnderWay } from '../workshop/runner/roster.js';
+import { House } from '../workshop/runner/step-processes.js';
+import { placeOf } from '../workshop/runner/step-directory.js';
+import { manyRides, putUnderWay, rowsUnderWay, type UnderWay } from '../workshop/runner/fixtures.js';
 import { folderOf, STEPS, type Step } from '../workshop/runner/steps.js';
 import {
   alternating,

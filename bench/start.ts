@@ -7,7 +7,7 @@ import { request } from 'undici';
 import { DEMO_RIDE, REACHED } from '../src/demo.js';
 import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
-import { Ledgers, manyRides, putUnderWay, type UnderWay } from '../workshop/runner/roster.js';
+import { Ledgers, manyRides, putUnderWay, type UnderWay } from '../workshop/runner/fixtures.js';
 import { residentMb } from './processes.js';
 import { alternating, median, ratioRow, type Findings, type Stand } from './rounds.js';
 

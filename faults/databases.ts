@@ -1,6 +1,6 @@
 import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
-import type { Rows } from '../workshop/runner/roster.js';
+import type { Rows } from '../workshop/runner/fixtures.js';
 
 /** A database, and where it is. */
 export interface Place {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { postgresBinaries } from '../test/support/postgres.js';
-import { buildApplication } from '../workshop/runner/place.js';
+import { buildApplication } from '../workshop/runner/step-directory.js';
 import { COMBINATIONS, type Combination } from './combinations.js';
 import { killed } from './kills.js';
 import type { Fault } from './fault.js';

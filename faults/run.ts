@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { manyRides, rowsUnderWay } from '../workshop/runner/roster.js';
+import { manyRides, rowsUnderWay } from '../workshop/runner/fixtures.js';
 import { insert, select } from './databases.js';
 import type { Combination } from './combinations.js';
 import { clock, failing, slow } from './consumers.js';

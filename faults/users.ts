@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Agent } from 'undici';
 import { PICKUP, PLANNED, REACHED } from '../src/demo.js';
-import type { UnderWay } from '../workshop/runner/roster.js';
+import type { UnderWay } from '../workshop/runner/fixtures.js';
 import type { Deed, Ledger } from './ledger.js';
 import type { Random } from './random.js';
 

@@ -22,7 +22,7 @@ import { Users } from '../../faults/users.js';
 import { MODULES } from '../../src/app.module.js';
 import { handlesCommand, listensTo } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { ROOT } from '../../tools/source.js';
-import type { UnderWay } from '../../workshop/runner/roster.js';
+import type { UnderWay } from '../../workshop/runner/fixtures.js';
 import { eventually } from '../support/cabs.js';
 import { postgresBinaries } from '../support/postgres.js';
 

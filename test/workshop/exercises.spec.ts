@@ -2,7 +2,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../../tools/source.js';
 import { examine, type Finding } from '../../workshop/exercises/check.js';
-import { layOut } from '../../workshop/exercises/desk.js';
+import { layOut } from '../../workshop/exercises/workspace.js';
 import { EXERCISES, type Exercise } from '../../workshop/exercises/exercises.js';
 
 /** What the start of each exercise is found wanting of. */

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { freePort } from '../../tools/ports.js';
 import { Bench } from '../../workshop/lab/bench.js';
 import { acceptance, ACCEPTANCE_TESTS } from '../../workshop/runner/acceptance.js';
-import { House } from '../../workshop/runner/house.js';
-import { ACCEPTANCE, DEMO, putUnderWay } from '../../workshop/runner/roster.js';
+import { House } from '../../workshop/runner/step-processes.js';
+import { ACCEPTANCE, DEMO, putUnderWay } from '../../workshop/runner/fixtures.js';
 import { STEPS } from '../../workshop/runner/steps.js';
 import { tracesOf } from '../../workshop/lab/outcomes.js';
 

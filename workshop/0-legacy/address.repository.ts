@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { addressId, type Address as Place } from '../../src/modules/geolocation/contract.js';
 import { addressHash, type Coordinates } from '../../src/modules/geolocation/distance.js';
-import { Transactions } from '../stage/transactions.js';
+import { Transactions } from '../shared/transactions.js';
 import { Address } from './tables.js';
 
 @Injectable()

@@ -1,6 +1,6 @@
 import { Module } from '@nestjs/common';
-import { Accounting } from '../stage/accounting.js';
-import { DatabaseModule } from '../stage/transactions.js';
+import { Accounting } from '../shared/accounting.js';
+import { DatabaseModule } from '../shared/transactions.js';
 import { AddressRepository } from './address.repository.js';
 import { AwardsService } from './awards.service.js';
 import { DriverService } from './driver.service.js';

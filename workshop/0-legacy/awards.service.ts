@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { NotFound } from '../../src/infrastructure/contracts/domain-errors.js';
 import { balance, milesForTransit } from '../../src/modules/loyalty/miles.js';
-import { Transactions } from '../stage/transactions.js';
+import { Transactions } from '../shared/transactions.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';
 
 @Injectable()

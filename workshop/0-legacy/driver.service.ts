@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { NotFound } from '../../src/infrastructure/contracts/domain-errors.js';
 import { driverFee } from '../../src/modules/drivers/driver.js';
-import { Transactions } from '../stage/transactions.js';
+import { Transactions } from '../shared/transactions.js';
 import { Driver } from './tables.js';
 
 @Injectable()

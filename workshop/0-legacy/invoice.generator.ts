@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { v7 as uuidv7 } from 'uuid';
-import { Accounting } from '../stage/accounting.js';
-import { Transactions } from '../stage/transactions.js';
+import { Accounting } from '../shared/accounting.js';
+import { Transactions } from '../shared/transactions.js';
 import { Invoice } from './tables.js';
 
 @Injectable()

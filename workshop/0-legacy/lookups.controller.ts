@@ -1,7 +1,7 @@
 import { Controller, Get, Param, Query } from '@nestjs/common';
 import { z } from 'zod';
 import { idParameter } from '../../src/infrastructure/contracts/schemas.js';
-import { Transactions } from '../stage/transactions.js';
+import { Transactions } from '../shared/transactions.js';
 import { AwardsService } from './awards.service.js';
 import { DriverService } from './driver.service.js';
 import { Invoice } from './tables.js';

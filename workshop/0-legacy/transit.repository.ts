@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Transactions } from '../stage/transactions.js';
+import { Transactions } from '../shared/transactions.js';
 import { Transit } from './tables.js';
 
 @Injectable()

@@ -3,7 +3,7 @@ import { Conflict, NotFound } from '../../src/infrastructure/contracts/domain-er
 import type { Address } from '../../src/modules/geolocation/contract.js';
 import { distanceMetres } from '../../src/modules/geolocation/distance.js';
 import { priceCents } from '../../src/modules/rides/tariff.js';
-import { Transactions } from '../stage/transactions.js';
+import { Transactions } from '../shared/transactions.js';
 import { AddressRepository } from './address.repository.js';
 import { AwardsService } from './awards.service.js';
 import { DriverService } from './driver.service.js';

@@ -2,7 +2,7 @@ import { Body, Controller, HttpCode, Module, Post } from '@nestjs/common';
 import type { Address as Place } from '../../src/modules/geolocation/contract.js';
 import { AddressRepository } from '../0-legacy/address.repository.js';
 import { Address } from '../0-legacy/tables.js';
-import { DatabaseModule, Transactions } from '../stage/transactions.js';
+import { DatabaseModule, Transactions } from '../shared/transactions.js';
 
 @Controller('operations')
 class GeolocationController {

@@ -1,8 +1,8 @@
 import { Body, Controller, Get, HttpCode, Module, Post, Query } from '@nestjs/common';
 import { InvoiceGenerator } from '../0-legacy/invoice.generator.js';
 import { Invoice } from '../0-legacy/tables.js';
-import { Accounting } from '../stage/accounting.js';
-import { DatabaseModule, Transactions } from '../stage/transactions.js';
+import { Accounting } from '../shared/accounting.js';
+import { DatabaseModule, Transactions } from '../shared/transactions.js';
 
 interface Order {
   readonly transitId: string;

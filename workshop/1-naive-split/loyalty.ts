@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Module, Param, Post } from '@nestjs/common';
 import { AwardsService } from '../0-legacy/awards.service.js';
 import { AwardedMiles, AwardsAccount } from '../0-legacy/tables.js';
-import { DatabaseModule, Transactions } from '../stage/transactions.js';
+import { DatabaseModule, Transactions } from '../shared/transactions.js';
 
 @Controller()
 class LoyaltyController {

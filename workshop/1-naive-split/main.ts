@@ -1,5 +1,5 @@
 import type { Type } from '@nestjs/common';
-import { serve } from '../stage/serve.js';
+import { serve } from '../shared/serve.js';
 import { CabsModule } from './cabs.js';
 import { DriversModule } from './drivers.js';
 import { GeolocationModule } from './geolocation.js';

@@ -6,7 +6,7 @@ import { priceCents } from '../../src/modules/rides/tariff.js';
 import { Journey, Transit } from '../0-legacy/tables.js';
 import { TransitAnalyzer } from '../0-legacy/transit.analyzer.js';
 import { TransitRepository } from '../0-legacy/transit.repository.js';
-import { DatabaseModule, Transactions } from '../stage/transactions.js';
+import { DatabaseModule, Transactions } from '../shared/transactions.js';
 
 interface Ends {
   readonly transitId: string;

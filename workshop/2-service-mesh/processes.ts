@@ -1,4 +1,4 @@
-import type { Place, Planned } from '../runner/place.js';
+import type { Place, Planned } from '../runner/step-directory.js';
 
 const SERVICES = ['geolocation', 'rides', 'drivers', 'loyalty', 'invoicing'] as const;
 /** Not a line of the application changes: that is the promise of a mesh. */

@@ -1,4 +1,4 @@
-import { serve } from '../stage/serve.js';
+import { serve } from '../shared/serve.js';
 import { AppModule } from './app.module.js';
 
 await serve(AppModule);

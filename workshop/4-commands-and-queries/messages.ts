@@ -1,6 +1,6 @@
 import { Global, Injectable, Logger, Module } from '@nestjs/common';
 import { CommandBus, type ICommand, type IEvent } from '@nestjs/cqrs';
-import { Transactions } from '../stage/transactions.js';
+import { Transactions } from '../shared/transactions.js';
 
 type Listener<Event> = (event: Event) => Promise<void>;
 

@@ -1,6 +1,6 @@
 import { Module } from '@nestjs/common';
 import { CqrsModule } from '@nestjs/cqrs';
-import { DatabaseModule } from '../stage/transactions.js';
+import { DatabaseModule } from '../shared/transactions.js';
 import { DriversModule } from './drivers/drivers.module.js';
 import { Driver } from './drivers/tables.js';
 import { GeolocationModule } from './geolocation/geolocation.module.js';

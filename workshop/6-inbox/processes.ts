@@ -1,4 +1,4 @@
-import type { Place, Planned } from '../runner/place.js';
+import type { Place, Planned } from '../runner/step-directory.js';
 
 /** The application of src/, as `npm run start:dev` starts it: one process, one database. */
 export function processes({ application, database }: Place): Planned[] {

@@ -1,4 +1,4 @@
-import type { Place, Planned } from '../runner/place.js';
+import type { Place, Planned } from '../runner/step-directory.js';
 
 /** The application of src/, a broker, and a process that keeps what the broker gives up. */
 export function processes({ application, database, tool, url }: Place): Planned[] {

@@ -1,4 +1,4 @@
-import type { Place, Planned } from '../runner/place.js';
+import type { Place, Planned } from '../runner/step-directory.js';
 
 const MODULES = ['clients', 'drivers', 'geolocation', 'invoicing', 'loyalty', 'rides'] as const;
 

@@ -8,10 +8,10 @@ import { readSources, ROOT } from '../../tools/source.js';
 import { Bench } from '../lab/bench.js';
 import type { Fault } from '../lab/faults.js';
 import { acceptance } from '../runner/acceptance.js';
-import { House } from '../runner/house.js';
-import { ACCEPTANCE, DEMO, putUnderWay } from '../runner/roster.js';
+import { House } from '../runner/step-processes.js';
+import { ACCEPTANCE, DEMO, putUnderWay } from '../runner/fixtures.js';
 import type { Step } from '../runner/steps.js';
-import { ASIDE, currentExercise, MINE, noteDone } from './desk.js';
+import { ASIDE, currentExercise, MINE, noteDone } from './workspace.js';
 import { HEALTHY, SMALL, type Exercise } from './exercises.js';
 
 /** What is still wrong, and which part of the check saw it. */

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ROOT } from '../../tools/source.js';
-import { House } from '../runner/house.js';
-import { manyRides, putUnderWay, type UnderWay } from '../runner/roster.js';
+import { House } from '../runner/step-processes.js';
+import { manyRides, putUnderWay, type UnderWay } from '../runner/fixtures.js';
 import { needsBuild, type Step } from '../runner/steps.js';
 import type { Fault, Size } from './faults.js';
 import type { LabOptions, Outcome } from './lab.js';

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { House } from '../runner/house.js';
-import type { UnderWay } from '../runner/roster.js';
+import type { House } from '../runner/step-processes.js';
+import type { UnderWay } from '../runner/fixtures.js';
 import type { Step } from '../runner/steps.js';
 import type { Answer, Users } from './load.js';
 import { comeToRest, deliverTwice } from './outcomes.js';

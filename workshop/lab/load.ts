@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { REACHED } from '../../src/demo.js';
-import type { UnderWay } from '../runner/roster.js';
+import type { UnderWay } from '../runner/fixtures.js';
 
 /** What a user got for saying that his ride is over. */
 export interface Answer {

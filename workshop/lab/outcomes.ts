@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Database } from 'better-sqlite3';
-import type { Ledgers, UnderWay } from '../runner/roster.js';
+import type { Ledgers, UnderWay } from '../runner/fixtures.js';
 import type { Step } from '../runner/steps.js';
 
 /** What a ride has left behind, read from the databases of those who own it. */

@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { request } from 'undici';
 import { PLANNED, REACHED } from '../../src/demo.js';
-import { ACCEPTANCE, DEMO, type UnderWay } from './roster.js';
+import { ACCEPTANCE, DEMO, type UnderWay } from './fixtures.js';
 
 /*
  * What completing a ride has to do, seen from outside; the same for every step. A step may answer 200 and have settled

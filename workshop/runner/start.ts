@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import { DEMO_CLIENT, DEMO_DRIVER, DEMO_RIDE, REACHED } from '../../src/demo.js';
 import { isFree } from '../../tools/ports.js';
 import { ROOT } from '../../tools/source.js';
-import { House } from './house.js';
-import { buildApplication } from './place.js';
+import { House } from './step-processes.js';
+import { buildApplication } from './step-directory.js';
 import { needsBuild, type Step } from './steps.js';
 
 /** Serves a step with the demo's ride under way, until somebody ends it. @throws Error when the port is taken */

@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../../tools/source.js';
-import { OWNERS, type Owner } from '../stage/schema.js';
-import type { Place, Planned } from './place.js';
+import { OWNERS, type Owner } from '../shared/schema.js';
+import type { Place, Planned } from './step-directory.js';
 
 /** A step of the workshop: a folder, and what the lab has to know of it. */
 export interface Step {

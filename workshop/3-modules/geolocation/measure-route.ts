@@ -1,6 +1,6 @@
 import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { distanceMetres, type Coordinates } from '../../../src/modules/geolocation/distance.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { MeasureRoute } from './contract.js';
 import { Address } from './tables.js';
 

@@ -1,7 +1,7 @@
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { addressId } from '../../../src/modules/geolocation/contract.js';
 import { addressHash } from '../../../src/modules/geolocation/distance.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { SaveAddress } from './contract.js';
 import { Address } from './tables.js';
 

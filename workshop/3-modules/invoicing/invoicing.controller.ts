@@ -1,6 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { z } from 'zod';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { Invoice } from './tables.js';
 
 const ofTransit = z.object({ transitId: z.guid().toLowerCase() });

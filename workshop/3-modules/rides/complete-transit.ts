@@ -2,7 +2,7 @@ import { CommandBus, CommandHandler, EventBus, QueryBus, type ICommandHandler } 
 import { Conflict, NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
 import { addressId } from '../../../src/modules/geolocation/contract.js';
 import { priceCents } from '../../../src/modules/rides/tariff.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { CalculateFee, FreeDriver } from '../drivers/contract.js';
 import { MeasureRoute, SaveAddress } from '../geolocation/contract.js';
 import { IssueInvoice } from '../invoicing/contract.js';

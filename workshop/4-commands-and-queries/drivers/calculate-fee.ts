@@ -1,7 +1,7 @@
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
 import { driverFee } from '../../../src/modules/drivers/driver.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { Messages } from '../messages.js';
 import { CalculateFee, DriverFeeCalculated } from './contract.js';
 import { Driver } from './tables.js';

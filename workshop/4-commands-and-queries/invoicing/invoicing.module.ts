@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { Accounting } from '../../stage/accounting.js';
+import { Accounting } from '../../shared/accounting.js';
 import { InvoicingController } from './invoicing.controller.js';
 import { IssueInvoiceHandler } from './issue-invoice.js';
 

@@ -1,7 +1,7 @@
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { Conflict, NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
 import { addressId } from '../../../src/modules/geolocation/contract.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { UpdateDestination } from '../geolocation/contract.js';
 import { Messages } from '../messages.js';
 import { CompleteTransit, type TransitView } from './contract.js';

@@ -2,7 +2,7 @@ import { Controller, Get, Param } from '@nestjs/common';
 import type { z } from 'zod';
 import { NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
 import { idParameter } from '../../../src/infrastructure/contracts/schemas.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { Driver } from './tables.js';
 
 @Controller('drivers')

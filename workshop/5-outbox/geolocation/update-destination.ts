@@ -2,7 +2,7 @@ import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { EntityManager } from 'typeorm';
 import { addressId } from '../../../src/modules/geolocation/contract.js';
 import { addressHash, distanceMetres, type Coordinates } from '../../../src/modules/geolocation/distance.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { Messages } from '../messages.js';
 import { DestinationUpdated, UpdateDestination } from './contract.js';
 import { Address } from './tables.js';

@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
 import { uuidParameter } from '../../../src/infrastructure/contracts/schemas.js';
 import { address } from '../../../src/modules/geolocation/contract.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { CompleteTransit, type TransitView } from './contract.js';
 import { Transit } from './tables.js';
 import { transitView } from './transit-view.js';

@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeF
 import { join } from 'node:path';
 import { ROOT } from '../../tools/source.js';
 import { git } from '../runner/diff.js';
-import { Misuse } from '../runner/misuse.js';
+import { Misuse } from '../runner/usage-error.js';
 import { EXERCISES, type Exercise } from './exercises.js';
 
 /*

@@ -4,7 +4,7 @@ import type { Fee } from '../../src/modules/drivers/driver.js';
 import { addressId } from '../../src/modules/geolocation/contract.js';
 import { addressHash } from '../../src/modules/geolocation/distance.js';
 import { chooseTariff, priceCents, type LocalTime } from '../../src/modules/rides/tariff.js';
-import { OWNERS, tablesOf, type Owner } from '../stage/schema.js';
+import { OWNERS, tablesOf, type Owner } from '../shared/schema.js';
 import type { Step } from './steps.js';
 
 /** A ride that is under way, with a driver and a client of its own. */

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Child, type Listener } from '../../tools/mesh-up/child.js';
-import { emptyFolder, placeOf, type Planned } from './place.js';
-import { DEMO, Ledgers, makeLegacyTables, putUnderWay } from './roster.js';
+import { emptyFolder, placeOf, type Planned } from './step-directory.js';
+import { DEMO, Ledgers, makeLegacyTables, putUnderWay } from './fixtures.js';
 import { folderOf, processesOf, type Step } from './steps.js';
 
 export interface HouseOptions {
