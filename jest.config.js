@@ -6,8 +6,8 @@ export default {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   // How it is compiled is said in .swcrc, for the workshop as well.
   transform: { '^.+\\.ts$': '@swc/jest' },
-  globalSetup: '<rootDir>/test/postgres.ts',
-  globalTeardown: '<rootDir>/test/postgres-teardown.ts',
+  globalSetup: '<rootDir>/test/support/postgres.ts',
+  globalTeardown: '<rootDir>/test/support/postgres-teardown.ts',
   testTimeout: 30_000,
   maxWorkers: 2,
   testSequencer: '<rootDir>/jest.sequencer.js',

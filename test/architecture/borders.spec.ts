@@ -37,34 +37,34 @@ const IN_ORDER: Record<string, string> = {
   'src/app.module.ts': `import { KitchenModule } from './modules/kitchen/kitchen.module.js';`,
   'src/infrastructure/bus.ts': `import { Injectable } from '@nestjs/common'; /** The driver of the client. */`,
   'src/modules/kitchen/contract.ts': `
-    import { durableCommand } from '../../../infrastructure/bus.js';
+    import { durableCommand } from '../../infrastructure/bus.js';
     export class CookDish extends durableCommand('cabs.kitchen.cook-dish', {}) {}`,
   'src/modules/kitchen/kitchen.module.ts': `
     import { Opening } from './opening.js';
     @OnMesh({ name: 'kitchen' }) @Module({ providers: [Opening] }) export class KitchenModule {}`,
-  'src/modules/kitchen/opening.ts': `import { bus } from '../../../infrastructure/bus.js'; export const Opening = bus();`,
+  'src/modules/kitchen/opening.ts': `import { bus } from '../../infrastructure/bus.js'; export const Opening = bus();`,
   'src/modules/kitchen/tables.ts': `
     @Entity('kitchen_dish') export class Dish {}
     const up = (runner) => runner.dataSource.options.type && runner.query('CREATE TABLE kitchen_dish (id text)');`,
   'src/modules/kitchen/recipe.ts': `import type { CookDish } from './contract.js'; export const salt = 1;`,
-  'src/modules/bar/contract.ts': `export * from '../../kitchen/contract.js';`,
+  'src/modules/bar/contract.ts': `export * from '../kitchen/contract.js';`,
   'src/modules/bar/tables.ts': `/* not kitchen_dish */ @Entity('bar_drink') export class Drink {}`,
 };
 
 /** Rule, the planted file, and what the rule has to say of it. */
 const PLANTED: [rule: string, path: string, text: string, says: string][] = [
   ...[
-    `import { Dish } from '../../kitchen/tables.js';`,
-    `import type { Dish } from '../../kitchen/tables.js';`,
-    `import { type Dish } from '../../kitchen/tables.js';`,
-    `import '../../kitchen/tables.js';`,
-    `export { Dish } from '../../kitchen/tables.js';`,
-    `export * from '../../kitchen/tables.js';`,
-    `const { Dish } = await import('../../kitchen/tables.js');`,
+    `import { Dish } from '../kitchen/tables.js';`,
+    `import type { Dish } from '../kitchen/tables.js';`,
+    `import { type Dish } from '../kitchen/tables.js';`,
+    `import '../kitchen/tables.js';`,
+    `export { Dish } from '../kitchen/tables.js';`,
+    `export * from '../kitchen/tables.js';`,
+    `const { Dish } = await import('../kitchen/tables.js');`,
     `const { Dish } = await import(\`../kitchen/tables.js\`);`,
-    `let dish: import('../../kitchen/tables.js').Dish;`,
-    `import tables = require('../../kitchen/tables.js');`,
-    `import { Dish } from '../../../modules/kitchen/tables.js';`,
+    `let dish: import('../kitchen/tables.js').Dish;`,
+    `import tables = require('../kitchen/tables.js');`,
+    `import { Dish } from '../../modules/kitchen/tables.js';`,
   ].map((text): (typeof PLANTED)[number] => [
     'a module knows another one by its contract only',
     'src/modules/bar/shake.ts',
@@ -74,7 +74,7 @@ const PLANTED: [rule: string, path: string, text: string, says: string][] = [
   [
     'a module knows another one by its contract only',
     'src/modules/bar/shake.ts',
-    `const secret = await import('../../kitchen/' + 'tables.js');`,
+    `const secret = await import('../kitchen/' + 'tables.js');`,
     'only a run could tell',
   ],
   [
@@ -86,7 +86,7 @@ const PLANTED: [rule: string, path: string, text: string, says: string][] = [
   [
     'a module knows another one by its contract only',
     'src/modules/bar/shake.ts',
-    `import { MODULES } from '../../../app.module.js';`,
+    `import { MODULES } from '../../app.module.js';`,
     'the application',
   ],
   [
@@ -144,10 +144,10 @@ const PLANTED: [rule: string, path: string, text: string, says: string][] = [
   [
     'infrastructure can be carried away',
     'src/infrastructure/shortcut.ts',
-    `import type { CookDish } from '../../modules/kitchen/contract.js';`,
+    `import type { CookDish } from '../modules/kitchen/contract.js';`,
     'kitchen/contract.ts',
   ],
-  ['infrastructure can be carried away', 'src/infrastructure/shortcut.ts', `import '../../config.js';`, 'src/config.ts'],
+  ['infrastructure can be carried away', 'src/infrastructure/shortcut.ts', `import '../config.js';`, 'src/config.ts'],
   ['infrastructure can be carried away', 'src/infrastructure/shortcut.ts', `import(path);`, 'only a run could tell'],
   ...[
     ['const kitchens = 1;', 'kitchen'],
@@ -166,9 +166,9 @@ const PLANTED: [rule: string, path: string, text: string, says: string][] = [
   ...[
     [`import { Logger } from '@nestjs/common';`, '@nestjs/common'],
     [`import type { Repository } from 'typeorm';`, 'typeorm'],
-    [`import { MAX } from '../../../infrastructure/bus.js';`, 'infrastructure/bus.ts'],
+    [`import { MAX } from '../../infrastructure/bus.js';`, 'infrastructure/bus.ts'],
     [`import type { Dish } from './tables.js';`, 'kitchen/tables.ts'],
-    [`import { config } from '../../../config.js';`, 'src/config.ts'],
+    [`import { config } from '../../config.js';`, 'src/config.ts'],
   ].map(([text, says]): (typeof PLANTED)[number] => [
     'domain rules need neither Nest nor TypeORM nor infrastructure',
     'src/modules/kitchen/spice.ts',

@@ -1,5 +1,14 @@
 import { fromHttp, MalformedEvent, toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
-import { BATCHED, binary, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED, structured } from '../support/cloud-events.js';
+import {
+  BATCHED,
+  binary,
+  json,
+  LEAST,
+  LEAST_HEADERS,
+  refusal,
+  STRUCTURED,
+  structured,
+} from '../support/cloud-events.js';
 
 describe('Structured events', () => {
   it.each([

@@ -6,7 +6,17 @@ import { Logger } from '@nestjs/common';
 import type { JWTPayload } from 'jose';
 import { TokenFile } from '../../src/infrastructure/broker/oidc/token-file.js';
 import { BrokerTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/broker-tokens.js';
-import { base64url, bearer, clock, newKey, outcome, rulesFor, startIssuer, type Issuer, type Key } from '../support/issuer.js';
+import {
+  base64url,
+  bearer,
+  clock,
+  newKey,
+  outcome,
+  rulesFor,
+  startIssuer,
+  type Issuer,
+  type Key,
+} from '../support/issuer.js';
 
 const HOUR_MS = 3_600_000;
 /** A little more than the pause between two attempts to fetch keys. */

@@ -28,7 +28,7 @@ interface Posted {
 
 type Answer = (posted: Posted, response: ServerResponse) => unknown;
 
-const tlsFile = (name: string) => readFileSync(new URL(`./fixtures/tls/${name}`, import.meta.url), 'utf8');
+const tlsFile = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url), 'utf8');
 const TLS = { key: tlsFile('broker.key'), cert: tlsFile('broker.crt') };
 
 /** Stands in the place of a broker, and does what a test says. What it counts as accepted it was asked to. */

@@ -171,7 +171,7 @@ function squeezed(code: string): string {
 }
 
 function shopSource(text: string): string {
-  return text.replaceAll('../../../src/infrastructure/', './infrastructure/');
+  return text.replaceAll('../../src/infrastructure/', './infrastructure/');
 }
 
 /** @returns a folder with the shop and, beside its files, our infrastructure, as JavaScript */

@@ -35,7 +35,12 @@ class Replica {
   }
 
   static async start(options: ReplicaOptions): Promise<Replica> {
-    const words = ['--import', './workshop/runner/typescript.mjs', 'test/support/replica-child.ts', JSON.stringify(options)];
+    const words = [
+      '--import',
+      './workshop/runner/typescript.mjs',
+      'test/support/replica-child.ts',
+      JSON.stringify(options),
+    ];
     const stdio = ['ignore', 'ignore', 'inherit', 'ipc'] as const;
     const child = spawn(process.execPath, words, { cwd: ROOT, env: { PATH: process.env.PATH }, stdio: [...stdio] });
     const replica = new Replica(options.name, child);

@@ -183,7 +183,8 @@ function recordedGenerator(seed: number): () => Request {
   const below = (n: number) => Math.floor(next() * n);
   const pick = <T>(list: readonly T[]): T => list[below(list.length)]!;
   const recorded = ['ingress', 'filter-direct'].flatMap(
-    (name) => JSON.parse(readFileSync(new URL(`fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as Recorded[],
+    (name) =>
+      JSON.parse(readFileSync(new URL(`../fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as Recorded[],
   );
   // What frames a request is ours to say: the recordings of those that break HTTP itself are for Node's parser.
   const framing = /^(host|content-length|transfer-encoding|connection|expect|upgrade)$/i;

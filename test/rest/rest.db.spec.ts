@@ -3,7 +3,18 @@ import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { transit } from '../../src/modules/rides/contract.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { atRest, bodyOf, get, newClient, newDriver, newRide, post, problemOf, take, TestClock } from '../support/rest.js';
+import {
+  atRest,
+  bodyOf,
+  get,
+  newClient,
+  newDriver,
+  newRide,
+  post,
+  problemOf,
+  take,
+  TestClock,
+} from '../support/rest.js';
 import { WEDNESDAY_NOON, type Client, type Driver, type Ride } from '../support/rest.js';
 
 const DRIVER = { firstName: 'Ada', lastName: 'Byron', driverLicense: 'FARME100165AB5EW' };

@@ -2,7 +2,18 @@ import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { atRest, bodyOf, get, newClient, newDriver, newRide, post, problemOf, rideThatIs, take } from '../support/rest.js';
+import {
+  atRest,
+  bodyOf,
+  get,
+  newClient,
+  newDriver,
+  newRide,
+  post,
+  problemOf,
+  rideThatIs,
+  take,
+} from '../support/rest.js';
 import { TestClock, type Driver, type Ride } from '../support/rest.js';
 
 interface Page {

@@ -6,7 +6,7 @@ import type { Reply } from './broker-requests.js';
 
 /** A recording, as it stands in the fixtures. */
 export function capture<T>(name: string): T {
-  return JSON.parse(readFileSync(new URL(`./fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as T;
+  return JSON.parse(readFileSync(new URL(`../fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as T;
 }
 
 type Headers = [string, string | Filling][];

@@ -3,7 +3,18 @@ import pg from 'pg';
 import { extract } from '../../tools/extraction/extraction.js';
 import { startCabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { calculateFee, furnish, historyOf, KNATIVE, move, OTHERS, PAIRS, read, run, write } from '../support/database-contents.js';
+import {
+  calculateFee,
+  furnish,
+  historyOf,
+  KNATIVE,
+  move,
+  OTHERS,
+  PAIRS,
+  read,
+  run,
+  write,
+} from '../support/database-contents.js';
 import { startServer } from '../support/server.js';
 
 describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh }) => {
@@ -81,7 +92,9 @@ describe.each(TRANSLATED.length > 0 ? TRANSLATED : PAIRS)(
        SELECT 'drivers', 'd' || n, 't', 'k', '${event}', n, n FROM numbers`,
       );
       const args = [JSON.stringify({ module: 'drivers', from, to })];
-      const { code, output, errors } = await run('test/support/extraction-child.ts', args, {}, ['--max-old-space-size=90']);
+      const { code, output, errors } = await run('test/support/extraction-child.ts', args, {}, [
+        '--max-old-space-size=90',
+      ]);
       expect({ code, errors }).toEqual({ code: 0, errors: '' });
       console.log(`100,000 rows and 75 MB from ${source.kind} to ${target.kind}: ${output.trim()}`);
       const [inboxes] = await read<{ n: string }>(to, `SELECT COUNT(*) AS n FROM mesh_inbox`);

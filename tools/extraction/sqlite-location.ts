@@ -1,7 +1,11 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import type { DataSource } from 'typeorm';
 import { migrate, type MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
-import { isBusy, sqliteConnection, SqliteStatements } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
+import {
+  isBusy,
+  sqliteConnection,
+  SqliteStatements,
+} from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
 import { BATCH, inUse, type Column, type Parcel, type Place, type Value } from './location.js';
 
 /** A SQLite file that this process has to itself from opening to closing. */

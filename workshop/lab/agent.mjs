@@ -22,7 +22,7 @@ async function accounting() {
   if (isDown) throw new Error('Accounting is out of order');
 }
 
-// The steps ask for it by this name (stage/accounting.ts).
+// The steps ask for it by this name (shared/accounting.ts).
 globalThis[Symbol.for('workshop.accounting')] = accounting;
 
 if (process.env.WORKSHOP_APPLICATION) {

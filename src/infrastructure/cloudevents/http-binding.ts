@@ -1,13 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { CloudEvent } from './cloud-event.js';
-import {
-  checkAttribute,
-  checkComplete,
-  formatOf,
-  isPossibleUri,
-  isText,
-  MalformedEvent,
-} from './attributes.js';
+import { checkAttribute, checkComplete, formatOf, isPossibleUri, isText, MalformedEvent } from './attributes.js';
 
 /*
  * CloudEvents 1.0 over HTTP (HTTP protocol binding 1.0.2, JSON event format 1.0.2). Why not by the `cloudevents`

@@ -1,6 +1,14 @@
 import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { Request, Response } from 'express';
-import { Conflict, Forbidden, Malformed, NotFound, Refusal, RuleBroken, Unavailable } from '../contracts/domain-errors.js';
+import {
+  Conflict,
+  Forbidden,
+  Malformed,
+  NotFound,
+  Refusal,
+  RuleBroken,
+  Unavailable,
+} from '../contracts/domain-errors.js';
 import { journey } from '../observability/request-context.js';
 import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../persistence/sql.js';
 

@@ -8,7 +8,7 @@ import {
 } from '@nestjs/common';
 import { CommandBus, type ICommand, type IEvent } from '@nestjs/cqrs';
 import { v7 as uuidv7 } from 'uuid';
-import { Transactions } from '../stage/transactions.js';
+import { Transactions } from '../shared/transactions.js';
 import * as drivers from './drivers/contract.js';
 import * as geolocation from './geolocation/contract.js';
 import { handling, INBOX_TABLE } from './inbox.js';

@@ -1,7 +1,7 @@
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { CONFIG, type Config } from '../../src/config.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
-import { moduleOnMesh } from '../../src/infrastructure/messaging/on-mesh.js';
+import { moduleOnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { ClientsModule } from '../../src/modules/clients/clients.module.js';
 import { DriversModule } from '../../src/modules/drivers/drivers.module.js';
 import { GeolocationModule } from '../../src/modules/geolocation/geolocation.module.js';

@@ -1,4 +1,4 @@
-import type { Place, Planned } from '../runner/place.js';
+import type { Place, Planned } from '../runner/step-directory.js';
 
 /** One process, one database, in which loyalty still has transactions of its own. */
 export function processes({ node, database }: Place): Planned[] {

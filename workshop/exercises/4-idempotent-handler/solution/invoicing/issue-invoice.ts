@@ -1,7 +1,7 @@
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { v7 as uuidv7 } from 'uuid';
-import { Accounting } from '../../stage/accounting.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Accounting } from '../../shared/accounting.js';
+import { Transactions } from '../../shared/transactions.js';
 import { isNew } from '../inbox.js';
 import { IssueInvoice } from './contract.js';
 import { Invoice } from './tables.js';

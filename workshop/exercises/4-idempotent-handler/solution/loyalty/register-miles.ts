@@ -1,6 +1,6 @@
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { milesForTransit } from '../../../src/modules/loyalty/miles.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { isNew } from '../inbox.js';
 import { RegisterMiles } from './contract.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';

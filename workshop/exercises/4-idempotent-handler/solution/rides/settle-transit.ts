@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { priceCents } from '../../../src/modules/rides/tariff.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { CalculateFee, DriverFeeCalculated, FreeDriver } from '../drivers/contract.js';
 import { DestinationUpdated } from '../geolocation/contract.js';
 import { isNew } from '../inbox.js';

@@ -1,8 +1,8 @@
 import { Controller, Get, Param } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import { NotFound } from '../../../src/infrastructure/errors.js';
-import { idParameter } from '../../../src/infrastructure/schemas.js';
+import { NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
+import { idParameter } from '../../../src/infrastructure/contracts/schemas.js';
 import { ReadAwards } from '../../../src/modules/loyalty/contract.js';
 
 @Controller('clients/:id/awards')

@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../../src/infrastructure/messaging/on-mesh.js';
+import { OnMesh } from '../../../src/infrastructure/contracts/mesh-feature.js';
 import * as contract from '../../../src/modules/loyalty/contract.js';
 import { LoyaltyController } from './loyalty.controller.js';
 import { ReadAwardsHandler, ReadTransitMilesHandler } from './read-awards.js';

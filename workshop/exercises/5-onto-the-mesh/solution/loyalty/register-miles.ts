@@ -1,5 +1,5 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
-import type { DurableCommandHandler } from '../../../src/infrastructure/messaging/message.js';
+import type { DurableCommandHandler } from '../../../src/infrastructure/contracts/message.js';
 import { UnitOfWork } from '../../../src/infrastructure/persistence/unit-of-work.js';
 import { MilesRegistered, RegisterMiles } from '../../../src/modules/loyalty/contract.js';
 import { milesForTransit } from '../../../src/modules/loyalty/miles.js';

@@ -1,9 +1,9 @@
 import { Controller, Get, Param } from '@nestjs/common';
 import type { z } from 'zod';
-import { NotFound } from '../../../src/infrastructure/errors.js';
-import { idParameter } from '../../../src/infrastructure/schemas.js';
+import { NotFound } from '../../../src/infrastructure/contracts/domain-errors.js';
+import { idParameter } from '../../../src/infrastructure/contracts/schemas.js';
 import { balance } from '../../../src/modules/loyalty/miles.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';
 
 @Controller('clients/:id/awards')

@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { DatabaseModule } from '../../stage/transactions.js';
+import { DatabaseModule } from '../../shared/transactions.js';
 import { LoyaltyController } from './loyalty.controller.js';
 import { RegisterMilesHandler } from './register-miles.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';

@@ -1,6 +1,6 @@
 import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { milesForTransit } from '../../../src/modules/loyalty/miles.js';
-import { Transactions } from '../../stage/transactions.js';
+import { Transactions } from '../../shared/transactions.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';
 
 /** Credit the client's miles for a transit, if he collects any. Nobody sends it any more: rides sends that of the mesh. */
