@@ -1,6 +1,6 @@
 import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
-import { seal } from '../src/infrastructure/cloudevents/cloud-event.js';
+import { toCloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { JotNote, WriteNote } from './notes.js';
 
 /** What every note says. */
@@ -23,7 +23,7 @@ interface Backlog {
  */
 export function insertOf(database: string, { howMany, ...options }: Backlog, first: string): string {
   const { place = 'mesh_outbox', command = WriteNote } = options;
-  const { id: _, ...event } = seal(new command('{id}', { text: TEXT }), command, 'bench', 'notes');
+  const { id: _, ...event } = toCloudEvent(new command('{id}', { text: TEXT }), command, 'bench', 'notes');
   const template = JSON.stringify({ ...event, id: '{id}', correlationid: '{id}' });
   const now = Date.now();
   const [columns, values] =

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus } from '@nestjs/cqrs';
 import { v7 as uuidv7 } from 'uuid';
-import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
+import { InboxReceiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { percentile } from '../workshop/lab/statistics.js';
@@ -59,7 +59,7 @@ async function polled(database: string): Promise<number[]> {
   await relay.stop(0);
   let looking = Promise.resolve();
   const look = async () => {
-    await relay.start(app.get(Receiver).consumers);
+    await relay.start(app.get(InboxReceiver).consumers);
     await relay.stop(performance.now() + POLL_MS);
   };
   const timer = setInterval(() => {

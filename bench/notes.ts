@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { BrokerOptions } from '../src/infrastructure/mesh-options.js';
 import { MeshModule } from '../src/infrastructure/mesh.module.js';
 import { durableCommand, type DurableCommandHandler } from '../src/infrastructure/contracts/message.js';
-import { OnMesh } from '../src/infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../src/infrastructure/contracts/mesh-feature.js';
 import type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 
@@ -87,7 +87,7 @@ const migrations: MigrationHistory['migrations'] = [
   },
 ];
 
-@OnMesh({ name: 'notes', contract: { WriteNote, JotNote }, entities: [Note], migrations })
+@MeshFeature({ name: 'notes', contract: { WriteNote, JotNote }, entities: [Note], migrations })
 @Module({ providers: [WriteNoteHandler, JotNoteHandler] })
 export class NotesModule {}
 

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { setTimeout as wait } from 'node:timers/promises';
-import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
+import { InboxReceiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { insertOf, type Place } from './backlog.js';
@@ -51,7 +51,7 @@ async function go({ go: howMany, warmUp = 0, topUp }: Go): Promise<void> {
   const warm = warmUp > 0 ? settled.reached(warmUp) : undefined;
   if (howMany === 'on') setInterval(() => tell({ settled: settled.count }), TELL_EVERY_MS);
   const asked = performance.now();
-  await relay.start(app.get(Receiver).consumers);
+  await relay.start(app.get(InboxReceiver).consumers);
   const started = performance.now();
   const over = new AbortController();
   const toppingUp = topUp && keepPending(topUp, over.signal);

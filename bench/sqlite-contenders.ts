@@ -2,7 +2,7 @@ import BetterSqlite3 from 'better-sqlite3';
 import { better, defineQueue, defineWorker } from 'plainjob';
 import { v7 as uuidv7 } from 'uuid';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
-import { Receiver } from '../src/infrastructure/delivery/inbox-receiver.js';
+import { InboxReceiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { fillMesh, TEXT } from './backlog.js';
 import { JotNote, openNotes, settled, WriteNote } from './notes.js';
@@ -53,7 +53,7 @@ export async function ours(database: string, howMany: number, command: typeof Wr
   await fillMesh(database, { howMany, command });
   const last = settled.next(howMany);
   const started = performance.now();
-  await relay.start(app.get(Receiver).consumers);
+  await relay.start(app.get(InboxReceiver).consumers);
   const ms = (await last) - started;
   await app.close();
   return (1000 * howMany) / ms;

@@ -1,7 +1,7 @@
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { CONFIG, type Config } from './config.js';
 import { MeshModule } from './infrastructure/mesh.module.js';
-import { moduleOnMesh } from './infrastructure/contracts/mesh-feature.js';
+import { meshFeatureOf } from './infrastructure/contracts/mesh-feature.js';
 import { ClientsModule } from './modules/clients/clients.module.js';
 import { DriversModule } from './modules/drivers/drivers.module.js';
 import { GeolocationModule } from './modules/geolocation/geolocation.module.js';
@@ -22,11 +22,11 @@ export const MODULES: readonly Type[] = [
   ClientsModule,
 ];
 
-export const MODULE_NAMES = MODULES.map((it) => moduleOnMesh(it).name);
+export const MODULE_NAMES = MODULES.map((it) => meshFeatureOf(it).name);
 
 /** The modules that live in this process. */
 export function hostedBy({ modules }: Pick<Config, 'modules'>): Type[] {
-  return MODULES.filter((it) => modules.includes(moduleOnMesh(it).name));
+  return MODULES.filter((it) => modules.includes(meshFeatureOf(it).name));
 }
 
 @Module({})

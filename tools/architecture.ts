@@ -94,7 +94,7 @@ export const ownPrefix: Rule = (sources) =>
     for (const node of nodes(tree)) {
       for (const { name, call } of decoratorsOf(node)) {
         const named = call?.arguments[0];
-        if (name === 'OnMesh' && propertyText(named, 'name') !== module) {
+        if (name === 'MeshFeature' && propertyText(named, 'name') !== module) {
           problems.push(`${path}: the module in ${module}/ is on the mesh by another name`);
         }
         const table = named && ts.isStringLiteralLike(named) ? named.text : '';

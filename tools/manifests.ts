@@ -7,7 +7,7 @@ import { SinkBinding } from '@kubernetes-models/knative/sources.knative.dev/v1';
 import type { Provider, Type } from '@nestjs/common';
 import { stringify } from 'yaml';
 import type { MessageClass } from '../src/infrastructure/contracts/message.js';
-import { handlesCommand, listensTo, moduleOnMesh } from '../src/infrastructure/contracts/mesh-feature.js';
+import { handlesCommand, listensTo, meshFeatureOf } from '../src/infrastructure/contracts/mesh-feature.js';
 import { components } from './components.js';
 import { ROOT } from './source.js';
 import { AUDIENCE, labels, migration, NAMESPACE, service, urlOf, type Workload } from './workloads.js';
@@ -103,7 +103,7 @@ function consumerOf(module: Type): Consumer {
     ...listensTo(it),
   ]);
   const types = messages.flatMap((it) => (it?.kind && it.type ? [it.type] : []));
-  return { module: moduleOnMesh(module).name, types: [...new Set(types)].sort() };
+  return { module: meshFeatureOf(module).name, types: [...new Set(types)].sort() };
 }
 
 function handlesAnything({ types }: Consumer): boolean {

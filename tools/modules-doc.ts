@@ -9,10 +9,10 @@ import { toWire } from '../src/infrastructure/cloudevents/cloud-event.js';
 import type { MessageClass, QueryClass } from '../src/infrastructure/contracts/message.js';
 import {
   answersQuery,
-  declared,
+  messagesIn,
   handlesCommand,
   listensTo,
-  moduleOnMesh,
+  meshFeatureOf,
 } from '../src/infrastructure/contracts/mesh-feature.js';
 import { nodes, parse, placeInModules, readSources, ROOT, type Sources } from './source.js';
 
@@ -117,9 +117,9 @@ function flow(
 }
 
 function factsOf(module: Type): ModuleFacts {
-  const { name, contract } = moduleOnMesh(module);
+  const { name, contract } = meshFeatureOf(module);
   const providers = (Reflect.getMetadata('providers', module) ?? []) as Provider[];
-  return { name, ...declared(contract), handlers: providers.filter((it): it is Type => typeof it === 'function') };
+  return { name, ...messagesIn(contract), handlers: providers.filter((it): it is Type => typeof it === 'function') };
 }
 
 function handles(handler: Type, message: Message): boolean {

@@ -8,7 +8,7 @@ import type { DeliveryPolicy } from './delivery/retry-policy.js';
 export interface MeshOptions {
   /** The application's name, in the sources and schemas of its messages: `usvc://<application>/<module>`. */
   readonly application: string;
-  /** All modules there are, each with `@OnMesh`. */
+  /** All modules there are, each with `@MeshFeature`. */
   readonly modules: readonly Type[];
   /** Those of them that live in this process; all unless told. */
   readonly hosted?: readonly Type[];

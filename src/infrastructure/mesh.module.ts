@@ -13,7 +13,7 @@ import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { CommandBus, CqrsModule, EventBus, QueryBus } from '@nestjs/cqrs';
 import { Clock } from './observability/clock.js';
 import type { BrokerOptions, MeshOptions } from './mesh-options.js';
-import { ControllerInterceptor } from './http/controller.interceptor.js';
+import { RequestContextInterceptor } from './http/request-context.interceptor.js';
 import { HealthController } from './maintenance/health.controller.js';
 import { IdempotencyInterceptor } from './http/idempotency.js';
 import {
@@ -25,27 +25,27 @@ import {
 import { ProblemFilter } from './http/problem.filter.js';
 import { QueriesController } from './cqrs/queries.controller.js';
 import { ReconciliationController } from './maintenance/reconciliation.controller.js';
-import { AT_ROOT, BROKER_TOKENS, Receiving } from './broker/broker-ingress.js';
+import { AT_ROOT, BROKER_TOKENS, BrokerIngress } from './broker/broker-ingress.js';
 import { TokenFile } from './broker/oidc/token-file.js';
 import { MeshCommandBus, MeshEventBus, MeshQueryBus } from './cqrs/buses.js';
 import { DEAD_LETTER_SINK, DeadLetterSink } from './broker/dead-letter-sink.js';
 import { DeadLetters } from './dead-letters/dead-letters.js';
-import { FanOut } from './outbox/fan-out.js';
-import { forwardTo } from './broker/remote-consumer.js';
-import { OUTBOX, WHOLE, type Share } from './leases/leases.js';
+import { InProcessDispatcher } from './outbox/in-process-dispatcher.js';
+import { remoteConsumer } from './broker/remote-consumer.js';
+import { OUTBOX_RESOURCE, SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
 import { meshMigrations } from './store/migrations.js';
 import { APPLICATION, Outbox } from './outbox/outbox.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
 import { Publisher } from './broker/publisher.js';
-import { DELIVERY_POLICY, Receiver } from './delivery/inbox-receiver.js';
-import { moduleOnMesh } from './contracts/mesh-feature.js';
+import { DELIVERY_POLICY, InboxReceiver } from './delivery/inbox-receiver.js';
+import { meshFeatureOf } from './contracts/mesh-feature.js';
 import { Reconciliation, RECONCILIATION_POLICY, type ReconciliationPolicy } from './maintenance/reconciliation.js';
-import { ALL_MODULES, Registry } from './contracts/handler-registry.js';
+import { ALL_MODULES, HandlerRegistry } from './contracts/handler-registry.js';
 import { Relay } from './outbox/relay.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
 import { Retention, RETENTION_POLICY, type RetentionPolicy } from './maintenance/retention.js';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
-import { Sink } from './broker/cloudevents-client.js';
+import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { Database } from './persistence/database.js';
 import type { MigrationHistory } from './persistence/migrate.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
@@ -68,11 +68,11 @@ class Lifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
     private readonly database: Database,
     private readonly relay: Relay,
-    private readonly receiver: Receiver,
+    private readonly receiver: InboxReceiver,
     private readonly retention: Retention,
     private readonly reconciliation: Reconciliation,
     private readonly queries: RemoteQueries,
-    @Inject(SINK) private readonly sink: Sink,
+    @Inject(SINK) private readonly sink: CloudEventsClient,
     @Inject(GRACE) private readonly graceMs: number,
   ) {}
 
@@ -111,14 +111,14 @@ export class MeshModule {
       { provide: RECONCILIATION_POLICY, useValue: { ...RECONCILIATION, ...options.reconciliation } },
       { provide: ADMINISTRATION, useValue: options.administration ?? { isDevelopment: false } },
       { provide: DEAD_LETTER_SINK, useValue: { isOpen: broker !== undefined && hosted.length === 0, services } },
-      { provide: APP_INTERCEPTOR, useClass: ControllerInterceptor },
+      { provide: APP_INTERCEPTOR, useClass: RequestContextInterceptor },
       { provide: GRACE, useValue: options.shutdownGraceMs ?? 20_000 },
       {
         provide: Database,
         useFactory: () =>
           Database.open({
             database: options.database,
-            entities: hosted.flatMap((it) => [...(moduleOnMesh(it).entities ?? [])]),
+            entities: hosted.flatMap((it) => [...(meshFeatureOf(it).entities ?? [])]),
             histories: migrationHistories(hosted),
             migrate: options.migrate ?? false,
           }),
@@ -127,28 +127,45 @@ export class MeshModule {
       { provide: RemoteQueries, useFactory: () => new RemoteQueries(services) },
       {
         provide: Relay,
-        useFactory: (work: UnitOfWork, database: Database, outbox: Outbox, registry: Registry, sink: Sink) => {
+        useFactory: (
+          work: UnitOfWork,
+          database: Database,
+          outbox: Outbox,
+          registry: HandlerRegistry,
+          sink: CloudEventsClient,
+        ) => {
           const logger = new Logger('Relay');
-          const share = shareOf(database, hosted, options.notify ?? true);
+          const share = leaseScopeOf(database, hosted, options.notify ?? true);
           const wayOut = broker?.sink
             ? new Publisher(work, sink, broker.sink, share.leases, logger)
-            : new FanOut(work, (type) => registry.consumersOf(type), logger, share.leases);
-          const forward = (name: string) => (/^https?:/.test(name) ? forwardTo(name, sink, work, delivery) : undefined);
+            : new InProcessDispatcher(work, (type) => registry.consumersOf(type), logger, share.leases);
+          const forward = (name: string) =>
+            /^https?:/.test(name) ? remoteConsumer(name, sink, work, delivery) : undefined;
           const relay = new Relay(work, wayOut, logger, share, broker && forward);
           outbox.onStaged(() => relay.joinGroup());
           outbox.onCommitted(() => relay.wake());
           return relay;
         },
-        inject: [UnitOfWork, Database, Outbox, Registry, SINK],
+        inject: [UnitOfWork, Database, Outbox, HandlerRegistry, SINK],
       },
-      ...[Clock, UnitOfWork, Registry, Outbox, Receiver, Retention, Reconciliation, DeadLetters, DeadLetterSink],
+      ...[
+        Clock,
+        UnitOfWork,
+        HandlerRegistry,
+        Outbox,
+        InboxReceiver,
+        Retention,
+        Reconciliation,
+        DeadLetters,
+        DeadLetterSink,
+      ],
       ...[AdministrationGuard, Lifecycle],
     ];
     const controllers: Type[] = [ReconciliationController];
     if (broker) {
       const { tokens } = broker;
       // The receiving end exists only where somebody delivers.
-      providers.push(Receiving, { provide: AT_ROOT, useValue: broker.atRoot ?? false });
+      providers.push(BrokerIngress, { provide: AT_ROOT, useValue: broker.atRoot ?? false });
       providers.push({ provide: BROKER_TOKENS, useFactory: () => tokens && verifierOf(tokens) });
       controllers.push(QueriesController);
     }
@@ -172,9 +189,9 @@ export class MeshModule {
         Clock,
         Database,
         UnitOfWork,
-        Registry,
+        HandlerRegistry,
         Outbox,
-        Receiver,
+        InboxReceiver,
         Relay,
         DeadLetters,
         Reconciliation,
@@ -190,17 +207,17 @@ async function verifierOf({ credentialsFile, ...rules }: NonNullable<BrokerOptio
   return new BrokerTokens({ ...rules, ...(credentialsFile && { credentials: new TokenFile(credentialsFile) }) });
 }
 
-/** What is this process's business on a database that it may share: the outbox, and the deliveries of its modules. */
-function shareOf({ postgres }: Database, hosted: readonly Type[], notify: boolean): Share {
-  if (!postgres) return WHOLE;
-  const names = hosted.map((it) => moduleOnMesh(it).name).sort();
-  const part = `deliveries: ${names.join(', ')}`;
-  return { part, leases: new PostgresLeases(postgres, [OUTBOX, part], notify, new Logger('Leases')) };
+/** Where replicas may share a PostgreSQL database: leases on the outbox and on the deliveries of the hosted modules. */
+function leaseScopeOf({ postgres }: Database, hosted: readonly Type[], notify: boolean): LeaseScope {
+  if (!postgres) return SINGLE_PROCESS;
+  const names = hosted.map((it) => meshFeatureOf(it).name).sort();
+  const resource = `deliveries: ${names.join(', ')}`;
+  return { resource, leases: new PostgresLeases(postgres, [OUTBOX_RESOURCE, resource], notify, new Logger('Leases')) };
 }
 
-function sinkOf(broker: BrokerOptions | undefined, { timeoutMs }: DeliveryPolicy): Sink {
+function sinkOf(broker: BrokerOptions | undefined, { timeoutMs }: DeliveryPolicy): CloudEventsClient {
   const { extensions, caCerts, tokenFile } = broker ?? {};
-  return new Sink({
+  return new CloudEventsClient({
     timeoutMs,
     ...(extensions && { extensions }),
     ...(caCerts && { caCerts }),
@@ -210,7 +227,7 @@ function sinkOf(broker: BrokerOptions | undefined, { timeoutMs }: DeliveryPolicy
 
 /** Each module's own migrations, after those of the mesh. */
 export function migrationHistories(modules: readonly Type[]): MigrationHistory[] {
-  const own = modules.map(moduleOnMesh).map(({ name, migrations = [] }) => ({ owner: name, migrations }));
+  const own = modules.map(meshFeatureOf).map(({ name, migrations = [] }) => ({ owner: name, migrations }));
   return [meshMigrations, ...own];
 }
 

@@ -41,7 +41,7 @@ const IN_ORDER: Record<string, string> = {
     export class CookDish extends durableCommand('cabs.kitchen.cook-dish', {}) {}`,
   'src/modules/kitchen/kitchen.module.ts': `
     import { Opening } from './opening.js';
-    @OnMesh({ name: 'kitchen' }) @Module({ providers: [Opening] }) export class KitchenModule {}`,
+    @MeshFeature({ name: 'kitchen' }) @Module({ providers: [Opening] }) export class KitchenModule {}`,
   'src/modules/kitchen/opening.ts': `import { bus } from '../../infrastructure/bus.js'; export const Opening = bus();`,
   'src/modules/kitchen/tables.ts': `
     @Entity('kitchen_dish') export class Dish {}
@@ -120,7 +120,7 @@ const PLANTED: [rule: string, path: string, text: string, says: string][] = [
     [`@Entity() class Drink {}`, 'without a name'],
     [`@Entity('kitchen_drink') class Drink {}`, 'kitchen_drink'],
     [`runner.query(\`create table if not exists "drink" (id text)\`);`, 'drink'],
-    [`@OnMesh({ name: 'pub' }) @Module({}) class BarModule {}`, 'another name'],
+    [`@MeshFeature({ name: 'pub' }) @Module({}) class BarModule {}`, 'another name'],
   ].map(([text, says]): (typeof PLANTED)[number] => [
     'a table begins with the name of its module',
     'src/modules/bar/planted.ts',

@@ -8,7 +8,7 @@ import { Test } from '@nestjs/testing';
 import type { Observable } from 'rxjs';
 import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../src/infrastructure/contracts/message.js';
-import { OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 
 class Bake extends durableCommand('planted.bakery.bake', z.object({ loaves: z.int() })) {}
@@ -106,7 +106,7 @@ describe('An application does not start', () => {
         class Loose {}
         return [bakery(complete), Loose];
       },
-      /CoolOnBaked handles planted\.bakery\.baked outside a module with @OnMesh/,
+      /CoolOnBaked handles planted\.bakery\.baked outside a module with @MeshFeature/,
     ],
     [
       'with a handler of a message that stands in no contract',
@@ -189,7 +189,7 @@ describe('An application does not start', () => {
     [
       'with the stock buses beside its own',
       () => {
-        @OnMesh({ name: 'shop', contract: {} })
+        @MeshFeature({ name: 'shop', contract: {} })
         @Module({ imports: [CqrsModule] })
         class Shop {}
         return [bakery(complete), Shop];
@@ -222,7 +222,7 @@ function bakery(providers: Provider[]): Type {
 }
 
 function moduleOf(name: string, itsContract: object, providers: Provider[]): Type {
-  @OnMesh({ name, contract: itsContract })
+  @MeshFeature({ name, contract: itsContract })
   @Module({ providers })
   class Planted {}
   return Planted;

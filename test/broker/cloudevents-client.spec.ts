@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { Sink } from '../../src/infrastructure/broker/cloudevents-client.js';
+import { CloudEventsClient } from '../../src/infrastructure/broker/cloudevents-client.js';
 import { calculateFee } from '../support/database-contents.js';
 
 const event = calculateFee('a', 'b');
 const ENDLESS = 'Transfer-Encoding: chunked\r\n\r\n';
 
 let server: Server | undefined;
-let sink: Sink;
+let sink: CloudEventsClient;
 
 /** Posts an event to somebody who answers with these bytes, and then does as `then` says. */
 async function answered(bytes: string, then: (socket: Socket) => void = () => undefined) {
@@ -18,7 +18,7 @@ async function answered(bytes: string, then: (socket: Socket) => void = () => un
     socket.once('data', () => socket.write(bytes, () => then(socket)));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  sink = new Sink({ timeoutMs: 2000 });
+  sink = new CloudEventsClient({ timeoutMs: 2000 });
   const { port } = server.address() as AddressInfo;
   return { answer: sink.post(`http://127.0.0.1:${port}/`, event), sockets };
 }

@@ -185,10 +185,11 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
       const whole = { ...event, subject: key(n), data: { n, padding } };
       await work().run(() => insertIntoOutbox(work().sql, [whole as CloudEvent]));
     }
-    const { lanes } = app.get(Relay)['wayOut'] as unknown as {
-      lanes: ReadonlyMap<string, { messages: { event?: unknown }[] }>;
+    const { partitions } = app.get(Relay)['dispatcher'] as unknown as {
+      partitions: ReadonlyMap<string, { messages: { event?: unknown }[] }>;
     };
-    const inMemory = () => [...lanes.values()].flatMap(({ messages }) => messages.filter(({ event }) => event)).length;
+    const inMemory = () =>
+      [...partitions.values()].flatMap(({ messages }) => messages.filter(({ event }) => event)).length;
     let [most, atOnce, underWay] = [0, 0, 0];
     broker.answer = (_, response) => {
       most = Math.max(most, inMemory());
@@ -231,7 +232,7 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
     for (const n of numbers(30)) await send(n + 1);
     await wait(1000);
     expect(await pending()).toBe(30);
-    expect(app.get(Relay).suspended).toBeUndefined();
+    expect(app.get(Relay).suspendedReason).toBeUndefined();
     await broker.open();
     await idle();
     expect(firsts(broker.posted).map(dataOf)).toEqual(numbers(31));
@@ -277,7 +278,7 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
       expect(letter).toMatchObject({ consumer: 'k-sink', type: 'planted.left.work', attempts: 1 });
       expect(letter!.error).toContain(`The broker answered ${code}: no`);
       broker.answer = status(202);
-      expect(await deadLetters().replay(letter!.id, false)).toBe(true);
+      expect(await deadLetters().requeue(letter!.id, false)).toBe(true);
       await idle();
       expect(broker.posted.at(-1)!.event).toEqual(letter!.event);
       expect(await deadLetters().count({})).toBe(0);
@@ -311,7 +312,7 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
     await send(1, key(2));
     await idle();
     expect(await deadLetters().list({}, { limit: 10, offset: 0 })).toMatchObject([{ subject: key(1) }]);
-    expect(app.get(Relay).suspended).toBeUndefined();
+    expect(app.get(Relay).suspendedReason).toBeUndefined();
   });
 
   it('400 for several in a row is the address: publishing is suspended, and heals by itself', async () => {
@@ -319,10 +320,10 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
     await start();
     for (const n of numbers(5)) await send(n, key(n));
     await eventually(
-      async () => app.get(Relay).suspended,
+      async () => app.get(Relay).suspendedReason,
       (why) => why !== undefined,
     );
-    expect(app.get(Relay).suspended).toContain(broker.url);
+    expect(app.get(Relay).suspendedReason).toContain(broker.url);
     expect(await deadLetters().count({})).toBe(0);
     const before = broker.posted.length;
     await wait(500);
@@ -330,7 +331,7 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
     expect(broker.posted.length - before).toBeLessThan(8);
     broker.answer = status(202);
     await idle();
-    expect(app.get(Relay).suspended).toBeUndefined();
+    expect(app.get(Relay).suspendedReason).toBeUndefined();
     expect(await deadLetters().count({})).toBe(0);
   });
 

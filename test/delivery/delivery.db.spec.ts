@@ -4,7 +4,7 @@ import { Test, type TestingModule } from '@nestjs/testing';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import { Reject } from '../../src/infrastructure/contracts/message.js';
 import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
-import { Receiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
+import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { jitteredBackoffMs } from '../../src/infrastructure/delivery/retry-policy.js';
 import { Retention } from '../../src/infrastructure/maintenance/retention.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
@@ -101,10 +101,10 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     expect(right).toBe(2);
 
     poisoned = false;
-    expect(await deadLetters().replay(letters[0]!.id, false)).toBe(true);
+    expect(await deadLetters().requeue(letters[0]!.id, false)).toBe(true);
     await idle();
     expect(await deadLetters().count({})).toBe(1);
-    expect(await deadLetters().replayAll({ consumer: 'left' }, false)).toBe(1);
+    expect(await deadLetters().requeueAll({ consumer: 'left' }, false)).toBe(1);
     await idle();
     expect(await effects()).toEqual([
       { who: 'left', n: 1 },
@@ -147,7 +147,7 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     await start();
     const event = { specversion: '1.0', id: '1', source: '/elsewhere', subject: KEY } as const;
     const receive = (more: object) =>
-      app.get(Receiver).receive('left', { ...event, type: 'planted.left.work', ...more });
+      app.get(InboxReceiver).receive('left', { ...event, type: 'planted.left.work', ...more });
     await expect(receive({ data: { n: 'many' } })).rejects.toThrow(Reject);
     await expect(receive({ data: undefined })).rejects.toThrow(Reject);
     await expect(receive({ type: 'planted.left.unknown', data: { n: 1 } })).rejects.toThrow(Reject);
@@ -161,7 +161,7 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
       ...{ id: 'abc', source: '/elsewhere', subject: KEY },
       ...{ type: 'planted.left.work', data: { n: 1 } },
     } as const;
-    const receiver = app.get(Receiver);
+    const receiver = app.get(InboxReceiver);
     const outcomes = await Promise.all(Array.from({ length: 20 }, () => receiver.receive('left', event)));
     expect(outcomes.sort()).toEqual([...Array<string>(19).fill('duplicate'), 'handled']);
     // The same id from somebody else is another event.
@@ -193,7 +193,7 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     const error = 'Error: No module of this process knows what to do with planted.left.newer';
     expect(letter).toMatchObject({ consumer: 'k-sink', type: 'planted.left.newer', error, event: { id: 'left-1' } });
     // Where it is still unknown, it is back in a moment.
-    expect(await deadLetters().replay(letter!.id, false)).toBe(true);
+    expect(await deadLetters().requeue(letter!.id, false)).toBe(true);
     await eventually(listed, (all) => all.length === 1 && all[0]!.id !== letter!.id);
   });
 
@@ -401,10 +401,10 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
     const old = Date.now() - 8 * 86_400_000;
     await work().run(() => work().sql.run('UPDATE mesh_dead_letter SET dead_at = $1', [old]));
     const [letter] = await deadLetters().list({}, { limit: 1, offset: 0 });
-    await expect(deadLetters().replay(letter!.id, false)).rejects.toThrow('replay window');
-    expect(await deadLetters().replayAll({}, false)).toBe(0);
+    await expect(deadLetters().requeue(letter!.id, false)).rejects.toThrow('replay window');
+    expect(await deadLetters().requeueAll({}, false)).toBe(0);
     behaviour.work = async () => undefined;
-    expect(await deadLetters().replay(letter!.id, true)).toBe(true);
+    expect(await deadLetters().requeue(letter!.id, true)).toBe(true);
     await idle();
     expect(await deadLetters().count({})).toBe(0);
   });

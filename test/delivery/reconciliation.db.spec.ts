@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { copyFileSync, rmSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { REACHED } from '../../src/demo.js';
-import type { Pass } from '../../src/infrastructure/maintenance/reconciliation.js';
+import type { ReconciliationRun } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { ROOT } from '../../tools/source.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
@@ -21,7 +21,7 @@ interface Known {
   readonly driverFee: number;
 }
 
-type Shown = Pass & { isRunning: boolean };
+type Shown = ReconciliationRun & { isRunning: boolean };
 
 describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
   let database: string;

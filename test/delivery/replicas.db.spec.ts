@@ -7,8 +7,8 @@ import { Logger } from '@nestjs/common';
 import pg from 'pg';
 import { fromHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { bury } from '../../src/infrastructure/store/dead-letter-rows.js';
-import { welcome, type Arrival } from '../../src/infrastructure/store/inbox-rows.js';
+import { insertDeadLetter } from '../../src/infrastructure/store/dead-letter-rows.js';
+import { recordInInbox, type IncomingMessage } from '../../src/infrastructure/store/inbox-rows.js';
 import { SHARD, SHARDS } from '../../src/infrastructure/leases/leases.js';
 import { PostgresLeases } from '../../src/infrastructure/leases/postgres-leases.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
@@ -261,7 +261,9 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
         ...{ specversion: '1.0', id: `e${index}`, source: 'usvc://planted/left', type: 'planted.left.work' },
         ...{ subject, partitionkey: subject, data: { n: 1 } },
       };
-      await work.run(() => bury(work.sql, { event, consumer: 'left', attempts: 1, error: new Error('Not yet') }));
+      await work.run(() =>
+        insertDeadLetter(work.sql, { event, consumer: 'left', attempts: 1, error: new Error('Not yet') }),
+      );
       const [letter] = await onlooker.all<{ id: string }>('SELECT id FROM mesh_dead_letter');
       const began = performance.now();
       a.tell({ replay: letter!.id });
@@ -292,15 +294,20 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     for (const token of [3, 5, 6, 5]) {
       const { seq, shard } = await delivered(`under ${token}`);
       const event = { specversion: '1.0', id: seq, source: '/elsewhere', type: 't' } as const;
-      const lease = { part: 'elsewhere', shard, token };
+      const lease = { resource: 'elsewhere', shard, token };
       const delivery = { seq, consumer: 'nobody', key: 'the same key', event, attempts: 0, lease };
       arrivals.push({ consumer: 'nobody', event, delivery });
     }
-    const [older, current, ahead, again] = arrivals as [Arrival, Arrival, Arrival, Arrival];
-    const welcomed = (...those: Arrival[]) => work.run(() => welcome(work.sql, those));
-    expect(await welcomed(older, current)).toEqual(['taken', 'new']);
-    expect(await welcomed(older)).toEqual(['taken']);
-    expect(await welcomed(again, ahead)).toEqual(['taken', 'taken']);
+    const [older, current, ahead, again] = arrivals as [
+      IncomingMessage,
+      IncomingMessage,
+      IncomingMessage,
+      IncomingMessage,
+    ];
+    const welcomed = (...those: IncomingMessage[]) => work.run(() => recordInInbox(work.sql, those));
+    expect(await welcomed(older, current)).toEqual(['lease-lost', 'new']);
+    expect(await welcomed(older)).toEqual(['lease-lost']);
+    expect(await welcomed(again, ahead)).toEqual(['lease-lost', 'lease-lost']);
     expect(await welcomed(again)).toEqual(['new']);
   });
 

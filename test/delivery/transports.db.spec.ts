@@ -174,9 +174,9 @@ describe.each(EACH)('The mesh, $transport, on $kind', ({ fresh, transport }) => 
     expect(right).toBe(2);
 
     poisoned = false;
-    expect(await mesh.deadLetters.replay(letters[0]!.id, false)).toBe(true);
+    expect(await mesh.deadLetters.requeue(letters[0]!.id, false)).toBe(true);
     await eventually(effects, (all) => all.length === 1);
-    expect(await mesh.deadLetters.replayAll({ consumer: 'left' }, false)).toBe(1);
+    expect(await mesh.deadLetters.requeueAll({ consumer: 'left' }, false)).toBe(1);
     await eventually(effects, (all) => all.length === 2);
     await mesh.idle();
     expect(right).toBe(2);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { Receiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
-import { Registry } from '../../src/infrastructure/contracts/handler-registry.js';
+import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
+import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
@@ -41,7 +41,7 @@ describe.each(DATABASES)('Convergence on $kind', ({ kind, fresh }) => {
   async function collect(): Promise<Parcel[]> {
     const rows = await work().sql.all<{ event: string }>('SELECT event FROM mesh_outbox ORDER BY seq');
     await work().run(() => work().sql.run('DELETE FROM mesh_outbox'));
-    const registry = cabs.app.get(Registry);
+    const registry = cabs.app.get(HandlerRegistry);
     return rows
       .map(({ event }) => JSON.parse(event) as CloudEvent)
       .flatMap((event) => registry.subscriptions(event.type).map(({ consumer }) => ({ consumer, event })));
@@ -72,7 +72,7 @@ describe.each(DATABASES)('Convergence on $kind', ({ kind, fresh }) => {
     await cabs.http.post(`/drivers/${driver}/activate`).expect(200);
     const rides = [await requestRide(), await requestRide(), await requestRide()];
     const cancelled = rides[2];
-    const receiver = cabs.app.get(Receiver);
+    const receiver = cabs.app.get(InboxReceiver);
     const deliver = ({ consumer, event }: Parcel) => receiver.receive(consumer, event);
     const pending = await collect();
     const seen: Parcel[] = [];

@@ -6,8 +6,8 @@ import { MODULES } from '../../src/app.module.js';
 import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
 import { toWire } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
-import { declared, moduleOnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
-import { Registry } from '../../src/infrastructure/contracts/handler-registry.js';
+import { messagesIn, meshFeatureOf } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { Transit } from '../../src/modules/rides/tables.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
@@ -130,13 +130,13 @@ describe.each(DATABASES)('Random events that may be handled, on $kind', ({ fresh
   afterAll(() => cabs.close());
 
   it('are of all the types that somebody handles', () => {
-    const registry = cabs.app.get(Registry);
-    const types = MODULES.flatMap((it) => declared(moduleOnMesh(it).contract).messages).map(({ type }) => type);
+    const registry = cabs.app.get(HandlerRegistry);
+    const types = MODULES.flatMap((it) => messagesIn(meshFeatureOf(it).contract).messages).map(({ type }) => type);
     expect(Object.keys(DATA).sort()).toEqual(types.filter((it) => registry.subscriptions(it).length > 0).sort());
   });
 
   it('are never the fault of the receiver, nor a reason to come again; what is taken is handled to its end', async () => {
-    const registry = cabs.app.get(Registry);
+    const registry = cabs.app.get(HandlerRegistry);
     const taken: string[] = [];
     const counted = { taken: 0, refused: 0 };
     const tried = async (type: string, event: Record<string, unknown>, mode: Fuzzed['mode'], atRoot: boolean) => {

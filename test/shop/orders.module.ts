@@ -4,7 +4,7 @@ import { InjectDataSource, TypeOrmModule } from '@nestjs/typeorm';
 import { Column, DataSource, Entity, PrimaryColumn } from 'typeorm';
 import type { DurableEventHandler } from '../../src/infrastructure/contracts/message.js';
 import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
-import { OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import * as contract from './orders.contract.js';
 import { OrderShipped, ReadShipment, ShipOrder } from './shipping.contract.js';
@@ -68,7 +68,7 @@ export class NoteOnOrderShipped implements DurableEventHandler<OrderShipped> {
   }
 }
 
-@OnMesh({ name: 'orders', contract, entities: [Order] })
+@MeshFeature({ name: 'orders', contract, entities: [Order] })
 @Module({
   imports: [TypeOrmModule.forFeature([Order])],
   controllers: [OrdersController],

@@ -7,8 +7,8 @@ import {
   type DurableCommandHandler,
   type DurableEventHandler,
 } from '../../src/infrastructure/contracts/message.js';
-import { Receiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
-import { OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
+import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import * as contract from './shipping.contract.js';
@@ -67,7 +67,7 @@ class ReadShipmentHandler {
 /** The carrier says everything at least once. */
 @Controller('carrier')
 class CarrierController {
-  constructor(private readonly receiver: Receiver) {}
+  constructor(private readonly receiver: InboxReceiver) {}
 
   @Post()
   @HttpCode(200)
@@ -90,7 +90,7 @@ const migrations: MigrationHistory['migrations'] = [
   },
 ];
 
-@OnMesh({ name: 'shipping', contract, entities: [Shipment], migrations })
+@MeshFeature({ name: 'shipping', contract, entities: [Shipment], migrations })
 @Module({
   controllers: [CarrierController],
   providers: [ShipOrderHandler, CountOnParcelDelivered, ReadShipmentHandler],

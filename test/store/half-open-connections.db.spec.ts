@@ -70,7 +70,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
             throw new DatabaseUnavailable('of its own');
           }),
       ],
-      ['share its question', () => work.runTogether({ lane: 'a', ask: askInSilence }, 1, async () => undefined)],
+      ['share its question', () => work.runInBatch({ batchKey: 'a', load: askInSilence }, 1, async () => undefined)],
     ])("a unit that can't %s is refused, and its connection isn't used again", async (_, lost) => {
       const { came, ms } = await timed(lost());
       expect(came).toBeInstanceOf(DatabaseUnavailable);

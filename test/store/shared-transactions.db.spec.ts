@@ -1,7 +1,7 @@
 import { CommandBus } from '@nestjs/cqrs';
 import type { TestingModule } from '@nestjs/testing';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
-import { Receiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
+import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -124,7 +124,7 @@ describe.each(DATABASES)('Messages of a consumer that share transactions on $kin
         ...{ id: `e${n}`, source: '/elsewhere', subject: 's', type: 'planted.left.work', data: { n } },
         specversion: '1.0',
       }) as const;
-    const receiver = app.get(Receiver);
+    const receiver = app.get(InboxReceiver);
     const outcomes = await Promise.all(numbers(60).map((k) => receiver.receive('left', event(k % 20))));
     expect(outcomes.filter((it) => it === 'handled')).toHaveLength(20);
     expect(outcomes.filter((it) => it === 'duplicate')).toHaveLength(40);

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { journey, onJourney } from '../../src/infrastructure/observability/request-context.js';
+import { requestContext, runInContext } from '../../src/infrastructure/observability/request-context.js';
 import { UnitEnded, UnitTimedOut } from '../../src/infrastructure/persistence/sql.js';
 import type { Unit } from '../../src/infrastructure/persistence/unit.js';
 import { DATABASES } from '../support/databases.js';
@@ -160,13 +160,13 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
     const seen: unknown[] = [];
     await Promise.all(
       numbers(30).map((n) =>
-        onJourney({ correlationId: `journey ${n}`, traceparent: '' }, async () => {
+        runInContext({ correlationId: `journey ${n}`, traceparent: '' }, async () => {
           const inside = await run(async () => {
-            const before = journey()?.correlationId;
+            const before = requestContext()?.correlationId;
             await add(`note ${n}`);
-            return [before, journey()?.correlationId];
+            return [before, requestContext()?.correlationId];
           });
-          seen.push([...inside, journey()?.correlationId]);
+          seen.push([...inside, requestContext()?.correlationId]);
         }),
       ),
     );

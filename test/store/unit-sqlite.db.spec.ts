@@ -148,11 +148,11 @@ describe('On SQLite', () => {
   });
 
   describe('when a constraint is broken that is looked at with the COMMIT,', () => {
-    const opening = { lane: 'lane', ask: async (_: unknown, items: readonly number[]) => items };
+    const prelude = { batchKey: 'notes', load: async (_: unknown, items: readonly number[]) => items };
     const breakIt = () => notes.work.sql.run(`INSERT INTO reply (id, note) VALUES ('reply', 'no such note')`);
     /** One that may be run again. */
     const message = (n: number, isGuilty = false) =>
-      notes.work.runTogether(opening, n, async () => {
+      notes.work.runInBatch(prelude, n, async () => {
         await add(`message ${n}`);
         if (isGuilty) await breakIt();
       });

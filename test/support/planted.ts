@@ -4,7 +4,7 @@ import { CommandHandler, EventsHandler } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { z } from 'zod';
 import { durableCommand, durableEvent, type DurableMessage } from '../../src/infrastructure/contracts/message.js';
-import { OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
 import type { MeshOptions } from '../../src/infrastructure/mesh-options.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 
@@ -46,10 +46,10 @@ export function plantedModules(behaviour: Behaviour): { Left: Type; Right: Type 
   class RightHandler {
     handle = (message: Happened) => behaviour.right(message);
   }
-  @OnMesh({ name: 'left', contract: { Work, Happened }, migrations: effects })
+  @MeshFeature({ name: 'left', contract: { Work, Happened }, migrations: effects })
   @Module({ providers: [WorkHandler, LeftHandler] })
   class Left {}
-  @OnMesh({ name: 'right', contract: {} })
+  @MeshFeature({ name: 'right', contract: {} })
   @Module({ providers: [RightHandler] })
   class Right {}
   return { Left, Right };

@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus } from '@nestjs/cqrs';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
-import { Receiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
+import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { plant, Work } from './planted.js';
 
@@ -54,8 +54,8 @@ async function obey(order: Order): Promise<object> {
     await (order.inOneUnit ? app.get(UnitOfWork).run(() => send(order.send)) : send(order.send));
     return { sent: order.send.length };
   }
-  if ('receive' in order) return { received: await app.get(Receiver).receive('left', order.receive) };
-  if ('replay' in order) return { replayed: await app.get(DeadLetters).replay(order.replay, false) };
+  if ('receive' in order) return { received: await app.get(InboxReceiver).receive('left', order.receive) };
+  if ('replay' in order) return { replayed: await app.get(DeadLetters).requeue(order.replay, false) };
   await app.close();
   process.disconnect();
   return {};

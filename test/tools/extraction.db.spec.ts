@@ -1,5 +1,5 @@
 import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
-import { Receiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
+import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { Database, migrateDatabase } from '../../src/infrastructure/persistence/database.js';
 import { POINTS } from '../../tools/extraction/extraction.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
@@ -184,7 +184,7 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
       return (reply.body as Driver).id;
     };
     const receive = ({ app }: Cabs, id: string) =>
-      app.get(Receiver).receive('drivers', calculateFee(id, '0b9e5a4c-8d8f-4c1e-9a57-3d2f6c1b7e42'));
+      app.get(InboxReceiver).receive('drivers', calculateFee(id, '0b9e5a4c-8d8f-4c1e-9a57-3d2f6c1b7e42'));
     const monolith = await start(from);
     const ids = [await register(monolith, 'a'), await register(monolith, 'b')];
     expect(await receive(monolith, 'once')).toBe('handled');

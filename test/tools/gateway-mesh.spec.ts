@@ -223,7 +223,7 @@ async function startKeeper(environment: Record<string, string> = {}): Promise<Ke
     url: `http://127.0.0.1:${(cabs.app.getHttpServer().address() as AddressInfo).port}`,
     bury: async (type, error = 'lost') => {
       const event = { specversion: '1.0' as const, id: `${type}-${n++}`, source: '/test', type };
-      await sink.keep({ ...event, knativeerrordest: NOBODY, knativeerrordata: Buffer.from(error).toString('base64') });
+      await sink.store({ ...event, knativeerrordest: NOBODY, knativeerrordata: Buffer.from(error).toString('base64') });
       if (n % 3 === 0) await wait(1);
       const { sql } = cabs.app.get(UnitOfWork);
       const [letter] = await sql.all<{ id: string }>('SELECT id FROM mesh_dead_letter WHERE event_id = $1', [event.id]);

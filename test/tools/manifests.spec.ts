@@ -10,8 +10,8 @@ import { z } from 'zod';
 import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
 import { readConfig } from '../../src/config.js';
 import { durableCommand } from '../../src/infrastructure/contracts/message.js';
-import { declared, moduleOnMesh, OnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
-import { Registry } from '../../src/infrastructure/contracts/handler-registry.js';
+import { messagesIn, meshFeatureOf, MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';
 import { DriverFreed } from '../../src/modules/drivers/contract.js';
 import { FOLDER, manifests, readManifests } from '../../tools/manifests.js';
 import { ROOT } from '../../tools/source.js';
@@ -28,7 +28,7 @@ class DriverFreedHandler {}
 
 /** The modules, and one more with these handlers. */
 function withBell(...providers: Type[]): Type[] {
-  @OnMesh({ name: 'bell', contract: { Ring } })
+  @MeshFeature({ name: 'bell', contract: { Ring } })
   @Module({ providers })
   class BellModule {}
   return [...MODULES, BellModule];
@@ -42,8 +42,8 @@ describe('The manifests', () => {
   it('have a Trigger for each consumer and type of the running application, and no other', async () => {
     const database = join(mkdtempSync(join(tmpdir(), 'cabs-manifests-')), 'cabs.db');
     const cabs = await startCabs(`sqlite:${database}`);
-    const registry = cabs.app.get(Registry);
-    const types = MODULES.flatMap((it) => declared(moduleOnMesh(it).contract).messages).map(({ type }) => type);
+    const registry = cabs.app.get(HandlerRegistry);
+    const types = MODULES.flatMap((it) => messagesIn(meshFeatureOf(it).contract).messages).map(({ type }) => type);
     const pairs = types.flatMap((type) => registry.subscriptions(type).map((it) => `${it.consumer} ${type}`));
     await cabs.close();
     expect(pairs.length).toBeGreaterThan(10);

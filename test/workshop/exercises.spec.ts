@@ -11,7 +11,7 @@ const WANTING: Record<number, { stage: string; says: RegExp }> = {
   2: { stage: 'fault', says: /With invoicing 200 ms slower, users wait for .+: they still wait for the invoice/ },
   3: { stage: 'fault', says: /After an outage of invoicing, .+ effects that are missing: [1-9]/ },
   4: { stage: 'fault', says: /Every message came twice, and 12 rides got 24 invoices and credits of miles too many/ },
-  5: { stage: 'architecture', says: /LoyaltyModule has no @OnMesh/ },
+  5: { stage: 'architecture', says: /LoyaltyModule has no @MeshFeature/ },
 };
 
 /** On a desk of its own: workshop/mine may hold somebody's work. */

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { revive, type DeadLetterRow } from '../../src/infrastructure/store/dead-letter-rows.js';
+import { requeueDeadLetter, type DeadLetterRow } from '../../src/infrastructure/store/dead-letter-rows.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { asText } from './wire.js';
@@ -98,7 +98,7 @@ async function replay(work: UnitOfWork, where: Where, wakeConsumer: (name: strin
   for (let replayed = 0; ;) {
     const revived = await work.run(async () => {
       const found = await rows(work, parked, BATCH);
-      for (const row of found) await revive(work.sql, row);
+      for (const row of found) await requeueDeadLetter(work.sql, row);
       return found;
     });
     replayed += revived.length;

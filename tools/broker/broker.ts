@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
-import { FanOut } from '../../src/infrastructure/outbox/fan-out.js';
+import { InProcessDispatcher } from '../../src/infrastructure/outbox/in-process-dispatcher.js';
 import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
 import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
@@ -59,7 +59,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const wanting = (event: StoredEvent) =>
     triggers.filter(({ broker, wants }) => broker === event._mesh.broker && wants(event)).map(consumerName);
   const route = (_type: string, json: string) => wanting(JSON.parse(json) as StoredEvent);
-  const relay = new Relay(work, new FanOut(work, route, narrator.logger), narrator.logger);
+  const relay = new Relay(work, new InProcessDispatcher(work, route, narrator.logger), narrator.logger);
   const wakeConsumer = (name: string) => relay.wakeConsumer(name);
   const subscribers = new Subscribers();
   let isStopping = false;

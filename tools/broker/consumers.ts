@@ -1,7 +1,7 @@
-import { MESSAGE, type Consumer, type GivenUp } from '../../src/infrastructure/delivery/delivery-worker.js';
-import { claim, insertDeliveries, type Delivery } from '../../src/infrastructure/store/deliveries.js';
+import { MESSAGE_UNIT, type Consumer, type FailedMessage } from '../../src/infrastructure/delivery/delivery-worker.js';
+import { claimDelivery, insertDeliveries, type Delivery } from '../../src/infrastructure/store/delivery-rows.js';
 import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
-import { traceparent } from '../../src/infrastructure/observability/request-context.js';
+import { continueTrace } from '../../src/infrastructure/observability/request-context.js';
 import { DatabaseUnavailable, type Sql } from '../../src/infrastructure/persistence/sql.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import type { TriggerManifest } from './manifests.js';
@@ -68,7 +68,7 @@ export function consumersOf(trigger: TriggerManifest, addresses: Addresses, arou
       return done(around, delivery, `kept by the dead letter sink of ${name}: ${status}`);
     },
   };
-  return [{ ...subscriber, giveUp: (sql, letter) => forward(sql, letter, sink.name, around) }, sink];
+  return [{ ...subscriber, deadLetter: (sql, letter) => forward(sql, letter, sink.name, around) }, sink];
 }
 
 function unknown(address: string): DeliveryFailed {
@@ -86,7 +86,7 @@ async function send(
 ): Promise<Answer> {
   const { headers, body } = toHttp(event, to);
   headers['kn-namespace'] = namespace;
-  headers.traceparent = traceparent(headers.traceparent).replace(/..$/, '00');
+  headers.traceparent = continueTrace(headers.traceparent).replace(/..$/, '00');
   headers['user-agent'] = 'meshy-cabs-laptop-broker';
   if (to === 'subscriber') headers.prefer = 'reply';
   try {
@@ -105,12 +105,12 @@ async function done(
   reply?: StoredEvent,
 ): Promise<string> {
   return work.run(async () => {
-    if (!(await claim(work.sql, delivery))) return 'taken';
+    if (!(await claimDelivery(work.sql, delivery))) return 'taken';
     if (!reply) return outcome;
     await insertIntoOutbox(work.sql, [reply]);
     work.unit.afterCommit(wake);
     return `${outcome}, with a reply: ${reply.type}`;
-  }, MESSAGE);
+  }, MESSAGE_UNIT);
 }
 
 /**
@@ -142,7 +142,7 @@ function replyIn(
 }
 
 /** Hands a dead letter to the sink, in the unit of work that takes it from the subscriber. */
-async function forward(sql: Sql, { event, error }: GivenUp, sink: string, around: Surroundings): Promise<void> {
+async function forward(sql: Sql, { event, error }: FailedMessage, sink: string, around: Surroundings): Promise<void> {
   const { info } = error as { info?: ErrorInfo };
   // What the event brings along of an earlier death stays: measured.
   await insertDeliveries(sql, [{ consumer: sink, event: { ...(info && errorAttributes(info)), ...event } }]);

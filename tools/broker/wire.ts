@@ -1,5 +1,5 @@
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { traceparent } from '../../src/infrastructure/observability/request-context.js';
+import { continueTrace } from '../../src/infrastructure/observability/request-context.js';
 import { goInt32, goTime, goUri } from './go-values.js';
 
 /*
@@ -67,7 +67,7 @@ export function read(message: Message, broker: string): StoredEvent {
   const data = message.headers['ce-data'];
   if (data !== undefined && !isStructured(message.headers)) travelling.push(['ce-data', data]);
   const headers: Record<string, string> = Object.fromEntries(travelling);
-  headers.traceparent = traceparent(headers.traceparent ?? b3(headers));
+  headers.traceparent = continueTrace(headers.traceparent ?? b3(headers));
   return { ...attributes, _mesh: { broker, headers } } as StoredEvent;
 }
 

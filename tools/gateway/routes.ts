@@ -1,5 +1,5 @@
 import { RequestMethod, type Type } from '@nestjs/common';
-import { moduleOnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { meshFeatureOf } from '../../src/infrastructure/contracts/mesh-feature.js';
 
 /** A path that somebody answers, as Nest writes it: `/orders/:id`. */
 export interface Route {
@@ -17,7 +17,7 @@ export interface ModuleRoute extends Route {
  */
 export function routesOf(modules: readonly Type[]): ModuleRoute[] {
   return modules.flatMap((module) => {
-    const { name } = moduleOnMesh(module);
+    const { name } = meshFeatureOf(module);
     const controllers = (Reflect.getMetadata('controllers', module) ?? []) as Type[];
     return controllers.flatMap(routesOfController).map((route) => ({ ...route, module: name }));
   });

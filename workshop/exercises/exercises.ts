@@ -163,7 +163,7 @@ function onlyContracts(sources: Sources): string[] {
 function onTheMesh(sources: Sources): string[] {
   const strays = [...sources].filter(([path, text]) => path.startsWith('loyalty/') && /shared\/transactions/.test(text));
   const module = sources.get('loyalty/loyalty.module.ts') ?? '';
-  if (!/@OnMesh\(/.test(module)) return ['LoyaltyModule has no @OnMesh: the mesh does not know that it is there.'];
+  if (!/@MeshFeature\(/.test(module)) return ['LoyaltyModule has no @MeshFeature: the mesh does not know that it is there.'];
   const own = messagesOf(asModules(sources)).map(({ name }) => name);
   return [
     ...own.map((name) => `${name} is declared anew: rides sends the one of src/modules/loyalty/contract.ts.`),

@@ -2,27 +2,27 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { MESSAGE, PAUSE_MS } from '../delivery/delivery-worker.js';
-import { removeFromOutbox } from '../store/deliveries.js';
+import { MESSAGE_UNIT, DATABASE_PAUSE_MS } from '../delivery/delivery-worker.js';
+import { removeFromOutbox } from '../store/delivery-rows.js';
 
 /** Removals wait for each other: for so long, in ms, unless so many have come. */
-const TOGETHER_MS = 25;
-const TOGETHER = 500;
+const BATCH_WINDOW_MS = 25;
+const MAX_BATCH = 500;
 
 /**
  * Takes what a broker has accepted out of the outbox: all that has come together meanwhile, as each removal is a commit.
  * What the process forgets by dying before is sent again, and known again.
  */
-export class Removals {
+export class Acknowledgements {
   private accepted: SqlValue[] = [];
   private removing?: Promise<void>;
-  private isHasty = false;
+  private isFlushing = false;
 
-  /** @param removed hears what has been removed; until then nobody may send it again */
+  /** @param onRemoved hears what has been removed; until then nobody may send it again */
   constructor(
     private readonly work: UnitOfWork,
     private readonly logger: Logger,
-    private readonly removed: (seqs: readonly SqlValue[]) => void,
+    private readonly onRemoved: (seqs: readonly SqlValue[]) => void,
   ) {}
 
   get busy(): boolean {
@@ -36,10 +36,10 @@ export class Removals {
 
   /** Removes at once what there is, and waits for it; what can't be removed now stays in the outbox. */
   async flush(): Promise<void> {
-    this.isHasty = true;
+    this.isFlushing = true;
     await this.removing;
     await this.begin();
-    this.isHasty = false;
+    this.isFlushing = false;
   }
 
   private begin(): Promise<void> {
@@ -49,17 +49,17 @@ export class Removals {
 
   private async remove(): Promise<void> {
     while (this.accepted.length > 0) {
-      if (!this.isHasty && this.accepted.length < TOGETHER) await wait(TOGETHER_MS);
+      if (!this.isFlushing && this.accepted.length < MAX_BATCH) await wait(BATCH_WINDOW_MS);
       const seqs = this.accepted;
       this.accepted = [];
       try {
-        await this.work.run(() => removeFromOutbox(this.work.sql, seqs), MESSAGE);
-        this.removed(seqs);
+        await this.work.run(() => removeFromOutbox(this.work.sql, seqs), MESSAGE_UNIT);
+        this.onRemoved(seqs);
       } catch (error) {
         this.accepted.push(...seqs);
-        if (this.isHasty) return;
+        if (this.isFlushing) return;
         this.logger.warn({ err: error }, 'What was published could not be removed; trying again');
-        await wait(PAUSE_MS);
+        await wait(DATABASE_PAUSE_MS);
       }
     }
   }

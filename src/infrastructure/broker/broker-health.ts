@@ -1,15 +1,15 @@
 import type { Logger } from '@nestjs/common';
 
 /** After so many failures in a row it is the broker that is out of order. */
-const OUT_OF_ORDER = 3;
+const FAILURES_UNTIL_UNAVAILABLE = 3;
 /** So many different messages that are called bad in a row say more of the address than of them. */
-const SUSPICIOUS = 3;
+const REJECTIONS_UNTIL_SUSPENDED = 3;
 /** The longest pause, in ms. */
-const LONGEST_PAUSE_MS = 3000;
+const MAX_PAUSE_MS = 3000;
 
 /** Which messages have been called bad, and how many had been accepted by then. */
-export interface Blame {
-  calledBad?: number;
+export interface Rejection {
+  acceptedBefore?: number;
 }
 
 /** What a broker's answers say of the broker itself. It gives no reasons: they are read by what else it answers. */
@@ -19,7 +19,7 @@ export class BrokerHealth {
   private accepted = 0;
   private failuresInARow = 0;
   private failingSince = 0;
-  private readonly calledBad = new Set<string>();
+  private readonly rejectedIds = new Set<string>();
 
   constructor(
     private readonly url: string,
@@ -27,26 +27,26 @@ export class BrokerHealth {
   ) {}
 
   /** It takes nothing at present: one request at a time, with pauses, finds out when it does again. */
-  get isOutOfOrder(): boolean {
-    return this.failuresInARow >= OUT_OF_ORDER;
+  get isUnavailable(): boolean {
+    return this.failuresInARow >= FAILURES_UNTIL_UNAVAILABLE;
   }
 
   /** Why its address seems wrong, if it does. */
-  get suspicion(): string | undefined {
-    if (this.calledBad.size < SUSPICIOUS) return undefined;
+  get suspendedReason(): string | undefined {
+    if (this.rejectedIds.size < REJECTIONS_UNTIL_SUSPENDED) return undefined;
     return `The broker refuses every message: is ${this.url} its address?`;
   }
 
   /** @returns whether it was out of order until now */
   succeeded(): boolean {
-    const isBack = this.isOutOfOrder;
+    const isBack = this.isUnavailable;
     if (isBack) {
       this.logger.log({ sink: this.url, afterMs: Date.now() - this.failingSince }, 'The broker takes messages again');
     }
     this.accepted++;
     this.failuresInARow = 0;
     this.pausedUntil = 0;
-    this.calledBad.clear();
+    this.rejectedIds.clear();
     return isBack;
   }
 
@@ -56,10 +56,10 @@ export class BrokerHealth {
    */
   failed(patienceMs: number, facts: object): void {
     if (this.failuresInARow === 0) this.failingSince = Date.now();
-    const was = this.isOutOfOrder;
+    const was = this.isUnavailable;
     this.failuresInARow++;
-    if (!this.isOutOfOrder) return this.logger.warn(facts, 'Not published; will be sent again');
-    const waitMs = Math.max(pauseMs(this.failuresInARow - OUT_OF_ORDER), patienceMs);
+    if (!this.isUnavailable) return this.logger.warn(facts, 'Not published; will be sent again');
+    const waitMs = Math.max(pauseMs(this.failuresInARow - FAILURES_UNTIL_UNAVAILABLE), patienceMs);
     this.pausedUntil = performance.now() + waitMs;
     if (!was) this.logger.warn({ ...facts, sink: this.url }, 'The broker takes no messages; they wait in the outbox');
   }
@@ -69,12 +69,12 @@ export class BrokerHealth {
    * exist. While others pass, it is the message; when several in a row are refused, it is the address.
    * @returns whether it is the message
    */
-  blames(id: string, blame: Blame): boolean {
-    if (blame.calledBad !== undefined && this.accepted > blame.calledBad) return true;
-    blame.calledBad ??= this.accepted;
-    const was = this.suspicion;
-    this.calledBad.add(id);
-    const is = this.suspicion;
+  isFaultOfMessage(id: string, blame: Rejection): boolean {
+    if (blame.acceptedBefore !== undefined && this.accepted > blame.acceptedBefore) return true;
+    blame.acceptedBefore ??= this.accepted;
+    const was = this.suspendedReason;
+    this.rejectedIds.add(id);
+    const is = this.suspendedReason;
     if (!was && is) this.logger.error({ sink: this.url }, `${is} Publishing is suspended; nothing is lost`);
     return false;
   }
@@ -82,5 +82,5 @@ export class BrokerHealth {
 
 /** The wait after the n-th failure, in ms: doubling from 50 to the longest, spread by a tenth to either side. */
 export function pauseMs(n: number): number {
-  return Math.min(50 * 2 ** Math.min(n, 10), LONGEST_PAUSE_MS) * (0.9 + 0.2 * Math.random());
+  return Math.min(50 * 2 ** Math.min(n, 10), MAX_PAUSE_MS) * (0.9 + 0.2 * Math.random());
 }

@@ -4,10 +4,10 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { fromHttp, MalformedEvent } from '../cloudevents/http-binding.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
-import { headline } from '../observability/format-error.js';
+import { firstLine } from '../observability/format-error.js';
 import { Reject } from '../contracts/message.js';
-import { Receiver } from '../delivery/inbox-receiver.js';
-import { Registry } from '../contracts/handler-registry.js';
+import { InboxReceiver } from '../delivery/inbox-receiver.js';
+import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
 import type { BrokerTokens } from './oidc/broker-tokens.js';
@@ -19,13 +19,13 @@ export const BROKER_TOKENS = Symbol('BROKER_TOKENS');
 export const AT_ROOT = Symbol('AT_ROOT');
 
 /** Largest event, or batch of them, in bytes. */
-const LARGEST = 1024 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024;
 /** An error's body of 769 bytes ends Knative's dispatcher (knative.dev/eventing 1.12 to HEAD, event_dispatcher.go). */
-const LONGEST_ANSWER = 500;
+const MAX_ERROR_BYTES = 500;
 /** `POST /mesh/flush` ends by then, in ms. */
-const FLUSH_MS = 20_000;
+const MAX_FLUSH_MS = 20_000;
 
-class Refused extends Error {
+class RefusedRequest extends Error {
   constructor(
     readonly status: number,
     message: string,
@@ -40,13 +40,13 @@ class Refused extends Error {
  * comes after the commit; what will never succeed gets a 400 or 422, since 404, 408, 409, 425 and 429 are tried again.
  */
 @Injectable()
-export class Receiving {
+export class BrokerIngress {
   private readonly logger = new Logger('Receiving');
 
   constructor(
     host: HttpAdapterHost,
-    private readonly receiver: Receiver,
-    private readonly registry: Registry,
+    private readonly receiver: InboxReceiver,
+    private readonly registry: HandlerRegistry,
     private readonly relay: Relay,
     private readonly deadLetters: DeadLetterSink,
     @Inject(BROKER_TOKENS) private readonly tokens: Pick<BrokerTokens, 'verify'> | undefined,
@@ -54,7 +54,7 @@ export class Receiving {
   ) {
     host.init$.subscribe(() => {
       host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
-        const place = request.method === 'POST' ? placeOf(request.url ?? '') : undefined;
+        const place = request.method === 'POST' ? consumerSegment(request.url ?? '') : undefined;
         if (place === undefined || (place === '' && !atRoot)) next();
         else void this.answer(place, request, response);
       });
@@ -64,7 +64,7 @@ export class Receiving {
   private async answer(place: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       await this.tokens?.verify(request.headers.authorization);
-      await this.take(place, request);
+      await this.receive(place, request);
       response.writeHead(204).end();
     } catch (error) {
       if (response.destroyed) return;
@@ -81,8 +81,8 @@ export class Receiving {
     }
   }
 
-  private async take(place: string, request: IncomingMessage): Promise<void> {
-    if (place === 'flush') return this.relay.idle(performance.now() + FLUSH_MS);
+  private async receive(place: string, request: IncomingMessage): Promise<void> {
+    if (place === 'flush') return this.relay.idle(performance.now() + MAX_FLUSH_MS);
     const events = fromHttp({ headers: request.headersDistinct, body: await bodyOf(request) });
     const failures: unknown[] = [];
     for (const event of events) {
@@ -104,7 +104,7 @@ export class Receiving {
   }
 
   private async deliver(consumer: string, event: CloudEvent): Promise<void> {
-    if (consumer === 'dead-letters' && this.deadLetters.isOpen) return this.deadLetters.keep(event);
+    if (consumer === 'dead-letters' && this.deadLetters.isOpen) return this.deadLetters.store(event);
     const began = Date.now();
     const outcome = await this.receiver.receive(consumer, event);
     const facts = { consumer, type: event.type, subject: event.subject, event: event.id };
@@ -117,7 +117,7 @@ export class Receiving {
       this.logger.warn({ place: place.slice(0, 100), status, reason: message.slice(0, 300) }, 'Refused an event');
       return { status, detail: message };
     };
-    if (error instanceof Refused) return refused(error.status);
+    if (error instanceof RefusedRequest) return refused(error.status);
     if (error instanceof MalformedEvent) return refused(400);
     if (error instanceof Reject) return refused(422);
     if (error instanceof Unauthorized) return refused(401);
@@ -126,24 +126,24 @@ export class Receiving {
       { place: place.slice(0, 100), err: error as Error },
       'An event was not handled; it will come again',
     );
-    return { status: isLater ? 503 : 500, detail: isLater ? message : headline(error) };
+    return { status: isLater ? 503 : 500, detail: isLater ? message : firstLine(error) };
   }
 }
 
 /** The part of a path behind `/mesh/`, '' for `/`; undefined for what isn't ours. */
-function placeOf(url: string): string | undefined {
+function consumerSegment(url: string): string | undefined {
   const [path = ''] = url.split('?', 1);
   return path === '/' ? '' : /^\/mesh\/([^/]+)\/?$/.exec(path)?.[1];
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
-  const tooLarge = () => new Refused(413, `An event has at most ${LARGEST} bytes`);
-  if (Number(request.headers['content-length'] ?? 0) > LARGEST) throw tooLarge();
+  const tooLarge = () => new RefusedRequest(413, `An event has at most ${MAX_BODY_BYTES} bytes`);
+  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLarge();
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > LARGEST) throw tooLarge();
+    if (size > MAX_BODY_BYTES) throw tooLarge();
     chunks.push(chunk);
   }
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
@@ -156,6 +156,6 @@ const wellFormed = (text: string) => Buffer.from(text).toString();
 function problem(status: number, detail: string): string {
   for (let length = Math.min(detail.length, 300); ; length = Math.floor(length / 2)) {
     const text = JSON.stringify({ type: 'about:blank', status, detail: wellFormed(detail.slice(0, length)) });
-    if (Buffer.byteLength(text) <= LONGEST_ANSWER) return text;
+    if (Buffer.byteLength(text) <= MAX_ERROR_BYTES) return text;
   }
 }

@@ -5,7 +5,7 @@ import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { toHttp } from '../cloudevents/http-binding.js';
 
 /** How events are sent to an address. */
-export interface SinkOptions {
+export interface CloudEventsClientOptions {
   /** Longest wait for an answer, in ms. */
   readonly timeoutMs: number;
   /** Certificates (PEM) that are trusted besides the well-known ones: Knative's K_CA_CERTS. */
@@ -19,7 +19,7 @@ export interface SinkOptions {
 }
 
 /** What an address answered. */
-export interface Answer {
+export interface ClientResponse {
   readonly status: number;
   /** What it asks to wait, in ms. */
   readonly retryAfterMs?: number;
@@ -28,23 +28,23 @@ export interface Answer {
 }
 
 /** So much of an error's body is kept, in characters. */
-const BODY_KEPT = 1000;
+const KEPT_BODY_LENGTH = 1000;
 /** Who answers with more than this is cut off, in bytes. */
-const LONGEST_BODY = 128 * 1024;
+const MAX_BODY_BYTES = 128 * 1024;
 
 /** Posts events over connections that are kept. No redirect is followed: a broker has none to give. */
-export class Sink {
+export class CloudEventsClient {
   private agent?: Promise<Agent>;
   /** The address that was posted to last, taken apart. */
   private last = { url: '', origin: '', path: '' };
 
-  constructor(private readonly options: SinkOptions) {}
+  constructor(private readonly options: CloudEventsClientOptions) {}
 
   /**
    * Posts one event, in binary mode.
    * @throws Error when there is no answer
    */
-  async post(url: string, event: CloudEvent): Promise<Answer> {
+  async post(url: string, event: CloudEvent): Promise<ClientResponse> {
     const { extensions, token } = this.options;
     const { headers, body } = toHttp(extensions ? { ...event, ...extensions } : event);
     const authorization = token && (await token.authorization());
@@ -55,15 +55,15 @@ export class Sink {
     const { origin, path } = this.last;
     const agent = await (this.agent ??= agentOf(this.options));
     if (authorization) headers.authorization = authorization;
-    const answer = await new Promise<Answer>((resolve, reject) => {
-      agent.dispatch({ origin, path, method: 'POST', headers, body }, new Reply(resolve, reject));
+    const answer = await new Promise<ClientResponse>((resolve, reject) => {
+      agent.dispatch({ origin, path, method: 'POST', headers, body }, new ResponseHandler(resolve, reject));
     });
     if (answer.status === 401) token?.forget();
     return answer;
   }
 
   /** Waits for no answer any more: whoever does gets an error. What was sent may have arrived all the same. */
-  async cut(): Promise<void> {
+  async abort(): Promise<void> {
     const { agent } = this;
     this.agent = undefined;
     await (await agent)?.destroy();
@@ -76,7 +76,7 @@ export class Sink {
 }
 
 /** Undici takes a while to load, and only those who post need it. */
-async function agentOf({ timeoutMs, caCerts, connections = 64 }: SinkOptions): Promise<Agent> {
+async function agentOf({ timeoutMs, caCerts, connections = 64 }: CloudEventsClientOptions): Promise<Agent> {
   const { Agent } = await import('undici');
   return new Agent({
     ...{ connections, headersTimeout: timeoutMs, bodyTimeout: timeoutMs },
@@ -89,13 +89,13 @@ export function isSuccess(status: number): boolean {
 }
 
 /** Hears what is answered to one request: as undici's own `request()` does, without a stream for what nobody reads. */
-class Reply implements Dispatcher.DispatchHandler {
-  private answer: Answer = { status: 0, body: '' };
+class ResponseHandler implements Dispatcher.DispatchHandler {
+  private answer: ClientResponse = { status: 0, body: '' };
   private length = 0;
   private readonly chunks: Buffer[] = [];
 
   constructor(
-    private readonly resolve: (answer: Answer) => void,
+    private readonly resolve: (answer: ClientResponse) => void,
     private readonly reject: (error: Error) => void,
   ) {}
 
@@ -114,11 +114,11 @@ class Reply implements Dispatcher.DispatchHandler {
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.length += chunk.length;
     if (!isSuccess(this.answer.status)) this.chunks.push(chunk);
-    if (this.length > LONGEST_BODY) controller.abort(new Error('The answer is too long'));
+    if (this.length > MAX_BODY_BYTES) controller.abort(new Error('The answer is too long'));
   }
 
   onResponseEnd(): void {
-    const body = Buffer.concat(this.chunks).toString().slice(0, BODY_KEPT);
+    const body = Buffer.concat(this.chunks).toString().slice(0, KEPT_BODY_LENGTH);
     this.resolve({ ...this.answer, body });
   }
 

@@ -2,7 +2,7 @@ import { Inject, Injectable, type Type } from '@nestjs/common';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { isShort } from '../cloudevents/attributes.js';
-import { bury, keyOf } from '../store/dead-letter-rows.js';
+import { insertDeadLetter, eventIdKey } from '../store/dead-letter-rows.js';
 import { consumersByType } from '../contracts/mesh-feature.js';
 import { ALL_MODULES } from '../contracts/handler-registry.js';
 
@@ -35,17 +35,18 @@ export class DeadLetterSink {
   }
 
   /** Keeps one. It may come twice; as long as it lies here it is kept once. */
-  async keep(event: CloudEvent): Promise<void> {
+  async store(event: CloudEvent): Promise<void> {
     const letters = this.consumersOf(event);
     await this.work.run(async () => {
       const { sql } = this.work;
       for (const { consumer, destination } of letters) {
         const known = await sql.all(
           `SELECT 1 FROM mesh_dead_letter WHERE event_id = $1 AND consumer = $2 AND type = $3`,
-          [keyOf(event), consumer, event.type],
+          [eventIdKey(event), consumer, event.type],
         );
         // A broker doesn't say how often it tried.
-        if (known.length === 0) await bury(sql, { event, consumer, destination, attempts: 0, error: errorOf(event) });
+        if (known.length === 0)
+          await insertDeadLetter(sql, { event, consumer, destination, attempts: 0, error: errorOf(event) });
       }
     });
   }

@@ -15,11 +15,11 @@ export class MalformedEvent extends Error {
  * An index row of PostgreSQL has to hold it (2.7 kB). And what we send has the subject twice, the correlation id and the
  * id of the cause: percent-encoded, all of them fit into the 16 kB of headers that Node reads.
  */
-export const LONGEST_NAME = 1000;
+export const MAX_NAME_BYTES = 1000;
 
 /** Whether these are short enough, together. */
 export function isShort(...names: string[]): boolean {
-  return names.reduce((sum, name) => sum + Buffer.byteLength(name), 0) <= LONGEST_NAME;
+  return names.reduce((sum, name) => sum + Buffer.byteLength(name), 0) <= MAX_NAME_BYTES;
 }
 
 /** Characters that no attribute may hold: controls, lone surrogates, noncharacters (CloudEvents 1.0, type system). */

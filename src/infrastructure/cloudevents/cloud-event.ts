@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from 'uuid';
-import { journey, traceparent, type Journey } from '../observability/request-context.js';
-import { checkAttribute, isShort, LONGEST_NAME, MalformedEvent } from './attributes.js';
+import { requestContext, continueTrace, type RequestContext } from '../observability/request-context.js';
+import { checkAttribute, isShort, MAX_NAME_BYTES, MalformedEvent } from './attributes.js';
 import type { DurableMessage, MessageClass } from '../contracts/message.js';
 
 /** A CloudEvent 1.0 in structured form, with the extensions that we send. Extensions of others are kept as they are. */
@@ -27,16 +27,16 @@ export interface CloudEvent {
  * @throws ZodError when the data isn't what the contract says; nothing beyond the contract is sent
  * @throws MalformedEvent when no CloudEvent can have such a subject, or no receiver of ours takes it
  */
-export function seal(
+export function toCloudEvent(
   message: DurableMessage,
   { type, strict }: MessageClass,
   application: string,
   from: string,
 ): CloudEvent {
   checkAttribute('subject', message.subject);
-  if (!isShort(message.subject)) throw new MalformedEvent('subject', `longer than ${LONGEST_NAME} bytes`);
+  if (!isShort(message.subject)) throw new MalformedEvent('subject', `longer than ${MAX_NAME_BYTES} bytes`);
   const id = uuidv7();
-  const on = journey();
+  const on = requestContext();
   return {
     specversion: '1.0',
     id,
@@ -49,14 +49,14 @@ export function seal(
     correlationid: on?.correlationId ?? id,
     ...(on?.causationId && { causationid: on.causationId }),
     partitionkey: message.subject,
-    traceparent: traceparent(on?.traceparent),
+    traceparent: continueTrace(on?.traceparent),
     data: toWire(strict.parse(message.data)),
   };
 }
 
 /** The journey that an event is on: what is logged of it belongs there. */
-export function journeyOf({ id, correlationid, traceparent: trace }: CloudEvent): Journey {
-  return { correlationId: correlationid ?? id, traceparent: trace ?? traceparent() };
+export function requestContextOf({ id, correlationid, traceparent: trace }: CloudEvent): RequestContext {
+  return { correlationId: correlationid ?? id, traceparent: trace ?? continueTrace() };
 }
 
 /** Object keys from camel case to kebab case, all the way down. */

@@ -8,7 +8,7 @@ import type {
   MessageClass,
   QueryClass,
 } from './message.js';
-import { CQRS, declarationOf, declared, moduleOnMesh, type ModuleOnMesh } from './mesh-feature.js';
+import { CQRS, findMeshFeature, messagesIn, meshFeatureOf, type MeshFeatureOptions } from './mesh-feature.js';
 
 /** A handler of durable messages, and the class to make them of. */
 export interface Subscription {
@@ -28,7 +28,7 @@ export const ALL_MODULES = Symbol('ALL_MODULES');
  * two handlers win, or find out about a missing one when the first message comes, this one refuses to start.
  */
 @Injectable()
-export class Registry implements OnModuleInit {
+export class HandlerRegistry implements OnModuleInit {
   private readonly owners = new Map<unknown, string>();
   private readonly byType = new Map<string, Subscription[]>();
   private readonly events = new Set<string>();
@@ -96,11 +96,11 @@ export class Registry implements OnModuleInit {
   private readContracts(): void {
     const types = new Map<string, string>();
     const names = new Set<string>();
-    for (const { name, contract } of this.modules.map(moduleOnMesh)) {
+    for (const { name, contract } of this.modules.map(meshFeatureOf)) {
       // One inbox for the two of them: what one has handled, the other would never get.
       if (names.has(name)) throw new Error(`two modules are called ${name}`);
       names.add(name);
-      const { messages, queries } = declared(contract);
+      const { messages, queries } = messagesIn(contract);
       for (const it of [...messages, ...queries]) {
         // A query's name is its address where the module lives elsewhere.
         const type = it.kind === 'query' ? `query ${it.queryName}` : it.type;
@@ -124,7 +124,7 @@ export class Registry implements OnModuleInit {
           `${nestModule.name} imports CqrsModule, whose buses lose messages: leave it out, ours are global`,
         );
       }
-      const host = declarationOf(nestModule);
+      const host = findMeshFeature(nestModule);
       if (host) {
         this.hosted.add(host.name);
         for (const { metatype } of controllers.values()) this.controllers.set(metatype as Type, host.name);
@@ -159,13 +159,13 @@ export class Registry implements OnModuleInit {
     message: MessageClass,
     handler: Type,
     instance: unknown,
-    host: ModuleOnMesh | undefined,
+    host: MeshFeatureOptions | undefined,
     isStatic: boolean,
   ): string[] {
     if (message.kind === undefined) {
       return [`${handler.name} listens to ${(message as Type).name}, which isn't durable: its errors would vanish`];
     }
-    if (!host) return [`${handler.name} handles ${message.type} outside a module with @OnMesh`];
+    if (!host) return [`${handler.name} handles ${message.type} outside a module with @MeshFeature`];
     if (!isStatic) return [`${handler.name} is request-scoped; messages come without a request`];
     const owner = this.owners.get(message);
     if (!owner) return [`${handler.name} handles ${message.name}, which stands in no contract`];
@@ -190,7 +190,7 @@ export class Registry implements OnModuleInit {
     return [];
   }
 
-  private answer(query: QueryClass, handler: Type, host: ModuleOnMesh | undefined): string[] {
+  private answer(query: QueryClass, handler: Type, host: MeshFeatureOptions | undefined): string[] {
     const other = this.queryHandlers.get(query);
     this.queryHandlers.set(query, handler.name);
     if (other) return [`${query.name} is answered twice: by ${other} and by ${handler.name}`];

@@ -5,7 +5,7 @@ import type { EventClass, MessageClass, QueryClass } from './message.js';
 /* What modules say of themselves, read without starting them. */
 
 /** What a module is on the mesh: one consumer of messages, with a contract and tables of its own. */
-export interface ModuleOnMesh {
+export interface MeshFeatureOptions {
   /** Its name in sources, consumers and table prefixes. */
   readonly name: string;
   /** `import * as contract from './contract.js'` */
@@ -14,27 +14,27 @@ export interface ModuleOnMesh {
   readonly migrations?: MigrationHistory['migrations'];
 }
 
-const ON_MESH = Symbol('on-mesh');
+const MESH_FEATURE = Symbol('on-mesh');
 
 /** Puts a Nest module on the mesh; stands beside `@Module`. */
-export function OnMesh(declaration: ModuleOnMesh): ClassDecorator {
-  return (target) => Reflect.defineMetadata(ON_MESH, declaration, target);
+export function MeshFeature(declaration: MeshFeatureOptions): ClassDecorator {
+  return (target) => Reflect.defineMetadata(MESH_FEATURE, declaration, target);
 }
 
-/** What `@OnMesh` says of a class, if it stands there. */
-export function declarationOf(module: Type): ModuleOnMesh | undefined {
-  return Reflect.getMetadata(ON_MESH, module) as ModuleOnMesh | undefined;
+/** What `@MeshFeature` says of a class, if it stands there. */
+export function findMeshFeature(module: Type): MeshFeatureOptions | undefined {
+  return Reflect.getMetadata(MESH_FEATURE, module) as MeshFeatureOptions | undefined;
 }
 
-/** @throws Error for a class without `@OnMesh` */
-export function moduleOnMesh(module: Type): ModuleOnMesh {
-  const declaration = declarationOf(module);
-  if (!declaration) throw new Error(`${module.name} is not on the mesh: it lacks @OnMesh`);
+/** @throws Error for a class without `@MeshFeature` */
+export function meshFeatureOf(module: Type): MeshFeatureOptions {
+  const declaration = findMeshFeature(module);
+  if (!declaration) throw new Error(`${module.name} is not on the mesh: it lacks @MeshFeature`);
   return declaration;
 }
 
 /** The durable messages and queries that a contract declares. */
-export function declared(contract: object): { messages: MessageClass[]; queries: QueryClass[] } {
+export function messagesIn(contract: object): { messages: MessageClass[]; queries: QueryClass[] } {
   const classes = Object.values(contract).filter((it) => typeof it === 'function') as Partial<
     MessageClass | QueryClass
   >[];
@@ -56,7 +56,7 @@ export const CQRS = {
 export function consumersByType(modules: readonly Type[]): Map<string, string[]> {
   const consumers = new Map<string, string[]>();
   for (const module of modules) {
-    const { name } = moduleOnMesh(module);
+    const { name } = meshFeatureOf(module);
     const providers = (Reflect.getMetadata('providers', module) ?? []) as unknown[];
     for (const provider of providers) {
       const handler = (

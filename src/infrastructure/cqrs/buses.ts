@@ -12,7 +12,7 @@ import {
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { durableClass, type DurableMessage, type QueryClass } from '../contracts/message.js';
 import { Outbox } from '../outbox/outbox.js';
-import { Registry } from '../contracts/handler-registry.js';
+import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { RemoteQueries } from './remote-queries.js';
 
 /*
@@ -84,7 +84,7 @@ export class MeshQueryBus extends QueryBus {
   constructor(
     moduleRef: ModuleRef,
     @Inject(UnitOfWork) private readonly work: UnitOfWork,
-    @Inject(Registry) private readonly registry: Registry,
+    @Inject(HandlerRegistry) private readonly registry: HandlerRegistry,
     @Inject(RemoteQueries) private readonly remote: RemoteQueries,
   ) {
     super(moduleRef);

@@ -1,8 +1,8 @@
 import { Body, Controller, HttpCode, Param, Post, UseFilters } from '@nestjs/common';
 import { QueryBus, type IQuery } from '@nestjs/cqrs';
-import { Malformed, NotFound } from '../contracts/domain-errors.js';
+import { ValidationFailed, NotFound } from '../contracts/domain-errors.js';
 import { fromWire, toWire } from '../cloudevents/cloud-event.js';
-import { Registry } from '../contracts/handler-registry.js';
+import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
 
@@ -11,7 +11,7 @@ import { ProblemFilter } from '../http/problem.filter.js';
 @Controller('mesh/queries')
 export class QueriesController {
   constructor(
-    private readonly registry: Registry,
+    private readonly registry: HandlerRegistry,
     private readonly queries: QueryBus,
   ) {}
 
@@ -23,7 +23,7 @@ export class QueriesController {
     if (!query) throw new NotFound(`No module here answers ${name}`, 'query');
     const data = query.schema.safeParse(fromWire(body));
     if (!data.success) {
-      throw new Malformed(
+      throw new ValidationFailed(
         data.error.issues.map(({ path, message }) => ({ field: path.map(String).join('.'), detail: message })),
       );
     }

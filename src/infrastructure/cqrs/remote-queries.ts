@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import pRetry from 'p-retry';
 import type { Agent } from 'undici';
 import { Unavailable } from '../contracts/domain-errors.js';
-import { journey } from '../observability/request-context.js';
+import { requestContext } from '../observability/request-context.js';
 import { fromWire, toWire } from '../cloudevents/cloud-event.js';
 import type { QueryClass } from '../contracts/message.js';
 
@@ -35,7 +35,7 @@ export class RemoteQueries {
   }
 
   private async post({ origin, pathname }: URL, body: string): Promise<unknown> {
-    const on = journey();
+    const on = requestContext();
     const agent = await (this.agent ??= agentOf());
     const { statusCode, body: reply } = await agent.request({
       ...{ origin, path: pathname, method: 'POST', body },

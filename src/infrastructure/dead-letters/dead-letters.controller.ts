@@ -108,7 +108,7 @@ export class MeshController {
   @Operation('Gives all that match back to the consumers that failed')
   async replayAll(@Query({ schema: allReplaying }) query: z.infer<typeof allReplaying>): Promise<object> {
     const { force, ...which } = query;
-    return { replayed: await this.deadLetters.replayAll(which, force === 'true') };
+    return { replayed: await this.deadLetters.requeueAll(which, force === 'true') };
   }
 
   @Post('dead-letters/:id/replay')
@@ -118,7 +118,7 @@ export class MeshController {
     @Param({ schema: uuidParameter }) { id }: z.infer<typeof uuidParameter>,
     @Query({ schema: replaying }) { force }: z.infer<typeof replaying>,
   ): Promise<object> {
-    if (!(await this.deadLetters.replay(id, force === 'true'))) missing(id);
+    if (!(await this.deadLetters.requeue(id, force === 'true'))) missing(id);
     return { replayed: 1 };
   }
 }

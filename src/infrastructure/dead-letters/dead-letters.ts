@@ -4,8 +4,8 @@ import type { SqlValue } from '../persistence/sql.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { DeadLetterSink } from '../broker/dead-letter-sink.js';
-import { revive, UNPUBLISHED, type DeadLetterRow } from '../store/dead-letter-rows.js';
-import { Registry } from '../contracts/handler-registry.js';
+import { requeueDeadLetter, UNPUBLISHED, type DeadLetterRow } from '../store/dead-letter-rows.js';
+import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
 import { RETENTION_POLICY, type RetentionPolicy } from '../maintenance/retention.js';
 
@@ -42,7 +42,7 @@ export class DeadLetters {
   constructor(
     private readonly work: UnitOfWork,
     private readonly relay: Relay,
-    private readonly registry: Registry,
+    private readonly registry: HandlerRegistry,
     private readonly sink: DeadLetterSink,
     @Inject(RETENTION_POLICY) private readonly policy: RetentionPolicy,
   ) {}
@@ -91,7 +91,7 @@ export class DeadLetters {
    * @returns false when there is none
    * @throws Conflict when it is too old
    */
-  async replay(id: string, force: boolean): Promise<boolean> {
+  async requeue(id: string, force: boolean): Promise<boolean> {
     const letter = await this.find(id);
     if (!letter) return false;
     if (!force && Date.parse(letter.deadAt) < this.oldest()) {
@@ -100,17 +100,17 @@ export class DeadLetters {
           'if its consumer is idempotent by a key of its own, replay it with force=true',
       );
     }
-    return (await this.revive(`WHERE id = $1`, [id])).length > 0;
+    return (await this.requeueBatch(`WHERE id = $1`, [id])).length > 0;
   }
 
   /** Gives all that match back to the consumers that failed, but for the too old ones. @returns how many */
-  async replayAll(filter: DeadLetterFilter, force: boolean): Promise<number> {
+  async requeueAll(filter: DeadLetterFilter, force: boolean): Promise<number> {
     const { where, parameters } = conditions(filter);
     // Only those that are dead now: one that fails again meanwhile waits for the next replay.
     const between = `dead_at BETWEEN ${force ? 0 : this.oldest()} AND ${Date.now()}`;
     const also = where ? `${where} AND ${between}` : `WHERE ${between}`;
     for (let replayed = 0; ;) {
-      const rows = await this.revive(also, parameters);
+      const rows = await this.requeueBatch(also, parameters);
       replayed += rows.length;
       if (rows.length < BATCH) return replayed;
     }
@@ -127,7 +127,7 @@ export class DeadLetters {
     });
   }
 
-  private async revive(where: string, parameters: SqlValue[]): Promise<DeadLetterRow[]> {
+  private async requeueBatch(where: string, parameters: SqlValue[]): Promise<DeadLetterRow[]> {
     const consumers = new Set<string>();
     const rows = await this.work.run(async () => {
       const { sql } = this.work;
@@ -136,7 +136,7 @@ export class DeadLetters {
         parameters,
       );
       for (const row of found) {
-        const consumer = await revive(sql, row, this.addressOf(row));
+        const consumer = await requeueDeadLetter(sql, row, this.addressOf(row));
         if (consumer) consumers.add(consumer);
       }
       return found;

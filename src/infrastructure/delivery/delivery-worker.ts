@@ -1,24 +1,24 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Logger } from '@nestjs/common';
-import { onJourney } from '../observability/request-context.js';
+import { runInContext } from '../observability/request-context.js';
 import { DatabaseUnavailable, type Sql, type SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { journeyOf, type CloudEvent } from '../cloudevents/cloud-event.js';
-import { bury } from '../store/dead-letter-rows.js';
-import { claim, due, nextRetryAt, postpone, type Delivery } from '../store/deliveries.js';
-import { describe } from '../observability/format-error.js';
-import type { Share } from '../leases/leases.js';
+import { requestContextOf, type CloudEvent } from '../cloudevents/cloud-event.js';
+import { insertDeadLetter } from '../store/dead-letter-rows.js';
+import { claimDelivery, dueDeliveries, nextRetryAt, postponeDelivery, type Delivery } from '../store/delivery-rows.js';
+import { formatError } from '../observability/format-error.js';
+import type { LeaseScope } from '../leases/leases.js';
 import { Reject } from '../contracts/message.js';
 import { longestWaitMs, waitAfter, type DeliveryPolicy } from './retry-policy.js';
 
 /** Deliveries of one consumer that may be under way at the same time; one consumer can't take the places of another. */
-const UNDER_WAY = 128;
+const MAX_IN_FLIGHT = 128;
 /** No consumer sleeps longer than this, in ms, whatever the clock says of its next retry. */
-const LONGEST_SLEEP_MS = 5000;
+const MAX_SLEEP_MS = 5000;
 /** The pause after the database failed us, in ms. */
-export const PAUSE_MS = 250;
+export const DATABASE_PAUSE_MS = 250;
 /** For units that handle messages, or move them. */
-export const MESSAGE = { isMessage: true };
+export const MESSAGE_UNIT = { isMessage: true };
 
 /** Somebody who gets messages, each in its own time. */
 export interface Consumer {
@@ -32,28 +32,28 @@ export interface Consumer {
    */
   deliver(delivery: Delivery): Promise<string>;
   /** Keeps what is given up, in the unit of work that has claimed it. Among the dead letters unless told. */
-  giveUp?(sql: Sql, letter: GivenUp): Promise<void>;
+  deadLetter?(sql: Sql, letter: FailedMessage): Promise<void>;
 }
 
 /** A message that no further try can help. */
-export interface GivenUp {
+export interface FailedMessage {
   readonly event: CloudEvent;
   readonly attempts: number;
   readonly error: unknown;
 }
 
 /** The deliveries of one consumer. */
-export class ConsumerRelay {
-  private readonly underWay = new Map<SqlValue, Promise<boolean>>();
+export class DeliveryWorker {
+  private readonly inFlight = new Map<SqlValue, Promise<boolean>>();
   /** The last first attempt of each partition key: the next one of the key starts when that has been decided. */
-  private readonly lanes = new Map<string, Promise<boolean>>();
+  private readonly lastOfKey = new Map<string, Promise<boolean>>();
   private readonly outside = AsyncLocalStorage.snapshot();
   /** More first attempts are there than it has places for. */
-  isBehind = false;
+  isSaturated = false;
   /** Tries that came to nothing: those deliveries are where they were. */
-  private undecided = 0;
-  private looking = false;
-  private wanted = false;
+  private undecidedCount = 0;
+  private isQuerying = false;
+  private isWoken = false;
   private stopped = false;
   /** This and all that a process waits for by itself is on the clock of `performance.now()`, which no one sets back. */
   private pausedUntil = 0;
@@ -65,12 +65,12 @@ export class ConsumerRelay {
   constructor(
     private readonly consumer: Consumer,
     private readonly work: UnitOfWork,
-    private readonly share: Share,
+    private readonly share: LeaseScope,
     private readonly logger: Logger,
   ) {}
 
   get busy(): boolean {
-    return this.looking || this.underWay.size > 0;
+    return this.isQuerying || this.inFlight.size > 0;
   }
 
   stop(): void {
@@ -80,55 +80,55 @@ export class ConsumerRelay {
 
   /** @param afresh also for retries that we didn't know to be ours */
   wake(afresh = false): void {
-    this.wanted = true;
+    this.isWoken = true;
     if (afresh) this.nextRetry = 0;
-    if (this.looking || this.stopped) return;
-    this.looking = true;
-    void this.outside(() => this.look());
+    if (this.isQuerying || this.stopped) return;
+    this.isQuerying = true;
+    void this.outside(() => this.startDue());
   }
 
   /** Starts what is due, until nothing is or all places are taken. */
-  private async look(): Promise<void> {
+  private async startDue(): Promise<void> {
     try {
-      while (this.wanted && !this.stopped && this.underWay.size < UNDER_WAY) {
-        this.wanted = false;
+      while (this.isWoken && !this.stopped && this.inFlight.size < MAX_IN_FLIGHT) {
+        this.isWoken = false;
         if (this.pausedUntil > performance.now()) {
           this.wakeAt(this.pausedUntil);
           break;
         }
-        await this.retry();
-        const places = UNDER_WAY - this.underWay.size;
-        const { undecided } = this;
+        await this.startRetries();
+        const places = MAX_IN_FLIGHT - this.inFlight.size;
+        const { undecidedCount } = this;
         const deliveries = await this.due('first attempts', places);
         // What was under way when this look began comes before some of what it has found, and isn't under way any more.
-        if (undecided !== this.undecided) {
-          this.wanted = true;
+        if (undecidedCount !== this.undecidedCount) {
+          this.isWoken = true;
           continue;
         }
-        for (const delivery of deliveries) this.begin(delivery);
-        this.isBehind = deliveries.length === places;
-        if (this.isBehind) this.wanted = true;
+        for (const delivery of deliveries) this.start(delivery);
+        this.isSaturated = deliveries.length === places;
+        if (this.isSaturated) this.isWoken = true;
       }
     } catch (error) {
       this.pause(error);
     } finally {
-      this.looking = false;
+      this.isQuerying = false;
     }
   }
 
   /** Retries have a part of the places, so that they and first attempts don't keep each other waiting. */
-  private async retry(): Promise<void> {
+  private async startRetries(): Promise<void> {
     const [now, began] = [Date.now(), performance.now()];
     if (this.nextRetry > began) return this.wakeAt(this.nextRetry);
     // Other processes and other clocks may put something off: no consumer sleeps for long. What fails while we look
     // brings this forward.
-    this.nextRetry = began + LONGEST_SLEEP_MS;
-    const places = Math.ceil((UNDER_WAY - this.underWay.size) / 4);
+    this.nextRetry = began + MAX_SLEEP_MS;
+    const places = Math.ceil((MAX_IN_FLIGHT - this.inFlight.size) / 4);
     const deliveries = await this.due('retries', places, now);
-    for (const delivery of deliveries) this.begin(delivery);
+    for (const delivery of deliveries) this.start(delivery);
     if (deliveries.length === places) {
       this.nextRetry = 0;
-      this.wanted = true;
+      this.isWoken = true;
     } else {
       const next = await nextRetryAt(this.work.sql, this.consumer.name, now);
       if (next !== undefined) this.nextRetry = Math.min(this.nextRetry, began + next - now);
@@ -139,31 +139,31 @@ export class ConsumerRelay {
   private due(which: 'first attempts' | 'retries', places: number, now = Date.now()): Promise<Delivery[]> {
     const { name, policy } = this.consumer;
     const at = { now, unbelievable: now + longestWaitMs(policy) };
-    return due(this.work.sql, which, name, places, [...this.underWay.keys()], at, this.share);
+    return dueDeliveries(this.work.sql, which, name, places, [...this.inFlight.keys()], at, this.share);
   }
 
-  private begin(delivery: Delivery): void {
-    const before = delivery.attempts === 0 ? this.lanes.get(delivery.key) : undefined;
+  private start(delivery: Delivery): void {
+    const before = delivery.attempts === 0 ? this.lastOfKey.get(delivery.key) : undefined;
     // What is still as it was is found again, and then before those behind it.
     const attempt = before ? before.then((isDecided) => isDecided && this.attempt(delivery)) : this.attempt(delivery);
     const over = attempt.then((isDecided) => {
-      this.underWay.delete(delivery.seq);
-      if (this.lanes.get(delivery.key) === over) this.lanes.delete(delivery.key);
+      this.inFlight.delete(delivery.seq);
+      if (this.lastOfKey.get(delivery.key) === over) this.lastOfKey.delete(delivery.key);
       if (!isDecided) {
-        this.undecided++;
-        this.again(delivery);
+        this.undecidedCount++;
+        this.queryAgainSoon(delivery);
       }
-      if (this.wanted && this.underWay.size < UNDER_WAY / 2) this.wake();
+      if (this.isWoken && this.inFlight.size < MAX_IN_FLIGHT / 2) this.wake();
       return isDecided;
     });
-    this.underWay.set(delivery.seq, over);
-    if (delivery.attempts === 0) this.lanes.set(delivery.key, over);
+    this.inFlight.set(delivery.seq, over);
+    if (delivery.attempts === 0) this.lastOfKey.set(delivery.key, over);
   }
 
   /** Looks for a delivery that is as it was, soon. */
-  private again({ attempts }: Delivery): void {
+  private queryAgainSoon({ attempts }: Delivery): void {
     if (this.stopped) return;
-    const at = performance.now() + PAUSE_MS;
+    const at = performance.now() + DATABASE_PAUSE_MS;
     if (attempts > 0) this.nextRetry = Math.min(this.nextRetry, at);
     this.wakeAt(at);
   }
@@ -174,17 +174,17 @@ export class ConsumerRelay {
     const began = Date.now();
     try {
       const outcome = await this.consumer.deliver(delivery);
-      this.tell(delivery, outcome, began);
-      return outcome === 'taken' ? this.taken() : true;
+      this.logOutcome(delivery, outcome, began);
+      return outcome === 'lease-lost' ? this.leaseLost() : true;
     } catch (error) {
-      return await onJourney(journeyOf(delivery.event), () => this.failed(delivery, error));
+      return await runInContext(requestContextOf(delivery.event), () => this.failed(delivery, error));
     }
   }
 
-  private tell(delivery: Delivery, outcome: string, began: number): void {
+  private logOutcome(delivery: Delivery, outcome: string, began: number): void {
     const lagMs = began - Date.parse(delivery.event.time ?? '');
     const facts = { ...this.factsOf(delivery), lagMs, ms: Date.now() - began };
-    onJourney(journeyOf(delivery.event), () => this.logger.log(facts, outcome));
+    runInContext(requestContextOf(delivery.event), () => this.logger.log(facts, outcome));
   }
 
   private factsOf({ event }: Delivery) {
@@ -201,12 +201,12 @@ export class ConsumerRelay {
     try {
       if (isDead) {
         const letter = { event: delivery.event, attempts: tries, error };
-        if (!(await this.work.run(() => this.giveUp(delivery, letter), MESSAGE))) return this.taken();
+        if (!(await this.work.run(() => this.deadLetter(delivery, letter), MESSAGE_UNIT))) return this.leaseLost();
         this.logger.error({ ...facts, tries, err: error }, 'Given up: now among the dead letters');
       } else {
         const waitMs = waitAfter(error, this.consumer.policy, delivery.attempts);
-        const put = () => postpone(this.work.sql, delivery, waitMs, describe(error));
-        if (!(await this.work.run(put, MESSAGE))) return this.taken();
+        const put = () => postponeDelivery(this.work.sql, delivery, waitMs, formatError(error));
+        if (!(await this.work.run(put, MESSAGE_UNIT))) return this.leaseLost();
         this.nextRetry = Math.min(this.nextRetry, performance.now() + waitMs);
         this.wakeAt(this.nextRetry);
         this.logger.warn({ ...facts, tries, nextInMs: waitMs, err: error }, 'Failed; will be tried again');
@@ -218,17 +218,17 @@ export class ConsumerRelay {
   }
 
   /** @returns whether it was ours to give up */
-  private async giveUp(delivery: Delivery, letter: GivenUp): Promise<boolean> {
+  private async deadLetter(delivery: Delivery, letter: FailedMessage): Promise<boolean> {
     const { sql } = this.work;
-    if (!(await claim(sql, delivery))) return false;
-    if (this.consumer.giveUp) await this.consumer.giveUp(sql, letter);
-    else await bury(sql, { ...letter, consumer: this.consumer.name });
+    if (!(await claimDelivery(sql, delivery))) return false;
+    if (this.consumer.deadLetter) await this.consumer.deadLetter(sql, letter);
+    else await insertDeadLetter(sql, { ...letter, consumer: this.consumer.name });
     return true;
   }
 
   /** It is another process's business by now. */
-  private taken(): false {
-    this.share.leases.doubt();
+  private leaseLost(): false {
+    this.share.leases.refresh();
     return false;
   }
 
@@ -247,7 +247,7 @@ export class ConsumerRelay {
   private pause(error: unknown): false {
     if (this.pausedUntil < performance.now())
       this.logger.warn({ consumer: this.consumer.name, err: error }, 'The database failed; pausing');
-    this.pausedUntil = performance.now() + PAUSE_MS;
+    this.pausedUntil = performance.now() + DATABASE_PAUSE_MS;
     this.wakeAt(this.pausedUntil + 1);
     return false;
   }

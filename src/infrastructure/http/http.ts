@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { StandardSchemaValidationPipe, type INestApplication } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
-import { Malformed } from '../contracts/domain-errors.js';
-import { journey, onJourney, traceparent } from '../observability/request-context.js';
+import { ValidationFailed } from '../contracts/domain-errors.js';
+import { requestContext, runInContext, continueTrace } from '../observability/request-context.js';
 
 /** Largest body that is read, in bytes. */
 const BODY_LIMIT = 100 * 1024;
@@ -17,7 +17,7 @@ export function configureHttp(app: INestApplication): void {
   const express = app as NestExpressApplication;
   express.disable('x-powered-by');
   // The journey first, so that a body that can't be read is refused with its correlation id, too.
-  app.use(beginJourney, refuseOtherMedia);
+  app.use(beginRequestContext, refuseOtherMedia);
   express.useBodyParser('json', { limit: BODY_LIMIT, type: MEDIA });
   app.use(refuseDeepBodies);
   app.useGlobalPipes(schemaValidation());
@@ -27,7 +27,7 @@ export function configureHttp(app: INestApplication): void {
 export function schemaValidation(): StandardSchemaValidationPipe {
   return new StandardSchemaValidationPipe({
     exceptionFactory: (issues) =>
-      new Malformed(
+      new ValidationFailed(
         issues.map(({ path = [], message }) => ({
           field: path.map((it) => String(typeof it === 'object' ? it.key : it)).join('.'),
           detail: message,
@@ -37,11 +37,11 @@ export function schemaValidation(): StandardSchemaValidationPipe {
 }
 
 /** Every request is, or begins, a journey; its correlation id is given back. */
-function beginJourney(request: Request, response: Response, next: NextFunction): void {
+function beginRequestContext(request: Request, response: Response, next: NextFunction): void {
   const given = request.get('x-correlation-id');
   const correlationId = given && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
   response.setHeader('X-Correlation-Id', correlationId);
-  onJourney({ correlationId, traceparent: traceparent(request.get('traceparent')) }, next);
+  runInContext({ correlationId, traceparent: continueTrace(request.get('traceparent')) }, next);
 }
 
 /** A body in another language than JSON would be taken for none. */
@@ -56,7 +56,9 @@ function refuseOtherMedia(request: Request, _response: Response, next: NextFunct
 
 function refuseDeepBodies(request: Request, _response: Response, next: NextFunction): void {
   const isTooDeep = isDeeper(request.body, BODY_DEPTH);
-  next(isTooDeep ? new Malformed([{ field: '', detail: `nested deeper than ${BODY_DEPTH} levels` }]) : undefined);
+  next(
+    isTooDeep ? new ValidationFailed([{ field: '', detail: `nested deeper than ${BODY_DEPTH} levels` }]) : undefined,
+  );
 }
 
 function isDeeper(value: unknown, depth: number): boolean {
@@ -74,7 +76,7 @@ export function preferredWaitMs(prefer: string | undefined): number {
 }
 
 /** Notes which module answers a request: what it sends has that module as its source. */
-export function enterModule(name: string): void {
-  const current = journey();
+export function setSendingModule(name: string): void {
+  const current = requestContext();
   if (current) current.module = name;
 }

@@ -3,9 +3,9 @@ import { Injectable, SetMetadata, type CallHandler, type ExecutionContext, type 
 import { Reflector } from '@nestjs/core';
 import type { Request } from 'express';
 import { from, lastValueFrom, type Observable } from 'rxjs';
-import { Conflict, Malformed, RuleBroken } from '../contracts/domain-errors.js';
+import { Conflict, ValidationFailed, BusinessRuleViolation } from '../contracts/domain-errors.js';
 import type { Sql } from '../persistence/sql.js';
-import { accompanied, UnitOfWork } from '../persistence/unit-of-work.js';
+import { withTransactionHook, UnitOfWork } from '../persistence/unit-of-work.js';
 
 const IDEMPOTENT = 'mesh:idempotent';
 
@@ -15,14 +15,14 @@ const IDEMPOTENT = 'mesh:idempotent';
  */
 export const Idempotent = () => SetMetadata(IDEMPOTENT, true);
 
-interface Kept {
+interface StoredReply {
   readonly fingerprint: string;
   readonly reply: string;
 }
 
 @Injectable()
 export class IdempotencyInterceptor implements NestInterceptor {
-  private readonly underWay = new Set<string>();
+  private readonly inFlight = new Set<string>();
 
   constructor(
     private readonly reflector: Reflector,
@@ -34,25 +34,25 @@ export class IdempotencyInterceptor implements NestInterceptor {
     const key = request.get('idempotency-key');
     if (key === undefined || !this.reflector.get(IDEMPOTENT, context.getHandler())) return next.handle();
     if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
-      throw new Malformed([{ field: 'Idempotency-Key', detail: 'expected 1 to 255 visible ASCII characters' }]);
+      throw new ValidationFailed([{ field: 'Idempotency-Key', detail: 'expected 1 to 255 visible ASCII characters' }]);
     }
     return from(this.once(key, fingerprintOf(request), () => lastValueFrom(next.handle())));
   }
 
   private async once(key: string, fingerprint: string, handle: () => Promise<unknown>): Promise<unknown> {
-    if (this.underWay.has(key)) throw new Conflict('A request with this key is under way', 'Idempotency-Key');
-    this.underWay.add(key);
+    if (this.inFlight.has(key)) throw new Conflict('A request with this key is under way', 'Idempotency-Key');
+    this.inFlight.add(key);
     try {
       const kept = await this.find(key);
       if (kept) return replyOf(kept, fingerprint);
-      return await accompanied(keep(key, fingerprint), handle);
+      return await withTransactionHook(keep(key, fingerprint), handle);
     } finally {
-      this.underWay.delete(key);
+      this.inFlight.delete(key);
     }
   }
 
-  private async find(key: string): Promise<Kept | undefined> {
-    const [kept] = await this.work.sql.all<Kept>(
+  private async find(key: string): Promise<StoredReply | undefined> {
+    const [kept] = await this.work.sql.all<StoredReply>(
       `SELECT fingerprint, reply FROM mesh_idempotency_key WHERE idempotency_key = $1`,
       [key],
     );
@@ -81,9 +81,9 @@ function keep(key: string, fingerprint: string) {
   };
 }
 
-function replyOf(kept: Kept, fingerprint: string): unknown {
+function replyOf(kept: StoredReply, fingerprint: string): unknown {
   if (kept.fingerprint !== fingerprint) {
-    throw new RuleBroken('This key was used for another request', 'Idempotency-Key');
+    throw new BusinessRuleViolation('This key was used for another request', 'Idempotency-Key');
   }
   return JSON.parse(kept.reply) as unknown;
 }

@@ -3,13 +3,13 @@ import type { Request, Response } from 'express';
 import {
   Conflict,
   Forbidden,
-  Malformed,
+  ValidationFailed,
   NotFound,
-  Refusal,
-  RuleBroken,
+  DomainError,
+  BusinessRuleViolation,
   Unavailable,
 } from '../contracts/domain-errors.js';
-import { journey } from '../observability/request-context.js';
+import { requestContext } from '../observability/request-context.js';
 import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../persistence/sql.js';
 
 /** A problem document (RFC 9457). `errors` names the fields. */
@@ -56,7 +56,7 @@ export class ProblemFilter implements ExceptionFilter {
       status,
       ...known,
       instance: request.originalUrl?.split('?')[0],
-      correlationId: journey()?.correlationId,
+      correlationId: requestContext()?.correlationId,
     };
     if (status === 503) response.setHeader('Retry-After', '1');
     response.status(status).type('application/problem+json').send(JSON.stringify(problem));
@@ -64,8 +64,8 @@ export class ProblemFilter implements ExceptionFilter {
 }
 
 function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'> {
-  if (error instanceof Malformed) return { status: 400, detail: error.message, errors: error.issues };
-  if (error instanceof Refusal) {
+  if (error instanceof ValidationFailed) return { status: 400, detail: error.message, errors: error.issues };
+  if (error instanceof DomainError) {
     const { message, field } = error;
     return { status: statusOf(error), detail: message, ...(field && { errors: [{ field, detail: message }] }) };
   }
@@ -81,11 +81,11 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
   return status < 500 ? { status, detail: (error as Error).message } : { status };
 }
 
-function statusOf(refusal: Refusal): number {
+function statusOf(refusal: DomainError): number {
   if (refusal instanceof NotFound) return 404;
   if (refusal instanceof Forbidden) return 403;
   if (refusal instanceof Conflict) return 409;
-  if (refusal instanceof RuleBroken) return 422;
+  if (refusal instanceof BusinessRuleViolation) return 422;
   if (refusal instanceof Unavailable) return 503;
   return 500;
 }

@@ -10,38 +10,38 @@ export interface Leases {
   /** Resolves after the first round, with whatever was free. */
   start(listener: LeaseListener): Promise<void>;
   /** Something has shown that what we hold may have changed hands. */
-  doubt(): void;
+  refresh(): void;
   /** Other processes have something to look at. At most one notification is sent for all that is told meanwhile. */
-  tell(what: News): void;
+  notify(what: LeaseTopic): void;
   /** Gives everything back, so that nobody has to wait for it to run out. */
   stop(): Promise<void>;
 }
 
 /** Something to look at: in the outbox, or among the deliveries. */
-export type News = 'outbox' | 'deliveries';
+export type LeaseTopic = 'outbox' | 'deliveries';
 
 /** Hears that shards have come, or that another process tells of something. */
-export type LeaseListener = (what: News | 'leases') => void;
+export type LeaseListener = (what: LeaseTopic | 'leases') => void;
 
 /** Where there is one process to a database, as on SQLite, everything is its business. */
-export const everything: Leases = {
+export const noLeases: Leases = {
   held: () => undefined,
   start: async () => undefined,
-  doubt: () => undefined,
-  tell: () => undefined,
+  refresh: () => undefined,
+  notify: () => undefined,
   stop: async () => undefined,
 };
 
 /** The deliveries of a process: those of one part, as far as its leases go. */
-export interface Share {
+export interface LeaseScope {
   readonly leases: Leases;
-  readonly part: string;
+  readonly resource: string;
 }
 
-export const WHOLE: Share = { leases: everything, part: 'deliveries' };
+export const SINGLE_PROCESS: LeaseScope = { leases: noLeases, resource: 'deliveries' };
 
 /** The part of the work that is taking messages out of the outbox, whichever way they go. */
-export const OUTBOX = 'outbox';
+export const OUTBOX_RESOURCE = 'outbox';
 
 /** More than any number of replicas that share the work of one database. */
 export const SHARDS = 32;
@@ -55,12 +55,12 @@ export const SHARD = `(hashtext(partition_key) & ${SHARDS - 1})`;
  * @param part the number of the parameter that holds the part's name
  * @param tokens the number of the parameter that holds `tokensOf(…)`
  */
-export function fence(part: number, tokens: number): string {
+export function leaseFence(part: number, tokens: number): string {
   return `(SELECT shard FROM mesh_lease JOIN json_to_recordset($${tokens}::json) AS known(s integer, t bigint)
            ON shard = s AND token = t WHERE part = $${part} FOR SHARE OF mesh_lease)`;
 }
 
 /** Shards with their tokens, as a parameter for `fence()`. */
-export function tokensOf(held: Iterable<readonly [number, number]>): string {
+export function tokenParameter(held: Iterable<readonly [number, number]>): string {
   return JSON.stringify([...held].map(([s, t]) => ({ s, t })));
 }

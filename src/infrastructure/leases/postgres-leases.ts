@@ -2,12 +2,12 @@ import { randomInt } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { Client, ClientConfig } from 'pg';
-import { ANSWER_MS, answered, farewell } from '../persistence/postgres/timeouts.js';
-import { SHARDS, type LeaseListener, type Leases, type News } from './leases.js';
+import { RESPONSE_TIMEOUT_MS, withTimeout, closeConnection } from '../persistence/postgres/timeouts.js';
+import { SHARDS, type LeaseListener, type Leases, type LeaseTopic } from './leases.js';
 
 /** A lease lasts so long after its holder was last heard of, and is renewed so often; in ms. */
 const LEASE_MS = 6000;
-const BEAT_MS = 1500;
+const HEARTBEAT_MS = 1500;
 const CHANNEL = 'mesh';
 /** Says in `pg_locks` that a replica's session lives: the letters MESH. */
 const LOCK_CLASS = 0x4d455348;
@@ -31,23 +31,23 @@ export class PostgresLeases implements Leases {
   private tokens = new Map<string, Map<number, number>>();
   /** On the clock of `performance.now()`, which no one sets back. */
   private validUntil = 0;
-  private others = 0;
+  private otherReplicas = 0;
   private timer?: NodeJS.Timeout;
-  private beating?: Promise<void>;
-  private again = false;
-  private isNew = false;
+  private heartbeatInFlight?: Promise<void>;
+  private isHeartbeatWanted = false;
+  private isNewReplica = false;
   private stopped = true;
-  private news = new Set<string>();
-  private telling?: Promise<void>;
+  private pendingTopics = new Set<string>();
+  private notifying?: Promise<void>;
   private listener: LeaseListener = () => undefined;
 
   /**
-   * @param parts of the work that this process takes part in
+   * @param resources of the work that this process takes part in
    * @param notifies whether processes wake each other by NOTIFY; they poll anyway
    */
   constructor(
     private readonly connection: ClientConfig,
-    private readonly parts: readonly string[],
+    private readonly resources: readonly string[],
     private readonly notifies: boolean,
     private readonly logger: Logger,
   ) {}
@@ -59,31 +59,34 @@ export class PostgresLeases implements Leases {
   async start(listener: LeaseListener): Promise<void> {
     this.listener = listener;
     this.stopped = false;
-    await this.beat();
+    await this.heartbeat();
   }
 
-  doubt(): void {
-    if (!this.stopped && !this.beating) void this.beat();
+  refresh(): void {
+    if (!this.stopped && !this.heartbeatInFlight) void this.heartbeat();
   }
 
-  tell(what: News): void {
-    if (this.others > 0) this.notify(what);
+  notify(what: LeaseTopic): void {
+    if (this.otherReplicas > 0) this.sendTopic(what);
   }
 
   async stop(): Promise<void> {
     this.stopped = true;
     clearTimeout(this.timer);
     // A database that doesn't answer isn't waited for; a round that is late finds that all is over.
-    await Promise.race([Promise.all([this.beating, this.telling]), wait(ANSWER_MS, undefined, { ref: false })]);
+    await Promise.race([
+      Promise.all([this.heartbeatInFlight, this.notifying]),
+      wait(RESPONSE_TIMEOUT_MS, undefined, { ref: false }),
+    ]);
     const { client, replica } = this;
-    this.forget();
+    this.dropConnection();
     if (!client) return;
     try {
-      await answered(client, this.leave(client, replica));
+      await withTimeout(client, this.leave(client, replica));
     } catch (error) {
       this.logger.warn({ err: error }, 'Leases could not be given back; they run out by themselves');
     }
-    await farewell(client);
+    await closeConnection(client);
   }
 
   private async leave(client: Client, replica: number): Promise<void> {
@@ -93,14 +96,15 @@ export class PostgresLeases implements Leases {
   }
 
   /** Says that we are there, and sees what is ours now; the next round follows by itself. */
-  private beat(): Promise<void> {
-    this.again = this.beating !== undefined;
-    this.beating ??= this.round().finally(() => {
-      this.beating = undefined;
+  private heartbeat(): Promise<void> {
+    this.isHeartbeatWanted = this.heartbeatInFlight !== undefined;
+    this.heartbeatInFlight ??= this.round().finally(() => {
+      this.heartbeatInFlight = undefined;
       clearTimeout(this.timer);
-      if (!this.stopped) this.timer = setTimeout(() => void this.beat(), this.again ? 1 : BEAT_MS);
+      if (!this.stopped)
+        this.timer = setTimeout(() => void this.heartbeat(), this.isHeartbeatWanted ? 1 : HEARTBEAT_MS);
     });
-    return this.beating;
+    return this.heartbeatInFlight;
   }
 
   private async round(): Promise<void> {
@@ -109,13 +113,13 @@ export class PostgresLeases implements Leases {
       const client = (this.client ??= await this.connect());
       const before = this.tokens;
       // Nothing is ours any more by then. Whoever is late is cut off, and the next round begins with a new connection.
-      const rows = await answered(client, this.share(client), LEASE_MS);
+      const rows = await withTimeout(client, this.claimFairShare(client), LEASE_MS);
       if (this.client !== client) return;
       // Somebody may have more than is fair, and doesn't know yet that we are there. Said once: there may be more of us
       // than there is to share.
-      if (this.isNew) this.notify('leases');
-      this.isNew = false;
-      this.tokens = new Map(this.parts.map((part) => [part, new Map<number, number>()]));
+      if (this.isNewReplica) this.sendTopic('leases');
+      this.isNewReplica = false;
+      this.tokens = new Map(this.resources.map((part) => [part, new Map<number, number>()]));
       for (const { part, shard, token } of rows) this.tokens.get(part)!.set(shard, Number(token));
       const wasOver = this.validUntil < performance.now();
       this.validUntil = began + LEASE_MS;
@@ -127,18 +131,18 @@ export class PostgresLeases implements Leases {
     }
   }
 
-  private async share(client: Client): Promise<LeaseRow[]> {
-    await this.sayHello(client);
+  private async claimFairShare(client: Client): Promise<LeaseRow[]> {
+    await this.sendHeartbeat(client);
     return this.balance(client);
   }
 
-  private async sayHello(client: Client): Promise<void> {
+  private async sendHeartbeat(client: Client): Promise<void> {
     await client.query({
       name: 'mesh_hello',
       text: `INSERT INTO mesh_replica (replica, part, has_session, expires_at)
              SELECT $1, part, $3, clock_timestamp() + $4 * interval '1 millisecond' FROM unnest($2::text[]) AS part
              ON CONFLICT (replica, part) DO UPDATE SET expires_at = excluded.expires_at`,
-      values: [this.replica, this.parts, this.notifies, LEASE_MS],
+      values: [this.replica, this.resources, this.notifies, LEASE_MS],
     });
   }
 
@@ -154,10 +158,10 @@ export class PostgresLeases implements Leases {
     const gone = replicas.filter(({ is_alive }) => !is_alive).map(({ replica }) => replica);
     if (gone.length > 0) await client.query('DELETE FROM mesh_replica WHERE replica = ANY($1)', [gone]);
     const alive = replicas.filter(({ replica }) => !gone.includes(replica));
-    this.others = new Set(alive.map(({ replica }) => replica)).size - 1;
+    this.otherReplicas = new Set(alive.map(({ replica }) => replica)).size - 1;
     const all = await this.leases(client);
     let hasChanged = false;
-    for (const part of this.parts) {
+    for (const part of this.resources) {
       const sharers = new Set(alive.filter((it) => it.part === part).map(({ replica }) => replica)).add(this.replica);
       const fair = Math.ceil(SHARDS / sharers.size);
       const ofPart = all.filter((lease) => lease.part === part);
@@ -172,7 +176,7 @@ export class PostgresLeases implements Leases {
 
   private async leases(client: Client): Promise<LeaseRow[]> {
     const text = 'SELECT part, shard, token, holder FROM mesh_lease WHERE part = ANY($1) ORDER BY part, shard';
-    return (await client.query<LeaseRow>({ name: 'mesh_leases', text, values: [this.parts] })).rows;
+    return (await client.query<LeaseRow>({ name: 'mesh_leases', text, values: [this.resources] })).rows;
   }
 
   private async take(client: Client, part: string, howMany: number): Promise<boolean> {
@@ -195,7 +199,7 @@ export class PostgresLeases implements Leases {
          FOR UPDATE SKIP LOCKED))`,
       [this.replica, part, howMany],
     );
-    if (rowCount) this.notify('leases');
+    if (rowCount) this.sendTopic('leases');
     return (rowCount ?? 0) > 0;
   }
 
@@ -205,27 +209,27 @@ export class PostgresLeases implements Leases {
     const { default: pg } = await import('pg');
     const client = new pg.Client({ ...this.connection, ...{ application_name: 'mesh leases', keepAlive: true } });
     const lost = () => {
-      if (this.client === client) this.forget();
+      if (this.client === client) this.dropConnection();
     };
     client.on('error', lost);
     client.on('end', lost);
-    client.on('notification', ({ payload = '' }) => this.hear(payload));
+    client.on('notification', ({ payload = '' }) => this.onNotification(payload));
     try {
       await client.connect();
-      await answered(client, this.introduce(client), LEASE_MS);
+      await withTimeout(client, this.registerReplica(client), LEASE_MS);
       if (this.stopped) throw new Error('It was stopped meanwhile');
       return client;
     } catch (error) {
-      await farewell(client);
+      await closeConnection(client);
       throw error;
     }
   }
 
-  private async introduce(client: Client): Promise<void> {
+  private async registerReplica(client: Client): Promise<void> {
     // A beat that is lost with the disk of the database costs nothing: tokens are ordered by its log.
     await client.query('SET synchronous_commit = off; SET statement_timeout = 2000');
     this.replica = randomInt(1, 2 ** 31);
-    this.isNew = true;
+    this.isNewReplica = true;
     if (this.notifies) {
       await client.query('SELECT pg_advisory_lock($1, $2)', [LOCK_CLASS, this.replica]);
       await client.query(`LISTEN ${CHANNEL}`);
@@ -233,39 +237,39 @@ export class PostgresLeases implements Leases {
     await client.query(
       `INSERT INTO mesh_lease (part, shard, token) SELECT part, shard, 0
        FROM unnest($1::text[]) AS part, generate_series(0, $2 - 1) AS shard ON CONFLICT DO NOTHING`,
-      [this.parts, SHARDS],
+      [this.resources, SHARDS],
     );
   }
 
-  private forget(): void {
+  private dropConnection(): void {
     this.client = undefined;
     this.tokens = new Map();
-    this.others = 0;
+    this.otherReplicas = 0;
   }
 
-  private hear(payload: string): void {
+  private onNotification(payload: string): void {
     const [from, what] = payload.split(' ');
     if (this.stopped || Number(from) === this.replica) return;
-    if (what === 'leases') void this.beat();
+    if (what === 'leases') void this.heartbeat();
     else if (what === 'outbox' || what === 'deliveries') this.listener(what);
   }
 
-  private notify(what: News | 'leases'): void {
+  private sendTopic(what: LeaseTopic | 'leases'): void {
     if (!this.notifies || this.stopped) return;
-    this.news.add(what);
-    this.telling ??= this.sendNews().finally(() => (this.telling = undefined));
+    this.pendingTopics.add(what);
+    this.notifying ??= this.sendNotifications().finally(() => (this.notifying = undefined));
   }
 
-  private async sendNews(): Promise<void> {
-    while (this.news.size > 0) {
-      const payloads = [...this.news].map((what) => `${this.replica} ${what}`);
-      this.news.clear();
+  private async sendNotifications(): Promise<void> {
+    while (this.pendingTopics.size > 0) {
+      const payloads = [...this.pendingTopics].map((what) => `${this.replica} ${what}`);
+      this.pendingTopics.clear();
       const text = 'SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload';
       const { client } = this;
       if (!client) continue;
       const sent = client.query({ name: 'mesh_notify', text, values: [CHANNEL, payloads] });
       // One that doesn't arrive costs a poll.
-      await answered(client, sent, LEASE_MS).catch(() => undefined);
+      await withTimeout(client, sent, LEASE_MS).catch(() => undefined);
     }
   }
 }

@@ -20,8 +20,8 @@ export class HealthController {
   @Get('ready')
   @Operation('The process can take requests: its database answers, its relay runs, its broker is one')
   async ready(): Promise<object> {
-    if (!this.relay.running) throw new Unavailable('The relay is not running');
-    if (this.relay.suspended) throw new Unavailable(this.relay.suspended);
+    if (!this.relay.isRunning) throw new Unavailable('The relay is not running');
+    if (this.relay.suspendedReason) throw new Unavailable(this.relay.suspendedReason);
     try {
       await this.work.sql.all('SELECT 1');
     } catch (error) {

@@ -19,7 +19,7 @@ export class ReconciliationController {
   @Get()
   @Operation('The pass under way of each module that has a reconcile loop, or its last')
   async list(): Promise<object> {
-    return { items: await this.reconciliation.passes() };
+    return { items: await this.reconciliation.runs() };
   }
 
   // Not at the path itself: what is posted to /mesh/<name> is an event for a consumer of that name.
@@ -29,6 +29,6 @@ export class ReconciliationController {
   async start(@Query({ schema: starting }) query: z.infer<typeof starting>): Promise<object> {
     // Nobody waits for it here: it takes its time, and GET tells how far it is.
     void this.reconciliation.run({ isDryRun: query['dry-run'] === 'true' });
-    return { items: await this.reconciliation.passes() };
+    return { items: await this.reconciliation.runs() };
   }
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { onJourney, traceparent } from '../observability/request-context.js';
+import { runInContext, continueTrace } from '../observability/request-context.js';
 import { Database } from '../persistence/database.js';
 import type { Lock } from '../persistence/lock.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -16,7 +16,7 @@ export interface ReconciliationPolicy {
 }
 
 /** Something that should be there and isn't. */
-export interface Lack {
+export interface Discrepancy {
   /** What it is, in a word to count by. */
   readonly what: string;
   /** Whose it is. */
@@ -26,11 +26,11 @@ export interface Lack {
 }
 
 /** What a look at some things in a row has found. */
-export interface Look {
+export interface ReconciliationPage {
   readonly examined: number;
   /** The position of the last of them; absent behind the last of all. */
   readonly last?: string;
-  readonly lacks: readonly Lack[];
+  readonly discrepancies: readonly Discrepancy[];
 }
 
 /**
@@ -45,11 +45,11 @@ export interface Reconciler {
    * @param after a position, in an order that stays as it is
    * @throws Unavailable when an owner can't be asked now
    */
-  look(after: string | undefined, limit: number): Promise<Look>;
+  page(after: string | undefined, limit: number): Promise<ReconciliationPage>;
 }
 
 /** One pass over all things of a module. Times in UTC. */
-export interface Pass {
+export interface ReconciliationRun {
   readonly module: string;
   readonly isDryRun: boolean;
   readonly startedAt: string;
@@ -66,7 +66,7 @@ export interface Pass {
 /** Things that are looked at together. */
 const BATCH = 50;
 
-interface Kept {
+interface StoredState {
   readonly position: string | null;
   readonly pass: string;
 }
@@ -80,9 +80,9 @@ interface Kept {
 export class Reconciliation {
   private readonly logger = new Logger('Reconciliation');
   private readonly reconcilers = new Map<string, Reconciler>();
-  private readonly running = new Map<string, { pass: Pass; over: Promise<Pass> }>();
+  private readonly running = new Map<string, { pass: ReconciliationRun; over: Promise<ReconciliationRun> }>();
   /** The last one that ended here, also if it was a dry run or was interrupted. */
-  private readonly ended = new Map<string, Pass>();
+  private readonly ended = new Map<string, ReconciliationRun>();
   private readonly locks = new Map<string, Lock>();
   private readonly ending = new AbortController();
   private timer?: NodeJS.Timeout;
@@ -100,7 +100,7 @@ export class Reconciliation {
   }
 
   start(): void {
-    if (this.policy.everyMs > 0) this.again();
+    if (this.policy.everyMs > 0) this.scheduleNext();
   }
 
   /** Lets the look that is under way end; the next pass goes on behind it. */
@@ -111,52 +111,54 @@ export class Reconciliation {
   }
 
   /** The pass under way of each module that has one here, or else the last, whichever process has run it. */
-  async passes(): Promise<(Pass & { isRunning: boolean })[]> {
-    const found: (Pass & { isRunning: boolean })[] = [];
+  async runs(): Promise<(ReconciliationRun & { isRunning: boolean })[]> {
+    const found: (ReconciliationRun & { isRunning: boolean })[] = [];
     for (const module of this.reconcilers.keys()) {
       const running = this.running.get(module);
-      const pass = running?.pass ?? later(this.ended.get(module), await this.keptPass(module));
+      const pass = running?.pass ?? later(this.ended.get(module), await this.lastStoredRun(module));
       if (pass) found.push({ ...pass, isRunning: running !== undefined });
     }
     return found;
   }
 
   /** Runs a pass of each module that is here, or joins the one that is under way. A dry run sends nothing. */
-  run({ isDryRun }: { isDryRun: boolean }): Promise<Pass[]> {
+  run({ isDryRun }: { isDryRun: boolean }): Promise<ReconciliationRun[]> {
     return Promise.all([...this.reconcilers.values()].map((reconciler) => this.runOne(reconciler, isDryRun)));
   }
 
-  private again(): void {
+  private scheduleNext(): void {
     this.timer = setTimeout(() => {
-      void this.runThoseDue().finally(() => this.ending.signal.aborted || this.again());
+      void this.runDue().finally(() => this.ending.signal.aborted || this.scheduleNext());
     }, this.policy.everyMs);
     this.timer.unref();
   }
 
   /** A pass of each module that no process on this database has looked at lately. */
-  private async runThoseDue(): Promise<void> {
+  private async runDue(): Promise<void> {
     for (const reconciler of this.reconcilers.values()) {
       if (this.ending.signal.aborted) return;
-      const last = await this.keptPass(reconciler.module).catch(() => undefined);
+      const last = await this.lastStoredRun(reconciler.module).catch(() => undefined);
       // Each process counts from the end of its own last pass; the clocks of two may differ.
       const sinceMs = Math.abs(Date.now() - Date.parse(last?.finishedAt ?? ''));
       if (!(sinceMs < this.policy.everyMs / 2)) await this.runOne(reconciler, false);
     }
   }
 
-  private runOne(reconciler: Reconciler, isDryRun: boolean): Promise<Pass> {
+  private runOne(reconciler: Reconciler, isDryRun: boolean): Promise<ReconciliationRun> {
     const { module } = reconciler;
     const underWay = this.running.get(module);
     if (underWay) return underWay.over;
-    const pass: Pass = { module, isDryRun, startedAt: now(), examined: 0, missing: {}, sent: 0 };
-    const journey = { correlationId: `reconcile-${randomUUID()}`, traceparent: traceparent(undefined), module };
-    const over = onJourney(journey, () => this.pass(reconciler, pass)).finally(() => this.running.delete(module));
+    const pass: ReconciliationRun = { module, isDryRun, startedAt: now(), examined: 0, missing: {}, sent: 0 };
+    const journey = { correlationId: `reconcile-${randomUUID()}`, traceparent: continueTrace(undefined), module };
+    const over = runInContext(journey, () => this.runPages(reconciler, pass)).finally(() =>
+      this.running.delete(module),
+    );
     this.running.set(module, { pass, over });
     return over;
   }
 
   /** It never throws: what went wrong stands in the pass. */
-  private async pass(reconciler: Reconciler, begun: Pass): Promise<Pass> {
+  private async runPages(reconciler: Reconciler, begun: ReconciliationRun): Promise<ReconciliationRun> {
     const { module } = reconciler;
     const lock = this.locks.get(module)!;
     let pass = begun;
@@ -164,10 +166,10 @@ export class Reconciliation {
     try {
       // Of several processes one does it; a dry run disturbs nobody.
       if (!begun.isDryRun && !(await lock.held())) throw new Error('Another process is at it');
-      let position = begun.isDryRun ? undefined : ((await this.kept(module))?.position ?? undefined);
+      let position = begun.isDryRun ? undefined : ((await this.storedState(module))?.position ?? undefined);
       for (;;) {
-        const look = await reconciler.look(position, BATCH);
-        pass = await this.mend(pass, look);
+        const look = await reconciler.page(position, BATCH);
+        pass = await this.repair(pass, look);
         this.running.set(module, { ...this.running.get(module)!, pass });
         position = look.last;
         if (position === undefined) break;
@@ -179,7 +181,8 @@ export class Reconciliation {
       this.logger.warn({ module, err: error }, 'Interrupted; the next pass goes on from here');
     }
     const ended = { ...pass, finishedAt: now(), ...(interrupted && { interrupted }) };
-    if (!begun.isDryRun && !interrupted) await this.keep(ended, null).catch((error: unknown) => this.unkept(error));
+    if (!begun.isDryRun && !interrupted)
+      await this.store(ended, null).catch((error: unknown) => this.storeFailed(error));
     if (!begun.isDryRun) await lock.release();
     this.ended.set(module, ended);
     const { examined, missing, sent } = ended;
@@ -188,36 +191,40 @@ export class Reconciliation {
   }
 
   /** Sends what is missing and notes how far that was, in one unit of work: a crash repeats a look at most. */
-  private async mend(pass: Pass, { examined, lacks, last }: Look): Promise<Pass> {
+  private async repair(
+    pass: ReconciliationRun,
+    { examined, discrepancies, last }: ReconciliationPage,
+  ): Promise<ReconciliationRun> {
     const missing = { ...pass.missing };
-    for (const { what } of lacks) missing[what] = (missing[what] ?? 0) + 1;
-    const sent = pass.isDryRun ? 0 : lacks.length;
+    for (const { what } of discrepancies) missing[what] = (missing[what] ?? 0) + 1;
+    const sent = pass.isDryRun ? 0 : discrepancies.length;
     const after = { ...pass, missing, examined: pass.examined + examined, sent: pass.sent + sent };
     if (pass.isDryRun) return after;
     await this.work.run(async () => {
-      for (const lack of lacks) await lack.send();
-      await this.keepHere(after, last ?? null);
+      for (const lack of discrepancies) await lack.send();
+      await this.storeInUnit(after, last ?? null);
     });
     return after;
   }
 
-  private async kept(module: string): Promise<Kept | undefined> {
-    const [row] = await this.work.sql.all<Kept>('SELECT position, pass FROM mesh_reconciliation WHERE module = $1', [
-      module,
-    ]);
+  private async storedState(module: string): Promise<StoredState | undefined> {
+    const [row] = await this.work.sql.all<StoredState>(
+      'SELECT position, pass FROM mesh_reconciliation WHERE module = $1',
+      [module],
+    );
     return row;
   }
 
-  private async keptPass(module: string): Promise<Pass | undefined> {
-    const kept = await this.kept(module);
-    return kept && (JSON.parse(kept.pass) as Pass);
+  private async lastStoredRun(module: string): Promise<ReconciliationRun | undefined> {
+    const kept = await this.storedState(module);
+    return kept && (JSON.parse(kept.pass) as ReconciliationRun);
   }
 
-  private keep(pass: Pass, position: string | null): Promise<unknown> {
-    return this.work.run(() => this.keepHere(pass, position));
+  private store(pass: ReconciliationRun, position: string | null): Promise<unknown> {
+    return this.work.run(() => this.storeInUnit(pass, position));
   }
 
-  private keepHere(pass: Pass, position: string | null): Promise<number> {
+  private storeInUnit(pass: ReconciliationRun, position: string | null): Promise<number> {
     return this.work.sql.run(
       `INSERT INTO mesh_reconciliation (module, position, pass) VALUES ($1, $2, $3)
        ON CONFLICT (module) DO UPDATE SET position = excluded.position, pass = excluded.pass`,
@@ -225,12 +232,15 @@ export class Reconciliation {
     );
   }
 
-  private unkept(error: unknown): void {
+  private storeFailed(error: unknown): void {
     this.logger.warn({ err: error }, 'The end of a pass could not be noted; the next one begins where it ended');
   }
 }
 
-function later(one: Pass | undefined, other: Pass | undefined): Pass | undefined {
+function later(
+  one: ReconciliationRun | undefined,
+  other: ReconciliationRun | undefined,
+): ReconciliationRun | undefined {
   if (!one || !other) return one ?? other;
   return one.startedAt < other.startedAt ? other : one;
 }

@@ -1,7 +1,7 @@
 /* How a failed delivery is written down. */
 
 /** What is shown of an error, with the errors behind it: text that every database can keep, whatever was thrown. */
-export function describe(error: unknown): string {
+export function formatError(error: unknown): string {
   const parts: string[] = [];
   for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
     parts.push(shown(it));
@@ -21,13 +21,13 @@ function shown(thrown: unknown): string {
 }
 
 /** The first line of that. */
-export function headline(error: unknown): string {
-  return describe(error).split('\n', 1)[0]!;
+export function firstLine(error: unknown): string {
+  return formatError(error).split('\n', 1)[0]!;
 }
 
 /** Errors with the same cause read the same: without the ids and numbers that differ from message to message. */
-export function causeOf(error: unknown): string {
-  return headline(error)
+export function errorFingerprint(error: unknown): string {
+  return firstLine(error)
     .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '<id>')
     .replace(/\d+/g, '<n>')
     .slice(0, 200);

@@ -1,6 +1,6 @@
 import type { LoggerService } from '@nestjs/common';
 import { pino, type DestinationStream, type Logger } from 'pino';
-import { journey } from './request-context.js';
+import { requestContext } from './request-context.js';
 
 /** A pino logger whose every line carries the correlation id of the journey that wrote it. */
 export function createLogger(level: string, destination?: DestinationStream): Logger {
@@ -9,7 +9,7 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     mixin: () => {
-      const on = journey();
+      const on = requestContext();
       return on ? { correlationId: on.correlationId } : {};
     },
   };

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomFillSync } from 'node:crypto';
 
 /** What a request or message brings along, so that everything it causes can be found again. */
-export interface Journey {
+export interface RequestContext {
   /** The same in every request, message and log line that belongs together. */
   readonly correlationId: string;
   /** The id of the message that is being handled. */
@@ -13,20 +13,20 @@ export interface Journey {
   module?: string;
 }
 
-const current = new AsyncLocalStorage<Journey>();
+const current = new AsyncLocalStorage<RequestContext>();
 
 /** The journey of the calling code, if it is on one. */
-export function journey(): Journey | undefined {
+export function requestContext(): RequestContext | undefined {
   return current.getStore();
 }
 
 /** Runs `work` on a journey. */
-export function onJourney<T>(of: Journey, work: () => T): T {
+export function runInContext<T>(of: RequestContext, work: () => T): T {
   return current.run(of, work);
 }
 
 /** A trace's continuation: the trace id of `parent` when that is well formed, else a new one, and a new span. */
-export function traceparent(parent?: string): string {
+export function continueTrace(parent?: string): string {
   const trace = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/.exec(parent ?? '');
   return `00-${trace?.[1] ?? randomHex(16)}-${randomHex(8)}-${trace?.[2] ?? '01'}`;
 }

@@ -1,12 +1,12 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
-import { journey } from '../observability/request-context.js';
+import { requestContext } from '../observability/request-context.js';
 import type { Sql } from '../persistence/sql.js';
 import type { Unit } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { seal, type CloudEvent } from '../cloudevents/cloud-event.js';
+import { toCloudEvent, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { durableClass, type DurableMessage } from '../contracts/message.js';
-import { Registry } from '../contracts/handler-registry.js';
+import { HandlerRegistry } from '../contracts/handler-registry.js';
 
 /** The name of the application in sources and schemas. */
 export const APPLICATION = Symbol('APPLICATION');
@@ -23,7 +23,7 @@ export class Outbox {
 
   constructor(
     private readonly work: UnitOfWork,
-    private readonly registry: Registry,
+    private readonly registry: HandlerRegistry,
     @Inject(APPLICATION) private readonly application: string,
   ) {}
 
@@ -87,11 +87,11 @@ export class Outbox {
     const owner = this.registry.owner(declaration);
     if (!declaration || !owner)
       throw new Error(`${message.constructor.name} stands in no contract as a durable message`);
-    const sender = from ?? journey()?.module ?? owner;
+    const sender = from ?? requestContext()?.module ?? owner;
     if (declaration.kind === 'event' && sender !== owner) {
       throw new Error(`${declaration.type} is an event of ${owner}; ${sender} can't say that it happened`);
     }
-    return seal(message, declaration, this.application, sender);
+    return toCloudEvent(message, declaration, this.application, sender);
   }
 
   private wake(): void {

@@ -5,7 +5,7 @@ import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
 import { assertAtHome } from './ownership.js';
 import { PostgresEngine, PostgresSql } from './postgres/postgres-engine.js';
-import { cutOff, limitSilence, STATEMENT_LIMIT_MS } from './postgres/timeouts.js';
+import { destroySocket, limitInactivity, STATEMENT_LIMIT_MS } from './postgres/timeouts.js';
 import { UNIT_LIMIT_MS, type Dialect, type Sql } from './sql.js';
 import { SqliteEngine } from './sqlite/sqlite-engine.js';
 import { isBusy, sqliteConnection, SqliteStatements } from './sqlite/sqlite-statements.js';
@@ -54,7 +54,7 @@ export class Database {
       this.engine = new PostgresEngine(writer);
       const pool = poolOf(reader);
       this.read = new PostgresSql((config) => pool.query(config));
-      limitSilence(pool, READ_ANSWER_MS);
+      limitInactivity(pool, READ_ANSWER_MS);
       for (const it of [pool, poolOf(writer)]) {
         it.on('acquire', (client) => this.clients.add(client));
         it.on('remove', (client) => this.clients.delete(client));
@@ -118,7 +118,7 @@ export class Database {
     const pause = () => wait(CLOSING_MS, undefined, { ref: false });
     const late = pause().then(() => {
       // Also when the pools are closed: some connections may wait for the other side to say goodbye.
-      this.clients.forEach(cutOff);
+      this.clients.forEach(destroySocket);
       return pause();
     });
     await Promise.race([closed, late]);

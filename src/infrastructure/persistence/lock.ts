@@ -1,5 +1,5 @@
 import type { Client, ClientConfig } from 'pg';
-import { answered, farewell } from './postgres/timeouts.js';
+import { withTimeout, closeConnection } from './postgres/timeouts.js';
 
 /** A right that one process has at a time. */
 export interface Lock {
@@ -33,18 +33,18 @@ export class PostgresLock implements Lock {
     try {
       await client.connect();
       const sql = `SELECT pg_try_advisory_lock(hashtext($1)) AS free`;
-      const { rows } = await answered(client, client.query<{ free: boolean }>(sql, [this.name]));
+      const { rows } = await withTimeout(client, client.query<{ free: boolean }>(sql, [this.name]));
       if (rows[0]?.free) this.client = client;
       return rows[0]?.free ?? false;
     } finally {
-      if (this.client !== client) await farewell(client);
+      if (this.client !== client) await closeConnection(client);
     }
   }
 
   async release(): Promise<void> {
     const { client } = this;
     this.client = undefined;
-    if (client) await farewell(client);
+    if (client) await closeConnection(client);
   }
 
   private lost(client: Client): void {

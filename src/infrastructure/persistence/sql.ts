@@ -51,7 +51,7 @@ export function isConnectionLost(error: unknown): boolean {
  * Whether a database says that it can't keep a value, however often it is asked: too long, out of range, NUL, too much
  * for an index. SQLite keeps anything.
  */
-export function isUnkeepable(error: unknown): boolean {
+export function isDataException(error: unknown): boolean {
   return /^(22001|22003|22021|22P05|54000)$/.test(String(driverErrorOf(error).code));
 }
 

@@ -3,13 +3,13 @@ import { Injectable } from '@nestjs/common';
 import type { EntityTarget, ObjectLiteral, Repository } from 'typeorm';
 import { Database } from './database.js';
 import type { Sql } from './sql.js';
-import type { Opening, Unit, UnitOptions } from './unit.js';
+import type { BatchPrelude, Unit, UnitOptions } from './unit.js';
 
 const current = new AsyncLocalStorage<Unit>();
-const companions = new AsyncLocalStorage<{ waiting?: Companion }>();
+const pendingHook = new AsyncLocalStorage<{ waiting?: TransactionHook }>();
 
 /** Takes part in somebody else's unit of work. */
-export interface Companion {
+export interface TransactionHook {
   /** Before the work; throwing ends the unit. */
   before(sql: Sql): Promise<void>;
   /** After the work, with its result, still inside the transaction. */
@@ -17,8 +17,8 @@ export interface Companion {
 }
 
 /** Runs `code`, and lets `companion` take part in the first unit of work that it opens. */
-export function accompanied<T>(companion: Companion, code: () => Promise<T>): Promise<T> {
-  return companions.run({ waiting: companion }, code);
+export function withTransactionHook<T>(companion: TransactionHook, code: () => Promise<T>): Promise<T> {
+  return pendingHook.run({ waiting: companion }, code);
 }
 
 /**
@@ -41,7 +41,7 @@ export class UnitOfWork {
       open.assertOpen();
       return work();
     }
-    const place = companions.getStore();
+    const place = pendingHook.getStore();
     const companion = place?.waiting;
     if (place) place.waiting = undefined;
     return this.database.engine.run(
@@ -61,19 +61,19 @@ export class UnitOfWork {
    * transaction, or a savepoint, and the question is asked once. When one of them fails, nothing of any is kept, and each
    * is run again by itself.
    */
-  runTogether<Item, Answer, T>(
-    opening: Opening<Item, Answer>,
+  runInBatch<Item, Answer, T>(
+    opening: BatchPrelude<Item, Answer>,
     item: Item,
     work: (answer: Answer) => Promise<T>,
   ): Promise<T> {
     if (this.open)
       throw new Error('A unit of work is open here; what shares a transaction with others has one of its own');
-    return this.database.engine.runTogether(opening, item, (unit, answer) => current.run(unit, work, answer));
+    return this.database.engine.runInBatch(opening, item, (unit, answer) => current.run(unit, work, answer));
   }
 
   /** Whether one COMMIT may hold several units. */
   get commitsGroups(): boolean {
-    return this.database.engine.groups;
+    return this.database.engine.commitsGroups;
   }
 
   /** The unit that the calling code runs in, if any. */

@@ -74,21 +74,21 @@ export interface UnitOptions {
 }
 
 /** A question that units begin with, and that may be asked for several of them at once. */
-export interface Opening<Item, Answer> {
+export interface BatchPrelude<Item, Answer> {
   /** Units of a lane may share a transaction. */
-  readonly lane: string;
+  readonly batchKey: string;
   /** @returns an answer for each */
-  ask(sql: Sql, items: readonly Item[]): Promise<readonly Answer[]>;
+  load(sql: Sql, items: readonly Item[]): Promise<readonly Answer[]>;
 }
 
 /** How a database runs one unit; it binds the work to its caller's async context. */
 export interface UnitEngine {
   /** Whether one COMMIT may hold several units. */
-  readonly groups: boolean;
+  readonly commitsGroups: boolean;
   run<T>(work: (unit: Unit) => Promise<T>, options?: UnitOptions): Promise<T>;
   /** Runs a unit that may be run again from its beginning, should a neighbour in its transaction fail. */
-  runTogether<Item, Answer, T>(
-    opening: Opening<Item, Answer>,
+  runInBatch<Item, Answer, T>(
+    opening: BatchPrelude<Item, Answer>,
     item: Item,
     work: (unit: Unit, answer: Answer) => Promise<T>,
   ): Promise<T>;

@@ -3,9 +3,9 @@ import { v7 as uuidv7 } from 'uuid';
 import type { Sql } from '../persistence/sql.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { isShort } from '../cloudevents/attributes.js';
-import type { GivenUp } from '../delivery/delivery-worker.js';
-import { insertDeliveries } from './deliveries.js';
-import { causeOf, describe } from '../observability/format-error.js';
+import type { FailedMessage } from '../delivery/delivery-worker.js';
+import { insertDeliveries } from './delivery-rows.js';
+import { errorFingerprint, formatError } from '../observability/format-error.js';
 import { insertIntoOutbox } from '../outbox/outbox.js';
 
 /* The statements of the dead letters: how a message gets among them, and back. */
@@ -14,20 +14,23 @@ import { insertIntoOutbox } from '../outbox/outbox.js';
 export const UNPUBLISHED = 'k-sink';
 
 /** What a dead letter is found by among the others: an index has to hold it, however long the id. */
-export function keyOf({ id }: CloudEvent): string {
+export function eventIdKey({ id }: CloudEvent): string {
   return isShort(id) ? id : createHash('sha256').update(id).digest('hex');
 }
 
 /** Puts a message among the dead letters. */
-export async function bury(sql: Sql, letter: GivenUp & { consumer: string; destination?: string }): Promise<void> {
+export async function insertDeadLetter(
+  sql: Sql,
+  letter: FailedMessage & { consumer: string; destination?: string },
+): Promise<void> {
   const { consumer, event, attempts, error, destination } = letter;
   await sql.run(
     `INSERT INTO mesh_dead_letter
        (id, consumer, event_id, type, subject, event, attempts, cause, error, dead_at, destination)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
     [
-      ...[uuidv7(), consumer, keyOf(event), event.type, event.subject ?? null, JSON.stringify(event)],
-      ...[attempts, causeOf(error), describe(error), Date.now(), destination ?? null],
+      ...[uuidv7(), consumer, eventIdKey(event), event.type, event.subject ?? null, JSON.stringify(event)],
+      ...[attempts, errorFingerprint(error), formatError(error), Date.now(), destination ?? null],
     ],
   );
 }
@@ -48,18 +51,23 @@ export interface DeadLetterRow {
 }
 
 /** What brokers add to a dead letter; a replay is the message as it was. */
-const ADDED = ['knativeerrordest', 'knativeerrorcode', 'knativeerrordata', 'knativebrokerttl'];
+const BROKER_EXTENSIONS = ['knativeerrordest', 'knativeerrorcode', 'knativeerrordata', 'knativebrokerttl'];
 
 /**
  * Gives a dead letter to the consumer that failed, and to nobody else; the event keeps its id.
  * @param address of the consumer, where that is not a module of this process
  * @returns the consumer that has a delivery now, if any
  */
-export async function revive(sql: Sql, letter: DeadLetterRow, address?: string): Promise<string | undefined> {
+export async function requeueDeadLetter(
+  sql: Sql,
+  letter: DeadLetterRow,
+  address?: string,
+): Promise<string | undefined> {
   if ((await sql.run(`DELETE FROM mesh_dead_letter WHERE id = $1`, [letter.id])) === 0) return undefined;
   const dead = JSON.parse(letter.event) as CloudEvent;
-  const event = Object.fromEntries(Object.entries(dead).filter(([name]) => !ADDED.includes(name))) as CloudEvent &
-    object;
+  const event = Object.fromEntries(
+    Object.entries(dead).filter(([name]) => !BROKER_EXTENSIONS.includes(name)),
+  ) as CloudEvent & object;
   if (letter.consumer === UNPUBLISHED) {
     await insertIntoOutbox(sql, [event]);
     return undefined;

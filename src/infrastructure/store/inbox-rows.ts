@@ -1,17 +1,17 @@
 import type { Sql } from '../persistence/sql.js';
-import { fence, SHARD, tokensOf } from '../leases/leases.js';
+import { leaseFence, SHARD, tokenParameter } from '../leases/leases.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import { claimTogether, type Delivery } from './deliveries.js';
+import { claimDeliveries, type Delivery } from './delivery-rows.js';
 
 /** An event that a consumer is about to handle, and the delivery that brought it, if one of ours did. */
-export interface Arrival {
+export interface IncomingMessage {
   readonly consumer: string;
   readonly event: CloudEvent;
   readonly delivery?: Delivery;
 }
 
 /** `new` may be handled; a `duplicate` was before; `taken` is another process's business, or over. */
-export type Welcome = 'new' | 'duplicate' | 'taken';
+export type InboxOutcome = 'new' | 'duplicate' | 'lease-lost';
 
 /**
  * Takes deliveries off and remembers their events, in the unit of work that handles them: an event is recognised by its
@@ -19,16 +19,16 @@ export type Welcome = 'new' | 'duplicate' | 'taken';
  * @param arrivals of one consumer, and of one part of the work
  * @returns a word for each
  */
-export async function welcome(sql: Sql, arrivals: readonly Arrival[]): Promise<Welcome[]> {
-  if (sql.dialect === 'postgres') return welcomeTogether(sql, arrivals);
-  const taken = await claimTogether(
+export async function recordInInbox(sql: Sql, arrivals: readonly IncomingMessage[]): Promise<InboxOutcome[]> {
+  if (sql.dialect === 'postgres') return recordInOneStatement(sql, arrivals);
+  const taken = await claimDeliveries(
     sql,
     arrivals.flatMap(({ delivery }) => delivery ?? []),
   );
-  const words: Welcome[] = [];
+  const words: InboxOutcome[] = [];
   for (const { consumer, event, delivery } of arrivals) {
     if (delivery && !taken.has(delivery.seq)) {
-      words.push('taken');
+      words.push('lease-lost');
       continue;
     }
     const isNew = await sql.run(
@@ -40,18 +40,19 @@ export async function welcome(sql: Sql, arrivals: readonly Arrival[]): Promise<W
   return words;
 }
 
-async function welcomeTogether(sql: Sql, arrivals: readonly Arrival[]): Promise<Welcome[]> {
+async function recordInOneStatement(sql: Sql, arrivals: readonly IncomingMessage[]): Promise<InboxOutcome[]> {
   const leases = arrivals.flatMap(({ delivery }) => delivery?.lease ?? []);
   const latest = new Map<number, number>();
   for (const { shard, token } of leases) latest.set(shard, Math.max(token, latest.get(shard) ?? 0));
   // Tokens only grow: what was found under an older one than its neighbour's was lost in between.
-  const isLost = ({ delivery }: Arrival) => delivery?.lease && delivery.lease.token < latest.get(delivery.lease.shard)!;
+  const isLost = ({ delivery }: IncomingMessage) =>
+    delivery?.lease && delivery.lease.token < latest.get(delivery.lease.shard)!;
   const places = arrivals.flatMap((arrival, place) => {
     const { event, delivery } = arrival;
     if (isLost(arrival)) return [];
     return { place, source: event.source, id: event.id, ...(delivery && { seq: String(delivery.seq) }) };
   });
-  const fenced = leases.length > 0 ? `AND ${SHARD} = ANY(ARRAY${fence(4, 5)})` : '';
+  const fenced = leases.length > 0 ? `AND ${SHARD} = ANY(ARRAY${leaseFence(4, 5)})` : '';
   // An array, as whatever PostgreSQL believes of a table that was empty a moment ago, it looks its elements up by the key.
   const rows = await sql.all<{ place: number; is_new: boolean }>(
     `WITH arrival AS MATERIALIZED (
@@ -69,10 +70,10 @@ async function welcomeTogether(sql: Sql, arrivals: readonly Arrival[]): Promise<
       arrivals[0]!.consumer,
       JSON.stringify(places),
       Date.now(),
-      ...(leases.length > 0 ? [leases[0]!.part, tokensOf(latest)] : []),
+      ...(leases.length > 0 ? [leases[0]!.resource, tokenParameter(latest)] : []),
     ],
   );
-  const words: Welcome[] = arrivals.map(() => 'taken');
+  const words: InboxOutcome[] = arrivals.map(() => 'lease-lost');
   const seen = new Set<string>();
   for (const { place, is_new } of rows) {
     // The same event twice among them: the first one is new.

@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../infrastructure/contracts/mesh-feature.js';
 import { ClientsController } from './clients.controller.js';
 import * as contract from './contract.js';
 import { ReadClientHandler } from './read-client.js';
@@ -7,6 +7,6 @@ import { RegisterClientHandler } from './register-client.js';
 import { ClientsSeed } from './seed.js';
 import { Client, migrations } from './tables.js';
 
-@OnMesh({ name: 'clients', contract, entities: [Client], migrations })
+@MeshFeature({ name: 'clients', contract, entities: [Client], migrations })
 @Module({ controllers: [ClientsController], providers: [RegisterClientHandler, ReadClientHandler, ClientsSeed] })
 export class ClientsModule {}

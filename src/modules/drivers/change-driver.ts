@@ -1,6 +1,6 @@
 import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import { NotFound, RuleBroken } from '../../infrastructure/contracts/domain-errors.js';
+import { NotFound, BusinessRuleViolation } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import type { driver } from './contract.js';
 import { isLicenceValid, type Fee } from './driver.js';
@@ -30,7 +30,7 @@ export class ChangeDriverHandler implements ICommandHandler<ChangeDriver> {
       const found = await findDriver(this.work, driverId);
       if (!found) throw new NotFound(`There is no driver ${driverId}`, 'id');
       if ('status' in change && change.status === 'ACTIVE' && !isLicenceValid(found.driverLicense)) {
-        throw new RuleBroken('Only a driver with a valid licence can be active', 'driverLicense');
+        throw new BusinessRuleViolation('Only a driver with a valid licence can be active', 'driverLicense');
       }
       await this.work.repository(Driver).update({ id: driverId }, change);
       return driverView(this.work, Object.assign(found, change));

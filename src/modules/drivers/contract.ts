@@ -21,7 +21,7 @@ export class DriverFeeRefused extends durableEvent(
 ) {}
 
 /** Take the driver for a transit, unless he has another one open. */
-export class DriverOccupy extends durableCommand('cabs.drivers.driver-occupy', z.object({ driverId: storedId })) {}
+export class OccupyDriver extends durableCommand('cabs.drivers.driver-occupy', z.object({ driverId: storedId })) {}
 
 export class DriverOccupied extends durableEvent('cabs.drivers.driver-occupied', z.object({ driverId: storedId })) {}
 
@@ -31,7 +31,7 @@ export class DriverRefused extends durableEvent(
 ) {}
 
 /** The transit needs the driver no more. It wins over DriverOccupy, whichever comes first. */
-export class DriverFree extends durableCommand('cabs.drivers.driver-free', z.object({ driverId: storedId })) {}
+export class FreeDriver extends durableCommand('cabs.drivers.driver-free', z.object({ driverId: storedId })) {}
 
 export class DriverFreed extends durableEvent('cabs.drivers.driver-freed', z.object({ driverId: storedId })) {}
 

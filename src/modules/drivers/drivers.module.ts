@@ -1,10 +1,10 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../infrastructure/contracts/mesh-feature.js';
 import { CalculateFeeHandler } from './calculate-fee.js';
 import { ChangeDriverHandler } from './change-driver.js';
 import * as contract from './contract.js';
-import { DriverFreeHandler } from './driver-free.js';
-import { DriverOccupyHandler } from './driver-occupy.js';
+import { FreeDriverHandler } from './free-driver.js';
+import { OccupyDriverHandler } from './occupy-driver.js';
 import { DriversController } from './drivers.controller.js';
 import { ReadDriverHandler } from './read-driver.js';
 import { ReadSettledTransitsHandler } from './read-settled-transits.js';
@@ -12,7 +12,7 @@ import { RegisterDriverHandler } from './register-driver.js';
 import { DriversSeed } from './seed.js';
 import { Driver, migrations, Occupancy, TransitFee } from './tables.js';
 
-@OnMesh({ name: 'drivers', contract, entities: [Driver, Occupancy, TransitFee], migrations })
+@MeshFeature({ name: 'drivers', contract, entities: [Driver, Occupancy, TransitFee], migrations })
 @Module({
   controllers: [DriversController],
   providers: [
@@ -21,8 +21,8 @@ import { Driver, migrations, Occupancy, TransitFee } from './tables.js';
     ReadDriverHandler,
     ReadSettledTransitsHandler,
     CalculateFeeHandler,
-    DriverOccupyHandler,
-    DriverFreeHandler,
+    OccupyDriverHandler,
+    FreeDriverHandler,
     DriversSeed,
   ],
 })

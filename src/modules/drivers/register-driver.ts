@@ -1,6 +1,6 @@
 import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { z } from 'zod';
-import { RuleBroken } from '../../infrastructure/contracts/domain-errors.js';
+import { BusinessRuleViolation } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { text } from '../../infrastructure/contracts/schemas.js';
 import { fee, type driver } from './contract.js';
@@ -39,5 +39,5 @@ export class RegisterDriverHandler implements ICommandHandler<RegisterDriver> {
 /** @throws RuleBroken that names the field, behind `prefix` */
 export function assertFee(fee: Fee, prefix = ''): void {
   const broken = brokenFeeRule(fee);
-  if (broken) throw new RuleBroken(broken.rule, `${prefix}${broken.field}`);
+  if (broken) throw new BusinessRuleViolation(broken.rule, `${prefix}${broken.field}`);
 }

@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../infrastructure/contracts/mesh-feature.js';
 import * as contract from './contract.js';
 import { Geocoder, NoGeocoder } from './geocoder.js';
 import { GeolocationController } from './geolocation.controller.js';
@@ -9,7 +9,7 @@ import { GeolocationSeed } from './seed.js';
 import { KeptAddress, migrations, Route } from './tables.js';
 import { UpdateDestinationHandler } from './update-destination.js';
 
-@OnMesh({ name: 'geolocation', contract, entities: [KeptAddress, Route], migrations })
+@MeshFeature({ name: 'geolocation', contract, entities: [KeptAddress, Route], migrations })
 @Module({
   controllers: [GeolocationController],
   providers: [

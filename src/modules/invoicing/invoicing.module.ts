@@ -1,12 +1,12 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../infrastructure/contracts/mesh-feature.js';
 import * as contract from './contract.js';
 import { InvoicingController } from './invoicing.controller.js';
 import { IssueInvoiceHandler } from './issue-invoice.js';
 import { ReadInvoicedTransitsHandler, ReadInvoicesHandler } from './read-invoices.js';
 import { Invoice, migrations } from './tables.js';
 
-@OnMesh({ name: 'invoicing', contract, entities: [Invoice], migrations })
+@MeshFeature({ name: 'invoicing', contract, entities: [Invoice], migrations })
 @Module({
   controllers: [InvoicingController],
   providers: [IssueInvoiceHandler, ReadInvoicesHandler, ReadInvoicedTransitsHandler],

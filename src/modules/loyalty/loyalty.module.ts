@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../infrastructure/contracts/mesh-feature.js';
 import { OpenAccountHandler, SetAccountActiveHandler } from './change-account.js';
 import * as contract from './contract.js';
 import { LoyaltyController } from './loyalty.controller.js';
@@ -8,7 +8,7 @@ import { RegisterMilesHandler } from './register-miles.js';
 import { LoyaltySeed } from './seed.js';
 import { AwardedMiles, AwardsAccount, migrations } from './tables.js';
 
-@OnMesh({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
+@MeshFeature({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
 @Module({
   controllers: [LoyaltyController],
   providers: [

@@ -1,8 +1,8 @@
 import { Command, CommandBus, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
 import { Conflict, NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { DriverOccupy, ReadDriver } from '../drivers/contract.js';
-import { Rides, transitView, type TransitView } from './rides.store.js';
+import { OccupyDriver, ReadDriver } from '../drivers/contract.js';
+import { Transits, transitView, type TransitView } from './transits.store.js';
 import { Rejection } from './tables.js';
 
 /** A driver takes the ride; it is his once the drivers module has confirmed that he is free. */
@@ -19,7 +19,7 @@ export class AcceptTransit extends Command<TransitView> {
 export class AcceptTransitHandler implements ICommandHandler<AcceptTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
   ) {}
@@ -34,7 +34,7 @@ export class AcceptTransitHandler implements ICommandHandler<AcceptTransit> {
         throw new Conflict(`Driver ${driverId} has rejected this transit`, 'driverId');
       }
       const accepting = await this.rides.change(transitId, 'accept', { status: 'ACCEPTING', driverId });
-      await this.commands.execute(new DriverOccupy(transitId, { driverId }));
+      await this.commands.execute(new OccupyDriver(transitId, { driverId }));
       return transitView(accepting);
     });
   }

@@ -1,13 +1,13 @@
 import { CommandBus, EventsHandler } from '@nestjs/cqrs';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import type { DurableEventHandler } from '../../infrastructure/contracts/message.js';
-import { DriverFree, DriverOccupied, DriverRefused } from '../drivers/contract.js';
-import { Rides } from './rides.store.js';
+import { FreeDriver, DriverOccupied, DriverRefused } from '../drivers/contract.js';
+import { Transits } from './transits.store.js';
 
 @EventsHandler(DriverOccupied)
 export class AssignDriverOnDriverOccupied implements DurableEventHandler<DriverOccupied> {
   constructor(
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly commands: CommandBus,
     private readonly clock: Clock,
   ) {}
@@ -18,13 +18,13 @@ export class AssignDriverOnDriverOccupied implements DurableEventHandler<DriverO
     const ride = await this.rides.find(id);
     const isHis = ride?.driverId === driverId && ride.status !== 'CANCELLED';
     // Cancelled meanwhile, or never accepted by him: nobody else would let him go.
-    if (!isHis) await this.commands.execute(new DriverFree(id, { driverId }));
+    if (!isHis) await this.commands.execute(new FreeDriver(id, { driverId }));
   }
 }
 
 @EventsHandler(DriverRefused)
 export class WaitOnDriverRefused implements DurableEventHandler<DriverRefused> {
-  constructor(private readonly rides: Rides) {}
+  constructor(private readonly rides: Transits) {}
 
   async handle({ subject: id, data: { driverId } }: DriverRefused): Promise<void> {
     const changes = { status: 'WAITING_FOR_DRIVER_ASSIGNMENT', driverId: null } as const;

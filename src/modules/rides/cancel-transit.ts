@@ -1,8 +1,8 @@
 import { Command, CommandBus, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { DriverFree } from '../drivers/contract.js';
-import { Rides, transitView, type TransitView } from './rides.store.js';
+import { FreeDriver } from '../drivers/contract.js';
+import { Transits, transitView, type TransitView } from './transits.store.js';
 
 /** The ride isn't wanted any more; its driver, if it has one, is free again. */
 export class CancelTransit extends Command<TransitView> {
@@ -15,7 +15,7 @@ export class CancelTransit extends Command<TransitView> {
 export class CancelTransitHandler implements ICommandHandler<CancelTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly commands: CommandBus,
     private readonly clock: Clock,
   ) {}
@@ -24,7 +24,7 @@ export class CancelTransitHandler implements ICommandHandler<CancelTransit> {
     return this.work.run(async () => {
       const changes = { status: 'CANCELLED', cancelledAt: this.clock.now().toISOString() } as const;
       const ride = await this.rides.change(transitId, 'cancel', changes);
-      if (ride.driverId !== null) await this.commands.execute(new DriverFree(transitId, { driverId: ride.driverId }));
+      if (ride.driverId !== null) await this.commands.execute(new FreeDriver(transitId, { driverId: ride.driverId }));
       return transitView(ride);
     });
   }

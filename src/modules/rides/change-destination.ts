@@ -1,7 +1,7 @@
 import { Command, CommandBus, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { addressId, MeasureRoute, UpdateDestination, type Address } from '../geolocation/contract.js';
-import { Rides, transitView, type TransitView } from './rides.store.js';
+import { Transits, transitView, type TransitView } from './transits.store.js';
 import { priceCents } from './tariff.js';
 
 /** The ride is to go elsewhere; its estimated price follows. */
@@ -18,7 +18,7 @@ export class ChangeDestination extends Command<TransitView> {
 export class ChangeDestinationHandler implements ICommandHandler<ChangeDestination> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
   ) {}

@@ -5,12 +5,12 @@ import {
   type DurableCommandHandler,
   type DurableEventHandler,
 } from '../../infrastructure/contracts/message.js';
-import { CalculateFee, DriverFree } from '../drivers/contract.js';
+import { CalculateFee, FreeDriver } from '../drivers/contract.js';
 import { DestinationUpdated, UpdateDestination } from '../geolocation/contract.js';
 import { IssueInvoice } from '../invoicing/contract.js';
 import { RegisterMiles } from '../loyalty/contract.js';
 import { CompleteTransit, TransitCompleted } from './contract.js';
-import { Rides } from './rides.store.js';
+import { Transits } from './transits.store.js';
 import type { Transit } from './tables.js';
 import { priceCents } from './tariff.js';
 
@@ -18,7 +18,7 @@ import { priceCents } from './tariff.js';
 @Injectable()
 export class Completion {
   constructor(
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly commands: CommandBus,
     private readonly events: EventBus,
   ) {}
@@ -36,7 +36,7 @@ export class Completion {
     const times = { startedAt, completedAt: completingAt };
     this.events.publish(new TransitCompleted(id, { clientId, driverId, price, distanceMetres, ...times }));
     await this.commands.execute(new CalculateFee(id, { driverId, transitPrice: price }));
-    await this.commands.execute(new DriverFree(id, { driverId }));
+    await this.commands.execute(new FreeDriver(id, { driverId }));
     await this.commands.execute(new RegisterMiles(id, { clientId }));
     await this.commands.execute(new IssueInvoice(id, { amount: price, subjectName: clientName }));
   }
@@ -45,7 +45,7 @@ export class Completion {
 @CommandHandler(CompleteTransit)
 export class CompleteTransitHandler implements DurableCommandHandler<CompleteTransit> {
   constructor(
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly commands: CommandBus,
     private readonly completion: Completion,
   ) {}
@@ -65,7 +65,7 @@ export class CompleteTransitHandler implements DurableCommandHandler<CompleteTra
 @EventsHandler(DestinationUpdated)
 export class CompleteTransitOnDestinationUpdated implements DurableEventHandler<DestinationUpdated> {
   constructor(
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly completion: Completion,
   ) {}
 

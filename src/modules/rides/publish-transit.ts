@@ -1,7 +1,7 @@
 import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { Rides, transitView, type TransitView } from './rides.store.js';
+import { Transits, transitView, type TransitView } from './transits.store.js';
 
 /** The ride is offered to drivers. */
 export class PublishTransit extends Command<TransitView> {
@@ -14,7 +14,7 @@ export class PublishTransit extends Command<TransitView> {
 export class PublishTransitHandler implements ICommandHandler<PublishTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly clock: Clock,
   ) {}
 

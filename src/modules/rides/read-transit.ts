@@ -2,12 +2,12 @@ import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { MAX_ID } from '../../infrastructure/contracts/schemas.js';
 import { ListTransits, ReadTransit } from './contract.js';
-import { Rides, transitView } from './rides.store.js';
+import { Transits, transitView } from './transits.store.js';
 import { Transit } from './tables.js';
 
 @QueryHandler(ReadTransit)
 export class ReadTransitHandler implements IQueryHandler<ReadTransit> {
-  constructor(private readonly rides: Rides) {}
+  constructor(private readonly rides: Transits) {}
 
   async execute({ data: { transitId } }: ReadTransit) {
     const ride = await this.rides.find(transitId);

@@ -4,12 +4,12 @@ import { CONFIG, type Config } from '../../config.js';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import {
   Reconciliation,
-  type Lack,
-  type Look,
+  type Discrepancy,
+  type ReconciliationPage,
   type Reconciler,
 } from '../../infrastructure/maintenance/reconciliation.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { CalculateFee, DriverFree, ReadSettledTransits } from '../drivers/contract.js';
+import { CalculateFee, FreeDriver, ReadSettledTransits } from '../drivers/contract.js';
 import { IssueInvoice, ReadInvoicedTransits } from '../invoicing/contract.js';
 import { ReadTransitMiles, RegisterMiles } from '../loyalty/contract.js';
 import { CompleteTransit } from './contract.js';
@@ -45,18 +45,18 @@ export class ReconcileTransits implements Reconciler, OnModuleInit {
   }
 
   /** The oldest first. Those that have ended lately are left alone: what follows from them may be on its way. */
-  async look(after: string | undefined, limit: number): Promise<Look> {
-    const rides = await this.page(after, limit);
+  async page(after: string | undefined, limit: number): Promise<ReconciliationPage> {
+    const rides = await this.transitsOver(after, limit);
     const held = await this.held(rides.filter(({ status }) => status === 'COMPLETED'));
     const last = rides.length === limit ? rides.at(-1)! : undefined;
     return {
       examined: rides.length,
-      lacks: rides.flatMap((ride) => this.lacksOf(ride, held)),
+      discrepancies: rides.flatMap((ride) => this.lacksOf(ride, held)),
       ...(last && { last: `${last.completingAt} ${last.id}` }),
     };
   }
 
-  private async page(after: string | undefined, limit: number): Promise<Transit[]> {
+  private async transitsOver(after: string | undefined, limit: number): Promise<Transit[]> {
     const until = new Date(this.clock.now().getTime() - this.config.reconciliation.afterMs).toISOString();
     const [completingAt, id] = after?.split(' ') ?? ['', ''];
     return this.work
@@ -89,10 +89,10 @@ export class ReconcileTransits implements Reconciler, OnModuleInit {
   }
 
   /** What the owner lacks, and what he has and rides hasn't heard of. */
-  private lacksOf(ride: Transit, held: Held): Lack[] {
+  private lacksOf(ride: Transit, held: Held): Discrepancy[] {
     const { id, clientId, clientName, reached } = ride;
     const [driverId, price] = [ride.driverId!, ride.price!];
-    const lack = (what: string, command: object): Lack[] => [
+    const lack = (what: string, command: object): Discrepancy[] => [
       { what, subject: id, send: () => this.commands.execute(command) },
     ];
     if (ride.status !== 'COMPLETED') {
@@ -106,7 +106,7 @@ export class ReconcileTransits implements Reconciler, OnModuleInit {
     const hasInvoice = held.invoices.has(id) && isHeard(ride.invoiceSettled);
     return [
       ...(hasFee ? [] : lack('driverFee', new CalculateFee(id, { driverId, transitPrice: price }))),
-      ...(isFree ? [] : lack('driverFreed', new DriverFree(id, { driverId }))),
+      ...(isFree ? [] : lack('driverFreed', new FreeDriver(id, { driverId }))),
       ...(hasMiles ? [] : lack('miles', new RegisterMiles(id, { clientId }))),
       ...(hasInvoice ? [] : lack('invoice', new IssueInvoice(id, { amount: price, subjectName: clientName }))),
     ];

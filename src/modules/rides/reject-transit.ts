@@ -2,7 +2,7 @@ import { Command, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs
 import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { ReadDriver } from '../drivers/contract.js';
-import { Rides, transitView, type TransitView } from './rides.store.js';
+import { Transits, transitView, type TransitView } from './transits.store.js';
 import { Rejection } from './tables.js';
 
 /** A driver doesn't want the ride, and won't get it. */
@@ -19,7 +19,7 @@ export class RejectTransit extends Command<TransitView> {
 export class RejectTransitHandler implements ICommandHandler<RejectTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly queries: QueryBus,
   ) {}
 

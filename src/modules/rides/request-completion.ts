@@ -4,7 +4,7 @@ import { Conflict } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { addressId, type Address } from '../geolocation/contract.js';
 import { CompleteTransit } from './contract.js';
-import { assertAssigned, Rides, transitView, type TransitView } from './rides.store.js';
+import { assertAssigned, Transits, transitView, type TransitView } from './transits.store.js';
 
 /**
  * "This ride is over": the one thing that the user has to be able to say, whatever is out of order. It is kept here,
@@ -24,7 +24,7 @@ export class RequestCompletion extends Command<TransitView> {
 export class RequestCompletionHandler implements ICommandHandler<RequestCompletion> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly commands: CommandBus,
     private readonly clock: Clock,
   ) {}

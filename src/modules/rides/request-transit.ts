@@ -9,7 +9,7 @@ import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { recordId } from '../../infrastructure/contracts/schemas.js';
 import { ReadClient } from '../clients/contract.js';
 import { address, addressId, MeasureRoute, UpdateDestination } from '../geolocation/contract.js';
-import { Rides, transitView, type TransitView } from './rides.store.js';
+import { Transits, transitView, type TransitView } from './transits.store.js';
 import { chooseTariff, localTime, priceCents } from './tariff.js';
 import { invoiceSubject } from './transit.js';
 
@@ -35,7 +35,7 @@ export class RequestTransit extends Command<TransitView> {
 export class RequestTransitHandler implements ICommandHandler<RequestTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
     private readonly clock: Clock,

@@ -3,7 +3,7 @@ import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { Response } from 'express';
 import { z } from 'zod';
 import { Conflict, NotFound } from '../../infrastructure/contracts/domain-errors.js';
-import { Location } from '../../infrastructure/http/controller.interceptor.js';
+import { Location } from '../../infrastructure/http/request-context.interceptor.js';
 import { preferredWaitMs } from '../../infrastructure/http/http.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
@@ -17,8 +17,8 @@ import { PublishTransit } from './publish-transit.js';
 import { RejectTransit } from './reject-transit.js';
 import { RequestCompletion } from './request-completion.js';
 import { RequestTransit, transitRequest } from './request-transit.js';
-import { RideWatch } from './ride-watch.js';
-import type { TransitView } from './rides.store.js';
+import { TransitNotifier } from './transit-notifier.js';
+import type { TransitView } from './transits.store.js';
 import { StartTransit } from './start-transit.js';
 
 type Id = z.infer<typeof uuidParameter>;
@@ -37,7 +37,7 @@ export class RidesController {
   constructor(
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
-    private readonly watch: RideWatch,
+    private readonly watch: TransitNotifier,
   ) {}
 
   @Post()

@@ -1,5 +1,5 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../infrastructure/contracts/mesh-feature.js';
 import { AcceptTransitHandler } from './accept-transit.js';
 import { AssignDriverOnDriverOccupied, WaitOnDriverRefused } from './assign-driver.js';
 import { CancelTransitHandler } from './cancel-transit.js';
@@ -12,9 +12,9 @@ import { ReconcileTransits } from './reconcile-transits.js';
 import { RejectTransitHandler } from './reject-transit.js';
 import { RequestCompletionHandler } from './request-completion.js';
 import { RequestTransitHandler } from './request-transit.js';
-import { RideWatch } from './ride-watch.js';
+import { TransitNotifier } from './transit-notifier.js';
 import { RidesController } from './rides.controller.js';
-import { Rides } from './rides.store.js';
+import { Transits } from './transits.store.js';
 import {
   FailOnDriverFeeRefused,
   SettleOnDriverFeeCalculated,
@@ -26,11 +26,11 @@ import { StartTransitHandler } from './start-transit.js';
 import { RidesSeed } from './seed.js';
 import { migrations, Rejection, Transit } from './tables.js';
 
-@OnMesh({ name: 'rides', contract, entities: [Transit, Rejection], migrations })
+@MeshFeature({ name: 'rides', contract, entities: [Transit, Rejection], migrations })
 @Module({
   controllers: [RidesController],
   providers: [
-    ...[Rides, RideWatch, Completion, ReconcileTransits, RidesSeed],
+    ...[Transits, TransitNotifier, Completion, ReconcileTransits, RidesSeed],
     ...[RequestTransitHandler, PublishTransitHandler, AcceptTransitHandler, RejectTransitHandler, StartTransitHandler],
     ...[CancelTransitHandler, ChangeDestinationHandler, RequestCompletionHandler, CompleteTransitHandler],
     ...[AssignDriverOnDriverOccupied, WaitOnDriverRefused, CompleteTransitOnDestinationUpdated],

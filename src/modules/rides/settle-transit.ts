@@ -4,7 +4,7 @@ import { Reject, type DurableEventHandler } from '../../infrastructure/contracts
 import { DriverFeeCalculated, DriverFeeRefused, DriverFreed } from '../drivers/contract.js';
 import { InvoiceIssued } from '../invoicing/contract.js';
 import { MilesRegistered } from '../loyalty/contract.js';
-import { Rides } from './rides.store.js';
+import { Transits } from './transits.store.js';
 import type { Transit } from './tables.js';
 
 /*
@@ -13,7 +13,7 @@ import type { Transit } from './tables.js';
 
 @EventsHandler(DriverFeeCalculated)
 export class SettleOnDriverFeeCalculated implements DurableEventHandler<DriverFeeCalculated> {
-  constructor(private readonly rides: Rides) {}
+  constructor(private readonly rides: Transits) {}
 
   handle({ subject, data: { fee } }: DriverFeeCalculated): Promise<void> {
     return settle(this.rides, subject, { driverFee: fee, driverFeeSettled: 'settled' });
@@ -22,7 +22,7 @@ export class SettleOnDriverFeeCalculated implements DurableEventHandler<DriverFe
 
 @EventsHandler(DriverFeeRefused)
 export class FailOnDriverFeeRefused implements DurableEventHandler<DriverFeeRefused> {
-  constructor(private readonly rides: Rides) {}
+  constructor(private readonly rides: Transits) {}
 
   async handle({ subject: id }: DriverFeeRefused): Promise<void> {
     if (await this.rides.changeIf({ id, driverFeeSettled: 'pending' }, { driverFeeSettled: 'failed' })) return;
@@ -33,7 +33,7 @@ export class FailOnDriverFeeRefused implements DurableEventHandler<DriverFeeRefu
 
 @EventsHandler(DriverFreed)
 export class SettleOnDriverFreed implements DurableEventHandler<DriverFreed> {
-  constructor(private readonly rides: Rides) {}
+  constructor(private readonly rides: Transits) {}
 
   handle({ subject }: DriverFreed): Promise<void> {
     return settle(this.rides, subject, { driverFreedSettled: 'settled' });
@@ -42,7 +42,7 @@ export class SettleOnDriverFreed implements DurableEventHandler<DriverFreed> {
 
 @EventsHandler(MilesRegistered)
 export class SettleOnMilesRegistered implements DurableEventHandler<MilesRegistered> {
-  constructor(private readonly rides: Rides) {}
+  constructor(private readonly rides: Transits) {}
 
   async handle({ subject: id, data: { miles } }: MilesRegistered): Promise<void> {
     // The first answer stands: the account may have changed since.
@@ -53,13 +53,13 @@ export class SettleOnMilesRegistered implements DurableEventHandler<MilesRegiste
 
 @EventsHandler(InvoiceIssued)
 export class SettleOnInvoiceIssued implements DurableEventHandler<InvoiceIssued> {
-  constructor(private readonly rides: Rides) {}
+  constructor(private readonly rides: Transits) {}
 
   handle({ subject }: InvoiceIssued): Promise<void> {
     return settle(this.rides, subject, { invoiceSettled: 'settled' });
   }
 }
 
-async function settle(rides: Rides, id: string, changes: Partial<Transit>): Promise<void> {
+async function settle(rides: Transits, id: string, changes: Partial<Transit>): Promise<void> {
   if (!(await rides.changeIf({ id }, changes))) throw new Reject(`There is no transit ${id}`);
 }

@@ -3,7 +3,7 @@ import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { CONFIG, type Config } from '../../config.js';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { assertAssigned, Rides, transitView, type TransitView } from './rides.store.js';
+import { assertAssigned, Transits, transitView, type TransitView } from './transits.store.js';
 import { chooseTariff, localTime } from './tariff.js';
 
 /** The passenger is in the car; from now on this hour's tariff holds. */
@@ -20,7 +20,7 @@ export class StartTransit extends Command<TransitView> {
 export class StartTransitHandler implements ICommandHandler<StartTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Rides,
+    private readonly rides: Transits,
     private readonly clock: Clock,
     @Inject(CONFIG) private readonly config: Config,
   ) {}

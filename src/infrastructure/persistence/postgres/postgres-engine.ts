@@ -10,51 +10,51 @@ import {
   type Sql,
   type SqlValue,
 } from '../sql.js';
-import { PostgresLane, type LaneJob } from './transaction-batcher.js';
-import { answered, bytesFrom } from './timeouts.js';
-import { Unit, type Opening, type UnitEngine } from '../unit.js';
+import { TransactionBatcher, type BatchedUnit } from './transaction-batcher.js';
+import { withTimeout, bytesReceived } from './timeouts.js';
+import { Unit, type BatchPrelude, type UnitEngine } from '../unit.js';
 
 /** How long a transaction of several units waits for a lock, in ms. */
-const LOCK_PATIENCE_MS = 250;
+const BATCH_LOCK_TIMEOUT_MS = 250;
 /** How long a COMMIT may take, in ms: a disk that is busy doesn't heed the time-outs of the server. */
-const COMMIT_MS = 5000;
+const COMMIT_TIMEOUT_MS = 5000;
 
 /** Units of work as pooled transactions (READ COMMITTED), with the same fence as on SQLite. */
 export class PostgresEngine implements UnitEngine {
-  readonly groups = false;
-  private readonly lanes = new Map<string, PostgresLane>();
+  readonly commitsGroups = false;
+  private readonly batchers = new Map<string, TransactionBatcher>();
 
   constructor(private readonly dataSource: DataSource) {}
 
   async run<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
-    const { unit, value } = await this.transaction((runner, client) => this.unit(runner, client, work));
+    const { unit, value } = await this.transaction((runner, client) => this.runUnit(runner, client, work));
     unit.committed();
     return value;
   }
 
-  runTogether<Item, Answer, T>(
-    opening: Opening<Item, Answer>,
+  runInBatch<Item, Answer, T>(
+    opening: BatchPrelude<Item, Answer>,
     item: Item,
     work: (unit: Unit, answer: Answer) => Promise<T>,
   ): Promise<T> {
-    let lane = this.lanes.get(opening.lane);
-    if (!lane) this.lanes.set(opening.lane, (lane = new PostgresLane((jobs) => this.together(jobs))));
+    let lane = this.batchers.get(opening.batchKey);
+    if (!lane) this.batchers.set(opening.batchKey, (lane = new TransactionBatcher((jobs) => this.runBatch(jobs))));
     return lane.add(opening, item, work as (unit: Unit, answer: unknown) => Promise<T>);
   }
 
   /** Runs jobs of one lane one after the other in one transaction. @throws whatever one of them throws; nothing is kept then */
-  private async together(jobs: readonly LaneJob[]): Promise<void> {
+  private async runBatch(jobs: readonly BatchedUnit[]): Promise<void> {
     const done = await this.transaction(async (runner, client) => {
       // Whoever holds several locks doesn't wait for long: alone it will, and hold none meanwhile.
-      if (jobs.length > 1) await answered(client, client.query(`SET LOCAL lock_timeout = ${LOCK_PATIENCE_MS}`));
-      const sql = new PostgresSql((config) => answered(client, client.query(config)));
-      const answers = await jobs[0]!.opening.ask(
+      if (jobs.length > 1) await withTimeout(client, client.query(`SET LOCAL lock_timeout = ${BATCH_LOCK_TIMEOUT_MS}`));
+      const sql = new PostgresSql((config) => withTimeout(client, client.query(config)));
+      const answers = await jobs[0]!.prelude.load(
         sql,
         jobs.map(({ item }) => item),
       );
       const units: { unit: Unit; value: unknown }[] = [];
       for (const [index, job] of jobs.entries()) {
-        units.push(await this.unit(runner, client, (unit) => job.run(unit, answers[index])));
+        units.push(await this.runUnit(runner, client, (unit) => job.run(unit, answers[index])));
       }
       return units;
     });
@@ -74,19 +74,19 @@ export class PostgresEngine implements UnitEngine {
     const runner = this.dataSource.createQueryRunner();
     try {
       const client = await unavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
-      await unavailable(() => answered(client, runner.startTransaction()));
+      await unavailable(() => withTimeout(client, runner.startTransaction()));
       try {
         const value = await body(runner, client);
         // A COMMIT of a transaction in which a statement failed and was caught answers ROLLBACK without an error.
-        const { command } = await answered(client, client.query('COMMIT'), COMMIT_MS);
+        const { command } = await withTimeout(client, client.query('COMMIT'), COMMIT_TIMEOUT_MS);
         if (command !== 'COMMIT') throw new Error('The transaction was aborted by a statement whose error was caught');
         return value;
       } catch (error) {
-        const heard = bytesFrom(client);
-        const left = await answered(client, client.query('ROLLBACK')).catch((gone: unknown) => ({ gone }));
+        const heard = bytesReceived(client);
+        const left = await withTimeout(client, client.query('ROLLBACK')).catch((gone: unknown) => ({ gone }));
         // If it failed, the connection is gone, and the transaction with it. A unit that took too long has done so for that,
         // unless something was heard: a ROLLBACK waits for whatever the unit has asked for, however slow that is.
-        const isSilent = 'gone' in left && bytesFrom(client) === heard;
+        const isSilent = 'gone' in left && bytesReceived(client) === heard;
         const cause = isSilent && error instanceof UnitTimedOut ? left.gone : error;
         throw isConnectionLost(cause) ? new DatabaseUnavailable('The database went away', { cause }) : error;
       }
@@ -95,7 +95,7 @@ export class PostgresEngine implements UnitEngine {
     }
   }
 
-  private async unit<T>(runner: QueryRunner, client: ClientBase, work: (unit: Unit) => Promise<T>) {
+  private async runUnit<T>(runner: QueryRunner, client: ClientBase, work: (unit: Unit) => Promise<T>) {
     const unit = new Unit();
     const connection = fenced(client, unit);
     unit.openManager = () => this.runnerOf(unit, runner, connection).manager;

@@ -10,15 +10,15 @@ import { UNIT_LIMIT_MS } from '../sql.js';
 /** The server ends a statement that writes after so long by itself, in ms. */
 export const STATEMENT_LIMIT_MS = 2 * UNIT_LIMIT_MS;
 /** Whoever hasn't answered a statement by then isn't there any more, in ms. */
-export const ANSWER_MS = STATEMENT_LIMIT_MS + 500;
+export const RESPONSE_TIMEOUT_MS = STATEMENT_LIMIT_MS + 500;
 /** How long a farewell may take, in ms. */
 const FAREWELL_MS = 1000;
 
 /** A client that can be ended: one of a pool has it, too, though its type doesn't say so. */
-type Ending = ClientBase & { end?(): Promise<void> };
+type ClosableClient = ClientBase & { end?(): Promise<void> };
 
 /** The database didn't answer in time. Whether it did what it was told, nobody knows. */
-export class Unanswered extends Error {
+export class DatabaseTimeout extends Error {
   override readonly name = 'Unanswered';
   /** As a socket has it. */
   readonly code = 'ETIMEDOUT';
@@ -33,13 +33,13 @@ export class Unanswered extends Error {
  * fails whatever else waits there; a pool doesn't take it back.
  * @throws Unanswered, or whatever `answer` throws
  */
-export function answered<T>(client: Ending, answer: Promise<T>, ms = ANSWER_MS): Promise<T> {
+export function withTimeout<T>(client: ClosableClient, answer: Promise<T>, ms = RESPONSE_TIMEOUT_MS): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     let isOver = false;
     const late = () => {
       if (isOver) return;
-      reject(new Unanswered(ms));
-      void farewell(client, 0);
+      reject(new DatabaseTimeout(ms));
+      void closeConnection(client, 0);
     };
     // An answer that has come while this process stood still is read first.
     const timer = setTimeout(() => setImmediate(late), ms);
@@ -52,28 +52,28 @@ export function answered<T>(client: Ending, answer: Promise<T>, ms = ANSWER_MS):
 }
 
 /** Ends a connection; without the other side, when that doesn't answer the farewell within `ms`. It never throws. */
-export async function farewell(client: Ending, ms = FAREWELL_MS): Promise<void> {
-  const cut = setTimeout(() => cutOff(client), ms);
+export async function closeConnection(client: ClosableClient, ms = FAREWELL_MS): Promise<void> {
+  const cut = setTimeout(() => destroySocket(client), ms);
   await client.end?.().catch(() => undefined);
   clearTimeout(cut);
 }
 
 /** How much has come over a connection so far. */
-export function bytesFrom(client: ClientBase): number {
+export function bytesReceived(client: ClientBase): number {
   return socketOf(client).bytesRead;
 }
 
 /** Cuts a connection off at once. */
-export function cutOff(client: ClientBase): void {
+export function destroySocket(client: ClientBase): void {
   socketOf(client).destroy();
 }
 
 /** Cuts off the connections of a pool that are silent for longer than `ms` while they are in use. */
-export function limitSilence(pool: Pool, ms: number): void {
+export function limitInactivity(pool: Pool, ms: number): void {
   function late(this: Socket): void {
     const { bytesRead } = this;
     // As above: what has come meanwhile is read first.
-    setImmediate(() => this.bytesRead === bytesRead && this.destroy(new Unanswered(ms)));
+    setImmediate(() => this.bytesRead === bytesRead && this.destroy(new DatabaseTimeout(ms)));
   }
   // Whatever asks over it, TypeORM included, and also when it would give a connection back whose answer hasn't come yet.
   pool.on('acquire', (client) => socketOf(client).setTimeout(ms, late));

@@ -6,24 +6,24 @@ import { BatchSize } from '../batch-size.js';
 import { DatabaseUnavailable, UNIT_LIMIT_MS, UnitTimedOut } from '../sql.js';
 import { SqliteFence } from './sqlite-fence.js';
 import { isBusy, isConstraint, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
-import { Unit, type Opening, type UnitEngine, type UnitOptions } from '../unit.js';
-import { UnitQueue, type Job } from './unit-queue.js';
+import { Unit, type BatchPrelude, type UnitEngine, type UnitOptions } from '../unit.js';
+import { UnitQueue, type QueuedUnit } from './unit-queue.js';
 
 /** A group is closed after this many units or ms, so that the first of it doesn't wait long for its COMMIT. */
-const GROUP_UNITS = 256;
-const GROUP_MS = 4;
+const MAX_GROUP_UNITS = 256;
+const MAX_GROUP_MS = 4;
 /** Units that share a savepoint take about so long, in ms. */
 const SAVEPOINT_MS = 2;
 /** For how long what has made a COMMIT fail isn't grouped, at least, in ms: whoever is told to come again does so within. */
-const APART_MS = 5000;
+const ISOLATION_MS = 5000;
 /** How long a unit waits for a lock that another process holds, in ms. */
-const LOCK_PATIENCE_MS = 5000;
+const MAX_LOCK_WAIT_MS = 5000;
 
 /** How often somebody looks whether a unit takes too long, in ms. */
-const WATCH_MS = 25;
+const DEADLINE_CHECK_MS = 25;
 
 interface Done {
-  readonly job: Job;
+  readonly job: QueuedUnit;
   readonly unit: Unit;
   readonly value: unknown;
 }
@@ -34,12 +34,12 @@ interface Done {
  * SQLite syncs the disk once per COMMIT, and that is what writing costs.
  */
 export class SqliteEngine implements UnitEngine {
-  readonly groups = true;
+  readonly commitsGroups = true;
   private readonly db: BetterSqlite3.Database;
   private readonly statements: SqliteStatements;
   private readonly outside = AsyncLocalStorage.snapshot();
   private readonly queue = new UnitQueue();
-  private readonly watch = new Watch();
+  private readonly deadline = new DeadlineTimer();
   private readonly sizes = new Map<string, BatchSize>();
   /** Of groups: of lanes, and of what has no lane (''), that have made a COMMIT fail. */
   private readonly groupSizes = new Map<string, BatchSize>();
@@ -54,12 +54,12 @@ export class SqliteEngine implements UnitEngine {
     return this.add(work, { isMessage, closesGroup });
   }
 
-  runTogether<Item, Answer, T>(
-    opening: Opening<Item, Answer>,
+  runInBatch<Item, Answer, T>(
+    prelude: BatchPrelude<Item, Answer>,
     item: Item,
     work: (unit: Unit, answer: Answer) => Promise<T>,
   ): Promise<T> {
-    const together = { opening: opening as Opening<unknown, unknown>, item };
+    const together = { prelude: prelude as BatchPrelude<unknown, unknown>, item };
     return this.add(work as (unit: Unit, answer?: unknown) => Promise<T>, {
       ...{ isMessage: true, closesGroup: false, ...together },
     });
@@ -67,7 +67,7 @@ export class SqliteEngine implements UnitEngine {
 
   private add<T>(
     work: (unit: Unit, answer?: unknown) => Promise<T>,
-    what: Pick<Job, 'isMessage' | 'closesGroup' | 'opening' | 'item'>,
+    what: Pick<QueuedUnit, 'isMessage' | 'closesGroup' | 'prelude' | 'item'>,
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       // The drain below runs in nobody's context; the work must run in its caller's, or every line of a group
@@ -83,18 +83,18 @@ export class SqliteEngine implements UnitEngine {
   }
 
   private async drain(): Promise<void> {
-    this.watch.begin();
+    this.deadline.begin();
     while (this.queue.length > 0) {
-      if (await this.begin()) await this.group();
+      if (await this.beginTransaction()) await this.runGroup();
       // A turn of the loop between groups, so that requests and timers are not starved by a long queue.
       await new Promise((resolve) => setImmediate(resolve));
     }
-    this.watch.end();
+    this.deadline.end();
     this.draining = false;
   }
 
   /** Takes the write lock, waiting without blocking the process while another one holds it. */
-  private async begin(): Promise<boolean> {
+  private async beginTransaction(): Promise<boolean> {
     for (let tries = 0; this.queue.length > 0; tries++) {
       try {
         if (this.db.inTransaction) this.db.exec('ROLLBACK'); // it has failed before
@@ -102,7 +102,7 @@ export class SqliteEngine implements UnitEngine {
         return true;
       } catch (error) {
         const busy = isBusy(error);
-        const late = performance.now() - LOCK_PATIENCE_MS;
+        const late = performance.now() - MAX_LOCK_WAIT_MS;
         const refused = this.queue.remove((job) => !busy || job.submitted <= late);
         const reason = busy ? 'The database is locked by another process' : `The database refuses to be written`;
         for (const job of refused) job.reject(new DatabaseUnavailable(reason, { cause: error }));
@@ -112,16 +112,17 @@ export class SqliteEngine implements UnitEngine {
     return false;
   }
 
-  private async group(): Promise<void> {
-    const alone = this.queue.nextApart();
-    const done = alone ? await this.savepoint(alone, 1) : await this.several();
-    if (!this.db.inTransaction) return this.lose(done, new Error('SQLite rolled the transaction back by itself'));
+  private async runGroup(): Promise<void> {
+    const alone = this.queue.nextIsolated();
+    const done = alone ? await this.runBatch(alone, 1) : await this.runUnits();
+    if (!this.db.inTransaction)
+      return this.rejectUncommitted(done, new Error('SQLite rolled the transaction back by itself'));
     try {
       this.statements.control('COMMIT');
     } catch (error) {
-      return this.failed(done, error);
+      return this.commitFailed(done, error);
     }
-    for (const lane of this.groupSizes.size > 0 ? new Set(done.map(({ job }) => laneOf(job))) : [])
+    for (const lane of this.groupSizes.size > 0 ? new Set(done.map(({ job }) => batchKeyOf(job))) : [])
       this.groupSizes.get(lane)?.succeeded(done.length, 0);
     for (const { job, unit, value } of done) {
       unit.committed();
@@ -130,17 +131,17 @@ export class SqliteEngine implements UnitEngine {
   }
 
   /** Runs units until the group is full, or SQLite has rolled it back. @returns what waits for the COMMIT */
-  private async several(): Promise<Done[]> {
+  private async runUnits(): Promise<Done[]> {
     const done: Done[] = [];
-    const closes = performance.now() + GROUP_MS;
-    const isFull = () => done.length >= GROUP_UNITS || performance.now() >= closes || this.queue.hasApart;
+    const closes = performance.now() + MAX_GROUP_MS;
+    const isFull = () => done.length >= MAX_GROUP_UNITS || performance.now() >= closes || this.queue.hasIsolated;
     for (
-      let job = this.queue.next() ?? this.queue.last();
+      let job = this.queue.next() ?? this.queue.nextClosing();
       job;
-      job = isFull() ? this.queue.last() : (this.queue.next() ?? this.queue.last())
+      job = isFull() ? this.queue.nextClosing() : (this.queue.next() ?? this.queue.nextClosing())
     ) {
-      if (this.groupSizes.get(laneOf(job))?.isApart) this.queue.setApart(job);
-      else done.push(...(await this.savepoint(job)));
+      if (this.groupSizes.get(batchKeyOf(job))?.isIsolated) this.queue.isolate(job);
+      else done.push(...(await this.runBatch(job)));
       if (!this.db.inTransaction) break;
     }
     return done;
@@ -150,37 +151,37 @@ export class SqliteEngine implements UnitEngine {
    * Nothing of a group was kept. If that was for a constraint that is looked at with the COMMIT, it is the fault of one
    * of them; whose, shows when each is alone. What may not be run again is told, and alone when it comes back.
    */
-  private failed(done: readonly Done[], error: unknown): void {
+  private commitFailed(done: readonly Done[], error: unknown): void {
     try {
       if (this.db.inTransaction) this.db.exec('ROLLBACK');
     } catch {
       // begin() tries it again
     }
-    if (!isConstraint(error)) return this.lose(done, error);
+    if (!isConstraint(error)) return this.rejectUncommitted(done, error);
     // What closes a group is ours, and breaks nothing.
     const [suspects, closing] = [done.filter(({ job }) => !job.closesGroup), done.filter(({ job }) => job.closesGroup)];
-    this.lose(closing, error);
+    this.rejectUncommitted(closing, error);
     if (suspects.length > 1) {
-      for (const { job } of suspects) if (job.opening) this.queue.setApart(job);
-      const told = suspects.filter(({ job }) => !job.opening);
-      if (told.length > 0) this.sizeOf('', this.groupSizes, APART_MS).failed();
-      return this.lose(told, error);
+      for (const { job } of suspects) if (job.prelude) this.queue.isolate(job);
+      const told = suspects.filter(({ job }) => !job.prelude);
+      if (told.length > 0) this.sizeOf('', this.groupSizes, ISOLATION_MS).failed();
+      return this.rejectUncommitted(told, error);
     }
     for (const { job } of suspects) {
-      this.sizeOf(laneOf(job), this.groupSizes, APART_MS).failed();
+      this.sizeOf(batchKeyOf(job), this.groupSizes, ISOLATION_MS).failed();
       job.reject(error);
     }
   }
 
   /** Runs a unit as a savepoint, with those that may share it. @returns what waits for the COMMIT; the others are rejected */
-  private async savepoint(first: Job, most = Infinity): Promise<Done[]> {
-    const { opening } = first;
-    if (!opening) return this.together([first]).catch((error: unknown) => reject([first], error));
-    const size = this.sizeOf(opening.lane);
-    const jobs = [first, ...this.queue.companions(first, Math.min(most, size.now) - 1)];
+  private async runBatch(first: QueuedUnit, most = Infinity): Promise<Done[]> {
+    const { prelude } = first;
+    if (!prelude) return this.runInSavepoint([first]).catch((error: unknown) => reject([first], error));
+    const size = this.sizeOf(prelude.batchKey);
+    const jobs = [first, ...this.queue.takeSamePrelude(first, Math.min(most, size.now) - 1)];
     const began = performance.now();
     try {
-      const done = await this.together(jobs);
+      const done = await this.runInSavepoint(jobs);
       size.succeeded(jobs.length, performance.now() - began);
       return done;
     } catch (error) {
@@ -191,7 +192,7 @@ export class SqliteEngine implements UnitEngine {
     const done: Done[] = [];
     for (const [index, job] of jobs.entries()) {
       try {
-        done.push(...(await this.together([job])));
+        done.push(...(await this.runInSavepoint([job])));
       } catch (error) {
         if (!this.db.inTransaction) return [...done, ...reject(jobs.slice(index), error)];
         reject([job], error);
@@ -201,13 +202,13 @@ export class SqliteEngine implements UnitEngine {
   }
 
   /** Runs units one after the other in one savepoint. @throws whatever one of them throws; nothing of any is kept then */
-  private async together(jobs: readonly Job[]): Promise<Done[]> {
+  private async runInSavepoint(jobs: readonly QueuedUnit[]): Promise<Done[]> {
     this.statements.control('SAVEPOINT unit');
     try {
-      const { opening } = jobs[0]!;
-      const answers = opening && (await this.ask(opening, jobs));
+      const { prelude } = jobs[0]!;
+      const answers = prelude && (await this.loadPrelude(prelude, jobs));
       const done: Done[] = [];
-      for (const [index, job] of jobs.entries()) done.push(await this.unit(job, answers?.[index]));
+      for (const [index, job] of jobs.entries()) done.push(await this.runUnit(job, answers?.[index]));
       this.statements.control('RELEASE unit');
       return done;
     } catch (error) {
@@ -220,19 +221,19 @@ export class SqliteEngine implements UnitEngine {
     }
   }
 
-  private async ask(opening: Opening<unknown, unknown>, jobs: readonly Job[]) {
+  private async loadPrelude(prelude: BatchPrelude<unknown, unknown>, jobs: readonly QueuedUnit[]) {
     const items = jobs.map(({ item }) => item);
-    return opening.ask(new SqliteFence(this.db, this.statements, new Unit()), items);
+    return prelude.load(new SqliteFence(this.db, this.statements, new Unit()), items);
   }
 
-  private async unit(job: Job, answer: unknown): Promise<Done> {
+  private async runUnit(job: QueuedUnit, answer: unknown): Promise<Done> {
     const unit = new Unit();
     const fence = new SqliteFence(this.db, this.statements, unit);
     unit.sql = fence;
     unit.openManager = () => fence.queryRunner(this.dataSource).manager;
     const started = performance.now();
     try {
-      const value = await this.watch.over(
+      const value = await this.deadline.over(
         unit.complete((it) => job.run(it, answer)),
         started,
       );
@@ -252,25 +253,25 @@ export class SqliteEngine implements UnitEngine {
     return size;
   }
 
-  private lose(done: readonly Done[], cause: unknown): void {
+  private rejectUncommitted(done: readonly Done[], cause: unknown): void {
     for (const { job } of done) {
       job.reject(new DatabaseUnavailable('The group of units that this one belonged to was not committed', { cause }));
     }
   }
 }
 
-function laneOf({ opening }: Job): string {
-  return opening?.lane ?? '';
+function batchKeyOf({ prelude }: QueuedUnit): string {
+  return prelude?.batchKey ?? '';
 }
 
 /** @returns nothing: none of them waits for a COMMIT */
-function reject(jobs: readonly Job[], error: unknown): Done[] {
+function reject(jobs: readonly QueuedUnit[], error: unknown): Done[] {
   for (const job of jobs) job.reject(error);
   return [];
 }
 
 /** Ends the waiting for a unit that takes too long: one timer for all of them, as they run one after the other. */
-class Watch {
+class DeadlineTimer {
   private timer?: NodeJS.Timeout;
   private started = Infinity;
   private late: (error: Error) => void = () => undefined;
@@ -278,7 +279,7 @@ class Watch {
   begin(): void {
     this.timer = setInterval(() => {
       if (performance.now() - this.started > UNIT_LIMIT_MS) this.late(new UnitTimedOut());
-    }, WATCH_MS);
+    }, DEADLINE_CHECK_MS);
   }
 
   end(): void {

@@ -52,7 +52,7 @@ export class SqliteStatements implements Sql {
   }
 
   /** Runs a statement of TypeORM's, whose parameters are written `?`. */
-  positional(text: string, parameters: readonly SqlValue[]): Result {
+  positional(text: string, parameters: readonly SqlValue[]): StatementResult {
     // Without parameters the same text may come from both, and the other has an order.
     const key = `typeorm: ${text}`;
     const entry = this.cache.get(key) ?? this.keep(key, { statement: this.db.prepare(text) });
@@ -76,7 +76,7 @@ export class SqliteStatements implements Sql {
   }
 }
 
-class Result {
+class StatementResult {
   constructor(
     readonly rows: unknown[],
     readonly affected: number,
@@ -95,13 +95,13 @@ class Result {
   }
 }
 
-function execute(statement: BetterSqlite3.Statement, parameters: unknown[]): Result {
+function execute(statement: BetterSqlite3.Statement, parameters: unknown[]): StatementResult {
   if (statement.reader) {
     const rows = statement.all(...parameters);
-    return new Result(rows, rows.length);
+    return new StatementResult(rows, rows.length);
   }
   const { changes, lastInsertRowid } = statement.run(...parameters);
-  return new Result([], changes, lastInsertRowid);
+  return new StatementResult([], changes, lastInsertRowid);
 }
 
 /** The driver's connection under a TypeORM data source. */

@@ -1,7 +1,7 @@
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { CONFIG, type Config } from '../../src/config.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
-import { moduleOnMesh } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { meshFeatureOf } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { ClientsModule } from '../../src/modules/clients/clients.module.js';
 import { DriversModule } from '../../src/modules/drivers/drivers.module.js';
 import { GeolocationModule } from '../../src/modules/geolocation/geolocation.module.js';
@@ -12,7 +12,7 @@ import { LoyaltyModule } from './loyalty/loyalty.module.js';
 /** The modules that are on the mesh. */
 const MODULES: readonly Type[] = [RidesModule, GeolocationModule, DriversModule, InvoicingModule, ClientsModule];
 
-export const MODULE_NAMES = MODULES.map((it) => moduleOnMesh(it).name);
+export const MODULE_NAMES = MODULES.map((it) => meshFeatureOf(it).name);
 
 @Module({})
 export class AppModule {

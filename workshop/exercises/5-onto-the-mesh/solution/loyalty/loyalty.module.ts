@@ -1,12 +1,12 @@
 import { Module } from '@nestjs/common';
-import { OnMesh } from '../../../src/infrastructure/contracts/mesh-feature.js';
+import { MeshFeature } from '../../../src/infrastructure/contracts/mesh-feature.js';
 import * as contract from '../../../src/modules/loyalty/contract.js';
 import { LoyaltyController } from './loyalty.controller.js';
 import { ReadAwardsHandler, ReadTransitMilesHandler } from './read-awards.js';
 import { RegisterMilesHandler } from './register-miles.js';
 import { AwardedMiles, AwardsAccount, migrations } from './tables.js';
 
-@OnMesh({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
+@MeshFeature({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
 @Module({
   controllers: [LoyaltyController],
   providers: [RegisterMilesHandler, ReadAwardsHandler, ReadTransitMilesHandler],

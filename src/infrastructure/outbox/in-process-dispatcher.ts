@@ -2,42 +2,42 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { MESSAGE, PAUSE_MS } from '../delivery/delivery-worker.js';
-import { bury, UNPUBLISHED } from '../store/dead-letter-rows.js';
-import { fanOut, hasOutboxRows, type Route } from '../store/deliveries.js';
-import { everything, type Leases } from '../leases/leases.js';
-import type { WayOut } from './relay.js';
+import { MESSAGE_UNIT, DATABASE_PAUSE_MS } from '../delivery/delivery-worker.js';
+import { insertDeadLetter, UNPUBLISHED } from '../store/dead-letter-rows.js';
+import { moveToDeliveries, hasOutboxRows, type Route } from '../store/delivery-rows.js';
+import { noLeases, type Leases } from '../leases/leases.js';
+import type { OutboxDispatcher } from './relay.js';
 
 /** Messages that one unit of work fans out: so many at most, and fewer while they are too large for the time of a unit. */
-const FAN_OUT = 500;
+const MAX_BATCH = 500;
 /** With more to come it waits for consumers that are behind, and no longer than this when all of them are slow; in ms. */
-const PATIENCE_MS = 300;
+const MAX_WAIT_MS = 300;
 
 /** The way out of the outbox to the consumers of this process: one delivery for each, in the database. */
-export class FanOut implements WayOut {
+export class InProcessDispatcher implements OutboxDispatcher {
   private readonly outside = AsyncLocalStorage.snapshot();
   private running?: Promise<void>;
   private joining = false;
   private wanted = false;
   private stopped = true;
-  private limit = FAN_OUT;
+  private limit = MAX_BATCH;
   private wakeConsumers: (names: Iterable<string>) => void = () => undefined;
-  private areBehind: (names: Iterable<string>) => boolean = () => false;
+  private areSaturated: (names: Iterable<string>) => boolean = () => false;
 
   constructor(
     private readonly work: UnitOfWork,
     private readonly route: Route,
     private readonly logger: Logger,
-    private readonly leases: Leases = everything,
+    private readonly leases: Leases = noLeases,
   ) {}
 
-  get busy(): boolean {
+  get isBusy(): boolean {
     return this.running !== undefined || this.wanted;
   }
 
   start(wakeConsumers: (names: Iterable<string>) => void, areBehind: (names: Iterable<string>) => boolean): void {
     this.wakeConsumers = wakeConsumers;
-    this.areBehind = areBehind;
+    this.areSaturated = areBehind;
     this.stopped = false;
     this.wake();
   }
@@ -51,7 +51,7 @@ export class FanOut implements WayOut {
     this.wanted = true;
     if (this.stopped || this.running) return;
     // Outside: the loop belongs to nobody's request, though somebody's commit has woken it.
-    this.running = this.outside(() => this.look()).finally(() => {
+    this.running = this.outside(() => this.dispatchAll()).finally(() => {
       this.running = undefined;
       if (this.wanted) this.wake();
     });
@@ -61,7 +61,7 @@ export class FanOut implements WayOut {
   joinGroup(): void {
     if (this.joining || this.stopped || !this.work.commitsGroups) return;
     this.joining = true;
-    const fannedOut = this.outside(() => this.work.run(() => this.fanOut(), { closesGroup: true }));
+    const fannedOut = this.outside(() => this.work.run(() => this.dispatchBatch(), { closesGroup: true }));
     fannedOut.then(
       ({ consumers }) => this.wakeConsumers(consumers),
       // Then the messages are where they were, and the commit that left them wakes us.
@@ -69,14 +69,14 @@ export class FanOut implements WayOut {
     );
   }
 
-  private async fanOut() {
+  private async dispatchBatch() {
     this.joining = false;
     const { sql } = this.work;
-    const { unknown, ...done } = await fanOut(sql, this.route, this.limit, this.leases);
+    const { unknown, ...done } = await moveToDeliveries(sql, this.route, this.limit, this.leases);
     // Left by another version of this application, or another selection of its modules: theirs when it is replayed there.
     for (const event of unknown) {
       const error = new Error(`No module of this process knows what to do with ${event.type}`);
-      await bury(sql, { event, attempts: 1, error, consumer: UNPUBLISHED });
+      await insertDeadLetter(sql, { event, attempts: 1, error, consumer: UNPUBLISHED });
       this.logger.error({ type: event.type, subject: event.subject, event: event.id }, error.message);
     }
     return done;
@@ -86,26 +86,26 @@ export class FanOut implements WayOut {
    * A long outbox is fanned out no faster than it is handled: what it is turned into grows, and costs as much to keep.
    * But nobody is to be idle for the sake of somebody slow.
    */
-  private async rest(consumers: Iterable<string>): Promise<void> {
-    const until = performance.now() + PATIENCE_MS;
-    while (!this.stopped && this.areBehind(consumers) && performance.now() < until) await wait(2);
+  private async waitForConsumers(consumers: Iterable<string>): Promise<void> {
+    const until = performance.now() + MAX_WAIT_MS;
+    while (!this.stopped && this.areSaturated(consumers) && performance.now() < until) await wait(2);
   }
 
-  private async look(): Promise<void> {
+  private async dispatchAll(): Promise<void> {
     while (this.wanted && !this.stopped) {
       this.wanted = false;
       try {
         if (!(await hasOutboxRows(this.work.sql, this.leases))) continue;
-        const { consumers, more } = await this.work.run(() => this.fanOut(), MESSAGE);
+        const { consumers, more } = await this.work.run(() => this.dispatchBatch(), MESSAGE_UNIT);
         this.wakeConsumers(consumers);
-        this.limit = Math.min(FAN_OUT, this.limit * 2);
+        this.limit = Math.min(MAX_BATCH, this.limit * 2);
         if (!more) continue;
         this.wanted = true;
-        await this.rest(consumers);
+        await this.waitForConsumers(consumers);
       } catch (error) {
         this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
         this.limit = Math.ceil(this.limit / 2);
-        await wait(PAUSE_MS);
+        await wait(DATABASE_PAUSE_MS);
         this.wanted = true;
       }
     }

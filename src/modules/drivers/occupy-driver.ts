@@ -1,18 +1,18 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
 import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { DriverOccupied, DriverOccupy, DriverRefused } from './contract.js';
+import { DriverOccupied, OccupyDriver, DriverRefused } from './contract.js';
 import { findDriver } from './read-driver.js';
 import { Occupancy } from './tables.js';
 
-@CommandHandler(DriverOccupy)
-export class DriverOccupyHandler implements DurableCommandHandler<DriverOccupy> {
+@CommandHandler(OccupyDriver)
+export class OccupyDriverHandler implements DurableCommandHandler<OccupyDriver> {
   constructor(
     private readonly work: UnitOfWork,
     private readonly events: EventBus,
   ) {}
 
-  async execute({ subject: transitId, data: { driverId } }: DriverOccupy): Promise<void> {
+  async execute({ subject: transitId, data: { driverId } }: OccupyDriver): Promise<void> {
     const reason = await this.refusal(driverId, transitId);
     if (reason) this.events.publish(new DriverRefused(transitId, { driverId, reason }));
     else this.events.publish(new DriverOccupied(transitId, { driverId }));

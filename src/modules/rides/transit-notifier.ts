@@ -5,7 +5,7 @@ const LOOK_AGAIN_MS = 250;
 
 /** Lets requests wait for what happens to a ride. */
 @Injectable()
-export class RideWatch {
+export class TransitNotifier {
   private readonly waiting = new Map<string, Set<() => void>>();
 
   /** A ride has changed, and that is committed. */

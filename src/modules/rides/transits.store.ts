@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { Conflict, Forbidden, NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import type { transit } from './contract.js';
-import { RideWatch } from './ride-watch.js';
+import { TransitNotifier } from './transit-notifier.js';
 import { Transit } from './tables.js';
 import { ALLOWED_FROM, type Action, type Status } from './transit.js';
 
@@ -14,10 +14,10 @@ type Where = FindOptionsWhere<Transit> & { id: string };
 
 /** Rides are changed here and nowhere else: by one conditional statement, never by writing back what was read. */
 @Injectable()
-export class Rides {
+export class Transits {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly watch: RideWatch,
+    private readonly notifier: TransitNotifier,
   ) {}
 
   async find(id: string): Promise<Transit | null> {
@@ -44,14 +44,14 @@ export class Rides {
   async change(id: string, action: Action, changes: Changes, also: FindOptionsWhere<Transit> = {}): Promise<Transit> {
     const done = await this.changeIf({ ...also, id, status: In([...ALLOWED_FROM[action]]) }, changes);
     const ride = await this.get(id);
-    if (!done) throw refusal(ride, action);
+    if (!done) throw wrongState(ride, action);
     return ride;
   }
 
   /** The ride, if something could be done to it. @throws NotFound, or Conflict that tells the state */
   async assertAllows(id: string, action: Action): Promise<Transit> {
     const ride = await this.get(id);
-    if (!(ALLOWED_FROM[action] as readonly Status[]).includes(ride.status)) throw refusal(ride, action);
+    if (!(ALLOWED_FROM[action] as readonly Status[]).includes(ride.status)) throw wrongState(ride, action);
     return ride;
   }
 
@@ -59,7 +59,7 @@ export class Rides {
   async changeIf(where: Where, changes: Changes): Promise<boolean> {
     const { affected } = await this.work.repository(Transit).update(where, changes);
     if (!affected) return false;
-    this.work.unit.afterCommit(() => this.watch.changed(where.id));
+    this.work.unit.afterCommit(() => this.notifier.changed(where.id));
     return true;
   }
 }
@@ -74,7 +74,7 @@ const WORDS: Record<Action, string> = {
   complete: 'be completed',
 };
 
-function refusal({ id, status }: Transit, action: Action): Conflict {
+function wrongState({ id, status }: Transit, action: Action): Conflict {
   return new Conflict(`Transit ${id} is ${status}: it can't ${WORDS[action]} now`);
 }
 

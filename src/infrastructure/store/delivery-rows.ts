@@ -1,6 +1,14 @@
 import type { Sql, SqlValue } from '../persistence/sql.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import { fence, OUTBOX, SHARD, SHARDS, tokensOf, type Leases, type Share } from '../leases/leases.js';
+import {
+  leaseFence,
+  OUTBOX_RESOURCE,
+  SHARD,
+  SHARDS,
+  tokenParameter,
+  type Leases,
+  type LeaseScope,
+} from '../leases/leases.js';
 
 /*
  * The statements of the outbox and the deliveries: one function for each thing that happens to a
@@ -20,7 +28,7 @@ export interface Delivery {
   readonly consumer: string;
   readonly key: string;
   /** Under which lease it was found, where the work is shared. */
-  readonly lease?: { readonly part: string; readonly shard: number; readonly token: number };
+  readonly lease?: { readonly resource: string; readonly shard: number; readonly token: number };
   readonly event: CloudEvent;
   /** Tries that failed so far. */
   readonly attempts: number;
@@ -30,7 +38,7 @@ export interface Delivery {
  * Turns the oldest messages of the outbox into one delivery per consumer, in their order.
  * @returns the consumers that got work, whether the outbox may hold more, and what was taken out of it for nobody
  */
-export async function fanOut(
+export async function moveToDeliveries(
   sql: Sql,
   route: Route,
   limit: number,
@@ -38,13 +46,13 @@ export async function fanOut(
 ): Promise<{ consumers: Set<string>; more: boolean; unknown: CloudEvent[] }> {
   const consumers = new Set<string>();
   const unknown: CloudEvent[] = [];
-  const held = leases.held(OUTBOX);
+  const held = leases.held(OUTBOX_RESOURCE);
   if (held?.size === 0) return { consumers, more: false, unknown };
   // One process for each key: two of them would interleave its messages.
   const rows = held
     ? await sql.all<OutboxRow>(
-        `SELECT ${OUTBOX_ROW} FROM mesh_outbox WHERE ${SHARD} = ANY(ARRAY${fence(2, 3)}) ORDER BY seq LIMIT $1`,
-        [limit, OUTBOX, tokensOf(held)],
+        `SELECT ${OUTBOX_ROW} FROM mesh_outbox WHERE ${SHARD} = ANY(ARRAY${leaseFence(2, 3)}) ORDER BY seq LIMIT $1`,
+        [limit, OUTBOX_RESOURCE, tokenParameter(held)],
       )
     : await sql.all<OutboxRow>(`SELECT ${OUTBOX_ROW} FROM mesh_outbox ORDER BY seq LIMIT $1`, [limit]);
   if (rows.length === 0) return { consumers, more: false, unknown };
@@ -67,9 +75,12 @@ export async function fanOut(
 
 /** Whether there is anything to fan out: a look that takes no lock and writes nothing. */
 export async function hasOutboxRows(sql: Sql, leases: Leases): Promise<boolean> {
-  const held = leases.held(OUTBOX);
+  const held = leases.held(OUTBOX_RESOURCE);
   if (held?.size === 0) return false;
-  const rows = await sql.all(`SELECT 1 FROM mesh_outbox WHERE true ${among(held, 1)} LIMIT 1`, shards(held));
+  const rows = await sql.all(
+    `SELECT 1 FROM mesh_outbox WHERE true ${inHeldShards(held, 1)} LIMIT 1`,
+    shardParameters(held),
+  );
   return rows.length > 0;
 }
 
@@ -98,12 +109,12 @@ export async function outboxRows(
 ): Promise<(OutboxRow & { shard?: number })[]> {
   const keys =
     sql.dialect === 'postgres' ? `(SELECT json_array_elements_text($2::json))` : `(SELECT value FROM json_each($2))`;
-  const held = leases.held(OUTBOX);
+  const held = leases.held(OUTBOX_RESOURCE);
   if (held?.size === 0) return [];
   return sql.all(
     `SELECT ${OUTBOX_ROW}${held ? `, ${SHARD} AS shard` : ''} FROM mesh_outbox
-     WHERE seq NOT IN ${list(sql)} AND partition_key NOT IN ${keys} ${among(held, 4)} ORDER BY seq LIMIT $3`,
-    [JSON.stringify(loaded), JSON.stringify(failing), limit, ...shards(held)],
+     WHERE seq NOT IN ${sequenceList(sql)} AND partition_key NOT IN ${keys} ${inHeldShards(held, 4)} ORDER BY seq LIMIT $3`,
+    [JSON.stringify(loaded), JSON.stringify(failing), limit, ...shardParameters(held)],
   );
 }
 
@@ -114,13 +125,13 @@ export async function outboxEvent(sql: Sql, seq: SqlValue): Promise<string | und
 }
 
 /** The condition that a row is in a shard of ours, where that isn't all of them. */
-function among(held: ReadonlyMap<number, number> | undefined, parameter: number): string {
+function inHeldShards(held: ReadonlyMap<number, number> | undefined, parameter: number): string {
   return held && held.size < SHARDS
     ? `AND ${SHARD} = ANY(ARRAY(SELECT json_array_elements_text($${parameter}::json)::integer))`
     : '';
 }
 
-function shards(held: ReadonlyMap<number, number> | undefined): string[] {
+function shardParameters(held: ReadonlyMap<number, number> | undefined): string[] {
   return held && held.size < SHARDS ? [JSON.stringify([...held.keys()])] : [];
 }
 
@@ -160,20 +171,20 @@ async function insertRows(sql: Sql, rows: SqlValue[][]): Promise<void> {
 
 /**
  * What a consumer is to try now: first attempts in order, or retries that are due.
- * @param busy those that are under way already
+ * @param inFlight those that are under way already
  * @param at this time, in ms since 1970; a retry that is put off beyond `unbelievable` was put off by a clock that ran ahead,
  * and is due
  */
-export async function due(
+export async function dueDeliveries(
   sql: Sql,
   which: 'first attempts' | 'retries',
   consumer: string,
   limit: number,
-  busy: readonly SqlValue[],
+  inFlight: readonly SqlValue[],
   at: { readonly now: number; readonly unbelievable: number },
-  { leases, part }: Share,
+  { leases, resource }: LeaseScope,
 ): Promise<Delivery[]> {
-  const held = leases.held(part);
+  const held = leases.held(resource);
   if (held?.size === 0) return [];
   const isRetry = which === 'retries';
   const isDue = isRetry
@@ -182,13 +193,13 @@ export async function due(
   const times = isRetry ? [at.now, at.unbelievable] : [];
   const rows = await sql.all<Omit<Delivery, 'event'> & { event: string; shard?: number }>(
     `SELECT seq, consumer, partition_key AS key, event, attempts${held ? `, ${SHARD} AS shard` : ''} FROM mesh_delivery
-     WHERE consumer = $1 AND seq NOT IN ${list(sql, 2)} ${among(held, 4 + times.length)} AND ${isDue} LIMIT $3`,
-    [consumer, JSON.stringify(busy), limit, ...times, ...shards(held)],
+     WHERE consumer = $1 AND seq NOT IN ${sequenceList(sql, 2)} ${inHeldShards(held, 4 + times.length)} AND ${isDue} LIMIT $3`,
+    [consumer, JSON.stringify(inFlight), limit, ...times, ...shardParameters(held)],
   );
   return rows.map(({ shard, ...row }) => ({
     ...row,
     event: JSON.parse(row.event) as CloudEvent,
-    ...(held && { lease: { part, shard: shard!, token: held.get(shard!)! } }),
+    ...(held && { lease: { resource, shard: shard!, token: held.get(shard!)! } }),
   }));
 }
 
@@ -222,25 +233,26 @@ export async function nextRetryAt(sql: Sql, consumer: string, now: number): Prom
  * Takes a delivery, in the unit of work that handles it: gone when that commits, there as before when it doesn't.
  * @returns false when another process has it under way, or is done with it
  */
-export async function claim(sql: Sql, delivery: Delivery): Promise<boolean> {
+export async function claimDelivery(sql: Sql, delivery: Delivery): Promise<boolean> {
   if (!delivery.lease) return (await sql.run('DELETE FROM mesh_delivery WHERE seq = $1', [delivery.seq])) > 0;
-  const [condition, parameters] = ours(delivery, 2);
+  const [condition, parameters] = leaseCondition(delivery, 2);
   return (await sql.run(`DELETE FROM mesh_delivery WHERE seq = $1 ${condition}`, [delivery.seq, ...parameters])) > 0;
 }
 
 /** Takes several off, where there are no leases. @returns those that were there, by their sequence numbers */
-export async function claimTogether(sql: Sql, deliveries: readonly Delivery[]): Promise<Set<SqlValue>> {
+export async function claimDeliveries(sql: Sql, deliveries: readonly Delivery[]): Promise<Set<SqlValue>> {
   if (deliveries.length === 0) return new Set();
-  const rows = await sql.all<{ seq: SqlValue }>(`DELETE FROM mesh_delivery WHERE seq IN ${list(sql)} RETURNING seq`, [
-    JSON.stringify(deliveries.map(({ seq }) => seq)),
-  ]);
+  const rows = await sql.all<{ seq: SqlValue }>(
+    `DELETE FROM mesh_delivery WHERE seq IN ${sequenceList(sql)} RETURNING seq`,
+    [JSON.stringify(deliveries.map(({ seq }) => seq))],
+  );
   return new Set(rows.map(({ seq }) => seq));
 }
 
 /** Puts a delivery off after a failed try. @returns false when it is another process's business by now */
-export async function postpone(sql: Sql, delivery: Delivery, waitMs: number, error: string): Promise<boolean> {
+export async function postponeDelivery(sql: Sql, delivery: Delivery, waitMs: number, error: string): Promise<boolean> {
   const { seq, attempts } = delivery;
-  const [condition, parameters] = ours(delivery, 5);
+  const [condition, parameters] = leaseCondition(delivery, 5);
   const changed = await sql.run(
     `UPDATE mesh_delivery SET attempts = attempts + 1, due_at = $2, last_error = $3
      WHERE seq = $1 AND attempts = $4 ${condition}`,
@@ -250,19 +262,22 @@ export async function postpone(sql: Sql, delivery: Delivery, waitMs: number, err
 }
 
 /** The condition that a delivery is still ours, with its parameters from `$n` on. */
-function ours({ lease }: Delivery, n: number): [string, SqlValue[]] {
+function leaseCondition({ lease }: Delivery, n: number): [string, SqlValue[]] {
   if (!lease) return ['', []];
-  return [`AND ${SHARD} = ANY(ARRAY${fence(n, n + 1)})`, [lease.part, tokensOf([[lease.shard, lease.token]])]];
+  return [
+    `AND ${SHARD} = ANY(ARRAY${leaseFence(n, n + 1)})`,
+    [lease.resource, tokenParameter([[lease.shard, lease.token]])],
+  ];
 }
 
 /** Takes messages that have left out of the outbox. */
 export async function removeFromOutbox(sql: Sql, seqs: readonly SqlValue[]): Promise<number> {
-  const those = sql.dialect === 'postgres' ? `= ANY(ARRAY${list(sql)})` : `IN ${list(sql)}`;
+  const those = sql.dialect === 'postgres' ? `= ANY(ARRAY${sequenceList(sql)})` : `IN ${sequenceList(sql)}`;
   return sql.run(`DELETE FROM mesh_outbox WHERE seq ${those}`, [JSON.stringify(seqs)]);
 }
 
 /** A list parameter: `$n` holds a JSON array of sequence numbers. */
-function list(sql: Sql, parameter = 1): string {
+function sequenceList(sql: Sql, parameter = 1): string {
   return sql.dialect === 'postgres'
     ? `(SELECT json_array_elements_text($${parameter}::json)::bigint)`
     : `(SELECT value FROM json_each($${parameter}))`;

@@ -3,9 +3,9 @@ import { Injectable, SetMetadata, type CallHandler, type ExecutionContext, type 
 import { Reflector } from '@nestjs/core';
 import type { Request, Response } from 'express';
 import { map, type Observable } from 'rxjs';
-import { Registry } from '../contracts/handler-registry.js';
-import { journey, onJourney, traceparent } from '../observability/request-context.js';
-import { enterModule } from './http.js';
+import { HandlerRegistry } from '../contracts/handler-registry.js';
+import { requestContext, runInContext, continueTrace } from '../observability/request-context.js';
+import { setSendingModule } from './http.js';
 
 const LOCATION = 'mesh:location';
 
@@ -17,20 +17,22 @@ export const Location = (template: string) => SetMetadata(LOCATION, template);
  * `configureHttp` has begun no journey, one begins here.
  */
 @Injectable()
-export class ControllerInterceptor implements NestInterceptor {
+export class RequestContextInterceptor implements NestInterceptor {
   constructor(
     private readonly reflector: Reflector,
-    private readonly registry: Registry,
+    private readonly registry: HandlerRegistry,
   ) {}
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const module = this.registry.moduleOf(context.getClass());
-    if (!journey()) {
+    if (!requestContext()) {
       const request = context.getType() === 'http' ? context.switchToHttp().getRequest<Request>() : undefined;
-      const trace = traceparent(request?.get('traceparent'));
-      return onJourney({ correlationId: randomUUID(), traceparent: trace, module }, () => this.handle(context, next));
+      const trace = continueTrace(request?.get('traceparent'));
+      return runInContext({ correlationId: randomUUID(), traceparent: trace, module }, () =>
+        this.handle(context, next),
+      );
     }
-    if (module) enterModule(module);
+    if (module) setSendingModule(module);
     return this.handle(context, next);
   }
 
