@@ -30,7 +30,7 @@ export class DriverRefused extends durableEvent(
   z.object({ driverId: storedId, reason: z.string() }),
 ) {}
 
-/** The transit needs the driver no more. It wins over DriverOccupy, whichever comes first. */
+/** The transit needs the driver no more. It wins over OccupyDriver, whichever comes first. */
 export class FreeDriver extends durableCommand('cabs.drivers.driver-free', z.object({ driverId: storedId })) {}
 
 export class DriverFreed extends durableEvent('cabs.drivers.driver-freed', z.object({ driverId: storedId })) {}
