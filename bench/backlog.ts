@@ -1,6 +1,6 @@
 import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
-import { toCloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
+import { toCloudEvent } from '../src/infrastructure/cloudevents/mapping.js';
 import { JotNote, WriteNote } from './notes.js';
 
 /** What every note says. */

@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { setTimeout as wait } from 'node:timers/promises';
 import BetterSqlite3 from 'better-sqlite3';
 import { Pool } from 'undici';
-import { toHttp } from '../src/infrastructure/cloudevents/http-binding.js';
+import { HTTP } from '../src/infrastructure/cloudevents/http-binding.js';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { fillMesh } from './backlog.js';
 import { openNotes } from './notes.js';
@@ -80,7 +80,7 @@ async function bare(path: string, url: string, sink: ChildProcess): Promise<numb
   const db = new BetterSqlite3(path, { readonly: true });
   const events = db.prepare('SELECT event FROM mesh_outbox ORDER BY seq').pluck().all() as string[];
   db.close();
-  const messages = events.map((event) => toHttp(JSON.parse(event) as CloudEvent));
+  const messages = events.map((event) => HTTP.binary(JSON.parse(event) as CloudEvent));
   const pool = new Pool(url, { connections: UNDER_WAY });
   const throughput = await measured(sink, async () => {
     let next = 0;

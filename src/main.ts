@@ -6,7 +6,7 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import { pinoHttp } from 'pino-http';
 import { AppModule, MODULE_NAMES } from './app.module.js';
 import { readConfig, type Config } from './config.js';
-import { configureHttp } from './infrastructure/http/http.js';
+import { configureHttp } from './infrastructure/http/configure-http.js';
 import { serveApiPage } from './infrastructure/http/openapi.js';
 import { createLogger, PinoLogger } from './infrastructure/observability/logger.js';
 import { welcome } from './demo.js';

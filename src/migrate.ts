@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { hostedBy, MODULE_NAMES } from './app.module.js';
 import { readConfig } from './config.js';
-import { migrationHistories } from './infrastructure/mesh.module.js';
+import { migrationHistories } from './infrastructure/migration-histories.js';
 import { migrateDatabase } from './infrastructure/persistence/database.js';
 
 /** `npm run migrate`: brings the database that DATABASE_URL names up to date. */

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { parseArgs } from 'node:util';
 import { APPLICATION_NAME, MODULE_NAMES, MODULES } from '../src/app.module.js';
 import { readConfig } from '../src/config.js';
-import { migrationHistories } from '../src/infrastructure/mesh.module.js';
+import { migrationHistories } from '../src/infrastructure/migration-histories.js';
 import { extract, type Household } from './extraction/extraction.js';
 
 const USAGE = `npm run extract -- <module> --to <database>

@@ -7,7 +7,7 @@ import { SinkBinding } from '@kubernetes-models/knative/sources.knative.dev/v1';
 import type { Provider, Type } from '@nestjs/common';
 import { stringify } from 'yaml';
 import type { MessageClass } from '../src/infrastructure/contracts/message.js';
-import { handlesCommand, listensTo, meshFeatureOf } from '../src/infrastructure/contracts/mesh-feature.js';
+import { commandOf, eventsOf, meshFeatureOf } from '../src/infrastructure/contracts/mesh-feature.js';
 import { components } from './components.js';
 import { ROOT } from './source.js';
 import { AUDIENCE, labels, migration, NAMESPACE, service, urlOf, type Workload } from './workloads.js';
@@ -98,10 +98,7 @@ function variantFiles(
 function consumerOf(module: Type): Consumer {
   const providers = (Reflect.getMetadata('providers', module) ?? []) as Provider[];
   const handlers = providers.filter((it): it is Type => typeof it === 'function');
-  const messages = handlers.flatMap((it): (Partial<MessageClass> | undefined)[] => [
-    handlesCommand(it),
-    ...listensTo(it),
-  ]);
+  const messages = handlers.flatMap((it): (Partial<MessageClass> | undefined)[] => [commandOf(it), ...eventsOf(it)]);
   const types = messages.flatMap((it) => (it?.kind && it.type ? [it.type] : []));
   return { module: meshFeatureOf(module).name, types: [...new Set(types)].sort() };
 }

@@ -5,13 +5,13 @@ import { pathToFileURL } from 'node:url';
 import type { Provider, Type } from '@nestjs/common';
 import ts from 'typescript';
 import { z } from 'zod';
-import { toWire } from '../src/infrastructure/cloudevents/cloud-event.js';
+import { toWire } from '../src/infrastructure/cloudevents/mapping.js';
 import type { MessageClass, QueryClass } from '../src/infrastructure/contracts/message.js';
 import {
-  answersQuery,
+  queryOf,
   messagesIn,
-  handlesCommand,
-  listensTo,
+  commandOf,
+  eventsOf,
   meshFeatureOf,
 } from '../src/infrastructure/contracts/mesh-feature.js';
 import { nodes, parse, placeInModules, readSources, ROOT, type Sources } from './source.js';
@@ -123,8 +123,8 @@ function factsOf(module: Type): ModuleFacts {
 }
 
 function handles(handler: Type, message: Message): boolean {
-  if (message.kind === 'query') return answersQuery(handler) === message;
-  return message.kind === 'command' ? handlesCommand(handler) === message : listensTo(handler).includes(message);
+  if (message.kind === 'query') return queryOf(handler) === message;
+  return message.kind === 'command' ? commandOf(handler) === message : eventsOf(handler).includes(message);
 }
 
 /** Every class of every module, as `module/Class`. */

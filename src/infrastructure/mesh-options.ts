@@ -1,61 +1,68 @@
 import type { Type } from '@nestjs/common';
 import type { DataSourceOptions } from 'typeorm';
-import type { Administration } from './dead-letters/dead-letters.controller.js';
-import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
-import type { RetentionPolicy } from './maintenance/retention.js';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
+import type { Administration } from './http/administration.guard.js';
+import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
+import type { RetentionPolicy } from './store/expired-rows.js';
 
 export interface MeshOptions {
-  /** The application's name, in the sources and schemas of its messages: `usvc://<application>/<module>`. */
+  /** The application's name in sources and schemas: `usvc://<application>/<module>`. */
   readonly application: string;
-  /** All modules there are, each with `@MeshFeature`. */
+  /** All modules of the application, each with `@MeshFeature`. */
   readonly modules: readonly Type[];
-  /** Those of them that live in this process; all unless told. */
+  /** The modules that this process hosts; all by default. */
   readonly hosted?: readonly Type[];
-  /** A broker between the modules, which may then live in several processes. Without it messages stay in this one. */
+  /** A broker between the modules, which may then run in several processes. Without it all messages stay in this one. */
   readonly broker?: BrokerOptions;
   /** `sqlite:<path>`, `postgres://…`, or the options of a data source that the application has already. */
   readonly database: string | DataSourceOptions;
-  /** Apply missing migrations at start; otherwise a missing one stops it. */
+  /** Apply missing migrations at start; by default a missing migration stops the start. */
   readonly migrate?: boolean;
   readonly delivery?: Partial<DeliveryPolicy>;
   readonly retention?: Partial<RetentionPolicy>;
   readonly reconciliation?: Partial<ReconciliationPolicy>;
   readonly administration?: Administration;
-  /**
-   * `whole` (unless told): problem documents, `Idempotency-Key` and /health for all controllers, together with
-   * `configureHttp()`. `administration`: /mesh alone; what every other route replies is left as it was.
-   */
-  readonly http?: 'whole' | 'administration';
-  /** How long a shutdown may take to deliver what is ready, in ms. */
+  /** How long a shutdown may take to deliver what is ready, in ms; 20 s by default. */
   readonly shutdownGraceMs?: number;
   /**
-   * Whether processes on one PostgreSQL wake each other by LISTEN/NOTIFY; yes unless told, as a pooler between them and the
-   * database may not let it through. They poll every second anyway.
+   * Whether processes on one PostgreSQL wake each other by LISTEN/NOTIFY; true by default. Some poolers don't support it.
+   * Processes also poll every second.
    */
   readonly notify?: boolean;
 }
 
-/** How to get along with a Knative Broker. */
+/** How to work with a Knative Broker. */
 export interface BrokerOptions {
-  /** Where messages are published; absent in a process that publishes nothing. */
+  /** Address to publish to (`K_SINK`); absent in a process that publishes nothing. */
   readonly sink?: string;
-  /** Extensions that every event gets on its way out. */
+  /** Extensions that every published event gets. */
   readonly extensions?: Readonly<Record<string, string>>;
   /** Certificates (PEM) to trust besides the well-known ones. */
   readonly caCerts?: string;
-  /** The token that is sent to the broker. */
+  /** File with the token that is sent to the broker. */
   readonly tokenFile?: string;
-  /** Whose tokens those who deliver have to show; without it everybody may. */
+  /** The tokens that deliveries must carry; without this any sender may deliver. */
   readonly tokens?: {
     readonly issuer: string;
     readonly audience: string;
     readonly jwksUrl?: string;
-    /** The token that the issuer wants to see before it tells its keys, as Kubernetes does. */
+    /** File with the bearer token for fetching the issuer's JWKS, as Kubernetes demands it. */
     readonly credentialsFile?: string;
   };
-  /** Base URLs of the modules that live elsewhere. */
+  /** Base URLs of the modules that other processes host. */
   readonly services?: Readonly<Record<string, string>>;
-  /** Whether `POST /` is taken as well, for all modules of the process; not unless told, as it may be somebody's. */
+  /** Whether the broker may also deliver to `POST /`, for all modules of the process; false by default. */
   readonly atRoot?: boolean;
 }
+
+/** Options that decide which providers and controllers exist, so that `forRootAsync()` takes them beside the factory. */
+export interface MeshExtras {
+  /**
+   * `whole` (the default): problem documents, `Idempotency-Key` and /health for all controllers, together with
+   * `configureHttp()`. `administration`: only the routes below /mesh; other routes stay as they are.
+   */
+  readonly http?: 'whole' | 'administration';
+}
+
+/** The injection token of `MeshOptions`. */
+export const MESH_OPTIONS = Symbol('MESH_OPTIONS');

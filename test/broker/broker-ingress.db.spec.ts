@@ -7,7 +7,8 @@ import { Test } from '@nestjs/testing';
 import { request } from 'undici';
 import { DEMO_RIDE } from '../../src/demo.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { batchToHttp, fromHttp, toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { HTTP, toBatch, type OutgoingMessage } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { Reject } from '../../src/infrastructure/contracts/message.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
@@ -47,7 +48,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
       const chunks: Buffer[] = [];
       incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
       incoming.on('end', () => {
-        const [event] = fromHttp({ headers: incoming.headers, body: Buffer.concat(chunks) });
+        const [event] = toEvents({ headers: incoming.headers, body: Buffer.concat(chunks) });
         published.push({ event: event!, headers: incoming.headers });
         response.writeHead(202).end();
       });
@@ -74,7 +75,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
     return { status: reply.statusCode, text: await reply.body.text(), headers: reply.headers };
   };
   const deliver = (path: string, event: CloudEvent) => {
-    const { headers, body } = toHttp(event);
+    const { headers, body } = HTTP.binary(event);
     return post(path, body, headers);
   };
   const command = (more: Partial<CloudEvent> = {}): CloudEvent => ({
@@ -138,10 +139,10 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
 
   it('structured and batched events are taken as well, with extensions of others', async () => {
     const one = command({ cluster: 'blue', subject: crypto.randomUUID() });
-    const { headers, body } = toHttp(one, 'structured');
+    const { headers, body } = HTTP.structured(one);
     expect((await post('/mesh/drivers', body, headers)).status).toBe(204);
     const batch = [command(), command(), command()];
-    const sent = batchToHttp(batch);
+    const sent = toBatch(batch);
     expect((await post('/mesh/drivers', sent.body, sent.headers)).status).toBe(204);
     for (const { subject } of [one, ...batch]) expect(await count('drivers_fee', 'transit_id = $1', subject!)).toBe(1);
     expect((await post('/mesh/drivers', '[]', sent.headers)).status).toBe(204);
@@ -149,13 +150,13 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
 
   it('one bad event of a batch keeps the others from nothing', async () => {
     const [good, bad, alsoGood] = [command(), command({ data: { 'driver-id': 'nobody' } }), command()];
-    const { headers, body } = batchToHttp([good, bad, alsoGood]);
+    const { headers, body } = toBatch([good, bad, alsoGood]);
     expectRefusal(await post('/mesh/drivers', body, headers), 422, /driverId/);
     for (const { subject } of [good, alsoGood]) expect(await count('drivers_fee', 'transit_id = $1', subject!)).toBe(1);
   });
 
   it('what can never succeed is refused with a code that no broker repeats', async () => {
-    const headers = toHttp(command()).headers;
+    const headers = HTTP.binary(command()).headers;
     expectRefusal(await deliver('/mesh/nobody', command()), 422, /nobody has no handler/);
     expectRefusal(await deliver('/mesh/outbox', command()), 422, /outbox has no handler/);
     expectRefusal(await deliver('/mesh/%ff%zz', command()), 422, /has no handler/);
@@ -186,7 +187,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
     const invoice = (name: string) =>
       command({ type: 'cabs.invoicing.issue-invoice', data: { amount: 1, 'subject-name': name } });
     const structured = async (event: CloudEvent) => {
-      const { headers, body } = toHttp(event, 'structured');
+      const { headers, body } = HTTP.structured(event);
       return post('/', body, headers);
     };
     for (const name of ['a\0b', '\ud800', 'a\udfffb', 'x'.repeat(501)]) {
@@ -219,7 +220,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
     };
     const sent = request(`${url}/mesh/drivers`, {
       method: 'POST',
-      headers: toHttp(command()).headers,
+      headers: HTTP.binary(command()).headers,
       body: Readable.from(endless()),
     });
     const status = await sent.then(
@@ -231,7 +232,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
 
   it('a client that goes away in the middle leaves nothing behind', async () => {
     const event = command();
-    const { headers, body } = toHttp(event);
+    const { headers, body } = HTTP.binary(event);
     const head = Object.entries({ ...headers, 'content-length': '500' }).map(([name, value]) => `${name}: ${value}`);
     const socket = connect(new URL(url).port as unknown as number, '127.0.0.1');
     socket.write(`POST /mesh/drivers HTTP/1.1\r\nhost: x\r\n${head.join('\r\n')}\r\n\r\n${String(body)}`);
@@ -321,7 +322,7 @@ describe('When a handler fails in its own way,', () => {
     ...{ specversion: '1.0', id: crypto.randomUUID(), source: 'usvc://planted/left', type },
     ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json', data: { n } },
   });
-  const deliver = async ({ headers, body }: ReturnType<typeof toHttp>) => {
+  const deliver = async ({ headers, body }: OutgoingMessage) => {
     const reply = await request(`${url}/`, { method: 'POST', headers, body });
     return { status: reply.statusCode, text: await reply.body.text() };
   };
@@ -334,7 +335,7 @@ describe('When a handler fails in its own way,', () => {
     behaviour.work = async () => {
       throw thrown;
     };
-    const { status, text } = await deliver(toHttp(event(1)));
+    const { status, text } = await deliver(HTTP.binary(event(1)));
     expect({ status, text }).toEqual({ status: 500, text: `{"type":"about:blank","status":500,"detail":"${detail}"}` });
   });
 
@@ -343,7 +344,7 @@ describe('When a handler fails in its own way,', () => {
     behaviour.right = async () => {
       throw undefined as unknown;
     };
-    expect(await deliver(toHttp(event(1, 'planted.left.happened')))).toMatchObject({ status: 500 });
+    expect(await deliver(HTTP.binary(event(1, 'planted.left.happened')))).toMatchObject({ status: 500 });
   });
 
   it('the whole batch comes again, whatever else is wrong with it, and its neighbours are handled', async () => {
@@ -352,7 +353,7 @@ describe('When a handler fails in its own way,', () => {
       if (n === 1) throw new Error('not now');
       handled.push(n);
     };
-    const { status } = await deliver(batchToHttp([event(1), event(2, 'planted.left.unheard-of'), event(3)]));
+    const { status } = await deliver(toBatch([event(1), event(2, 'planted.left.unheard-of'), event(3)]));
     expect([status, handled]).toEqual([500, [3]]);
   });
 });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exportSPKI } from 'jose';
 import { request } from 'undici';
-import { toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { DATABASES } from '../support/databases.js';
 import { AUDIENCE, base64url, bearer, newKey, nowS, startIssuer, type Issuer, type Key } from '../support/issuer.js';
 import { startServer, type ServerProcess } from '../support/server.js';
@@ -36,7 +36,7 @@ describe('A receiving end that demands the token of its broker', () => {
   });
 
   const post = async (path: string, authorization?: string) => {
-    const { headers, body } = toHttp({
+    const { headers, body } = HTTP.binary({
       ...{ specversion: '1.0', id: crypto.randomUUID(), source: '/test', type: 'cabs.loyalty.register-miles' },
       ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json', data: { 'client-id': 1 } },
     });

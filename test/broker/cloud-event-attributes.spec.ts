@@ -1,4 +1,4 @@
-import { toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { binary, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED, structured } from '../support/cloud-events.js';
 
 /** Attribute, what it may be, and what it may not. */
@@ -116,7 +116,7 @@ describe.each(VALUES)('%s', (name, good, bad) => {
   it.each(good)('may be %j', (value) => {
     const event = { ...LEAST, [name]: value };
     expect(structured(event)).toEqual(event);
-    expect(binary(toHttp(event).headers)).toEqual(event);
+    expect(binary(HTTP.binary(event).headers)).toEqual(event);
   });
 
   it.each([...bad, ...ILLEGAL.map((it) => `${good[0]}${it}`), ...ILLEGAL.map((it) => `${it}${good[0]}`)])(
@@ -127,7 +127,7 @@ describe.each(VALUES)('%s', (name, good, bad) => {
       // A URI that would be one when left encoded is taken for that one.
       const isUri = name === 'source' || name === 'dataschema';
       const header = isUri ? { [`ce-${name}`]: Buffer.from(value).toString('latin1') } : {};
-      expect(refusal({ ...toHttp(event).headers, ...header }).split(':')[0]).toBe(name);
+      expect(refusal({ ...HTTP.binary(event).headers, ...header }).split(':')[0]).toBe(name);
     },
   );
 

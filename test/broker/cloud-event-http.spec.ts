@@ -1,5 +1,6 @@
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { batchToHttp, fromHttp, toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { HTTP, toBatch } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import {
   BATCHED,
   binary,
@@ -26,7 +27,7 @@ describe('The public conformance features', () => {
 
   it.each([STRUCTURED, `${STRUCTURED}; charset=utf-8`])('structured, %s', (type) => {
     const event = { ...attributes, datacontenttype: 'application/json', data: { message: 'Hello World!' } };
-    expect(fromHttp({ headers: { 'Content-Type': type }, body: json(event) })).toEqual([event]);
+    expect(toEvents({ headers: { 'Content-Type': type }, body: json(event) })).toEqual([event]);
   });
 
   it.each([
@@ -40,7 +41,7 @@ describe('The public conformance features', () => {
     ['integer, boolean and URI extensions', { count: 10, flag: true, uri: '//authority/path', bytes: 'TWE=' }],
   ])('in JSON: %s', (_, more) => {
     expect(structured({ ...LEAST, ...more })).toEqual({ ...LEAST, ...more });
-    expect(fromHttp({ headers: { 'content-type': BATCHED }, body: json([LEAST, { ...LEAST, ...more }]) })).toHaveLength(
+    expect(toEvents({ headers: { 'content-type': BATCHED }, body: json([LEAST, { ...LEAST, ...more }]) })).toHaveLength(
       2,
     );
   });
@@ -60,7 +61,7 @@ describe('Headers', () => {
     ["!#$&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~", "!#$&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~"],
     ['\u00a0à', '%C2%A0%C3%A0'],
   ])('carry %s', (subject, header) => {
-    expect(toHttp({ ...LEAST, subject }).headers['ce-subject']).toBe(header);
+    expect(HTTP.binary({ ...LEAST, subject }).headers['ce-subject']).toBe(header);
     expect(binary({ ...LEAST_HEADERS, 'ce-subject': header })).toEqual({ ...LEAST, subject });
   });
 
@@ -106,8 +107,8 @@ describe('Headers', () => {
   });
 
   it('may come as lists of one, as from headersDistinct', () => {
-    const lists = Object.fromEntries(Object.entries(toHttp(FULL).headers).map(([name, value]) => [name, [value]]));
-    expect(fromHttp({ headers: { ...lists, host: ['a', 'b'], 'ce-not': undefined }, body: json(FULL.data) })).toEqual([
+    const lists = Object.fromEntries(Object.entries(HTTP.binary(FULL).headers).map(([name, value]) => [name, [value]]));
+    expect(toEvents({ headers: { ...lists, host: ['a', 'b'], 'ce-not': undefined }, body: json(FULL.data) })).toEqual([
       FULL,
     ]);
   });
@@ -118,7 +119,7 @@ describe('Headers', () => {
     });
     expect(refusal({ ...LEAST_HEADERS, 'ce-source': '/a%00' })).toMatch(/^source: /);
     const source = '/not%20a%20uri';
-    expect(toHttp({ ...LEAST, source }).headers['ce-source']).toBe('/not%2520a%2520uri');
+    expect(HTTP.binary({ ...LEAST, source }).headers['ce-source']).toBe('/not%2520a%2520uri');
     expect(binary({ ...LEAST_HEADERS, 'ce-source': '/not%2520a%2520uri' })).toMatchObject({ source });
   });
 
@@ -138,20 +139,20 @@ describe('Headers', () => {
 
 describe('Modes', () => {
   it('are binary, structured and batched, and carry the same event', () => {
-    const { headers, body } = toHttp(FULL);
+    const { headers, body } = HTTP.binary(FULL);
     expect(headers).toEqual({
       ...headersOf(LEAST),
       ...{ 'ce-subject': '%C5%BBytnia%2032%20%25', 'ce-time': FULL.time, 'ce-dataschema': FULL.dataschema },
       ...{ 'ce-correlationid': 'c-1', 'ce-traceparent': FULL.traceparent, 'ce-empty': '' },
       'content-type': 'application/json',
     });
-    expect(fromHttp({ headers, body: Buffer.from(body!) })).toEqual([FULL]);
-    const one = toHttp(FULL, 'structured');
+    expect(toEvents({ headers, body: Buffer.from(body!) })).toEqual([FULL]);
+    const one = HTTP.structured(FULL);
     expect(one.headers).toEqual({ 'content-type': STRUCTURED });
-    expect(fromHttp({ ...one, body: Buffer.from(one.body!) })).toEqual([FULL]);
-    const batch = batchToHttp([FULL, LEAST]);
-    expect(fromHttp({ ...batch, body: Buffer.from(batch.body) })).toEqual([FULL, LEAST]);
-    expect(fromHttp({ ...batchToHttp([]), body: Buffer.from('[]') })).toEqual([]);
+    expect(toEvents({ ...one, body: Buffer.from(one.body!) })).toEqual([FULL]);
+    const batch = toBatch([FULL, LEAST]);
+    expect(toEvents({ ...batch, body: Buffer.from(batch.body) })).toEqual([FULL, LEAST]);
+    expect(toEvents({ ...toBatch([]), body: Buffer.from('[]') })).toEqual([]);
   });
 
   it('are told by the content type alone: headers beside a structured event say nothing', () => {
@@ -160,14 +161,14 @@ describe('Modes', () => {
       'ce-specversion': '2.0',
       'Content-type': 'Application/CloudEvents+JSON ; charset="UTF-8"',
     };
-    expect(fromHttp({ headers, body: json(LEAST) })).toEqual([LEAST]);
+    expect(toEvents({ headers, body: json(LEAST) })).toEqual([LEAST]);
   });
 
   it('fall back to structured for an event within an event', () => {
     const event: CloudEvent = { ...LEAST, datacontenttype: 'Application/CloudEvents+JSON', data: LEAST };
-    const { headers, body } = toHttp(event);
+    const { headers, body } = HTTP.binary(event);
     expect(headers).toEqual({ 'content-type': STRUCTURED });
-    expect(fromHttp({ headers, body: Buffer.from(body!) })).toEqual([event]);
+    expect(toEvents({ headers, body: Buffer.from(body!) })).toEqual([event]);
   });
 
   it.each([

@@ -1,4 +1,6 @@
-import { fromHttp, MalformedEvent, toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { MalformedEvent } from '../../src/infrastructure/cloudevents/attributes.js';
+import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import {
   BATCHED,
   binary,
@@ -62,16 +64,16 @@ describe('Structured events', () => {
     const body = Buffer.from(
       JSON.stringify({ ...LEAST, constructor: 'a' }).replace('}', ',"data":{"__proto__":{"polluted":1}}}'),
     );
-    const [event] = fromHttp({ headers: { 'content-type': STRUCTURED }, body });
+    const [event] = toEvents({ headers: { 'content-type': STRUCTURED }, body });
     expect(event!.constructor).toBe('a');
     expect(event).not.toHaveProperty('data.polluted');
-    expect(binary(toHttp(event!).headers, '{}')).toEqual({
+    expect(binary(HTTP.binary(event!).headers, '{}')).toEqual({
       ...LEAST,
       constructor: 'a',
       datacontenttype: 'application/json',
       data: {},
     });
-    expect(toHttp(event!).body).toBe('{"__proto__":{"polluted":1}}');
+    expect(HTTP.binary(event!).body).toBe('{"__proto__":{"polluted":1}}');
     expect({}).not.toHaveProperty('polluted');
   });
 
@@ -82,27 +84,27 @@ describe('Structured events', () => {
 
   it('say the same twice: the last one counts', () => {
     const body = Buffer.from(JSON.stringify(LEAST).replace('{', '{"id":"0",'));
-    expect(fromHttp({ headers: { 'content-type': STRUCTURED }, body })).toEqual([LEAST]);
+    expect(toEvents({ headers: { 'content-type': STRUCTURED }, body })).toEqual([LEAST]);
   });
 
   it.each(['null', '{}', '"[]"', '["not an object"]', '[[]]', '[null]'])('are refused in a batch of %s', (body) => {
-    expect(() => fromHttp({ headers: { 'content-type': BATCHED }, body: Buffer.from(body) })).toThrow(MalformedEvent);
+    expect(() => toEvents({ headers: { 'content-type': BATCHED }, body: Buffer.from(body) })).toThrow(MalformedEvent);
   });
 
   it('send extensions of any type', () => {
     const body = Buffer.from(JSON.stringify({ ...LEAST, count: 0 }).replace('"count":0', '"count":-0'));
-    expect(fromHttp({ headers: { 'content-type': STRUCTURED }, body })).toEqual([{ ...LEAST, count: 0 }]);
+    expect(toEvents({ headers: { 'content-type': STRUCTURED }, body })).toEqual([{ ...LEAST, count: 0 }]);
     const event = structured({ ...LEAST, count: 0, most: 2 ** 31 - 1, least: -(2 ** 31), flag: false });
-    expect(toHttp(event).headers).toMatchObject({
+    expect(HTTP.binary(event).headers).toMatchObject({
       'ce-count': '0',
       'ce-most': '2147483647',
       'ce-least': '-2147483648',
       'ce-flag': 'false',
     });
-    expect(toHttp({ ...LEAST, mine: null, yours: undefined }).headers).toEqual(LEAST_HEADERS);
-    expect(() => toHttp({ ...LEAST, mine: {} })).toThrow(/^mine: /);
-    expect(() => toHttp({ ...LEAST, subject: '\ud83d' })).toThrow(/^subject: /);
-    expect(() => toHttp({ ...LEAST, datacontenttype: 'text/plain', data: {} })).toThrow(/^data: /);
+    expect(HTTP.binary({ ...LEAST, mine: null, yours: undefined }).headers).toEqual(LEAST_HEADERS);
+    expect(() => HTTP.binary({ ...LEAST, mine: {} })).toThrow(/^mine: /);
+    expect(() => HTTP.binary({ ...LEAST, subject: '\ud83d' })).toThrow(/^subject: /);
+    expect(() => HTTP.binary({ ...LEAST, datacontenttype: 'text/plain', data: {} })).toThrow(/^data: /);
   });
 });
 
@@ -130,7 +132,7 @@ describe('Data', () => {
   ])('of type %s: %j', (type, body, data) => {
     const event = binary({ ...LEAST_HEADERS, 'content-type': type }, body);
     expect(event).toEqual({ ...LEAST, ...(type && { datacontenttype: type }), ...data });
-    const again = toHttp(event);
+    const again = HTTP.binary(event);
     expect(binary(again.headers, again.body?.toString())).toEqual(event);
     expect(structured(event)).toEqual(event);
     // What came as bytes is kept the same way as in binary mode.
@@ -140,16 +142,16 @@ describe('Data', () => {
 
   it('of text that is no UTF-8 is kept as bytes', () => {
     const body = Buffer.from('café', 'latin1');
-    const [event] = fromHttp({ headers: { ...LEAST_HEADERS, 'content-type': 'text/plain' }, body });
+    const [event] = toEvents({ headers: { ...LEAST_HEADERS, 'content-type': 'text/plain' }, body });
     expect(event).toEqual({ ...LEAST, datacontenttype: 'text/plain', ...base64('café', 'latin1') });
-    expect(toHttp(event!).body).toEqual(body);
+    expect(HTTP.binary(event!).body).toEqual(body);
     expect(structured(event!)).toEqual(event);
   });
 
   it('of no type is JSON in JSON, and says so when it is sent in binary mode', () => {
     const event = structured({ ...LEAST, data: "I'm just a string" });
     expect(event).toEqual({ ...LEAST, data: "I'm just a string" });
-    const { headers, body } = toHttp(event);
+    const { headers, body } = HTTP.binary(event);
     expect(headers['content-type']).toBe('application/json');
     expect(body).toBe(`"I'm just a string"`);
   });
@@ -190,13 +192,13 @@ describe('Data', () => {
     const nested = (levels: number) => `${open.repeat(levels)}1${close.repeat(levels)}`;
     const headers = { ...LEAST_HEADERS, 'content-type': 'application/json' };
     const event = binary(headers, nested(32));
-    expect(toHttp(event).body).toBe(nested(32));
+    expect(HTTP.binary(event).body).toBe(nested(32));
     for (const levels of [33, 50_000]) {
       expect(refusal(headers, Buffer.from(nested(levels)))).toBe('data: nested deeper than 32 levels');
       const body = Buffer.from(`${JSON.stringify(LEAST).slice(0, -1)},"data":${nested(levels)}}`);
       expect(refusal({ 'content-type': STRUCTURED }, body)).toBe('data: nested deeper than 32 levels');
       expect(() =>
-        fromHttp({ headers: { 'content-type': BATCHED }, body: Buffer.from(`[${nested(levels)}]`) }),
+        toEvents({ headers: { 'content-type': BATCHED }, body: Buffer.from(`[${nested(levels)}]`) }),
       ).toThrow(MalformedEvent);
     }
     expect(refusal(headers, Buffer.from(open.repeat(50_000)))).toBe('data: expected JSON in UTF-8');

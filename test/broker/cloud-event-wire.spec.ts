@@ -4,13 +4,8 @@ import { connect, type AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import fc from 'fast-check';
 import { Agent, request } from 'undici';
-import {
-  batchToHttp,
-  fromHttp,
-  toHttp,
-  type HttpMessage,
-  type OutgoingMessage,
-} from '../../src/infrastructure/cloudevents/http-binding.js';
+import { HTTP, toBatch, type OutgoingMessage } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { toEvents, type HttpMessage } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { anyEvent, LEAST, throughHeaders } from '../support/cloud-events.js';
 
 /** Sends a message and gives back the answer. */
@@ -39,9 +34,9 @@ describe('Over a socket', () => {
       void buffer(incoming).then((body) => {
         const headers = incoming.url === '/binary' ? incoming.headersDistinct : incoming.headers;
         try {
-          const events = fromHttp({ headers, body });
+          const events = toEvents({ headers, body });
           const answer =
-            incoming.url === '/batch' ? batchToHttp(events) : toHttp(events[0]!, incoming.url!.slice(1) as 'binary');
+            incoming.url === '/batch' ? toBatch(events) : HTTP[incoming.url!.slice(1) as 'binary'](events[0]!);
           outgoing.writeHead(200, answer.headers).end(answer.body);
         } catch (error) {
           outgoing.writeHead(400).end(String(error));
@@ -61,7 +56,7 @@ describe('Over a socket', () => {
     it('any event comes back the same in binary mode', async () => {
       await fc.assert(
         fc.asyncProperty(anyEvent, async (event) => {
-          expect(fromHttp(await client(`${url}/binary`, toHttp(event)))).toEqual([throughHeaders(event)]);
+          expect(toEvents(await client(`${url}/binary`, HTTP.binary(event)))).toEqual([throughHeaders(event)]);
         }),
         { numRuns: 200 },
       );
@@ -70,7 +65,7 @@ describe('Over a socket', () => {
     it('any event comes back the same in structured mode', async () => {
       await fc.assert(
         fc.asyncProperty(anyEvent, async (event) => {
-          expect(fromHttp(await client(`${url}/structured`, toHttp(event, 'structured')))).toEqual([event]);
+          expect(toEvents(await client(`${url}/structured`, HTTP.structured(event)))).toEqual([event]);
         }),
         { numRuns: 100 },
       );
@@ -79,7 +74,7 @@ describe('Over a socket', () => {
     it('any events come back the same in a batch', async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(anyEvent, { maxLength: 4 }), async (events) => {
-          expect(fromHttp(await client(`${url}/batch`, batchToHttp(events)))).toEqual(events);
+          expect(toEvents(await client(`${url}/batch`, toBatch(events)))).toEqual(events);
         }),
         { numRuns: 50 },
       );
@@ -99,7 +94,7 @@ describe('Over a socket', () => {
   });
 
   it('a header that is repeated is seen in headersDistinct', async () => {
-    const headers = Object.entries(toHttp(LEAST).headers).flat();
+    const headers = Object.entries(HTTP.binary(LEAST).headers).flat();
     const { statusCode, body } = await request(`${url}/binary`, {
       method: 'POST',
       headers: [...headers, 'ce-id', '2'],

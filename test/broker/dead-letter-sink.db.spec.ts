@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { fromHttp, toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
@@ -27,7 +28,7 @@ describe.each(DATABASES)('The process of the dead letters on $kind', ({ kind, fr
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
-        const [event] = fromHttp({ headers: request.headers, body: Buffer.concat(chunks) });
+        const [event] = toEvents({ headers: request.headers, body: Buffer.concat(chunks) });
         arrived.push({ path: request.url!, event: event!, headers: request.headers });
         response.writeHead(answer).end(answer === 204 ? undefined : '{"detail":"still no"}');
       });
@@ -55,7 +56,7 @@ describe.each(DATABASES)('The process of the dead letters on $kind', ({ kind, fr
   });
   const bury = async (dead: CloudEvent, status = 204) => {
     // Structured: headers have less room.
-    const { headers, body } = toHttp(dead, 'structured');
+    const { headers, body } = HTTP.structured(dead);
     const reply = await sink.http.post('/mesh/dead-letters').set(headers).send(String(body));
     expect({ status: reply.status, text: reply.text }).toMatchObject({ status });
   };
@@ -203,7 +204,7 @@ describe.each(DATABASES)('The process of the dead letters on $kind', ({ kind, fr
     await sink.http.get('/drivers/1').expect(404);
     const reply = await sink.http
       .post('/mesh/drivers')
-      .set(toHttp(event()).headers)
+      .set(HTTP.binary(event()).headers)
       .send('{"driver-id":1,"transit-price":1}');
     expect(reply.status).toBe(422);
     await sink.http.post('/mesh/dead-letters').set('content-type', 'text/plain').send('x').expect(400);

@@ -9,9 +9,9 @@ import { CommandBus } from '@nestjs/cqrs';
 import type { TestingModule } from '@nestjs/testing';
 import type { BrokerOptions } from '../../src/infrastructure/mesh-options.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { fromHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
-import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
+import { insertIntoOutbox } from '../../src/infrastructure/store/outbox-rows.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
@@ -68,7 +68,7 @@ class Address {
     } catch {
       return; // cut off by the test itself
     }
-    const [event] = fromHttp({ headers: request.headers, body: Buffer.concat(chunks) });
+    const [event] = toEvents({ headers: request.headers, body: Buffer.concat(chunks) });
     const posted = { event: event!, at: performance.now(), request };
     this.posted.push(posted);
     this.answer(posted, response);
@@ -185,11 +185,11 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
       const whole = { ...event, subject: key(n), data: { n, padding } };
       await work().run(() => insertIntoOutbox(work().sql, [whole as CloudEvent]));
     }
-    const { partitions } = app.get(Relay)['dispatcher'] as unknown as {
-      partitions: ReadonlyMap<string, { messages: { event?: unknown }[] }>;
+    const { queues } = app.get(Relay)['dispatcher'] as unknown as {
+      queues: { partitions: ReadonlyMap<string, { messages: { event?: unknown }[] }> };
     };
     const inMemory = () =>
-      [...partitions.values()].flatMap(({ messages }) => messages.filter(({ event }) => event)).length;
+      [...queues.partitions.values()].flatMap(({ messages }) => messages.filter(({ event }) => event)).length;
     let [most, atOnce, underWay] = [0, 0, 0];
     broker.answer = (_, response) => {
       most = Math.max(most, inMemory());

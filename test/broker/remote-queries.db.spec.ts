@@ -79,7 +79,7 @@ describe.each(DATABASES)('Queries of modules that live elsewhere, on $kind', ({ 
     async (_, badly) => {
       answer = badly;
       const reply = await order();
-      expect(problemOf(reply, 503).detail).toBe("geolocation can't be asked now");
+      expect(problemOf(reply, 503).detail).toBe("geolocation doesn't answer now: try again later");
       expect(reply.headers['retry-after']).toBe('1');
       expect((await cabs.http.get('/transits')).body).toMatchObject({ total: expect.any(Number) as unknown });
     },

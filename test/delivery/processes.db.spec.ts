@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { DEMO_RIDE, REACHED as ZYTNIA_32 } from '../../src/demo.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { toHttp } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { Deployment, effectsIn } from '../support/processes.js';
@@ -72,7 +72,7 @@ describe.each(DATABASES)('The application in real processes on $kind', ({ kind, 
       const accepted = new Map((await cabs.accepted()).map((event) => [event.id, event]));
       expect(accepted.size).toBe(sent.length);
       for (const event of sent) {
-        const { 'content-type': datacontenttype, 'ce-time': time, ...headers } = toHttp(event).headers;
+        const { 'content-type': datacontenttype, 'ce-time': time, ...headers } = HTTP.binary(event).headers;
         const attributes = Object.entries(headers).map(([name, value]) => [name.replace(/^ce-/, ''), value]);
         const found = accepted.get(event.id);
         expect(found).toMatchObject({ ...Object.fromEntries(attributes), datacontenttype });
@@ -100,7 +100,7 @@ describe.each(DATABASES)('The application in real processes on $kind', ({ kind, 
         };
         // The consumer refuses this one; the broker is said to have refused the other one.
         const bad = { ...event, id: 'refused-by-drivers', data: { 'driver-id': 'nobody' } };
-        const { headers, body } = toHttp(bad);
+        const { headers, body } = HTTP.binary(bad);
         const sink = `${cabs.members.get('broker')!.url}/cabs/default`;
         expect((await fetch(sink, { method: 'POST', headers, body: String(body) })).status).toBe(202);
         const good = {
@@ -171,8 +171,8 @@ function withoutIdsAndTimes(events: readonly CloudEvent[]): object[] {
   return events
     .map(({ id: _, time: __, traceparent, causationid, data, ...event }) => ({
       ...event,
-      causationid: causationid && (typeOf.get(causationid) ?? 'not among them'),
-      traceparent: /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent ?? ''),
+      causationid: causationid && (typeOf.get(causationid as string) ?? 'not among them'),
+      traceparent: /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test((traceparent ?? '') as string),
       data: JSON.parse(
         JSON.stringify(data).replace(/"(invoice-id|completed-at)":"[^"]+"/g, '"$1":"made anew"'),
       ) as unknown,

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { EventBus } from '@nestjs/cqrs';
 import { Clock } from '../../src/infrastructure/observability/clock.js';
-import { migrationHistories } from '../../src/infrastructure/mesh.module.js';
-import { backoffMs, isRetryable } from '../../src/infrastructure/delivery/retry-policy.js';
+import { migrationHistories } from '../../src/infrastructure/migration-histories.js';
+import { backoffMs } from '../../src/infrastructure/delivery/retry-policy.js';
+import { isRetriedByKnative } from '../../src/infrastructure/broker/response-classes.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { driverFee, isLicenceValid, type Fee } from '../../src/modules/drivers/driver.js';
@@ -112,7 +113,7 @@ const CHECKS: Record<string, (example: Example) => unknown> = {
     return { waitsSec: waits, totalSec: Number(waits.reduce((sum, wait) => sum + wait, 0).toFixed(6)) };
   },
 
-  'mesh.retryable': ({ inputs }: Example<{ status: number }>) => isRetryable(inputs.status),
+  'mesh.retryable': ({ inputs }: Example<{ status: number }>) => isRetriedByKnative(inputs.status),
 
   'mesh.endToEnd': ({ inputs }: Example<{ km: number; localTime: string; driverFee: Fee }>) => {
     const price = priceCents(inputs.km * 1000, tariffAt(inputs.localTime));

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { fromWire, toWire } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import { fromWire, toWire } from '../../src/infrastructure/cloudevents/mapping.js';
 import { driverFee } from '../../src/modules/drivers/driver.js';
 import { addressId, type Address } from '../../src/modules/geolocation/contract.js';
 import { distanceMetres, haversineKm } from '../../src/modules/geolocation/distance.js';

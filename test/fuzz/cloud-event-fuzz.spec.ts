@@ -1,11 +1,7 @@
 import fc from 'fast-check';
-import {
-  batchToHttp,
-  fromHttp,
-  MalformedEvent,
-  toHttp,
-  type HttpMessage,
-} from '../../src/infrastructure/cloudevents/http-binding.js';
+import { MalformedEvent } from '../../src/infrastructure/cloudevents/attributes.js';
+import { HTTP, toBatch } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { toEvents, type HttpMessage } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { anyEvent, BATCHED, LEAST_HEADERS, STRUCTURED } from '../support/cloud-events.js';
 
 /** How often each kind of message was taken and refused: a generator whose messages are all refused proves nothing. */
@@ -15,7 +11,7 @@ const seen = { taken: 0, refused: 0 };
 function check(message: HttpMessage): void {
   let events;
   try {
-    events = fromHttp(message);
+    events = toEvents(message);
   } catch (error) {
     seen.refused++;
     if (!(error instanceof MalformedEvent)) throw error;
@@ -25,13 +21,13 @@ function check(message: HttpMessage): void {
   seen.taken++;
   // As text: -0 and a __proto__ in data are kept, too.
   const text = JSON.stringify(events);
-  const batch = batchToHttp(events);
-  if (JSON.stringify(fromHttp({ ...batch, body: Buffer.from(batch.body) })) !== text)
+  const batch = toBatch(events);
+  if (JSON.stringify(toEvents({ ...batch, body: Buffer.from(batch.body) })) !== text)
     throw new Error(`Became another: ${text}`);
   for (const event of events) {
-    const sent = toHttp(event);
-    const [again] = fromHttp({ headers: sent.headers, body: Buffer.from(sent.body ?? '') });
-    const body = toHttp(again!);
+    const sent = HTTP.binary(event);
+    const [again] = toEvents({ headers: sent.headers, body: Buffer.from(sent.body ?? '') });
+    const body = HTTP.binary(again!);
     if (JSON.stringify(body) !== JSON.stringify(sent)) throw new Error(`Became another: ${JSON.stringify(event)}`);
   }
 }
@@ -101,7 +97,7 @@ const arbitraryMessage = fc.record({
 /** Good messages; the same few, as it's the damage that has to vary. */
 const GOOD = fc
   .sample(anyEvent, { numRuns: 300, seed: 1 })
-  .flatMap((event) => [toHttp(event), toHttp(event, 'structured'), batchToHttp([event, event])]);
+  .flatMap((event) => [HTTP.binary(event), HTTP.structured(event), toBatch([event, event])]);
 
 interface Damage {
   readonly at: number;

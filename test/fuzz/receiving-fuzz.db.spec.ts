@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { request } from 'undici';
 import { MODULES } from '../../src/app.module.js';
 import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
-import { toWire } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import { toWire } from '../../src/infrastructure/cloudevents/mapping.js';
 import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import { messagesIn, meshFeatureOf } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';

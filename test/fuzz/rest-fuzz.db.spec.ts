@@ -2,7 +2,7 @@ import { request as send, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import fc from 'fast-check';
 import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
-import { toWire } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import { toWire } from '../../src/infrastructure/cloudevents/mapping.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';

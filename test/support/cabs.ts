@@ -5,7 +5,7 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import request from 'supertest';
 import { AppModule, MODULE_NAMES } from '../../src/app.module.js';
 import { readConfig } from '../../src/config.js';
-import { configureHttp } from '../../src/infrastructure/http/http.js';
+import { configureHttp } from '../../src/infrastructure/http/configure-http.js';
 
 /** The whole application on a database of its own, without a port. */
 export interface Cabs {

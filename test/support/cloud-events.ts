@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { fromHttp, MalformedEvent } from '../../src/infrastructure/cloudevents/http-binding.js';
+import { MalformedEvent } from '../../src/infrastructure/cloudevents/attributes.js';
+import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 
 export const STRUCTURED = 'application/cloudevents+json';
 export const BATCHED = 'application/cloudevents-batch+json';
@@ -24,11 +25,11 @@ export function json(value: unknown): Buffer {
 }
 
 export function binary(headers: Record<string, string | string[] | undefined>, body = ''): CloudEvent {
-  return fromHttp({ headers, body: Buffer.from(body) })[0]!;
+  return toEvents({ headers, body: Buffer.from(body) })[0]!;
 }
 
 export function structured(event: object): CloudEvent {
-  return fromHttp({ headers: { 'content-type': STRUCTURED }, body: json(event) })[0]!;
+  return toEvents({ headers: { 'content-type': STRUCTURED }, body: json(event) })[0]!;
 }
 
 export function refusal(
@@ -36,7 +37,7 @@ export function refusal(
   body: Buffer = Buffer.alloc(0),
 ): string {
   try {
-    fromHttp({ headers, body });
+    toEvents({ headers, body });
   } catch (error) {
     expect(error).toBeInstanceOf(MalformedEvent);
     return (error as Error).message;

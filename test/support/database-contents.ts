@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { MODULES } from '../../src/app.module.js';
-import { migrationHistories } from '../../src/infrastructure/mesh.module.js';
+import { migrationHistories } from '../../src/infrastructure/migration-histories.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { migrateDatabase } from '../../src/infrastructure/persistence/database.js';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { MODULES } from '../../src/app.module.js';
-import { migrationHistories } from '../../src/infrastructure/mesh.module.js';
+import { migrationHistories } from '../../src/infrastructure/migration-histories.js';
 import { extract, type Point } from '../../tools/extraction/extraction.js';
 
 /* A process that extracts a module, tells what it took, or kills itself on the way. */

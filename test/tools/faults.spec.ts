@@ -20,7 +20,7 @@ import type { Stand } from '../../faults/test-bed.js';
 import { isClean, run, type Result } from '../../faults/run.js';
 import { Users } from '../../faults/users.js';
 import { MODULES } from '../../src/app.module.js';
-import { handlesCommand, listensTo } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { commandOf, eventsOf } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { ROOT } from '../../tools/source.js';
 import type { UnderWay } from '../../workshop/runner/fixtures.js';
 import { eventually } from '../support/cabs.js';
@@ -340,7 +340,7 @@ describe('Its tools', () => {
     const env = { PATH: process.env.PATH, FAULTS_APPLICATION: pathToFileURL(join(ROOT, 'dist')).href };
     const { stdout } = await promisify(execFile)(process.execPath, words, { cwd: ROOT, env });
     const providers = MODULES.flatMap((it) => Reflect.getMetadata('providers', it) as Type[]);
-    const durable = providers.filter((it) => handlesCommand(it)?.kind ?? listensTo(it).length > 0);
+    const durable = providers.filter((it) => commandOf(it)?.kind ?? eventsOf(it).length > 0);
     expect(durable.map(({ name }) => name)).toContain('WaitOnDriverRefused');
     expect((JSON.parse(stdout) as string[]).sort()).toEqual(durable.map(({ name }) => name).sort());
   });

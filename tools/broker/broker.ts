@@ -1,9 +1,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
+import { DeliveryWorkers } from '../../src/infrastructure/delivery/delivery-workers.js';
+import { SINGLE_PROCESS } from '../../src/infrastructure/leases/leases.js';
 import { InProcessDispatcher } from '../../src/infrastructure/outbox/in-process-dispatcher.js';
 import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
-import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
+import { insertIntoOutbox } from '../../src/infrastructure/store/outbox-rows.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
@@ -59,7 +61,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const wanting = (event: StoredEvent) =>
     triggers.filter(({ broker, wants }) => broker === event._mesh.broker && wants(event)).map(consumerName);
   const route = (_type: string, json: string) => wanting(JSON.parse(json) as StoredEvent);
-  const relay = new Relay(work, new InProcessDispatcher(work, route, narrator.logger), narrator.logger);
+  const workers = new DeliveryWorkers(work, SINGLE_PROCESS, narrator.logger);
+  const relay = new Relay(new InProcessDispatcher(work, route, narrator.logger), workers);
   const wakeConsumer = (name: string) => relay.wakeConsumer(name);
   const subscribers = new Subscribers();
   let isStopping = false;
@@ -72,7 +75,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     await work.run(async () => {
       await insertIntoOutbox(work.sql, [event]);
       // Fanned out by the very commit that keeps it.
-      relay.joinGroup();
+      relay.beforeCommit();
       work.unit.afterCommit(() => relay.wake());
     });
     narrator.accepted(event, wanting(event));

@@ -1,6 +1,7 @@
-import { MESSAGE_UNIT, type Consumer, type FailedMessage } from '../../src/infrastructure/delivery/delivery-worker.js';
+import { MESSAGE_UNIT, type Consumer } from '../../src/infrastructure/delivery/consumer.js';
+import type { FailedMessage } from '../../src/infrastructure/store/dead-letter-rows.js';
 import { claimDelivery, insertDeliveries, type Delivery } from '../../src/infrastructure/store/delivery-rows.js';
-import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
+import { insertIntoOutbox } from '../../src/infrastructure/store/outbox-rows.js';
 import { continueTrace } from '../../src/infrastructure/observability/request-context.js';
 import { DatabaseUnavailable, type Sql } from '../../src/infrastructure/persistence/sql.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';

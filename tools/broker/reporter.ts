@@ -8,8 +8,8 @@ interface Facts {
   readonly type?: string;
   readonly subject?: string;
   readonly event?: string;
-  readonly tries?: number;
-  readonly nextInMs?: number;
+  readonly attempts?: number;
+  readonly retryInMs?: number;
   readonly err?: unknown;
 }
 
@@ -48,8 +48,8 @@ export class Narrator {
   warn(facts: Facts, text: string): void {
     if (facts.err instanceof Stopping) return;
     const what =
-      facts.nextInMs === undefined ? text : `${facts.consumer}: retry ${facts.tries} in ${facts.nextInMs} ms`;
-    this.line('waiting', facts.nextInMs === undefined ? 'trouble' : 'failed', facts, `${what}${because(facts.err)}`);
+      facts.retryInMs === undefined ? text : `${facts.consumer}: retry ${facts.attempts} in ${facts.retryInMs} ms`;
+    this.line('waiting', facts.retryInMs === undefined ? 'trouble' : 'failed', facts, `${what}${because(facts.err)}`);
   }
 
   /** A delivery that was given up. */

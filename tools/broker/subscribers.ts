@@ -1,6 +1,6 @@
 import { Agent, request } from 'undici';
 import { Reject } from '../../src/infrastructure/contracts/message.js';
-import { isRetryable } from '../../src/infrastructure/delivery/retry-policy.js';
+import { isRetriedByKnative } from '../../src/infrastructure/broker/response-classes.js';
 import { asHeader, type Message } from './wire.js';
 
 /** What a dead letter says of its death, in `knativeerror*`. */
@@ -65,7 +65,7 @@ export class Subscribers {
     // Measured: 304 has no body, so that the filter's report of it gets lost on the way.
     const info = status === 304 ? undefined : { destination: url, code: status, body: answer.body };
     const text = `${status}${answer.body.length > 0 ? ` ${excerpt(answer.body)}` : ''}`;
-    if (!isRetryable(status)) throw new DeliveryRefused(text, info);
+    if (!isRetriedByKnative(status)) throw new DeliveryRefused(text, info);
     const isAsking = status === 429 || status === 503;
     throw new DeliveryFailed(text, info, isAsking ? retryAfterMs(answer.headers['retry-after']) : undefined);
   }

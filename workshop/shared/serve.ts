@@ -3,7 +3,7 @@ import type { Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { Request, Response } from 'express';
-import { configureHttp } from '../../src/infrastructure/http/http.js';
+import { configureHttp } from '../../src/infrastructure/http/configure-http.js';
 import { ProblemFilter } from '../../src/infrastructure/http/problem.filter.js';
 
 /** Serves a step, or one service of it, at `PORT`, with the HTTP manners of the application: they aren't the subject. */

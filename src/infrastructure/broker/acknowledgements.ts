@@ -1,31 +1,31 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
+import { DATABASE_PAUSE_MS, MESSAGE_UNIT } from '../delivery/consumer.js';
 import type { SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { MESSAGE_UNIT, DATABASE_PAUSE_MS } from '../delivery/delivery-worker.js';
-import { removeFromOutbox } from '../store/delivery-rows.js';
+import { removeFromOutbox } from '../store/outbox-rows.js';
 
-/** Removals wait for each other: for so long, in ms, unless so many have come. */
+/** How long acknowledged messages wait for others to be removed with them, in ms; no longer than until a batch is full. */
 const BATCH_WINDOW_MS = 25;
 const MAX_BATCH = 500;
 
 /**
- * Takes what a broker has accepted out of the outbox: all that has come together meanwhile, as each removal is a commit.
- * What the process forgets by dying before is sent again, and known again.
+ * Removes the messages that the broker has accepted from the outbox, in batches, because each removal is a commit. If the
+ * process crashes first, these messages are sent again and the inboxes drop them.
  */
 export class Acknowledgements {
   private accepted: SqlValue[] = [];
   private removing?: Promise<void>;
   private isFlushing = false;
 
-  /** @param onRemoved hears what has been removed; until then nobody may send it again */
+  /** @param onRemoved called with removed messages; until then they must not be sent again */
   constructor(
     private readonly work: UnitOfWork,
     private readonly logger: Logger,
     private readonly onRemoved: (seqs: readonly SqlValue[]) => void,
   ) {}
 
-  get busy(): boolean {
+  get isBusy(): boolean {
     return this.removing !== undefined || this.accepted.length > 0;
   }
 
@@ -34,7 +34,7 @@ export class Acknowledgements {
     void this.begin();
   }
 
-  /** Removes at once what there is, and waits for it; what can't be removed now stays in the outbox. */
+  /** Removes all accepted messages now. Those that can't be removed stay in the outbox. */
   async flush(): Promise<void> {
     this.isFlushing = true;
     await this.removing;
@@ -58,7 +58,7 @@ export class Acknowledgements {
       } catch (error) {
         this.accepted.push(...seqs);
         if (this.isFlushing) return;
-        this.logger.warn({ err: error }, 'What was published could not be removed; trying again');
+        this.logger.warn({ err: error }, 'Published messages could not be removed from the outbox: trying again');
         await wait(DATABASE_PAUSE_MS);
       }
     }

@@ -1,20 +1,20 @@
 import type { Logger } from '@nestjs/common';
 
-/** After so many failures in a row it is the broker that is out of order. */
+/** Failures in a row before the broker counts as unavailable. */
 const FAILURES_UNTIL_UNAVAILABLE = 3;
-/** So many different messages that are called bad in a row say more of the address than of them. */
+/** Different messages in a row answered 400 before K_SINK counts as wrong. */
 const REJECTIONS_UNTIL_SUSPENDED = 3;
-/** The longest pause, in ms. */
+/** Longest pause between attempts, in ms. */
 const MAX_PAUSE_MS = 3000;
 
-/** Which messages have been called bad, and how many had been accepted by then. */
+/** What a message remembers of its first rejection: how many others had been accepted by then. */
 export interface Rejection {
   acceptedBefore?: number;
 }
 
-/** What a broker's answers say of the broker itself. It gives no reasons: they are read by what else it answers. */
+/** What the responses of a broker tell about the broker itself. */
 export class BrokerHealth {
-  /** Nothing is sent before, on the clock of `performance.now()`. */
+  /** Nothing is sent before this time, on the clock of `performance.now()`. */
   pausedUntil = 0;
   private accepted = 0;
   private failuresInARow = 0;
@@ -26,61 +26,65 @@ export class BrokerHealth {
     private readonly logger: Logger,
   ) {}
 
-  /** It takes nothing at present: one request at a time, with pauses, finds out when it does again. */
+  /** While the broker is unavailable, one request at a time probes whether it is back. */
   get isUnavailable(): boolean {
     return this.failuresInARow >= FAILURES_UNTIL_UNAVAILABLE;
   }
 
-  /** Why its address seems wrong, if it does. */
+  /** Why the address of the broker seems wrong, if it does. */
   get suspendedReason(): string | undefined {
     if (this.rejectedIds.size < REJECTIONS_UNTIL_SUSPENDED) return undefined;
-    return `The broker refuses every message: is ${this.url} its address?`;
+    return `The broker refuses every message: check that K_SINK is its address (${this.url}).`;
   }
 
-  /** @returns whether it was out of order until now */
+  /** @returns whether the broker was unavailable until now */
   succeeded(): boolean {
-    const isBack = this.isUnavailable;
-    if (isBack) {
-      this.logger.log({ sink: this.url, afterMs: Date.now() - this.failingSince }, 'The broker takes messages again');
+    const wasUnavailable = this.isUnavailable;
+    if (wasUnavailable) {
+      const afterMs = Date.now() - this.failingSince;
+      this.logger.log({ sink: this.url, afterMs }, 'The broker accepts messages again');
     }
     this.accepted++;
     this.failuresInARow = 0;
     this.pausedUntil = 0;
     this.rejectedIds.clear();
-    return isBack;
+    return wasUnavailable;
   }
 
   /**
-   * @param patienceMs what the broker asks to wait
+   * @param retryAfterMs the wait that the broker asks for
    * @param facts for the log
    */
-  failed(patienceMs: number, facts: object): void {
+  failed(retryAfterMs: number, facts: object): void {
     if (this.failuresInARow === 0) this.failingSince = Date.now();
-    const was = this.isUnavailable;
+    const wasUnavailable = this.isUnavailable;
     this.failuresInARow++;
-    if (!this.isUnavailable) return this.logger.warn(facts, 'Not published; will be sent again');
-    const waitMs = Math.max(pauseMs(this.failuresInARow - FAILURES_UNTIL_UNAVAILABLE), patienceMs);
+    if (!this.isUnavailable) return this.logger.warn(facts, 'Not published: will be sent again');
+    const waitMs = Math.max(pauseMs(this.failuresInARow - FAILURES_UNTIL_UNAVAILABLE), retryAfterMs);
     this.pausedUntil = performance.now() + waitMs;
-    if (!was) this.logger.warn({ ...facts, sink: this.url }, 'The broker takes no messages; they wait in the outbox');
+    if (!wasUnavailable)
+      this.logger.warn({ ...facts, sink: this.url }, 'The broker is unavailable: messages wait in the outbox');
   }
 
   /**
-   * A message was called bad, in a way that may mean the address as well: some brokers say 400 when it is they who don't
-   * exist. While others pass, it is the message; when several in a row are refused, it is the address.
-   * @returns whether it is the message
+   * Decides what a 400 means. Some versions of Knative answer 400 for a broker that doesn't exist. If other messages were
+   * accepted since the first rejection of this one, the message is at fault; if several messages in a row are rejected,
+   * the address is.
+   * @returns whether the message is at fault
    */
-  isFaultOfMessage(id: string, blame: Rejection): boolean {
-    if (blame.acceptedBefore !== undefined && this.accepted > blame.acceptedBefore) return true;
-    blame.acceptedBefore ??= this.accepted;
-    const was = this.suspendedReason;
+  isFaultOfMessage(id: string, rejection: Rejection): boolean {
+    if (rejection.acceptedBefore !== undefined && this.accepted > rejection.acceptedBefore) return true;
+    rejection.acceptedBefore ??= this.accepted;
+    const wasSuspended = this.suspendedReason !== undefined;
     this.rejectedIds.add(id);
-    const is = this.suspendedReason;
-    if (!was && is) this.logger.error({ sink: this.url }, `${is} Publishing is suspended; nothing is lost`);
+    const reason = this.suspendedReason;
+    if (reason && !wasSuspended)
+      this.logger.error({ sink: this.url }, `${reason} Publishing is suspended; no message is lost`);
     return false;
   }
 }
 
-/** The wait after the n-th failure, in ms: doubling from 50 to the longest, spread by a tenth to either side. */
+/** The wait after the n-th failure, in ms: doubled from 50 ms on, at most 3 s, spread by a tenth to either side. */
 export function pauseMs(n: number): number {
   return Math.min(50 * 2 ** Math.min(n, 10), MAX_PAUSE_MS) * (0.9 + 0.2 * Math.random());
 }

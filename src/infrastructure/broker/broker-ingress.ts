@@ -2,7 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import { fromHttp, MalformedEvent } from '../cloudevents/http-binding.js';
+import { MalformedEvent } from '../cloudevents/attributes.js';
+import { toEvents } from '../cloudevents/http-parser.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
 import { firstLine } from '../observability/format-error.js';
 import { Reject } from '../contracts/message.js';
@@ -13,35 +14,30 @@ import { DatabaseUnavailable } from '../persistence/sql.js';
 import type { BrokerTokens } from './oidc/broker-tokens.js';
 import { KeysUnavailable, Unauthorized } from './oidc/unauthorized.js';
 
-/** Who may deliver; everybody where there is none. */
+/** The injection token of the verifier of brokers' tokens; undefined where any sender may deliver. */
 export const BROKER_TOKENS = Symbol('BROKER_TOKENS');
-/** Whether `POST /` is a place where a broker delivers. */
+/** The injection token of a boolean: whether a broker delivers to this process. */
+export const RECEIVES = Symbol('RECEIVES');
+/** The injection token of a boolean: whether a broker may also deliver to `POST /`. */
 export const AT_ROOT = Symbol('AT_ROOT');
 
-/** Largest event, or batch of them, in bytes. */
+/** Largest event, or batch of events, in bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
-/** An error's body of 769 bytes ends Knative's dispatcher (knative.dev/eventing 1.12 to HEAD, event_dispatcher.go). */
+/** An error body of 769 bytes crashes Knative's dispatcher (knative.dev/eventing 1.12 to HEAD, event_dispatcher.go). */
 const MAX_ERROR_BYTES = 500;
-/** `POST /mesh/flush` ends by then, in ms. */
+/** Longest time that `POST /mesh/flush` takes, in ms. */
 const MAX_FLUSH_MS = 20_000;
 
-class RefusedRequest extends Error {
-  constructor(
-    readonly status: number,
-    message: string,
-  ) {
-    super(message);
-  }
-}
+class PayloadTooLarge extends Error {}
 
 /**
- * Where a broker delivers: `POST /mesh/<module>`, and `POST /` for all modules of this process. In front of everything
- * else that looks at a request: a broker sends any media type, and is answered in its own way. A success is empty, and
- * comes after the commit; what will never succeed gets a 400 or 422, since 404, 408, 409, 425 and 429 are tried again.
+ * Where a broker delivers: `POST /mesh/<module>`, and `POST /` for all modules of this process. It runs before every other
+ * middleware, because brokers send any media type and need their own answers: an empty success after the commit, 400 or
+ * 422 for an event that can never succeed. Knative would retry 404, 408, 409 and 429.
  */
 @Injectable()
 export class BrokerIngress {
-  private readonly logger = new Logger('Receiving');
+  private readonly logger = new Logger('BrokerIngress');
 
   constructor(
     host: HttpAdapterHost,
@@ -50,57 +46,59 @@ export class BrokerIngress {
     private readonly relay: Relay,
     private readonly deadLetters: DeadLetterSink,
     @Inject(BROKER_TOKENS) private readonly tokens: Pick<BrokerTokens, 'verify'> | undefined,
+    @Inject(RECEIVES) receives: boolean,
     @Inject(AT_ROOT) atRoot: boolean,
   ) {
+    if (!receives) return;
     host.init$.subscribe(() => {
       host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
-        const place = request.method === 'POST' ? consumerSegment(request.url ?? '') : undefined;
-        if (place === undefined || (place === '' && !atRoot)) next();
-        else void this.answer(place, request, response);
+        const segment = request.method === 'POST' ? consumerSegment(request.url ?? '') : undefined;
+        if (segment === undefined || (segment === '' && !atRoot)) next();
+        else void this.answer(segment, request, response);
       });
     });
   }
 
-  private async answer(place: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  private async answer(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       await this.tokens?.verify(request.headers.authorization);
-      await this.receive(place, request);
+      await this.receive(segment, request);
       response.writeHead(204).end();
     } catch (error) {
       if (response.destroyed) return;
-      const { status, detail } = this.classify(error, place);
-      const body = problem(status, detail);
+      const { status, detail } = this.problemOf(error, segment);
+      const body = problemDocument(status, detail);
       response.writeHead(status, {
         'content-type': 'application/problem+json',
         'content-length': Buffer.byteLength(body),
         ...(status === 401 && { 'www-authenticate': 'Bearer' }),
-        // What is left of a body that nobody wants to read.
+        // The rest of the body isn't read.
         ...(!request.complete && { connection: 'close' }),
       });
       response.end(body);
     }
   }
 
-  private async receive(place: string, request: IncomingMessage): Promise<void> {
-    if (place === 'flush') return this.relay.idle(performance.now() + MAX_FLUSH_MS);
-    const events = fromHttp({ headers: request.headersDistinct, body: await bodyOf(request) });
+  private async receive(segment: string, request: IncomingMessage): Promise<void> {
+    if (segment === 'flush') return this.relay.idle(performance.now() + MAX_FLUSH_MS);
+    const events = toEvents({ headers: request.headersDistinct, body: await bodyOf(request) });
     const failures: unknown[] = [];
     for (const event of events) {
-      const consumers = this.consumersAt(place, event);
+      const consumers = this.consumersAt(segment, event);
       if (consumers.length === 0) failures.push(new Reject(`No module here has a handler for ${event.type}`));
       for (const consumer of consumers) {
-        // One that fails doesn't keep the others from what is theirs; who has it already won't take it again.
+        // One failure doesn't stop the other deliveries; their inboxes drop what the broker sends again.
         await this.deliver(consumer, event).catch((error: unknown) => failures.push(error));
       }
     }
-    // Whatever was thrown, and be it undefined: only where nothing was, everything is handled.
+    // A handler may throw undefined, so count failures instead of testing the value.
     if (failures.length === 0) return;
-    const again = failures.findIndex((error) => !(error instanceof Reject));
-    throw failures[Math.max(again, 0)] as Error;
+    const retriable = failures.findIndex((error) => !(error instanceof Reject));
+    throw failures[Math.max(retriable, 0)] as Error;
   }
 
-  private consumersAt(place: string, event: CloudEvent): readonly string[] {
-    return place !== '' ? [place] : this.registry.subscriptions(event.type).map(({ consumer }) => consumer);
+  private consumersAt(segment: string, event: CloudEvent): readonly string[] {
+    return segment !== '' ? [segment] : this.registry.subscriptions(event.type).map(({ consumer }) => consumer);
   }
 
   private async deliver(consumer: string, event: CloudEvent): Promise<void> {
@@ -111,33 +109,38 @@ export class BrokerIngress {
     this.logger.log({ ...facts, lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began }, outcome);
   }
 
-  private classify(error: unknown, place: string): { status: number; detail: string } {
+  /** Logs the error and decides on the answer. */
+  private problemOf(error: unknown, segment: string): { status: number; detail: string } {
+    const consumer = segment.slice(0, 100);
     const message = error instanceof Error ? error.message : '';
-    const refused = (status: number) => {
-      this.logger.warn({ place: place.slice(0, 100), status, reason: message.slice(0, 300) }, 'Refused an event');
-      return { status, detail: message };
-    };
-    if (error instanceof RefusedRequest) return refused(error.status);
-    if (error instanceof MalformedEvent) return refused(400);
-    if (error instanceof Reject) return refused(422);
-    if (error instanceof Unauthorized) return refused(401);
-    const isLater = error instanceof KeysUnavailable || error instanceof DatabaseUnavailable;
-    this.logger.error(
-      { place: place.slice(0, 100), err: error as Error },
-      'An event was not handled; it will come again',
-    );
-    return { status: isLater ? 503 : 500, detail: isLater ? message : firstLine(error) };
+    const refused = refusalStatus(error);
+    if (refused !== undefined) {
+      this.logger.warn({ consumer, status: refused, reason: message.slice(0, 300) }, 'Event refused');
+      return { status: refused, detail: message };
+    }
+    const isUnavailable = error instanceof KeysUnavailable || error instanceof DatabaseUnavailable;
+    this.logger.error({ consumer, err: error as Error }, 'Event not handled: the broker will send it again');
+    return { status: isUnavailable ? 503 : 500, detail: isUnavailable ? message : firstLine(error) };
   }
 }
 
-/** The part of a path behind `/mesh/`, '' for `/`; undefined for what isn't ours. */
+/** The status for an error that no retry can cure. */
+function refusalStatus(error: unknown): number | undefined {
+  if (error instanceof PayloadTooLarge) return 413;
+  if (error instanceof MalformedEvent) return 400;
+  if (error instanceof Reject) return 422;
+  if (error instanceof Unauthorized) return 401;
+  return undefined;
+}
+
+/** The path segment after `/mesh/`, '' for `/`, undefined for other paths. */
 function consumerSegment(url: string): string | undefined {
   const [path = ''] = url.split('?', 1);
   return path === '/' ? '' : /^\/mesh\/([^/]+)\/?$/.exec(path)?.[1];
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
-  const tooLarge = () => new RefusedRequest(413, `An event has at most ${MAX_BODY_BYTES} bytes`);
+  const tooLarge = () => new PayloadTooLarge(`An event has at most ${MAX_BODY_BYTES} bytes`);
   if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLarge();
   const chunks: Buffer[] = [];
   let size = 0;
@@ -149,11 +152,11 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }
 
-/** Without halves of characters. */
+/** Replaces lone surrogates, which cutting a text leaves. */
 const wellFormed = (text: string) => Buffer.from(text).toString();
 
-/** A problem document (RFC 9457) that a broker survives. */
-function problem(status: number, detail: string): string {
+/** A problem document (RFC 9457) that is short enough for Knative's dispatcher. */
+function problemDocument(status: number, detail: string): string {
   for (let length = Math.min(detail.length, 300); ; length = Math.floor(length / 2)) {
     const text = JSON.stringify({ type: 'about:blank', status, detail: wellFormed(detail.slice(0, length)) });
     if (Buffer.byteLength(text) <= MAX_ERROR_BYTES) return text;

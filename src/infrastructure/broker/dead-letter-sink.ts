@@ -1,22 +1,18 @@
 import { Inject, Injectable, type Type } from '@nestjs/common';
-import { UnitOfWork } from '../persistence/unit-of-work.js';
-import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import { isShort } from '../cloudevents/attributes.js';
-import { insertDeadLetter, eventIdKey } from '../store/dead-letter-rows.js';
-import { consumersByType } from '../contracts/mesh-feature.js';
+import { isWithinNameLimit } from '../cloudevents/attributes.js';
+import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { ALL_MODULES } from '../contracts/handler-registry.js';
+import { consumersByType } from '../contracts/mesh-feature.js';
+import { consumerAt } from '../delivery/consumer-addresses.js';
+import { UnitOfWork } from '../persistence/unit-of-work.js';
+import { hasDeadLetter, insertDeadLetter } from '../store/dead-letter-rows.js';
 
-/** Whether this process keeps what a broker gives up, and where the modules are that it belongs to. */
-export const DEAD_LETTER_SINK = Symbol('DEAD_LETTER_SINK');
-export interface DeadLetterSinkOptions {
-  readonly isOpen: boolean;
-  /** Base URLs by module. */
-  readonly services: Readonly<Record<string, string>>;
-}
+/** The injection token of a boolean: whether this process stores the dead letters of a broker. */
+export const IS_DEAD_LETTER_SINK = Symbol('IS_DEAD_LETTER_SINK');
 
 /**
- * Keeps the messages that a broker could not deliver, each with the consumer that failed, so that a replay goes there and
- * to nobody else. A process of its own: it must not be out of order together with a consumer.
+ * Stores the messages that a broker could not deliver, each with the consumer that failed, so that a requeued message goes
+ * there and to no other. It is a process of its own: a sink must not be down together with a consumer.
  */
 @Injectable()
 export class DeadLetterSink {
@@ -24,73 +20,49 @@ export class DeadLetterSink {
 
   constructor(
     private readonly work: UnitOfWork,
-    @Inject(DEAD_LETTER_SINK) private readonly options: DeadLetterSinkOptions,
+    @Inject(IS_DEAD_LETTER_SINK) readonly isOpen: boolean,
     @Inject(ALL_MODULES) modules: readonly Type[],
   ) {
     this.consumers = consumersByType(modules);
   }
 
-  get isOpen(): boolean {
-    return this.options.isOpen;
-  }
-
-  /** Keeps one. It may come twice; as long as it lies here it is kept once. */
+  /** Stores one dead letter; a repeated delivery of it changes nothing while it is there. */
   async store(event: CloudEvent): Promise<void> {
-    const letters = this.consumersOf(event);
     await this.work.run(async () => {
       const { sql } = this.work;
-      for (const { consumer, destination } of letters) {
-        const known = await sql.all(
-          `SELECT 1 FROM mesh_dead_letter WHERE event_id = $1 AND consumer = $2 AND type = $3`,
-          [eventIdKey(event), consumer, event.type],
-        );
-        // A broker doesn't say how often it tried.
-        if (known.length === 0)
-          await insertDeadLetter(sql, { event, consumer, destination, attempts: 0, error: errorOf(event) });
+      for (const { consumer, destination } of this.failedConsumers(event)) {
+        if (await hasDeadLetter(sql, event, consumer)) continue;
+        // A broker doesn't tell how often it tried.
+        await insertDeadLetter(sql, { event, consumer, destination, attempts: 0, error: errorOf(event) });
       }
     });
   }
 
   /**
-   * Who failed. A broker says so in `knativeerrordest`; where it doesn't (a timeout, for one), all who want the type are
-   * given it again, and whoever has handled it knows it.
+   * The broker names the failed consumer in `knativeerrordest`. Where it doesn't (after a timeout, for one), every consumer
+   * of the type gets a dead letter: the inboxes of those that have handled the event drop it.
    */
-  private consumersOf(event: CloudEvent): { consumer: string; destination?: string }[] {
-    const { knativeerrordest: failed } = event;
-    if (typeof failed === 'string' && URL.canParse(failed)) {
-      const url = new URL(failed);
-      // The name of a consumer is in an index: no address of ours is longer.
-      if (isShort(url.href)) return [{ consumer: consumerAt(url), destination: url.href }];
+  private failedConsumers(event: CloudEvent): { consumer: string; destination?: string }[] {
+    const destination = extension(event, 'knativeerrordest');
+    if (destination !== undefined && URL.canParse(destination)) {
+      const url = new URL(destination);
+      // The name of a consumer is part of an index.
+      if (isWithinNameLimit(url.href)) return [{ consumer: consumerAt(url), destination: url.href }];
     }
     return (this.consumers.get(event.type) ?? ['unknown']).map((consumer) => ({ consumer }));
   }
-
-  /**
-   * Where a replay goes: what the broker said if a module of this application lives there, else where the consumer is
-   * known to live. Whoever writes a dead letter doesn't say where we post.
-   */
-  addressOf(consumer: string, said: string | null): string | undefined {
-    const { services } = this.options;
-    const bases = Object.values(services).map((base) => new URL(base).origin);
-    if (said !== null && bases.includes(new URL(said).origin)) return said;
-    const base = services[consumer];
-    return base && `${base}/mesh/${consumer}`;
-  }
 }
 
-/** The name of the consumer behind an address: its module where that can be seen. */
-export function consumerAt(url: URL): string {
-  return /^\/mesh\/([a-z][\w-]*)$/.exec(url.pathname)?.[1] ?? url.href;
-}
-
-/** What the consumer last answered; the broker keeps the beginning of it in base64. */
-function errorOf({ knativeerrorcode: code, knativeerrordata: data }: CloudEvent): Error {
-  const text = typeof data === 'string' ? Buffer.from(data, 'base64').toString() : '';
+/** The last answer of the consumer; the broker keeps the beginning of its body in Base64. */
+function errorOf(event: CloudEvent): Error {
+  const code = extension(event, 'knativeerrorcode');
+  const text = Buffer.from(extension(event, 'knativeerrordata') ?? '', 'base64').toString();
   const error = new Error(detailOf(text) || 'The broker gives no reason');
-  error.name = typeof code === 'string' ? `HTTP ${code.slice(0, 10)}` : 'Undeliverable';
+  error.name = code === undefined ? 'Undeliverable' : `HTTP ${code.slice(0, 10)}`;
   return error;
 }
 
+/** The detail of a problem document, else the whole text. */
 function detailOf(text: string): string {
   try {
     const { detail } = JSON.parse(text) as { detail?: unknown };

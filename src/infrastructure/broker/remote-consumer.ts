@@ -1,19 +1,17 @@
+import { Reject } from '../contracts/message.js';
+import { MESSAGE_UNIT, type Consumer } from '../delivery/consumer.js';
+import { consumerAt } from '../delivery/consumer-addresses.js';
+import type { DeliveryPolicy } from '../delivery/retry-policy.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { MESSAGE_UNIT, type Consumer } from '../delivery/delivery-worker.js';
-import { consumerAt } from './dead-letter-sink.js';
 import { insertDeadLetter } from '../store/dead-letter-rows.js';
 import { claimDelivery } from '../store/delivery-rows.js';
-import { Reject } from '../contracts/message.js';
-import { isRetryable, type DeliveryPolicy } from '../delivery/retry-policy.js';
-import { isSuccess, type CloudEventsClient } from './cloudevents-client.js';
+import type { CloudEventsClient } from './cloudevents-client.js';
+import { isRetriedByKnative, isSuccess } from './response-classes.js';
 
-/**
- * A consumer behind an address, for dead letters that are replayed: tried like any other, and among the dead letters
- * again when it fails.
- */
+/** A consumer behind an address, for requeued dead letters: retried like any other, and a dead letter again if it fails. */
 export function remoteConsumer(
   url: string,
-  sink: CloudEventsClient,
+  client: CloudEventsClient,
   work: UnitOfWork,
   policy: DeliveryPolicy,
 ): Consumer {
@@ -21,16 +19,16 @@ export function remoteConsumer(
     name: url,
     policy,
     deliver: async (delivery) => {
-      const { status, body, retryAfterMs } = await sink.post(url, delivery.event);
+      const { status, body, retryAfterMs } = await client.post(url, delivery.event);
       if (isSuccess(status)) {
         const isOurs = await work.run(() => claimDelivery(work.sql, delivery), MESSAGE_UNIT);
         return isOurs ? 'forwarded' : 'lease-lost';
       }
       const answer = `${url} answered ${status}${body && `: ${body.slice(0, 300)}`}`;
-      if (!isRetryable(status)) throw new Reject(answer);
+      if (!isRetriedByKnative(status)) throw new Reject(answer);
       throw Object.assign(new Error(answer), { retryAfterMs });
     },
-    deadLetter: (sql, letter) =>
-      insertDeadLetter(sql, { ...letter, consumer: consumerAt(new URL(url)), destination: url }),
+    deadLetter: (sql, message) =>
+      insertDeadLetter(sql, { ...message, consumer: consumerAt(new URL(url)), destination: url }),
   };
 }

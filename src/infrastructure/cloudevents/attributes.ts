@@ -1,6 +1,6 @@
 import type { CloudEvent } from './cloud-event.js';
 
-/** What a sender did wrong: one line of less than 200 characters that begins with what is at fault. */
+/** An event breaks CloudEvents 1.0. The message is one line of less than 200 characters: the attribute, then the problem. */
 export class MalformedEvent extends Error {
   constructor(
     readonly fault: string,
@@ -11,14 +11,14 @@ export class MalformedEvent extends Error {
 }
 
 /**
- * An attribute that an application makes a key of, or passes on, has at most so many bytes; CloudEvents knows no limit.
- * An index row of PostgreSQL has to hold it (2.7 kB). And what we send has the subject twice, the correlation id and the
- * id of the cause: percent-encoded, all of them fit into the 16 kB of headers that Node reads.
+ * Longest attribute that is used as a key or passed on, in bytes; CloudEvents has no limit. An index row of PostgreSQL must
+ * hold it (2.7 kB). A sent event has the subject twice, the correlation id and the id of the cause: percent-encoded, they
+ * must fit into the 16 kB of headers that Node reads.
  */
 export const MAX_NAME_BYTES = 1000;
 
-/** Whether these are short enough, together. */
-export function isShort(...names: string[]): boolean {
+/** Whether these names together are at most `MAX_NAME_BYTES` long. */
+export function isWithinNameLimit(...names: string[]): boolean {
   return names.reduce((sum, name) => sum + Buffer.byteLength(name), 0) <= MAX_NAME_BYTES;
 }
 
@@ -38,7 +38,7 @@ const MEDIA_TYPE = new RegExp(
 const MEDIA_TYPE_LENGTH = 1000;
 const CHARSET = /;[ \t]*charset="?([^;" \t]*)/i;
 
-/* RFC 3986. A percent is checked by itself, so that each part is one class of characters, read without a way back. */
+/* RFC 3986. The percent sign is checked separately, so that the expression never backtracks. */
 const UNIT = "\\w.~!$&'()*+,;=%-";
 const AUTHORITY = `(?:[${UNIT}:]*@)?(?:\\[[0-9a-f:.]+\\]|\\[v[0-9a-f]+\\.[${UNIT}:]+\\]|[${UNIT}]*)(?::\\d*)?(?=[/?#]|$)`;
 const URI_REFERENCE = new RegExp(
@@ -56,7 +56,7 @@ interface Rule {
 const TEXT: Rule = { expected: 'a string', holds: () => true };
 const SOME_TEXT: Rule = { expected: 'a string that is not empty', holds: (value) => value !== '' };
 
-/** Everything that is known to be a string. The extensions are those that `CloudEvent` declares as strings. */
+/** The attributes that must be strings, the extensions of the mesh included. */
 const RULES = new Map<string, Rule>([
   ['specversion', { expected: '1.0', holds: (value) => value === '1.0' }],
   ['id', SOME_TEXT],
@@ -65,7 +65,7 @@ const RULES = new Map<string, Rule>([
   ['subject', SOME_TEXT],
   ['time', { expected: 'RFC 3339', holds: isTimestamp }],
   ['datacontenttype', { expected: 'a media type, JSON in UTF-8', holds: (value) => formatOf(value) !== undefined }],
-  // RFC 3986 has no fragment in an absolute URI, but schemas are named by one, and other SDKs let it pass.
+  // RFC 3986 allows no fragment in an absolute URI, but schemas use one, and other SDKs accept it.
   ['dataschema', { expected: 'an absolute URI', holds: (value) => SCHEME.test(value) && isUriReference(value) }],
   ...['correlationid', 'causationid', 'partitionkey', 'traceparent'].map((name): [string, Rule] => [name, TEXT]),
 ]);
@@ -77,7 +77,7 @@ const REQUIRED = ['specversion', 'id', 'source', 'type'];
  * @throws MalformedEvent when CloudEvents 1.0 has no such attribute or no such value
  */
 export function checkAttribute(name: string, value: unknown): string | number | boolean | undefined {
-  // `data` is a name that the specification keeps for itself.
+  // The specification reserves `data`.
   if (!NAME.test(name) || name === 'data') throw new MalformedEvent(name, 'expected a name of a-z and 0-9');
   if (value === null || value === undefined) return undefined;
   const rule = RULES.get(name);
@@ -100,23 +100,23 @@ export function checkComplete(attributes: Record<string, unknown>): CloudEvent {
   return attributes as CloudEvent;
 }
 
-/** Whether a string is one in the type system of CloudEvents. */
+/** Whether CloudEvents allows this string as a value. */
 export function isText(value: string): boolean {
   return !FORBIDDEN.test(value);
 }
 
-/** Whether this attribute is a URI that could be this one. */
+/** Whether the attribute holds a URI, and the value is a valid one. */
 export function isPossibleUri(name: string, value: string): boolean {
   return (name === 'source' || name === 'dataschema') && RULES.get(name)!.holds(value);
 }
 
 /**
- * How the data of a media type is kept: parsed, as a string, or as Base64. A string is what's text in UTF-8.
+ * How data of a media type is kept: parsed, as a string (text in UTF-8), or as Base64.
  * @returns undefined for what isn't a media type, and for JSON that claims another charset than UTF-8
  */
 export function formatOf(mediaType: string): 'json' | 'text' | 'bytes' | undefined {
   if (mediaType === 'application/json') return 'json';
-  // The expression uses some stack for each parameter.
+  // The regular expression uses some stack for each parameter.
   if (mediaType.length > MEDIA_TYPE_LENGTH) return undefined;
   const essence = MEDIA_TYPE.exec(mediaType)?.[1]?.toLowerCase();
   if (essence === undefined) return undefined;
@@ -129,7 +129,7 @@ function isUriReference(value: string): boolean {
   return URI_REFERENCE.test(value) && !BROKEN_PERCENT.test(value);
 }
 
-/** RFC 3339, a day that exists, and no leap second: neither JavaScript nor Go could read it. */
+/** RFC 3339, on a day that exists, without leap seconds: neither JavaScript nor Go reads them. */
 function isTimestamp(value: string): boolean {
   if (!RFC_3339.test(value)) return false;
   const day = Number(value.slice(8, 10));

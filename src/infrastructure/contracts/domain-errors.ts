@@ -1,12 +1,10 @@
-/*
- * What a module says when it refuses. How it looks on the wire is decided in http/problem.filter.ts, in one place.
- */
+/* Errors of a module that refuses a request. http/problem.filter.ts maps them to HTTP statuses. */
 
-/** Something that a request asked for, and that can't be done as it stands. */
+/** A request that can't be carried out as it stands. */
 export abstract class DomainError extends Error {
   constructor(
     message: string,
-    /** The part of the request that is at fault. */
+    /** The field of the request that is at fault. */
     readonly field?: string,
   ) {
     super(message);
@@ -14,19 +12,19 @@ export abstract class DomainError extends Error {
   }
 }
 
-/** There is no such thing. */
+/** The resource doesn't exist. */
 export class NotFound extends DomainError {}
-/** Somebody else may do this, the one who asked may not. */
+/** The sender of the request may not do this. */
 export class Forbidden extends DomainError {}
-/** Not in this state. */
+/** The state of the resource doesn't allow this. */
 export class Conflict extends DomainError {}
-/** Well formed, and against a rule. */
+/** The request is well formed, but a business rule forbids it. */
 export class BusinessRuleViolation extends DomainError {}
-/** Not something that can be understood. */
+/** The request doesn't match its schema. */
 export class ValidationFailed extends DomainError {
   constructor(readonly issues: readonly { field: string; detail: string }[]) {
     super(issues.map(({ field, detail }) => (field ? `${field}: ${detail}` : detail)).join('; '), issues[0]?.field);
   }
 }
-/** A module that lives elsewhere can't be asked now. */
+/** Something that the request needs can't be reached now. */
 export class Unavailable extends DomainError {}

@@ -1,10 +1,11 @@
 import type { Type } from '@nestjs/common';
 import type { MigrationHistory } from '../persistence/migrate.js';
 import type { EventClass, MessageClass, QueryClass } from './message.js';
+import { CQRS_KEYS, NEST_KEYS } from './package-metadata.js';
 
-/* What modules say of themselves, read without starting them. */
+/* What modules declare about themselves, readable without starting them. */
 
-/** What a module is on the mesh: one consumer of messages, with a contract and tables of its own. */
+/** A module on the mesh: one consumer of messages, with a contract and tables of its own. */
 export interface MeshFeatureOptions {
   /** Its name in sources, consumers and table prefixes. */
   readonly name: string;
@@ -14,26 +15,26 @@ export interface MeshFeatureOptions {
   readonly migrations?: MigrationHistory['migrations'];
 }
 
-const MESH_FEATURE = Symbol('on-mesh');
+const MESH_FEATURE = Symbol('mesh-feature');
 
 /** Puts a Nest module on the mesh; stands beside `@Module`. */
-export function MeshFeature(declaration: MeshFeatureOptions): ClassDecorator {
-  return (target) => Reflect.defineMetadata(MESH_FEATURE, declaration, target);
+export function MeshFeature(options: MeshFeatureOptions): ClassDecorator {
+  return (target) => Reflect.defineMetadata(MESH_FEATURE, options, target);
 }
 
-/** What `@MeshFeature` says of a class, if it stands there. */
+/** The options of `@MeshFeature`, if the class has that decorator. */
 export function findMeshFeature(module: Type): MeshFeatureOptions | undefined {
   return Reflect.getMetadata(MESH_FEATURE, module) as MeshFeatureOptions | undefined;
 }
 
 /** @throws Error for a class without `@MeshFeature` */
 export function meshFeatureOf(module: Type): MeshFeatureOptions {
-  const declaration = findMeshFeature(module);
-  if (!declaration) throw new Error(`${module.name} is not on the mesh: it lacks @MeshFeature`);
-  return declaration;
+  const options = findMeshFeature(module);
+  if (!options) throw new Error(`${module.name} is not on the mesh: add @MeshFeature({ name, contract }) to the class`);
+  return options;
 }
 
-/** The durable messages and queries that a contract declares. */
+/** The durable messages and queries of a contract. */
 export function messagesIn(contract: object): { messages: MessageClass[]; queries: QueryClass[] } {
   const classes = Object.values(contract).filter((it) => typeof it === 'function') as Partial<
     MessageClass | QueryClass
@@ -44,44 +45,43 @@ export function messagesIn(contract: object): { messages: MessageClass[]; querie
   };
 }
 
-/** The keys under which @nestjs/cqrs 12 keeps what its decorators say; it doesn't export them. */
-export const CQRS = {
-  command: '__commandHandler__',
-  event: '__eventsHandler__',
-  query: '__queryHandler__',
-  saga: '__saga__',
-};
-
-/** Who wants messages of which type, hosted by this process or not: the names of the modules by type. */
+/** The names of the modules that handle each type, hosted by this process or not. */
 export function consumersByType(modules: readonly Type[]): Map<string, string[]> {
   const consumers = new Map<string, string[]>();
   for (const module of modules) {
     const { name } = meshFeatureOf(module);
-    const providers = (Reflect.getMetadata('providers', module) ?? []) as unknown[];
-    for (const provider of providers) {
-      const handler = (
-        typeof provider === 'function' ? provider : (provider as { useClass?: unknown }).useClass
-      ) as Type;
-      if (typeof handler !== 'function') continue;
-      const command = handlesCommand(handler);
-      const types = [...(command?.kind ? [command.type!] : []), ...listensTo(handler).map(({ type }) => type)];
+    for (const handler of providersOf(module)) {
+      const command = commandOf(handler);
+      const types = command?.kind ? [command.type!] : [];
+      types.push(...eventsOf(handler).map(({ type }) => type));
       for (const type of types) consumers.set(type, [...(consumers.get(type) ?? []), name]);
     }
   }
   return consumers;
 }
 
-/** The event classes that a handler class listens to; for documentation. */
-export function listensTo(handler: Type): EventClass[] {
-  return (Reflect.getMetadata(CQRS.event, handler) as EventClass[] | undefined) ?? [];
+function providersOf(module: Type): Type[] {
+  const providers = (Reflect.getMetadata(NEST_KEYS.providers, module) ?? []) as unknown[];
+  return providers
+    .map((it) => (typeof it === 'function' ? it : (it as { useClass?: unknown }).useClass))
+    .filter((it) => typeof it === 'function') as Type[];
 }
 
-/** The command class that a handler class handles; for documentation. */
-export function handlesCommand(handler: Type): Partial<MessageClass> | undefined {
-  return Reflect.getMetadata(CQRS.command, handler) as Partial<MessageClass> | undefined;
+/** The event classes that a handler class handles. */
+export function eventsOf(handler: Type): EventClass[] {
+  return (Reflect.getMetadata(CQRS_KEYS.event, handler) as EventClass[] | undefined) ?? [];
 }
 
-/** The query class that a handler class answers; for documentation. */
-export function answersQuery(handler: Type): QueryClass | undefined {
-  return Reflect.getMetadata(CQRS.query, handler) as QueryClass | undefined;
+/** The command class that a handler class handles, durable or not. */
+export function commandOf(handler: Type): (Type & Partial<MessageClass>) | undefined {
+  return Reflect.getMetadata(CQRS_KEYS.command, handler) as (Type & Partial<MessageClass>) | undefined;
+}
+
+/** The query class that a handler class answers. */
+export function queryOf(handler: Type): QueryClass | undefined {
+  return Reflect.getMetadata(CQRS_KEYS.query, handler) as QueryClass | undefined;
+}
+
+export function isSaga(handler: Type): boolean {
+  return Reflect.hasMetadata(CQRS_KEYS.saga, handler);
 }

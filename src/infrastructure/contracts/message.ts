@@ -2,14 +2,14 @@ import { Command, Query } from '@nestjs/cqrs';
 import type { z } from 'zod';
 
 /**
- * Messages are declared in contracts:
+ * Contracts declare messages:
  *
  *     export class ShipOrder extends durableCommand('shop.shipping.ship-order', z.object({ parcels: z.int() })) {}
  *     export class OrderShipped extends durableEvent('shop.shipping.order-shipped', z.object({ carrier: z.string() })) {}
  *     export class ReadStock extends query('read-stock', z.object({ item: z.string() }), z.object({ left: z.int() })) {}
  *
- * A command or event has a subject of at most 1000 bytes, which is also its partition key, and data. In the code the
- * data's fields are in camel case, on the wire in kebab case.
+ * A command or event has data and a subject of at most 1000 bytes, which is also its partition key. The fields of the data
+ * are in camel case in code and in kebab case on the wire.
  */
 export interface DurableMessage {
   readonly subject: string;
@@ -20,9 +20,9 @@ interface Declaration<Kind> {
   readonly kind: Kind;
   /** The CloudEvents type. */
   readonly type: string;
-  /** Of the data, in camel case. */
+  /** The schema of the data, in camel case. */
   readonly schema: z.ZodObject;
-  /** The same for what is sent: nothing beyond the contract. Made once, as zod compiles every schema anew. */
+  /** The schema for sending, which allows no other fields. Made once, because zod compiles every schema anew. */
   readonly strict: z.ZodObject;
 }
 
@@ -37,7 +37,7 @@ export interface QueryClass {
   readonly result: z.ZodType;
 }
 
-/** Asks one module to do something: asynchronous, durable, nothing returned. */
+/** Declares a command, which asks one module to do something: asynchronous, durable, nothing returned. */
 export function durableCommand<Schema extends z.ZodObject>(type: string, schema: Schema) {
   return class DurableCommand extends Command<void> {
     static readonly kind = 'command';
@@ -54,7 +54,7 @@ export function durableCommand<Schema extends z.ZodObject>(type: string, schema:
   };
 }
 
-/** Says what happened, to whoever cares; durable, each listener on its own. */
+/** Declares an event, which tells any number of modules what happened: durable, each module retries on its own. */
 export function durableEvent<Schema extends z.ZodObject>(type: string, schema: Schema) {
   return class DurableEvent {
     static readonly kind = 'event';
@@ -69,7 +69,7 @@ export function durableEvent<Schema extends z.ZodObject>(type: string, schema: S
   };
 }
 
-/** Asks one module for something: synchronous, without side effects, safe to repeat. */
+/** Declares a query, which asks one module for data: synchronous, without side effects, safe to repeat. */
 export function query<Schema extends z.ZodType, Result extends z.ZodType>(
   name: string,
   schema: Schema,
@@ -87,26 +87,26 @@ export function query<Schema extends z.ZodType, Result extends z.ZodType>(
   };
 }
 
-/** Handles a durable command, in a unit of work that also holds the record that it was handled. */
+/** Handles a durable command, in the unit of work that records it in the inbox. */
 export interface DurableCommandHandler<Message, Prepared = void> {
-  /** Runs before the unit and may wait for queries and I/O; repeated with every attempt, so without effects. */
+  /** Runs before the unit and may wait for queries and I/O. It is repeated with every attempt, so it must have no effects. */
   prepare?(message: Message): Promise<Prepared>;
   execute(message: Message, prepared: Prepared): Promise<void>;
 }
 
-/** Handles a durable event, in a unit of work that also holds the record that it was handled. */
+/** Handles a durable event, in the unit of work that records it in the inbox. */
 export interface DurableEventHandler<Message, Prepared = void> {
-  /** Runs before the unit and may wait for queries and I/O; repeated with every attempt, so without effects. */
+  /** Runs before the unit and may wait for queries and I/O. It is repeated with every attempt, so it must have no effects. */
   prepare?(message: Message): Promise<Prepared>;
   handle(message: Message, prepared: Prepared): Promise<void>;
 }
 
-/** Thrown by a handler that will never succeed with this message: it goes to the dead letters without a retry. */
+/** Thrown by a handler when no retry can help: the message goes to the dead letters at once. */
 export class Reject extends Error {
   override readonly name = 'Reject';
 }
 
-/** The class of a message if that is durable. */
+/** The class of a message if it is durable. */
 export function durableClass(message: object): MessageClass | undefined {
   const candidate = message.constructor as Partial<MessageClass>;
   return candidate.kind === 'command' || candidate.kind === 'event' ? (candidate as MessageClass) : undefined;

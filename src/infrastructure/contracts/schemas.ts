@@ -1,11 +1,11 @@
 import { z } from 'zod';
 
-/* Schemas that requests and messages of any application need. */
+/* Schemas for the requests and messages of any application. */
 
-/** The largest id that a 32-bit column holds; beyond it nothing exists. */
+/** Largest id that a 32-bit column holds. */
 export const MAX_ID = 2 ** 31 - 1;
 
-/** An id in a path or query: a positive integer, however large. What no row can have is well formed; it isn't there. */
+/** An id in a path or query: a positive integer. One that is too large for a row is valid, and leads to 404. */
 export const writtenId = z
   .string()
   .regex(/^[1-9]\d*$/, 'expected a positive integer')
@@ -17,7 +17,7 @@ export const idParameter = z.object({ id: writtenId });
 /** An id in a path: a UUID. */
 export const uuidParameter = z.object({ id: z.guid().transform((id) => id.toLowerCase()) });
 
-/** Text that people write: trimmed, of a bearable length, and nothing that a database can't keep. */
+/** Text of a user: trimmed, not empty, at most `max` characters, without control characters. */
 export function text(max = 200): z.ZodString {
   return z
     .string()
@@ -27,12 +27,12 @@ export function text(max = 200): z.ZodString {
     .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not hold control characters');
 }
 
-/** Text as others have written it, of a bearable length: nothing but what a database can't keep is refused. */
+/** Text that was accepted earlier: at most `max` characters, without NUL and lone surrogates, which databases can't store. */
 export function writtenText(max = 200): z.ZodString {
   return z
     .string()
     .max(max)
-    .regex(/^[^\0\p{Cs}]*$/u, 'must hold neither NUL nor halves of characters');
+    .regex(/^[^\0\p{Cs}]*$/u, 'must not hold NUL or lone surrogates');
 }
 
 /** `page` (from 1) and `size` of a listing. */
@@ -49,7 +49,7 @@ export const paging = z.object({
     .default(20),
 });
 
-/** An integer that names a row. Numbers that no row can have are well formed; there just is nothing. */
+/** The id of a row, which need not exist. */
 export const recordId = z.int().min(1);
 
 /** The id of a row that exists, as messages carry it. */
@@ -58,8 +58,8 @@ export const storedId = recordId.max(MAX_ID);
 /** Money in cents. */
 export const cents = z.int().min(0).max(MAX_ID);
 
-/** A distance in metres, which a 32-bit column holds; the dearest tariff makes less than `MAX_ID` cents of it. */
+/** A distance in metres that a 32-bit column holds; the price of the dearest tariff for it fits, too. */
 export const metres = z.int().min(0).max(MAX_ID);
 
-/** A moment in UTC, ISO 8601. */
+/** A time in UTC, ISO 8601. */
 export const moment = z.iso.datetime();

@@ -1,26 +1,30 @@
-import { Body, Controller, HttpCode, Param, Post, UseFilters } from '@nestjs/common';
+import { Body, Controller, HttpCode, Inject, Param, Post, UseFilters } from '@nestjs/common';
 import { QueryBus, type IQuery } from '@nestjs/cqrs';
-import { ValidationFailed, NotFound } from '../contracts/domain-errors.js';
-import { fromWire, toWire } from '../cloudevents/cloud-event.js';
+import { fromWire, toWire } from '../cloudevents/mapping.js';
+import { NotFound, ValidationFailed } from '../contracts/domain-errors.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
 
-/** Answers the queries of modules that live elsewhere, in our words whatever the manners of the application. */
+/** The injection token of a boolean: whether other processes may ask this one. */
+export const ANSWERS_QUERIES = Symbol('ANSWERS_QUERIES');
+
+/** Answers the queries of other processes, with problem documents whatever the application does with its own errors. */
 @UseFilters(ProblemFilter)
 @Controller('mesh/queries')
 export class QueriesController {
   constructor(
     private readonly registry: HandlerRegistry,
     private readonly queries: QueryBus,
+    @Inject(ANSWERS_QUERIES) private readonly isOpen: boolean,
   ) {}
 
   @Post(':query')
   @HttpCode(200)
   @Operation('Answers a query of another process')
   async answer(@Param('query') name: string, @Body() body: unknown): Promise<object> {
-    const query = this.registry.query(name);
-    if (!query) throw new NotFound(`No module here answers ${name}`, 'query');
+    const query = this.isOpen ? this.registry.query(name) : undefined;
+    if (!query) throw new NotFound(`No module of this process answers ${name}`, 'query');
     const data = query.schema.safeParse(fromWire(body));
     if (!data.success) {
       throw new ValidationFailed(

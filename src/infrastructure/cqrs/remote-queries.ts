@@ -3,15 +3,15 @@ import pRetry from 'p-retry';
 import type { Agent } from 'undici';
 import { Unavailable } from '../contracts/domain-errors.js';
 import { requestContext } from '../observability/request-context.js';
-import { fromWire, toWire } from '../cloudevents/cloud-event.js';
+import { fromWire, toWire } from '../cloudevents/mapping.js';
 import type { QueryClass } from '../contracts/message.js';
 
-/** Longest wait for one answer, in ms: somebody waits for what is made of it. */
+/** Longest wait for one answer, in ms: a user waits for the result. */
 const TIMEOUT_MS = 1000;
-/** A query has no side effects: it is asked again, after 50 to 200 ms. */
+/** Queries have no side effects, so they are retried; waits in ms. */
 const RETRIES = { retries: 2, minTimeout: 50, maxTimeout: 200, randomize: true };
 
-/** Asks the modules that live elsewhere: `POST <their base URL>/mesh/queries/<query>`. */
+/** Asks modules of other processes: `POST <base URL of the module>/mesh/queries/<query>`. */
 export class RemoteQueries {
   private readonly logger = new Logger('Queries');
   private agent?: Promise<Agent>;
@@ -19,10 +19,11 @@ export class RemoteQueries {
   /** @param services base URLs by module */
   constructor(private readonly services: Readonly<Record<string, string>>) {}
 
-  /** @throws Unavailable when there is no answer to be had that the contract knows */
+  /** @throws Unavailable when the module doesn't answer, or answers something else than its contract says */
   async ask(module: string, query: QueryClass, data: unknown): Promise<unknown> {
     const base = this.services[module];
-    if (!base) throw new Unavailable(`${module} lives elsewhere, and USVC_${module.toUpperCase()} doesn't say where`);
+    if (!base)
+      throw new Unavailable(`The address of ${module} is unknown: set USVC_${module.toUpperCase()} to its base URL`);
     const address = new URL(`${base}/mesh/queries/${query.queryName}`);
     const body = JSON.stringify(toWire(data));
     try {
@@ -30,18 +31,21 @@ export class RemoteQueries {
       return query.result.parse(fromWire(reply));
     } catch (error) {
       this.logger.warn({ module, query: query.queryName, err: error as Error }, 'A query was not answered');
-      throw new Unavailable(`${module} can't be asked now`);
+      throw new Unavailable(`${module} doesn't answer now: try again later`);
     }
   }
 
   private async post({ origin, pathname }: URL, body: string): Promise<unknown> {
-    const on = requestContext();
+    const context = requestContext();
     const agent = await (this.agent ??= agentOf());
     const { statusCode, body: reply } = await agent.request({
-      ...{ origin, path: pathname, method: 'POST', body },
+      origin,
+      path: pathname,
+      method: 'POST',
+      body,
       headers: {
         'content-type': 'application/json',
-        ...(on && { 'x-correlation-id': on.correlationId, traceparent: on.traceparent }),
+        ...(context && { 'x-correlation-id': context.correlationId, traceparent: context.traceparent }),
       },
     });
     const text = await reply.text();
@@ -49,13 +53,12 @@ export class RemoteQueries {
     return (JSON.parse(text) as { result: unknown }).result;
   }
 
-  /** Ends the connections. */
   async close(): Promise<void> {
     await (await this.agent)?.destroy();
   }
 }
 
-/** Undici takes a while to load, and where all modules are in one process nobody needs it. */
+/** Undici is loaded on demand: a process that hosts all modules doesn't need it. */
 async function agentOf(): Promise<Agent> {
   const { Agent } = await import('undici');
   return new Agent({ headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS, connect: { timeout: TIMEOUT_MS } });

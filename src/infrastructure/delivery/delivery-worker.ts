@@ -1,112 +1,87 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Logger } from '@nestjs/common';
-import { runInContext } from '../observability/request-context.js';
-import { DatabaseUnavailable, type Sql, type SqlValue } from '../persistence/sql.js';
-import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { requestContextOf, type CloudEvent } from '../cloudevents/cloud-event.js';
-import { insertDeadLetter } from '../store/dead-letter-rows.js';
-import { claimDelivery, dueDeliveries, nextRetryAt, postponeDelivery, type Delivery } from '../store/delivery-rows.js';
-import { formatError } from '../observability/format-error.js';
+import { requestContextOf } from '../cloudevents/cloud-event.js';
 import type { LeaseScope } from '../leases/leases.js';
-import { Reject } from '../contracts/message.js';
-import { longestWaitMs, waitAfter, type DeliveryPolicy } from './retry-policy.js';
+import { runInContext } from '../observability/request-context.js';
+import { DatabaseUnavailable, type SqlValue } from '../persistence/sql.js';
+import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import { dueDeliveries, nextRetryAt, type Delivery } from '../store/delivery-rows.js';
+import { DATABASE_PAUSE_MS, type Consumer } from './consumer.js';
+import { deliveryFacts, FailedAttempts } from './failed-attempts.js';
+import { maxWaitMs } from './retry-policy.js';
 
-/** Deliveries of one consumer that may be under way at the same time; one consumer can't take the places of another. */
+/** Deliveries of one consumer in flight at a time. Each consumer has its own: a slow one can't block another. */
 const MAX_IN_FLIGHT = 128;
-/** No consumer sleeps longer than this, in ms, whatever the clock says of its next retry. */
+/** Longest time without a query for retries, in ms: another process, or a clock that was set, may have moved one. */
 const MAX_SLEEP_MS = 5000;
-/** The pause after the database failed us, in ms. */
-export const DATABASE_PAUSE_MS = 250;
-/** For units that handle messages, or move them. */
-export const MESSAGE_UNIT = { isMessage: true };
 
-/** Somebody who gets messages, each in its own time. */
-export interface Consumer {
-  /** As its deliveries name it. */
-  readonly name: string;
-  readonly policy: DeliveryPolicy;
-  /**
-   * One try. It claims the delivery first thing in the unit of work that keeps its outcome.
-   * @returns a word on what became of it, for the log; `taken` when it is another process's business
-   * @throws Reject when no retry can help; any other error is worth one, `retryAfterMs` of it being a wish to wait
-   */
-  deliver(delivery: Delivery): Promise<string>;
-  /** Keeps what is given up, in the unit of work that has claimed it. Among the dead letters unless told. */
-  deadLetter?(sql: Sql, letter: FailedMessage): Promise<void>;
-}
-
-/** A message that no further try can help. */
-export interface FailedMessage {
-  readonly event: CloudEvent;
-  readonly attempts: number;
-  readonly error: unknown;
-}
-
-/** The deliveries of one consumer. */
+/** Delivers the messages of one consumer: first attempts in order per partition key, retries when they are due. */
 export class DeliveryWorker {
+  /** Whether there are more first attempts than free slots. */
+  isSaturated = false;
   private readonly inFlight = new Map<SqlValue, Promise<boolean>>();
-  /** The last first attempt of each partition key: the next one of the key starts when that has been decided. */
+  /** The last first attempt of each partition key; the next one of the key starts when it is decided. */
   private readonly lastOfKey = new Map<string, Promise<boolean>>();
   private readonly outside = AsyncLocalStorage.snapshot();
-  /** More first attempts are there than it has places for. */
-  isSaturated = false;
-  /** Tries that came to nothing: those deliveries are where they were. */
+  private readonly failures: FailedAttempts;
+  /** Attempts that ended undecided: their rows are as they were. */
   private undecidedCount = 0;
   private isQuerying = false;
   private isWoken = false;
-  private stopped = false;
-  /** This and all that a process waits for by itself is on the clock of `performance.now()`, which no one sets back. */
+  private isStopped = false;
+  /** This time and the next two are on the clock of `performance.now()`, which is never set back. */
   private pausedUntil = 0;
-  private timer?: NodeJS.Timeout;
   private timerAt = 0;
-  /** When to look for retries next. */
   private nextRetry = 0;
+  private timer?: NodeJS.Timeout;
 
   constructor(
     private readonly consumer: Consumer,
     private readonly work: UnitOfWork,
-    private readonly share: LeaseScope,
+    private readonly scope: LeaseScope,
     private readonly logger: Logger,
-  ) {}
+  ) {
+    this.failures = new FailedAttempts(consumer, work, logger);
+  }
 
-  get busy(): boolean {
+  get isBusy(): boolean {
     return this.isQuerying || this.inFlight.size > 0;
   }
 
   stop(): void {
-    this.stopped = true;
+    this.isStopped = true;
     clearTimeout(this.timer);
   }
 
-  /** @param afresh also for retries that we didn't know to be ours */
+  /** @param afresh also for retries that belonged to another process until now */
   wake(afresh = false): void {
     this.isWoken = true;
     if (afresh) this.nextRetry = 0;
-    if (this.isQuerying || this.stopped) return;
+    if (this.isQuerying || this.isStopped) return;
     this.isQuerying = true;
     void this.outside(() => this.startDue());
   }
 
-  /** Starts what is due, until nothing is or all places are taken. */
+  /** Starts what is due until nothing is left or all slots are taken. */
   private async startDue(): Promise<void> {
     try {
-      while (this.isWoken && !this.stopped && this.inFlight.size < MAX_IN_FLIGHT) {
+      while (this.isWoken && !this.isStopped && this.inFlight.size < MAX_IN_FLIGHT) {
         this.isWoken = false;
         if (this.pausedUntil > performance.now()) {
           this.wakeAt(this.pausedUntil);
           break;
         }
         await this.startRetries();
-        const places = MAX_IN_FLIGHT - this.inFlight.size;
+        const slots = MAX_IN_FLIGHT - this.inFlight.size;
         const { undecidedCount } = this;
-        const deliveries = await this.due('first attempts', places);
-        // What was under way when this look began comes before some of what it has found, and isn't under way any more.
+        const deliveries = await this.due('first', slots);
+        // An attempt ended undecided during the query, so its row is missing here. Query again to keep the order.
         if (undecidedCount !== this.undecidedCount) {
           this.isWoken = true;
           continue;
         }
         for (const delivery of deliveries) this.start(delivery);
-        this.isSaturated = deliveries.length === places;
+        this.isSaturated = deliveries.length === slots;
         if (this.isSaturated) this.isWoken = true;
       }
     } catch (error) {
@@ -116,39 +91,47 @@ export class DeliveryWorker {
     }
   }
 
-  /** Retries have a part of the places, so that they and first attempts don't keep each other waiting. */
+  /** Retries get a quarter of the free slots, so that they and first attempts don't block each other. */
   private async startRetries(): Promise<void> {
     const [now, began] = [Date.now(), performance.now()];
     if (this.nextRetry > began) return this.wakeAt(this.nextRetry);
-    // Other processes and other clocks may put something off: no consumer sleeps for long. What fails while we look
-    // brings this forward.
+    // Set before the query: an attempt that fails during it brings this time forward.
     this.nextRetry = began + MAX_SLEEP_MS;
-    const places = Math.ceil((MAX_IN_FLIGHT - this.inFlight.size) / 4);
-    const deliveries = await this.due('retries', places, now);
+    const slots = Math.ceil((MAX_IN_FLIGHT - this.inFlight.size) / 4);
+    const deliveries = await this.due('retry', slots, now);
     for (const delivery of deliveries) this.start(delivery);
-    if (deliveries.length === places) {
+    if (deliveries.length === slots) {
       this.nextRetry = 0;
       this.isWoken = true;
-    } else {
-      const next = await nextRetryAt(this.work.sql, this.consumer.name, now);
-      if (next !== undefined) this.nextRetry = Math.min(this.nextRetry, began + next - now);
-      this.wakeAt(this.nextRetry);
+      return;
     }
+    const next = await nextRetryAt(this.work.sql, this.consumer.name, now);
+    if (next !== undefined) this.nextRetry = Math.min(this.nextRetry, began + next - now);
+    this.wakeAt(this.nextRetry);
   }
 
-  private due(which: 'first attempts' | 'retries', places: number, now = Date.now()): Promise<Delivery[]> {
+  private due(attempts: 'first' | 'retry', limit: number, now = Date.now()): Promise<Delivery[]> {
     const { name, policy } = this.consumer;
-    const at = { now, unbelievable: now + longestWaitMs(policy) };
-    return dueDeliveries(this.work.sql, which, name, places, [...this.inFlight.keys()], at, this.share);
+    const { leases, resource } = this.scope;
+    return dueDeliveries(this.work.sql, {
+      consumer: name,
+      attempts,
+      limit,
+      inFlight: [...this.inFlight.keys()],
+      now,
+      maxDueAt: now + maxWaitMs(policy),
+      resource,
+      held: leases.held(resource),
+    });
   }
 
   private start(delivery: Delivery): void {
     const before = delivery.attempts === 0 ? this.lastOfKey.get(delivery.key) : undefined;
-    // What is still as it was is found again, and then before those behind it.
+    // After an undecided attempt the next query finds both rows again, in their order.
     const attempt = before ? before.then((isDecided) => isDecided && this.attempt(delivery)) : this.attempt(delivery);
-    const over = attempt.then((isDecided) => {
+    const ended = attempt.then((isDecided) => {
       this.inFlight.delete(delivery.seq);
-      if (this.lastOfKey.get(delivery.key) === over) this.lastOfKey.delete(delivery.key);
+      if (this.lastOfKey.get(delivery.key) === ended) this.lastOfKey.delete(delivery.key);
       if (!isDecided) {
         this.undecidedCount++;
         this.queryAgainSoon(delivery);
@@ -156,21 +139,20 @@ export class DeliveryWorker {
       if (this.isWoken && this.inFlight.size < MAX_IN_FLIGHT / 2) this.wake();
       return isDecided;
     });
-    this.inFlight.set(delivery.seq, over);
-    if (delivery.attempts === 0) this.lastOfKey.set(delivery.key, over);
+    this.inFlight.set(delivery.seq, ended);
+    if (delivery.attempts === 0) this.lastOfKey.set(delivery.key, ended);
   }
 
-  /** Looks for a delivery that is as it was, soon. */
   private queryAgainSoon({ attempts }: Delivery): void {
-    if (this.stopped) return;
+    if (this.isStopped) return;
     const at = performance.now() + DATABASE_PAUSE_MS;
     if (attempts > 0) this.nextRetry = Math.min(this.nextRetry, at);
     this.wakeAt(at);
   }
 
-  /** One try; it never throws. @returns false when the delivery is as it was */
+  /** One attempt; never throws. @returns false when the row is as it was */
   private async attempt(delivery: Delivery): Promise<boolean> {
-    if (this.stopped || this.pausedUntil > performance.now()) return false;
+    if (this.isStopped || this.pausedUntil > performance.now()) return false;
     const began = Date.now();
     try {
       const outcome = await this.consumer.deliver(delivery);
@@ -183,33 +165,20 @@ export class DeliveryWorker {
 
   private logOutcome(delivery: Delivery, outcome: string, began: number): void {
     const lagMs = began - Date.parse(delivery.event.time ?? '');
-    const facts = { ...this.factsOf(delivery), lagMs, ms: Date.now() - began };
+    const facts = { ...deliveryFacts(delivery), lagMs, ms: Date.now() - began };
     runInContext(requestContextOf(delivery.event), () => this.logger.log(facts, outcome));
   }
 
-  private factsOf({ event }: Delivery) {
-    return { consumer: this.consumer.name, type: event.type, subject: event.subject, event: event.id };
-  }
-
-  /** @returns whether that was written down */
+  /** @returns false when the row is as it was */
   private async failed(delivery: Delivery, error: unknown): Promise<boolean> {
-    // Not the message's fault, and nothing could be written down anyway.
+    // Not the fault of the message, and an outcome couldn't be written now.
     if (error instanceof DatabaseUnavailable) return this.pause(error);
-    const facts = this.factsOf(delivery);
-    const tries = delivery.attempts + 1;
-    const isDead = error instanceof Reject || tries > this.consumer.policy.retry;
     try {
-      if (isDead) {
-        const letter = { event: delivery.event, attempts: tries, error };
-        if (!(await this.work.run(() => this.deadLetter(delivery, letter), MESSAGE_UNIT))) return this.leaseLost();
-        this.logger.error({ ...facts, tries, err: error }, 'Given up: now among the dead letters');
-      } else {
-        const waitMs = waitAfter(error, this.consumer.policy, delivery.attempts);
-        const put = () => postponeDelivery(this.work.sql, delivery, waitMs, formatError(error));
-        if (!(await this.work.run(put, MESSAGE_UNIT))) return this.leaseLost();
-        this.nextRetry = Math.min(this.nextRetry, performance.now() + waitMs);
+      const outcome = await this.failures.record(delivery, error);
+      if (outcome === 'lease-lost') return this.leaseLost();
+      if (outcome !== 'dead') {
+        this.nextRetry = Math.min(this.nextRetry, performance.now() + outcome.retryInMs);
         this.wakeAt(this.nextRetry);
-        this.logger.warn({ ...facts, tries, nextInMs: waitMs, err: error }, 'Failed; will be tried again');
       }
       return true;
     } catch (unrecorded) {
@@ -217,22 +186,12 @@ export class DeliveryWorker {
     }
   }
 
-  /** @returns whether it was ours to give up */
-  private async deadLetter(delivery: Delivery, letter: FailedMessage): Promise<boolean> {
-    const { sql } = this.work;
-    if (!(await claimDelivery(sql, delivery))) return false;
-    if (this.consumer.deadLetter) await this.consumer.deadLetter(sql, letter);
-    else await insertDeadLetter(sql, { ...letter, consumer: this.consumer.name });
-    return true;
-  }
-
-  /** It is another process's business by now. */
   private leaseLost(): false {
-    this.share.leases.refresh();
+    this.scope.leases.refresh();
     return false;
   }
 
-  /** The earliest wish counts; the others are found again when that one has been granted. */
+  /** Keeps only the earliest timer: a wake-up sets the later ones again. */
   private wakeAt(at: number): void {
     if (this.timer && this.timerAt <= at) return;
     clearTimeout(this.timer);
@@ -246,7 +205,7 @@ export class DeliveryWorker {
 
   private pause(error: unknown): false {
     if (this.pausedUntil < performance.now())
-      this.logger.warn({ consumer: this.consumer.name, err: error }, 'The database failed; pausing');
+      this.logger.warn({ consumer: this.consumer.name, err: error }, 'The database failed: deliveries pause');
     this.pausedUntil = performance.now() + DATABASE_PAUSE_MS;
     this.wakeAt(this.pausedUntil + 1);
     return false;

@@ -1,23 +1,24 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { runInContext, continueTrace } from '../observability/request-context.js';
+import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
+import { correlationIdOf, parseMessage } from '../cloudevents/mapping.js';
+import { plainEvent } from '../cloudevents/plain-event.js';
+import { HandlerRegistry } from '../contracts/handler-registry.js';
+import { Reject } from '../contracts/message.js';
+import { continueTrace, runInContext } from '../observability/request-context.js';
 import { isDataException } from '../persistence/sql.js';
 import type { BatchPrelude } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { fromWire, type CloudEvent } from '../cloudevents/cloud-event.js';
-import { isShort, MAX_NAME_BYTES } from '../cloudevents/attributes.js';
-import type { Consumer } from './delivery-worker.js';
 import type { Delivery } from '../store/delivery-rows.js';
 import { recordInInbox, type IncomingMessage, type InboxOutcome } from '../store/inbox-rows.js';
-import { Reject, type DurableMessage, type MessageClass } from '../contracts/message.js';
-import { HandlerRegistry } from '../contracts/handler-registry.js';
+import type { Consumer } from './consumer.js';
 import type { DeliveryPolicy } from './retry-policy.js';
 
-/** How deliveries are tried, and how long the mesh remembers. */
+/** The injection token of the `DeliveryPolicy` of this process. */
 export const DELIVERY_POLICY = Symbol('DELIVERY_POLICY');
 
 /**
- * Hands one event to one consumer, exactly once as far as its effects go: the inbox record, the consumer's state and
- * what it sends are one unit of work. Every transport ends here.
+ * Hands an event to a consumer so that its effects happen exactly once: the inbox record, the state of the consumer and
+ * the messages that it sends are one unit of work. Every transport ends here.
  */
 @Injectable()
 export class InboxReceiver {
@@ -39,9 +40,11 @@ export class InboxReceiver {
   }
 
   /**
-   * @param delivery that brought it, taken off in the same unit of work
-   * @returns whether it was handled now, had been before, or is somebody else's
-   * @throws Reject when this event can never succeed here; any other error is worth a retry. Nothing was kept then.
+   * @param consumer name of a module of this process
+   * @param event also a `CloudEvent` of the SDK
+   * @param delivery claimed in the same unit of work; absent when a broker brought the event
+   * @returns `handled` now, `duplicate` when handled before, `lease-lost` when another process has the delivery
+   * @throws Reject when the event can never succeed here; any other error is worth a retry. Nothing is kept then.
    */
   async receive(
     consumer: string,
@@ -50,34 +53,28 @@ export class InboxReceiver {
   ): Promise<'handled' | 'duplicate' | 'lease-lost'> {
     const subscription = this.registry.subscription(consumer, event.type);
     if (!subscription) throw new Reject(`${consumer} has no handler for ${event.type}`);
-    // An event is recognised by the one, and handlers make keys of the other.
-    if (!isShort(event.source, event.id)) {
-      throw new Reject(`source and id together are longer than ${MAX_NAME_BYTES} bytes`);
-    }
-    if (!isShort(event.subject ?? '')) throw new Reject(`subject is longer than ${MAX_NAME_BYTES} bytes`);
-    const message = parseMessage(event, subscription.message);
-    // Nothing but the log hangs on a correlation id: one that is too long to pass on is ignored.
-    const { id, correlationid = id } = event;
-    const journey = {
-      correlationId: isShort(correlationid) ? correlationid : id,
-      causationId: event.id,
-      traceparent: continueTrace(event.traceparent),
+    const plain = 'toJSON' in event ? plainEvent(event) : event;
+    const message = parseMessage(plain, subscription.message);
+    const context = {
+      correlationId: correlationIdOf(plain),
+      causationId: plain.id,
+      traceparent: continueTrace(extension(plain, 'traceparent')),
       module: consumer,
     };
-    const preparing = runInContext(journey, () => subscription.prepare(message));
+    const preparing = runInContext(context, () => subscription.prepare(message));
     const prepared = preparing && (await this.withinTimeout(preparing));
-    const arrival = { consumer, event, ...(delivery && { delivery }) };
-    const handle = async (word: InboxOutcome) => {
-      if (word !== 'new') return word;
+    const incoming = { consumer, event: plain, ...(delivery && { delivery }) };
+    const handle = async (outcome: InboxOutcome) => {
+      if (outcome !== 'new') return outcome;
       await subscription.handle(message, prepared);
       return 'handled';
     };
     try {
-      return await runInContext(journey, () => this.work.runInBatch(this.preludeOf(consumer), arrival, handle));
+      return await runInContext(context, () => this.work.runInBatch(this.preludeOf(consumer), incoming, handle));
     } catch (error) {
       if (!isDataException(error)) throw error;
-      // A value that its contract should not have let through.
-      throw new Reject(`${event.type} holds what ${consumer} can't keep`, { cause: error });
+      // The contract lets a value through that the columns of the consumer can't hold.
+      throw new Reject(`${event.type} holds a value that ${consumer} can't store`, { cause: error });
     }
   }
 
@@ -102,18 +99,4 @@ export class InboxReceiver {
       clearTimeout(timer);
     }
   }
-}
-
-/**
- * The message that an event carries. Unknown fields are left out: contracts grow.
- * @throws Reject when the data isn't what the contract says
- */
-function parseMessage(event: CloudEvent, declaration: MessageClass): DurableMessage {
-  if (!event.subject) throw new Reject(`${event.type} needs a subject`);
-  const data = declaration.schema.safeParse(fromWire(event.data));
-  if (!data.success) {
-    const issues = data.error.issues.map(({ path, message }) => `${path.join('.') || 'data'}: ${message}`);
-    throw new Reject(`${event.type} isn't what its contract says: ${issues.join('; ')}`);
-  }
-  return new declaration(event.subject, data.data as never);
 }

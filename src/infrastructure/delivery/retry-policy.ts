@@ -1,18 +1,18 @@
 /** How a delivery is tried again, in the terms of Knative's delivery spec. */
 export interface DeliveryPolicy {
-  /** Tries after the first one. */
+  /** Attempts after the first. */
   readonly retry: number;
   readonly backoffDelayMs: number;
   readonly backoffPolicy: 'exponential' | 'linear';
-  /** Longest time that one try may prepare, in ms. */
+  /** Longest time that one attempt may prepare, in ms. */
   readonly timeoutMs: number;
-  /** Whether the waits are spread a little; they are unless told. */
+  /** Whether the waits are spread by a tenth; true by default. */
   readonly jitter?: boolean;
-  /** The longest `Retry-After` of a receiver that is honoured, in ms; none unless told. */
+  /** Longest `Retry-After` of a receiver that is honoured, in ms; 0 by default. */
   readonly retryAfterMaxMs?: number;
 }
 
-/** Retries spread by this share to either side, so that what failed together doesn't come back together. */
+/** Share by which a wait is spread to either side, so that messages that failed together don't return together. */
 const JITTER = 0.1;
 
 /**
@@ -30,26 +30,21 @@ export function jitteredBackoffMs(policy: DeliveryPolicy, n: number, random = Ma
   return Math.round(backoffMs(policy, n) * (1 - spread + 2 * spread * random));
 }
 
-/** The wait after a try that failed with `error`, in ms; a receiver may have asked for more than the backoff. */
+/** The wait after an attempt that failed with `error`, in ms: the backoff, or the `retryAfterMs` that a receiver asked for. */
 export function waitAfter(error: unknown, policy: DeliveryPolicy, n: number): number {
   const asked = (error as { retryAfterMs?: unknown } | null | undefined)?.retryAfterMs;
   const patience = typeof asked === 'number' && !Number.isNaN(asked) ? Math.min(asked, policy.retryAfterMaxMs ?? 0) : 0;
   return Math.max(jitteredBackoffMs(policy, n), patience);
 }
 
-/** Longer than `waitAfter` ever puts a retry off, in ms. */
-export function longestWaitMs(policy: DeliveryPolicy): number {
+/** Upper bound of `waitAfter()`, in ms. */
+export function maxWaitMs(policy: DeliveryPolicy): number {
   return Math.max(backoffMs(policy, policy.retry) * (1 + JITTER), policy.retryAfterMaxMs ?? 0) + 1000;
 }
 
-/** The longest time in ms between the first delivery of a message and its last retry. */
+/** Longest time between the first attempt of a message and the end of its last retry, in ms. */
 export function redeliveryHorizonMs(policy: DeliveryPolicy): number {
   let total = (policy.retry + 1) * policy.timeoutMs;
   for (let n = 0; n < policy.retry; n++) total += backoffMs(policy, n) * (1 + JITTER);
   return total;
-}
-
-/** Whether a Knative dispatcher retries after this HTTP status (measured on Knative Eventing 1.12.6). */
-export function isRetryable(status: number): boolean {
-  return status >= 500 || [404, 408, 409, 429].includes(status);
 }

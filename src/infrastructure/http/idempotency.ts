@@ -4,21 +4,16 @@ import { Reflector } from '@nestjs/core';
 import type { Request } from 'express';
 import { from, lastValueFrom, type Observable } from 'rxjs';
 import { Conflict, ValidationFailed, BusinessRuleViolation } from '../contracts/domain-errors.js';
-import type { Sql } from '../persistence/sql.js';
-import { withTransactionHook, UnitOfWork } from '../persistence/unit-of-work.js';
+import { UnitOfWork, withTransactionHook, type TransactionHook } from '../persistence/unit-of-work.js';
+import { findReply, insertKey, storeReply, type StoredReply } from '../store/idempotency-rows.js';
 
 const IDEMPOTENT = 'mesh:idempotent';
 
 /**
- * Lets a client repeat a POST: with the same `Idempotency-Key` it happens once, and the reply is the first one's. The
- * key is kept for 24 h, in the unit of work of the request; the result of that unit has to be the body of the reply.
+ * Lets a client repeat a POST: requests with the same `Idempotency-Key` have one effect, and all get the first reply. The
+ * key is kept for 24 h, in the unit of work of the request; the result of that unit must be the body of the reply.
  */
 export const Idempotent = () => SetMetadata(IDEMPOTENT, true);
-
-interface StoredReply {
-  readonly fingerprint: string;
-  readonly reply: string;
-}
 
 @Injectable()
 export class IdempotencyInterceptor implements NestInterceptor {
@@ -40,55 +35,41 @@ export class IdempotencyInterceptor implements NestInterceptor {
   }
 
   private async once(key: string, fingerprint: string, handle: () => Promise<unknown>): Promise<unknown> {
-    if (this.inFlight.has(key)) throw new Conflict('A request with this key is under way', 'Idempotency-Key');
+    if (this.inFlight.has(key)) throw inProgress();
     this.inFlight.add(key);
     try {
-      const kept = await this.find(key);
-      if (kept) return replyOf(kept, fingerprint);
-      return await withTransactionHook(keep(key, fingerprint), handle);
+      const stored = await findReply(this.work.sql, key);
+      if (stored) return replyOf(stored, fingerprint);
+      return await withTransactionHook(storeWithUnit(key, fingerprint), handle);
     } finally {
       this.inFlight.delete(key);
     }
   }
-
-  private async find(key: string): Promise<StoredReply | undefined> {
-    const [kept] = await this.work.sql.all<StoredReply>(
-      `SELECT fingerprint, reply FROM mesh_idempotency_key WHERE idempotency_key = $1`,
-      [key],
-    );
-    return kept;
-  }
 }
 
-/** Keeps the key with the first unit of work of the request, and the unit's result as the reply. */
-function keep(key: string, fingerprint: string) {
+/** Stores the key with the first unit of work of the request, and the result of that unit as the reply. */
+function storeWithUnit(key: string, fingerprint: string): TransactionHook {
   return {
-    before: async (sql: Sql) => {
-      const isNew = await sql.run(
-        `INSERT INTO mesh_idempotency_key (idempotency_key, fingerprint, reply, created_at) VALUES ($1, $2, '', $3)
-         ON CONFLICT DO NOTHING`,
-        [key, fingerprint, Date.now()],
-      );
-      // Another process had the key under way and has just committed.
-      if (!isNew) throw new Conflict('A request with this key is under way', 'Idempotency-Key');
+    before: async (sql) => {
+      // Another process had the key in flight and has just committed.
+      if (!(await insertKey(sql, key, fingerprint))) throw inProgress();
     },
-    after: async (sql: Sql, result: unknown) => {
-      await sql.run(`UPDATE mesh_idempotency_key SET reply = $2 WHERE idempotency_key = $1`, [
-        key,
-        JSON.stringify(result ?? null),
-      ]);
-    },
+    after: (sql, result) => storeReply(sql, key, result),
   };
 }
 
-function replyOf(kept: StoredReply, fingerprint: string): unknown {
-  if (kept.fingerprint !== fingerprint) {
-    throw new BusinessRuleViolation('This key was used for another request', 'Idempotency-Key');
-  }
-  return JSON.parse(kept.reply) as unknown;
+function inProgress(): Conflict {
+  return new Conflict('A request with this key is in progress: repeat it later', 'Idempotency-Key');
 }
 
-/** The same for the same request, whatever the order of its fields. */
+function replyOf(stored: StoredReply, fingerprint: string): unknown {
+  if (stored.fingerprint !== fingerprint) {
+    throw new BusinessRuleViolation('This key was used for another request: send a new key', 'Idempotency-Key');
+  }
+  return JSON.parse(stored.reply) as unknown;
+}
+
+/** A digest of the request that doesn't depend on the order of fields. */
 function fingerprintOf(request: Request): string {
   const body = JSON.stringify(request.body, (_, value: unknown) =>
     value !== null && typeof value === 'object' && !Array.isArray(value)

@@ -4,10 +4,11 @@ import type { NextFunction, Request, Response } from 'express';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { SWAGGER_KEYS } from '../contracts/package-metadata.js';
 
 /**
- * Describes a route on the API page. It writes what @nestjs/swagger reads, without loading it: that would cost every
- * start a few hundred ms, and most processes are never asked for the page.
+ * Describes a route on the API page. Writes the metadata that @nestjs/swagger reads without loading that package, which
+ * takes a few hundred ms that most processes never need.
  */
 export function Operation(
   summary: string,
@@ -15,17 +16,17 @@ export function Operation(
 ): MethodDecorator {
   return (_target, _name, descriptor) => {
     const method = descriptor.value as object;
-    Reflect.defineMetadata('swagger/apiOperation', { summary }, method);
+    Reflect.defineMetadata(SWAGGER_KEYS.operation, { summary }, method);
     if (!reply) return;
     const { status = HttpStatus.OK, body, also = [] } = reply;
     const schema = z.toJSONSchema(body, { target: 'openapi-3.0', io: 'output', unrepresentable: 'any' });
     const responses = { [status]: { description: summary, schema } } as Record<number, object>;
     for (const other of also) responses[other] = { description: 'problem document (RFC 9457)' };
-    Reflect.defineMetadata('swagger/apiResponse', responses, method);
+    Reflect.defineMetadata(SWAGGER_KEYS.response, responses, method);
   };
 }
 
-/** Serves the API page at `/api` and its document at `/api-json`; both are made when somebody first asks. */
+/** Serves the API page at `/api` and its document at `/api-json`, which is made for the first request. */
 export function serveApiPage(app: INestApplication, title: string): void {
   let document: Promise<object> | undefined;
   const make = async () => {

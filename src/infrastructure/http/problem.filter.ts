@@ -25,19 +25,19 @@ export interface Problem {
 
 const TITLES: Record<number, string> = {
   400: 'Malformed request',
-  401: 'Who are you?',
+  401: 'Authentication required',
   403: 'Not allowed',
   404: 'Not found',
   405: 'Method not allowed',
   409: 'Conflict',
-  413: 'Too large',
+  413: 'Content too large',
   415: 'Unsupported media type',
-  422: 'Against a rule',
+  422: 'Business rule violated',
   500: 'Internal error',
-  503: 'Not available now',
+  503: 'Service unavailable',
 };
 
-/** Turns whatever was thrown into a problem document; what isn't the caller's fault is logged. */
+/** Turns errors into problem documents. Logs those that aren't the fault of the request. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
   private readonly logger = new Logger('Http');
@@ -69,12 +69,13 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
     const { message, field } = error;
     return { status: statusOf(error), detail: message, ...(field && { errors: [{ field, detail: message }] }) };
   }
-  if (error instanceof UnitTimedOut) return { status: 503, detail: 'Nothing was kept; try again' };
-  // It may have happened all the same: of a COMMIT that isn't answered nobody knows.
+  if (error instanceof UnitTimedOut)
+    return { status: 503, detail: 'The request took too long and had no effect: try again' };
+  // The effects may be there all the same: a COMMIT that timed out may have been carried out.
   if (error instanceof DatabaseUnavailable || isConnectionLost(error)) {
     return {
       status: 503,
-      detail: 'What this needs does not answer; try again, with the same Idempotency-Key if there was one',
+      detail: 'The database does not answer: try again, with the same Idempotency-Key if there was one',
     };
   }
   const status = error instanceof HttpException ? error.getStatus() : parserStatus(error);
@@ -90,7 +91,7 @@ function statusOf(refusal: DomainError): number {
   return 500;
 }
 
-/** Express and its body parser throw plain errors with a status, which is the caller's fault below 500. */
+/** Express and its body parser throw plain errors with a status; below 500 the request is at fault. */
 function parserStatus(error: unknown): number {
   const { status } = error as { status?: unknown };
   return typeof status === 'number' && status >= 400 && status < 500 ? status : 500;

@@ -4,17 +4,16 @@ import { Reflector } from '@nestjs/core';
 import type { Request, Response } from 'express';
 import { map, type Observable } from 'rxjs';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
-import { requestContext, runInContext, continueTrace } from '../observability/request-context.js';
-import { setSendingModule } from './http.js';
+import { continueTrace, requestContext, runInContext, setSendingModule } from '../observability/request-context.js';
 
 const LOCATION = 'mesh:location';
 
-/** Where to find what a request made or changed: `@Location('/orders/:id')`, filled in from the reply's body. */
+/** Sets `Location` of the response: `@Location('/orders/:id')`, with fields of the response body. */
 export const Location = (template: string) => SetMetadata(LOCATION, template);
 
 /**
- * Goes along with every request to a controller: notes the module that answers it, and sets `Location`. Where
- * `configureHttp` has begun no journey, one begins here.
+ * Runs with every request to a controller: notes the module that answers it, and sets `Location`. Begins a request context
+ * in applications that don't use `configureHttp()`.
  */
 @Injectable()
 export class RequestContextInterceptor implements NestInterceptor {

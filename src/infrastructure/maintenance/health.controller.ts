@@ -12,13 +12,13 @@ export class HealthController {
   ) {}
 
   @Get('live')
-  @Operation('The process is there')
+  @Operation('The process runs')
   live(): object {
     return { status: 'live' };
   }
 
   @Get('ready')
-  @Operation('The process can take requests: its database answers, its relay runs, its broker is one')
+  @Operation('The process can take requests: the database answers, the relay runs, the broker accepts messages')
   async ready(): Promise<object> {
     if (!this.relay.isRunning) throw new Unavailable('The relay is not running');
     if (this.relay.suspendedReason) throw new Unavailable(this.relay.suspendedReason);

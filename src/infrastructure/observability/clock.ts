@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 
-/** What time it is. Injected, so that a test can say. */
+/** The current time; injected, so that tests can set it. */
 @Injectable()
 export class Clock {
   now(): Date {

@@ -1,17 +1,20 @@
-/* How a failed delivery is written down. */
+/* Errors as text, for rows and responses. */
 
-/** What is shown of an error, with the errors behind it: text that every database can keep, whatever was thrown. */
+/** Longest text of an error, in characters. */
+const MAX_LENGTH = 2000;
+
+/** The error and its causes as text that every database can store, whatever value was thrown. */
 export function formatError(error: unknown): string {
   const parts: string[] = [];
   for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
-    parts.push(shown(it));
+    parts.push(nameAndMessage(it));
   }
   if (parts.length === 0) parts.push(String(error));
-  // PostgreSQL keeps no NUL, and no half of a pair.
-  return Buffer.from(parts.join('\ncaused by ').replaceAll('\0', '').slice(0, 2000)).toString();
+  // PostgreSQL stores no NUL and no lone surrogate.
+  return Buffer.from(parts.join('\ncaused by ').replaceAll('\0', '').slice(0, MAX_LENGTH)).toString();
 }
 
-function shown(thrown: unknown): string {
+function nameAndMessage(thrown: unknown): string {
   try {
     const { name, message } = thrown as Partial<Error>;
     return message === undefined ? (JSON.stringify(thrown) ?? String(thrown)) : `${name ?? 'Error'}: ${message}`;
@@ -20,12 +23,12 @@ function shown(thrown: unknown): string {
   }
 }
 
-/** The first line of that. */
+/** The first line of `formatError()`. */
 export function firstLine(error: unknown): string {
   return formatError(error).split('\n', 1)[0]!;
 }
 
-/** Errors with the same cause read the same: without the ids and numbers that differ from message to message. */
+/** The first line without ids and numbers: equal for errors with the same cause. At most 200 characters. */
 export function errorFingerprint(error: unknown): string {
   return firstLine(error)
     .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '<id>')

@@ -2,24 +2,24 @@ import type { LoggerService } from '@nestjs/common';
 import { pino, type DestinationStream, type Logger } from 'pino';
 import { requestContext } from './request-context.js';
 
-/** A pino logger whose every line carries the correlation id of the journey that wrote it. */
+/** A pino logger that adds the correlation id of the request context to every line. */
 export function createLogger(level: string, destination?: DestinationStream): Logger {
   const options = {
     level,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     mixin: () => {
-      const on = requestContext();
-      return on ? { correlationId: on.correlationId } : {};
+      const context = requestContext();
+      return context ? { correlationId: context.correlationId } : {};
     },
   };
   return destination ? pino(options, destination) : pino(options);
 }
 
-/** What Nest tells of every module and route when it starts; worth a look only when it doesn't. */
+/** Loggers of Nest that write a line per module and route at start: logged at debug. */
 const BOOT = new Set<unknown>(['InstanceLoader', 'NestApplication', 'NestFactory', 'RouterExplorer', 'RoutesResolver']);
 
-/** Nest's logger, written by pino: `logger.log({ subject }, 'settled')` becomes one structured line. */
+/** Nest's logger on top of pino: `logger.log({ subject }, 'settled')` becomes one structured line. */
 export class PinoLogger implements LoggerService {
   constructor(private readonly pino: Logger) {}
 
@@ -32,7 +32,7 @@ export class PinoLogger implements LoggerService {
 
   private at(level: 'info' | 'error' | 'warn' | 'debug' | 'trace' | 'fatal') {
     return (first: unknown, ...rest: unknown[]) => {
-      // Nest hands over the context last, and the stack of an error before it.
+      // The last argument is the name of the logger, the one before it may be a stack.
       const context = rest.length > 0 ? String(rest.pop()) : undefined;
       if (level === 'info' && BOOT.has(context)) this.pino.debug({ context }, String(first));
       else if (first instanceof Error) this.pino[level]({ context, err: first }, first.message);

@@ -1,41 +1,46 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomFillSync } from 'node:crypto';
 
-/** What a request or message brings along, so that everything it causes can be found again. */
+/** What connects a request or message with everything that it causes. */
 export interface RequestContext {
-  /** The same in every request, message and log line that belongs together. */
+  /** Equal in all requests, messages and log lines with the same origin. */
   readonly correlationId: string;
   /** The id of the message that is being handled. */
   readonly causationId?: string;
-  /** W3C Trace Context of whoever called. */
+  /** W3C Trace Context of the caller. */
   readonly traceparent: string;
-  /** The module whose code runs; it becomes the source of what it sends. */
+  /** The module whose code runs: the source of the messages that it sends. */
   module?: string;
 }
 
 const current = new AsyncLocalStorage<RequestContext>();
 
-/** The journey of the calling code, if it is on one. */
+/** The request context of the calling code, if it runs in one. */
 export function requestContext(): RequestContext | undefined {
   return current.getStore();
 }
 
-/** Runs `work` on a journey. */
-export function runInContext<T>(of: RequestContext, work: () => T): T {
-  return current.run(of, work);
+export function runInContext<T>(context: RequestContext, work: () => T): T {
+  return current.run(context, work);
 }
 
-/** A trace's continuation: the trace id of `parent` when that is well formed, else a new one, and a new span. */
+/** Notes the module that answers a request, in the context of the request. */
+export function setSendingModule(name: string): void {
+  const context = requestContext();
+  if (context) context.module = name;
+}
+
+/** A `traceparent` with a new span id: in the trace of `parent` if that is well formed, else in a new trace. */
 export function continueTrace(parent?: string): string {
   const trace = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/.exec(parent ?? '');
   return `00-${trace?.[1] ?? randomHex(16)}-${randomHex(8)}-${trace?.[2] ?? '01'}`;
 }
 
-/** Asking the system for random bytes costs more than the rest of a message: many at a time. */
+/** Random bytes are fetched many at a time: a system call for each message would cost more than the rest of it. */
 const stock = Buffer.alloc(4096);
 let used = stock.length;
 
-/** So many random bytes in hex; all zero once in 2^64 times, which nobody has to fear. */
+/** Random bytes in hex. An id of zeros is invalid, but comes once in 2^64 times. */
 function randomHex(bytes: number): string {
   if (used + bytes > stock.length) {
     randomFillSync(stock);

@@ -1,113 +1,111 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
-import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { MESSAGE_UNIT, DATABASE_PAUSE_MS } from '../delivery/delivery-worker.js';
-import { insertDeadLetter, UNPUBLISHED } from '../store/dead-letter-rows.js';
-import { moveToDeliveries, hasOutboxRows, type Route } from '../store/delivery-rows.js';
+import { DATABASE_PAUSE_MS, MESSAGE_UNIT } from '../delivery/consumer.js';
+import type { DeliveryWorkers } from '../delivery/delivery-workers.js';
 import { noLeases, type Leases } from '../leases/leases.js';
-import type { OutboxDispatcher } from './relay.js';
+import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import { insertDeadLetter, UNPUBLISHED } from '../store/dead-letter-rows.js';
+import { OUTBOX_RESOURCE } from '../store/lease-rows.js';
+import { hasOutboxRows, moveToDeliveries, type ConsumerLookup } from '../store/outbox-rows.js';
+import type { OutboxDispatcher } from './outbox-dispatcher.js';
 
-/** Messages that one unit of work fans out: so many at most, and fewer while they are too large for the time of a unit. */
+/** Messages that one unit of work moves, at most; halved while a batch takes longer than a unit may. */
 const MAX_BATCH = 500;
-/** With more to come it waits for consumers that are behind, and no longer than this when all of them are slow; in ms. */
-const MAX_WAIT_MS = 300;
+/** Longest pause for consumers that are saturated, in ms. */
+const MAX_PAUSE_MS = 300;
 
-/** The way out of the outbox to the consumers of this process: one delivery for each, in the database. */
+/** Dispatches the outbox to the consumers of this process: one delivery for each, in the database. */
 export class InProcessDispatcher implements OutboxDispatcher {
   private readonly outside = AsyncLocalStorage.snapshot();
+  private workers?: DeliveryWorkers;
   private running?: Promise<void>;
-  private joining = false;
-  private wanted = false;
-  private stopped = true;
+  private isJoining = false;
+  private isWoken = false;
+  private isStopped = true;
   private limit = MAX_BATCH;
-  private wakeConsumers: (names: Iterable<string>) => void = () => undefined;
-  private areSaturated: (names: Iterable<string>) => boolean = () => false;
 
   constructor(
     private readonly work: UnitOfWork,
-    private readonly route: Route,
+    private readonly consumersOf: ConsumerLookup,
     private readonly logger: Logger,
     private readonly leases: Leases = noLeases,
   ) {}
 
   get isBusy(): boolean {
-    return this.running !== undefined || this.wanted;
+    return this.running !== undefined || this.isWoken;
   }
 
-  start(wakeConsumers: (names: Iterable<string>) => void, areBehind: (names: Iterable<string>) => boolean): void {
-    this.wakeConsumers = wakeConsumers;
-    this.areSaturated = areBehind;
-    this.stopped = false;
+  start(workers: DeliveryWorkers): void {
+    this.workers = workers;
+    this.isStopped = false;
     this.wake();
   }
 
   async stop(): Promise<void> {
-    this.stopped = true;
+    this.isStopped = true;
     await this.running;
   }
 
   wake(): void {
-    this.wanted = true;
-    if (this.stopped || this.running) return;
-    // Outside: the loop belongs to nobody's request, though somebody's commit has woken it.
+    this.isWoken = true;
+    if (this.isStopped || this.running) return;
+    // Outside of any request context, although the commit of a request woke this loop.
     this.running = this.outside(() => this.dispatchAll()).finally(() => {
       this.running = undefined;
-      if (this.wanted) this.wake();
+      if (this.isWoken) this.wake();
     });
   }
 
-  /** Fans messages out with the very commit that leaves them, instead of with one of its own behind it. */
-  joinGroup(): void {
-    if (this.joining || this.stopped || !this.work.commitsGroups) return;
-    this.joining = true;
-    const fannedOut = this.outside(() => this.work.run(() => this.dispatchBatch(), { closesGroup: true }));
-    fannedOut.then(
-      ({ consumers }) => this.wakeConsumers(consumers),
-      // Then the messages are where they were, and the commit that left them wakes us.
-      () => (this.joining = false),
+  /** On SQLite the messages of a group of units are dispatched with the COMMIT of that group, which saves one COMMIT. */
+  beforeCommit(): void {
+    if (this.isJoining || this.isStopped || !this.work.commitsGroups) return;
+    this.isJoining = true;
+    const dispatched = this.outside(() => this.work.run(() => this.dispatchBatch(), { closesGroup: true }));
+    dispatched.then(
+      ({ consumers }) => this.workers?.wake(consumers),
+      // Nothing was moved. The commit that left the messages wakes this dispatcher.
+      () => (this.isJoining = false),
     );
   }
 
+  private async dispatchAll(): Promise<void> {
+    while (this.isWoken && !this.isStopped) {
+      this.isWoken = false;
+      try {
+        if (!(await hasOutboxRows(this.work.sql, this.leases.held(OUTBOX_RESOURCE)))) continue;
+        const { consumers, more } = await this.work.run(() => this.dispatchBatch(), MESSAGE_UNIT);
+        this.workers?.wake(consumers);
+        this.limit = Math.min(MAX_BATCH, this.limit * 2);
+        if (!more) continue;
+        this.isWoken = true;
+        await this.waitForConsumers(consumers);
+      } catch (error) {
+        this.logger.warn({ err: error }, 'The outbox could not be read: trying again');
+        this.limit = Math.ceil(this.limit / 2);
+        await wait(DATABASE_PAUSE_MS);
+        this.isWoken = true;
+      }
+    }
+  }
+
   private async dispatchBatch() {
-    this.joining = false;
+    this.isJoining = false;
     const { sql } = this.work;
-    const { unknown, ...done } = await moveToDeliveries(sql, this.route, this.limit, this.leases);
-    // Left by another version of this application, or another selection of its modules: theirs when it is replayed there.
+    const held = this.leases.held(OUTBOX_RESOURCE);
+    const { unknown, ...moved } = await moveToDeliveries(sql, this.consumersOf, this.limit, held);
+    // Written by another version of this application, or for a module that this process doesn't host.
     for (const event of unknown) {
       const error = new Error(`No module of this process knows what to do with ${event.type}`);
       await insertDeadLetter(sql, { event, attempts: 1, error, consumer: UNPUBLISHED });
       this.logger.error({ type: event.type, subject: event.subject, event: event.id }, error.message);
     }
-    return done;
+    return moved;
   }
 
-  /**
-   * A long outbox is fanned out no faster than it is handled: what it is turned into grows, and costs as much to keep.
-   * But nobody is to be idle for the sake of somebody slow.
-   */
+  /** Deliveries cost more to keep than outbox rows: with a long outbox, move them only as fast as consumers handle them. */
   private async waitForConsumers(consumers: Iterable<string>): Promise<void> {
-    const until = performance.now() + MAX_WAIT_MS;
-    while (!this.stopped && this.areSaturated(consumers) && performance.now() < until) await wait(2);
-  }
-
-  private async dispatchAll(): Promise<void> {
-    while (this.wanted && !this.stopped) {
-      this.wanted = false;
-      try {
-        if (!(await hasOutboxRows(this.work.sql, this.leases))) continue;
-        const { consumers, more } = await this.work.run(() => this.dispatchBatch(), MESSAGE_UNIT);
-        this.wakeConsumers(consumers);
-        this.limit = Math.min(MAX_BATCH, this.limit * 2);
-        if (!more) continue;
-        this.wanted = true;
-        await this.waitForConsumers(consumers);
-      } catch (error) {
-        this.logger.warn({ err: error }, 'The outbox could not be read; trying again');
-        this.limit = Math.ceil(this.limit / 2);
-        await wait(DATABASE_PAUSE_MS);
-        this.wanted = true;
-      }
-    }
+    const until = performance.now() + MAX_PAUSE_MS;
+    while (!this.isStopped && this.workers?.areSaturated(consumers) && performance.now() < until) await wait(2);
   }
 }

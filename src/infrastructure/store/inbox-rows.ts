@@ -1,86 +1,87 @@
-import type { Sql } from '../persistence/sql.js';
-import { leaseFence, SHARD, tokenParameter } from '../leases/leases.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import type { Sql } from '../persistence/sql.js';
 import { claimDeliveries, type Delivery } from './delivery-rows.js';
+import { leaseFence, SHARD, tokenParameter } from './lease-rows.js';
 
-/** An event that a consumer is about to handle, and the delivery that brought it, if one of ours did. */
+/** An event that a consumer is about to handle, with its delivery unless a broker brought it. */
 export interface IncomingMessage {
   readonly consumer: string;
   readonly event: CloudEvent;
   readonly delivery?: Delivery;
 }
 
-/** `new` may be handled; a `duplicate` was before; `taken` is another process's business, or over. */
+/** `new`: to be handled. `duplicate`: handled before. `lease-lost`: another process has the delivery now. */
 export type InboxOutcome = 'new' | 'duplicate' | 'lease-lost';
 
 /**
- * Takes deliveries off and remembers their events, in the unit of work that handles them: an event is recognised by its
- * source and id. All of it is one statement where a statement is a round trip.
- * @param arrivals of one consumer, and of one part of the work
- * @returns a word for each
+ * Claims deliveries and records their events in the inbox, in the unit of work that handles them. The inbox key is
+ * consumer, source and id.
+ * @param messages of one consumer and one lease resource
+ * @returns an outcome for each
  */
-export async function recordInInbox(sql: Sql, arrivals: readonly IncomingMessage[]): Promise<InboxOutcome[]> {
-  if (sql.dialect === 'postgres') return recordInOneStatement(sql, arrivals);
-  const taken = await claimDeliveries(
+export async function recordInInbox(sql: Sql, messages: readonly IncomingMessage[]): Promise<InboxOutcome[]> {
+  if (sql.dialect === 'postgres') return recordInOneStatement(sql, messages);
+  const claimed = await claimDeliveries(
     sql,
-    arrivals.flatMap(({ delivery }) => delivery ?? []),
+    messages.flatMap(({ delivery }) => delivery ?? []),
   );
-  const words: InboxOutcome[] = [];
-  for (const { consumer, event, delivery } of arrivals) {
-    if (delivery && !taken.has(delivery.seq)) {
-      words.push('lease-lost');
+  const outcomes: InboxOutcome[] = [];
+  for (const { consumer, event, delivery } of messages) {
+    if (delivery && !claimed.has(delivery.seq)) {
+      outcomes.push('lease-lost');
       continue;
     }
     const isNew = await sql.run(
       `INSERT INTO mesh_inbox (consumer, source, id, handled_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
       [consumer, event.source, event.id, Date.now()],
     );
-    words.push(isNew ? 'new' : 'duplicate');
+    outcomes.push(isNew ? 'new' : 'duplicate');
   }
-  return words;
+  return outcomes;
 }
 
-async function recordInOneStatement(sql: Sql, arrivals: readonly IncomingMessage[]): Promise<InboxOutcome[]> {
-  const leases = arrivals.flatMap(({ delivery }) => delivery?.lease ?? []);
+/** On PostgreSQL each statement is a round trip: one statement for all of it. */
+async function recordInOneStatement(sql: Sql, messages: readonly IncomingMessage[]): Promise<InboxOutcome[]> {
+  const leases = messages.flatMap(({ delivery }) => delivery?.lease ?? []);
   const latest = new Map<number, number>();
   for (const { shard, token } of leases) latest.set(shard, Math.max(token, latest.get(shard) ?? 0));
-  // Tokens only grow: what was found under an older one than its neighbour's was lost in between.
+  // Tokens only grow: a delivery found under an older token than its neighbour's lost its lease in between.
   const isLost = ({ delivery }: IncomingMessage) =>
     delivery?.lease && delivery.lease.token < latest.get(delivery.lease.shard)!;
-  const places = arrivals.flatMap((arrival, place) => {
-    const { event, delivery } = arrival;
-    if (isLost(arrival)) return [];
-    return { place, source: event.source, id: event.id, ...(delivery && { seq: String(delivery.seq) }) };
+  const incoming = messages.flatMap((message, index) => {
+    const { event, delivery } = message;
+    if (isLost(message)) return [];
+    return { index, source: event.source, id: event.id, ...(delivery && { seq: String(delivery.seq) }) };
   });
   const fenced = leases.length > 0 ? `AND ${SHARD} = ANY(ARRAY${leaseFence(4, 5)})` : '';
-  // An array, as whatever PostgreSQL believes of a table that was empty a moment ago, it looks its elements up by the key.
-  const rows = await sql.all<{ place: number; is_new: boolean }>(
-    `WITH arrival AS MATERIALIZED (
-       SELECT place, source, id, seq FROM json_to_recordset($2::json) AS it(place integer, source text, id text, seq bigint)
-     ), taken AS (
-       DELETE FROM mesh_delivery WHERE seq = ANY(ARRAY(SELECT seq FROM arrival)) ${fenced} RETURNING seq
+  // ARRAY(…) makes PostgreSQL look the rows up by their key, also while its statistics call the table empty.
+  const rows = await sql.all<{ index: number; is_new: boolean }>(
+    `WITH incoming AS MATERIALIZED (
+       SELECT index, source, id, seq FROM json_to_recordset($2::json) AS it(index integer, source text, id text, seq bigint)
+     ), claimed AS (
+       DELETE FROM mesh_delivery WHERE seq = ANY(ARRAY(SELECT seq FROM incoming)) ${fenced} RETURNING seq
      ), ours AS MATERIALIZED (
-       SELECT place, source, id FROM arrival WHERE seq IS NULL OR seq IN (SELECT seq FROM taken)
+       SELECT index, source, id FROM incoming WHERE seq IS NULL OR seq IN (SELECT seq FROM claimed)
      ), fresh AS (
        INSERT INTO mesh_inbox (consumer, source, id, handled_at)
        SELECT $1, source, id, $3 FROM ours ORDER BY source, id ON CONFLICT DO NOTHING RETURNING source, id
      )
-     SELECT ours.place, fresh.id IS NOT NULL AS is_new FROM ours LEFT JOIN fresh USING (source, id) ORDER BY place`,
+     SELECT ours.index, fresh.id IS NOT NULL AS is_new FROM ours LEFT JOIN fresh USING (source, id) ORDER BY index`,
     [
-      arrivals[0]!.consumer,
-      JSON.stringify(places),
+      messages[0]!.consumer,
+      JSON.stringify(incoming),
       Date.now(),
       ...(leases.length > 0 ? [leases[0]!.resource, tokenParameter(latest)] : []),
     ],
   );
-  const words: InboxOutcome[] = arrivals.map(() => 'lease-lost');
+  const outcomes: InboxOutcome[] = messages.map(() => 'lease-lost');
   const seen = new Set<string>();
-  for (const { place, is_new } of rows) {
-    // The same event twice among them: the first one is new.
-    const { source, id } = arrivals[place]!.event;
-    const name = JSON.stringify([source, id]);
-    words[place] = is_new && !seen.has(name) ? 'new' : 'duplicate';
-    seen.add(name);
+  for (const { index, is_new } of rows) {
+    // The same event twice in one batch: the first is new, the second a duplicate.
+    const { source, id } = messages[index]!.event;
+    const key = JSON.stringify([source, id]);
+    outcomes[index] = is_new && !seen.has(key) ? 'new' : 'duplicate';
+    seen.add(key);
   }
-  return words;
+  return outcomes;
 }

@@ -4,7 +4,7 @@ import type { Response } from 'express';
 import { z } from 'zod';
 import { Conflict, NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { Location } from '../../infrastructure/http/request-context.interceptor.js';
-import { preferredWaitMs } from '../../infrastructure/http/http.js';
+import { preferredWaitMs } from '../../infrastructure/http/prefer.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
 import { paging, recordId, uuidParameter, writtenId } from '../../infrastructure/contracts/schemas.js';

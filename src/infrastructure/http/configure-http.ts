@@ -1,42 +1,30 @@
 import { randomUUID } from 'node:crypto';
-import { StandardSchemaValidationPipe, type INestApplication } from '@nestjs/common';
+import type { INestApplication } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
 import { ValidationFailed } from '../contracts/domain-errors.js';
-import { requestContext, runInContext, continueTrace } from '../observability/request-context.js';
+import { continueTrace, runInContext } from '../observability/request-context.js';
+import { schemaValidation } from './validation.js';
 
 /** Largest body that is read, in bytes. */
 const BODY_LIMIT = 100 * 1024;
-/** Deepest nesting of a body. Ours need three levels; without a limit it could use up the stack of who looks at it. */
+/** Deepest nesting of a body. Without a limit, code that walks a body may use up its stack. */
 const BODY_DEPTH = 32;
-/** What bodies may be: read and refused by the same list. */
+/** Media types of bodies, both for reading and for refusing others. */
 const MEDIA = ['json', '+json'];
 
-/** Gives an application the HTTP manners of the mesh: journeys, validation, problem documents. */
+/** Gives an application request contexts, JSON bodies with limits, and validation by schema. Express only. */
 export function configureHttp(app: INestApplication): void {
   const express = app as NestExpressApplication;
   express.disable('x-powered-by');
-  // The journey first, so that a body that can't be read is refused with its correlation id, too.
+  // The request context comes first, so that a refused body is answered with its correlation id, too.
   app.use(beginRequestContext, refuseOtherMedia);
   express.useBodyParser('json', { limit: BODY_LIMIT, type: MEDIA });
   app.use(refuseDeepBodies);
   app.useGlobalPipes(schemaValidation());
 }
 
-/** Checks what comes in against the schema that stands beside it, and names the fields at fault. */
-export function schemaValidation(): StandardSchemaValidationPipe {
-  return new StandardSchemaValidationPipe({
-    exceptionFactory: (issues) =>
-      new ValidationFailed(
-        issues.map(({ path = [], message }) => ({
-          field: path.map((it) => String(typeof it === 'object' ? it.key : it)).join('.'),
-          detail: message,
-        })),
-      ),
-  });
-}
-
-/** Every request is, or begins, a journey; its correlation id is given back. */
+/** Takes the correlation id and the trace of the request, or begins new ones; the response carries the id. */
 function beginRequestContext(request: Request, response: Response, next: NextFunction): void {
   const given = request.get('x-correlation-id');
   const correlationId = given && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
@@ -44,7 +32,7 @@ function beginRequestContext(request: Request, response: Response, next: NextFun
   runInContext({ correlationId, traceparent: continueTrace(request.get('traceparent')) }, next);
 }
 
-/** A body in another language than JSON would be taken for none. */
+/** Without this, a body that isn't JSON would count as missing. */
 function refuseOtherMedia(request: Request, _response: Response, next: NextFunction): void {
   const hasBody = Number(request.get('content-length') ?? 0) > 0 || request.get('transfer-encoding') !== undefined;
   if (hasBody && !request.is(MEDIA)) {
@@ -64,19 +52,4 @@ function refuseDeepBodies(request: Request, _response: Response, next: NextFunct
 function isDeeper(value: unknown, depth: number): boolean {
   if (typeof value !== 'object' || value === null) return false;
   return depth === 0 || Object.values(value).some((it) => isDeeper(it, depth - 1));
-}
-
-/**
- * How long a client is willing to wait for the outcome, in ms: `Prefer: wait=5` (RFC 7240, seconds, at most 10).
- * What isn't understood is ignored, as the RFC demands.
- */
-export function preferredWaitMs(prefer: string | undefined): number {
-  const seconds = /(?:^|[,;]\s*)wait\s*=\s*"?(\d{1,9})"?\s*(?:[,;]|$)/i.exec(prefer ?? '')?.[1];
-  return Math.min(Number(seconds ?? 0), 10) * 1000;
-}
-
-/** Notes which module answers a request: what it sends has that module as its source. */
-export function setSendingModule(name: string): void {
-  const current = requestContext();
-  if (current) current.module = name;
 }

@@ -1,0 +1,86 @@
+import { v7 as uuidv7 } from 'uuid';
+import { Reject, type DurableMessage, type MessageClass } from '../contracts/message.js';
+import { continueTrace, requestContext } from '../observability/request-context.js';
+import { checkAttribute, isWithinNameLimit, MalformedEvent, MAX_NAME_BYTES } from './attributes.js';
+import { extension, type CloudEvent } from './cloud-event.js';
+
+/**
+ * Makes the event of a message. Retries, requeues and transports never change it.
+ * @param sender name of the sending module
+ * @throws ZodError when the data doesn't match the contract; nothing beyond the contract is sent
+ * @throws MalformedEvent when the subject is no CloudEvents string of 1 to 1000 bytes
+ */
+export function toCloudEvent(
+  message: DurableMessage,
+  { type, strict }: MessageClass,
+  application: string,
+  sender: string,
+): CloudEvent {
+  checkAttribute('subject', message.subject);
+  if (!isWithinNameLimit(message.subject)) throw new MalformedEvent('subject', `longer than ${MAX_NAME_BYTES} bytes`);
+  const id = uuidv7();
+  const context = requestContext();
+  return {
+    specversion: '1.0',
+    id,
+    source: `usvc://${application}/${sender}`,
+    type,
+    subject: message.subject,
+    time: new Date().toISOString(),
+    datacontenttype: 'application/json',
+    dataschema: `urn:${application}:schema:${type}:1`,
+    correlationid: context?.correlationId ?? id,
+    ...(context?.causationId && { causationid: context.causationId }),
+    partitionkey: message.subject,
+    traceparent: continueTrace(context?.traceparent),
+    data: toWire(strict.parse(message.data)),
+  };
+}
+
+/**
+ * The message that an event carries. Unknown fields are left out, because contracts grow.
+ * @throws Reject when the event doesn't match the contract of its message
+ */
+export function parseMessage(event: CloudEvent, declaration: MessageClass): DurableMessage {
+  // source and id are the key of the inbox; handlers use the subject as their business key.
+  if (!isWithinNameLimit(event.source, event.id)) {
+    throw new Reject(`source and id together are longer than ${MAX_NAME_BYTES} bytes`);
+  }
+  if (!event.subject) throw new Reject(`${event.type} needs a subject`);
+  if (!isWithinNameLimit(event.subject)) throw new Reject(`subject is longer than ${MAX_NAME_BYTES} bytes`);
+  const data = declaration.schema.safeParse(fromWire(event.data));
+  if (!data.success) {
+    const issues = data.error.issues.map(({ path, message }) => `${path.join('.') || 'data'}: ${message}`);
+    throw new Reject(`${event.type} doesn't match its contract: ${issues.join('; ')}`);
+  }
+  return new declaration(event.subject, data.data as never);
+}
+
+/** The correlation id of an event; its own id where there is none, or one that is too long to pass on. */
+export function correlationIdOf(event: CloudEvent): string {
+  const given = extension(event, 'correlationid');
+  return given !== undefined && isWithinNameLimit(given) ? given : event.id;
+}
+
+/** Object keys from camel case to kebab case, all the way down. */
+export function toWire(value: unknown): unknown {
+  return mapKeys(value, (key) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`));
+}
+
+/** Object keys from kebab case to camel case, all the way down. Keys that were never kebab case are left out. */
+export function fromWire(value: unknown): unknown {
+  return mapKeys(value, (key) =>
+    /[A-Z]/.test(key) ? undefined : key.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
+  );
+}
+
+function mapKeys(value: unknown, rename: (key: string) => string | undefined): unknown {
+  if (Array.isArray(value)) return value.map((item) => mapKeys(item, rename));
+  if (value === null || typeof value !== 'object') return value;
+  const renamed: Record<string, unknown> = {};
+  for (const [key, inner] of Object.entries(value)) {
+    const name = rename(key);
+    if (name !== undefined && name !== '__proto__') renamed[name] = mapKeys(inner, rename);
+  }
+  return renamed;
+}

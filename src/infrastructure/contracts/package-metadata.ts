@@ -1,0 +1,18 @@
+/*
+ * Metadata keys that other packages use for what their decorators say, and don't export.
+ * test/architecture/package-metadata.spec.ts fails when an installed version uses other keys.
+ */
+
+/** Keys of `@nestjs/cqrs`: the value is the message class, for events a list of classes. */
+export const CQRS_KEYS = {
+  command: '__commandHandler__',
+  event: '__eventsHandler__',
+  query: '__queryHandler__',
+  saga: '__saga__',
+} as const;
+
+/** Keys of `@nestjs/common` on a module class. */
+export const NEST_KEYS = { providers: 'providers' } as const;
+
+/** Keys of `@nestjs/swagger` on the method of a route. */
+export const SWAGGER_KEYS = { operation: 'swagger/apiOperation', response: 'swagger/apiResponse' } as const;

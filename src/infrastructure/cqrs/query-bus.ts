@@ -1,0 +1,36 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
+import { QueryBus, type IQuery } from '@nestjs/cqrs';
+import { HandlerRegistry } from '../contracts/handler-registry.js';
+import type { QueryClass } from '../contracts/message.js';
+import { UnitOfWork } from '../persistence/unit-of-work.js';
+import { RemoteQueries } from './remote-queries.js';
+
+/** Answers queries in this process, or over HTTP where another process hosts the module. */
+@Injectable()
+export class MeshQueryBus extends QueryBus {
+  constructor(
+    moduleRef: ModuleRef,
+    @Inject(UnitOfWork) private readonly work: UnitOfWork,
+    @Inject(HandlerRegistry) private readonly registry: HandlerRegistry,
+    @Inject(RemoteQueries) private readonly remote: RemoteQueries,
+  ) {
+    super(moduleRef);
+  }
+
+  /**
+   * @throws Error inside a unit of work, which must not wait for another module; so the code works in every deployment
+   * @throws Unavailable when another process hosts the module and doesn't answer
+   */
+  override async execute<Q extends IQuery, Result = unknown>(query: Q): Promise<Result> {
+    if (this.work.open) {
+      throw new Error(
+        `${query.constructor.name} was executed inside a unit of work: execute it in prepare(), or before the unit`,
+      );
+    }
+    const declaration = query.constructor as unknown as QueryClass;
+    const owner = this.registry.owner(declaration);
+    if (owner === undefined || this.registry.hosts(owner)) return super.execute<Q, Result>(query);
+    return this.remote.ask(owner, declaration, (query as unknown as { data: unknown }).data) as Promise<Result>;
+  }
+}

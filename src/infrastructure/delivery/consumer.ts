@@ -1,0 +1,25 @@
+import type { Sql } from '../persistence/sql.js';
+import type { FailedMessage } from '../store/dead-letter-rows.js';
+import type { Delivery } from '../store/delivery-rows.js';
+import type { DeliveryPolicy } from './retry-policy.js';
+
+/** A recipient of deliveries: a module of this process, or an address behind which one lives. */
+export interface Consumer {
+  /** The name that its deliveries carry. */
+  readonly name: string;
+  readonly policy: DeliveryPolicy;
+  /**
+   * One attempt. Claims the delivery as the first statement of the unit of work that keeps the outcome.
+   * @returns the outcome, for the log; `lease-lost` when another process has the delivery now
+   * @throws Reject when no retry can help; any other error is retried, after `retryAfterMs` of the error if it has that
+   */
+  deliver(delivery: Delivery): Promise<string>;
+  /** Keeps a failed message, in the unit of work that claimed it; without this it goes to the dead letters. */
+  deadLetter?(sql: Sql, message: FailedMessage): Promise<void>;
+}
+
+/** Options of units that handle or move messages: under load they go before requests most of the time. */
+export const MESSAGE_UNIT = { isMessage: true };
+
+/** Pause after a failure of the database, in ms. */
+export const DATABASE_PAUSE_MS = 250;

@@ -1,0 +1,88 @@
+import type { Logger } from '@nestjs/common';
+import { hasOtherOwners, type LeaseScope } from '../leases/leases.js';
+import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import { consumersWithDeliveries } from '../store/delivery-rows.js';
+import type { Consumer } from './consumer.js';
+import { DeliveryWorker } from './delivery-worker.js';
+
+/** One delivery worker for each consumer of this process. */
+export class DeliveryWorkers {
+  private readonly workers = new Map<string, DeliveryWorker>();
+  private isStopped = true;
+
+  /** @param remoteConsumer makes consumers for names that no module of this process has; undefined for unknown names */
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly scope: LeaseScope,
+    private readonly logger: Logger,
+    private readonly remoteConsumer?: (name: string) => Consumer | undefined,
+  ) {}
+
+  start(consumers: readonly Consumer[]): void {
+    this.isStopped = false;
+    for (const consumer of consumers) this.add(consumer);
+  }
+
+  get isBusy(): boolean {
+    return [...this.workers.values()].some((it) => it.isBusy);
+  }
+
+  /** Whether all of these consumers have more deliveries than they can start. */
+  areSaturated(names: Iterable<string>): boolean {
+    return [...names].every((name) => this.workers.get(name)?.isSaturated);
+  }
+
+  /** Deliveries of these consumers have been committed. Some may be in shards of other processes: they are notified. */
+  wake(names: Iterable<string>): void {
+    if (this.isStopped) return;
+    const { leases, resource } = this.scope;
+    for (const name of names) {
+      (this.workers.get(name) ?? this.addRemote(name))?.wake();
+      if (hasOtherOwners(leases, resource)) leases.notify('deliveries');
+    }
+  }
+
+  /** @param afresh also for retries that belonged to another process until now */
+  wakeAll(afresh = false): void {
+    for (const worker of this.workers.values()) worker.wake(afresh);
+  }
+
+  /** Wakes consumers whose deliveries an earlier process left. */
+  async resume(): Promise<void> {
+    for (const consumer of await consumersWithDeliveries(this.work.sql)) {
+      if (this.workers.has(consumer)) continue;
+      this.wake([consumer]);
+      if (!this.workers.has(consumer))
+        this.logger.warn({ consumer }, 'Deliveries wait for a consumer that this process does not host');
+    }
+  }
+
+  /** Finds remote consumers whose deliveries another process wrote. */
+  findRemoteConsumers(): void {
+    if (!this.remoteConsumer || this.isStopped) return;
+    consumersWithDeliveries(this.work.sql).then(
+      (names) => {
+        for (const name of names) if (!this.workers.has(name) && !this.isStopped) this.addRemote(name)?.wake();
+      },
+      // The next poll asks again.
+      () => undefined,
+    );
+  }
+
+  /** Starts nothing more. What is in flight goes on until it ends. */
+  stop(): void {
+    this.isStopped = true;
+    for (const worker of this.workers.values()) worker.stop();
+  }
+
+  private addRemote(name: string): DeliveryWorker | undefined {
+    const consumer = this.remoteConsumer?.(name);
+    return consumer && this.add(consumer);
+  }
+
+  private add(consumer: Consumer): DeliveryWorker {
+    const worker = new DeliveryWorker(consumer, this.work, this.scope, this.logger);
+    this.workers.set(consumer.name, worker);
+    return worker;
+  }
+}

@@ -1,0 +1,148 @@
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import type { Sql, SqlValue } from '../persistence/sql.js';
+import { insertDeliveryRows } from './delivery-rows.js';
+import {
+  inHeldShards,
+  leaseFence,
+  OUTBOX_RESOURCE,
+  SHARD,
+  shardParameters,
+  tokenParameter,
+  type HeldShards,
+} from './lease-rows.js';
+import { partitionKeyOf, sequenceList } from './row-parameters.js';
+
+/** A message in the outbox; `event` is its CloudEvent as JSON. */
+export interface OutboxRow {
+  readonly seq: SqlValue;
+  readonly id: string;
+  readonly type: string;
+  readonly partition_key: string;
+  readonly event: string;
+}
+
+export const OUTBOX_COLUMNS = ['id', 'source', 'type', 'partition_key', 'event', 'created_at'];
+const SELECTED = 'seq, id, type, partition_key, event';
+const INSERT = `INSERT INTO mesh_outbox (${OUTBOX_COLUMNS.join(', ')}) VALUES ($1, $2, $3, $4, $5, $6)`;
+
+/** The values of `OUTBOX_COLUMNS` for an event. */
+export function outboxValues(event: CloudEvent): SqlValue[] {
+  return [event.id, event.source, event.type, partitionKeyOf(event), JSON.stringify(event), Date.now()];
+}
+
+/** Writes events into the outbox, in their order. */
+export async function insertIntoOutbox(sql: Sql, events: readonly CloudEvent[]): Promise<void> {
+  if (sql.dialect === 'sqlite') {
+    for (const event of events) await sql.run(INSERT, outboxValues(event));
+    return;
+  }
+  // One round trip for all of them.
+  await sql.run(
+    `INSERT INTO mesh_outbox (${OUTBOX_COLUMNS.join(', ')})
+     SELECT it->>0, it->>1, it->>2, it->>3, it->>4, (it->>5)::double precision
+     FROM json_array_elements($1::json) WITH ORDINALITY AS them(it, place) ORDER BY place`,
+    [JSON.stringify(events.map(outboxValues))],
+  );
+}
+
+/** Whether the outbox holds a message of the held shards. Takes no lock and writes nothing. */
+export async function hasOutboxRows(sql: Sql, held: HeldShards): Promise<boolean> {
+  if (held?.size === 0) return false;
+  const rows = await sql.all(
+    `SELECT 1 FROM mesh_outbox WHERE true ${inHeldShards(held, 1)} LIMIT 1`,
+    shardParameters(held),
+  );
+  return rows.length > 0;
+}
+
+/**
+ * The oldest messages of the outbox in the held shards.
+ * @param loaded sequence numbers of the messages that the caller has already
+ * @param failing partition keys whose messages stay where they are
+ */
+export async function listOutbox(
+  sql: Sql,
+  loaded: readonly SqlValue[],
+  failing: readonly string[],
+  limit: number,
+  held: HeldShards,
+): Promise<(OutboxRow & { shard?: number })[]> {
+  const keys =
+    sql.dialect === 'postgres' ? `(SELECT json_array_elements_text($2::json))` : `(SELECT value FROM json_each($2))`;
+  if (held?.size === 0) return [];
+  return sql.all(
+    `SELECT ${SELECTED}${held ? `, ${SHARD} AS shard` : ''} FROM mesh_outbox
+     WHERE seq NOT IN ${sequenceList(sql)} AND partition_key NOT IN ${keys} ${inHeldShards(held, 4)}
+     ORDER BY seq LIMIT $3`,
+    [JSON.stringify(loaded), JSON.stringify(failing), limit, ...shardParameters(held)],
+  );
+}
+
+/** The event of a message as JSON; undefined when the message has left the outbox. */
+export async function findOutboxEvent(sql: Sql, seq: SqlValue): Promise<string | undefined> {
+  const [row] = await sql.all<Pick<OutboxRow, 'event'>>('SELECT event FROM mesh_outbox WHERE seq = $1', [seq]);
+  return row?.event;
+}
+
+/** Removes messages that have left. @returns how many were still there */
+export async function removeFromOutbox(sql: Sql, seqs: readonly SqlValue[]): Promise<number> {
+  const those = sql.dialect === 'postgres' ? `= ANY(ARRAY${sequenceList(sql)})` : `IN ${sequenceList(sql)}`;
+  return sql.run(`DELETE FROM mesh_outbox WHERE seq ${those}`, [JSON.stringify(seqs)]);
+}
+
+/**
+ * The consumers of a message by its type (or by its `event`, as JSON). Undefined means that the type is unknown here; an
+ * empty list means a known event without listeners.
+ */
+export type ConsumerLookup = (type: string, event: string) => readonly string[] | undefined;
+
+/** What `moveToDeliveries()` did. */
+export interface Moved {
+  /** The consumers that got deliveries. */
+  readonly consumers: Set<string>;
+  /** Whether the outbox may hold more. */
+  readonly more: boolean;
+  /** Events of unknown types: removed from the outbox without a delivery. */
+  readonly unknown: CloudEvent[];
+}
+
+/**
+ * Turns the oldest messages of the outbox into one delivery per consumer, in their order, in the open unit of work.
+ * @throws Error when another transaction has moved some of them
+ */
+export async function moveToDeliveries(
+  sql: Sql,
+  consumersOf: ConsumerLookup,
+  limit: number,
+  held: HeldShards,
+): Promise<Moved> {
+  const consumers = new Set<string>();
+  const unknown: CloudEvent[] = [];
+  if (held?.size === 0) return { consumers, more: false, unknown };
+  const rows = await oldest(sql, limit, held);
+  if (rows.length === 0) return { consumers, more: false, unknown };
+  const now = Date.now();
+  const deliveries: SqlValue[][] = [];
+  for (const { id, type, partition_key, event } of rows) {
+    const found = consumersOf(type, event);
+    if (!found) unknown.push(JSON.parse(event) as CloudEvent);
+    for (const consumer of found ?? []) {
+      consumers.add(consumer);
+      deliveries.push([consumer, id, type, partition_key, event, now]);
+    }
+  }
+  await insertDeliveryRows(sql, deliveries);
+  const seqs = rows.map(({ seq }) => seq);
+  // A COMMIT of ours that timed out may be carried out after all, while this one does the same again.
+  if ((await removeFromOutbox(sql, seqs)) < seqs.length) throw new Error('Another transaction moved some messages');
+  return { consumers, more: rows.length === limit, unknown };
+}
+
+/** The oldest rows; under a fence, as two processes would interleave the messages of a key. */
+function oldest(sql: Sql, limit: number, held: HeldShards): Promise<OutboxRow[]> {
+  if (!held) return sql.all<OutboxRow>(`SELECT ${SELECTED} FROM mesh_outbox ORDER BY seq LIMIT $1`, [limit]);
+  return sql.all<OutboxRow>(
+    `SELECT ${SELECTED} FROM mesh_outbox WHERE ${SHARD} = ANY(ARRAY${leaseFence(2, 3)}) ORDER BY seq LIMIT $1`,
+    [limit, OUTBOX_RESOURCE, tokenParameter(held)],
+  );
+}
