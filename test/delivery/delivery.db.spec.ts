@@ -410,9 +410,10 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, takeAway }) => {
   });
 });
 
-it('modules that live elsewhere need a broker', async () => {
+it('modules that other processes host need a broker', async () => {
   const { Left, Right } = plantedModules(behaviourOf({}));
-  expect(() => meshOf([Left, Right], { database: 'sqlite::memory:', hosted: [Left] })).toThrow('need a broker');
+  const imports = meshOf([Left, Right], { database: 'sqlite::memory:', hosted: [Left] });
+  await expect(Test.createTestingModule({ imports }).compile()).rejects.toThrow('need a broker');
 });
 
 it('retries wait as the schedule says, a tenth more or less', () => {

@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { migrate, type MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
-import { PostgresSql } from '../../src/infrastructure/persistence/postgres/postgres-engine.js';
+import { PostgresSql } from '../../src/infrastructure/persistence/postgres/postgres-sql.js';
 import { BATCH, inUse, type Column, type Parcel, type Place, type Value } from './location.js';
 
 /** How long to wait for a table that somebody reads, as a backup does. */

@@ -115,15 +115,17 @@ export class PostgresLeases implements Leases {
   }
 
   private async open(): Promise<LeaseSession> {
-    const session: LeaseSession = await LeaseSession.open(this.connection, this.resources, this.notifies, {
+    let session: LeaseSession | undefined = undefined;
+    const opened = await LeaseSession.open(this.connection, this.resources, this.notifies, {
       timeoutMs: LEASE_MS,
       onEnd: () => {
-        if (this.session === session) this.dropSession();
+        if (session && this.session === session) this.dropSession();
       },
       onNotify: (topic) => this.onNotify(topic),
     });
-    if (!this.isStopped) return session;
-    await session.close();
+    session = opened;
+    if (!this.isStopped) return opened;
+    await opened.close();
     throw new Error('The leases were stopped meanwhile');
   }
 

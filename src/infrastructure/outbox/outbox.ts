@@ -96,7 +96,7 @@ export class Outbox {
     if (declaration.kind === 'event' && sender !== owner) {
       throw new Error(`${declaration.type} is an event of ${owner}: ${sender} may not publish it`);
     }
-    return toCloudEvent(message as DurableMessage, declaration, this.application, sender);
+    return toCloudEvent(message, declaration, this.application, sender);
   }
 
   /** @throws ZodError when the type stands in a contract and the data doesn't match it */

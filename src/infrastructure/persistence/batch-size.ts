@@ -1,23 +1,24 @@
-/** Units that share a transaction or a savepoint, at most: so many that its own statements weigh little beside theirs. */
+/** Most units that share a transaction or a savepoint: then its own statements cost little beside theirs. */
 const MAX_UNITS = 64;
-/** For how long units stay apart after several have failed together, unless told: doubled with every failure; in ms. */
+/** How long units run alone after several have failed together, in ms; doubled with every failure. */
 const MIN_ISOLATION_MS = 500;
 const MAX_ISOLATION_MS = 30_000;
 
 /**
- * How many units of work share what each would need alone: as many as are done in about `goalMs`. What fails takes its
- * neighbours along; after that each is alone for a while.
+ * How many units share a transaction or a savepoint: as many as take about `goalMs`. A unit that fails takes its neighbours
+ * along; after that, units run alone for a while.
  */
 export class BatchSize {
   private units = 4;
   private isolatedUntil = 0;
   private isolationMs: number;
 
+  /** @param minIsolationMs how long units run alone after a failure, at least */
   constructor(
     private readonly goalMs: number,
-    private readonly shortestMs = MIN_ISOLATION_MS,
+    private readonly minIsolationMs = MIN_ISOLATION_MS,
   ) {
-    this.isolationMs = shortestMs;
+    this.isolationMs = minIsolationMs;
   }
 
   get isIsolated(): boolean {
@@ -31,7 +32,7 @@ export class BatchSize {
   succeeded(units: number, ms: number): void {
     if (ms > 2 * this.goalMs) this.units = Math.ceil(this.units / 2);
     else if (ms < this.goalMs && units === this.units) this.units = Math.min(MAX_UNITS, this.units * 2);
-    if (units > 1) this.isolationMs = Math.max(this.shortestMs, this.isolationMs / 2);
+    if (units > 1) this.isolationMs = Math.max(this.minIsolationMs, this.isolationMs / 2);
   }
 
   failed(): void {

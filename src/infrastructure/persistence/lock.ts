@@ -1,23 +1,21 @@
 import type { Client, ClientConfig } from 'pg';
-import { withTimeout, closeConnection } from './postgres/timeouts.js';
+import { closeConnection, withTimeout } from './postgres/timeouts.js';
 
-/** A right that one process has at a time. */
+/** A lock that one process holds at a time. */
 export interface Lock {
-  /** Whether this process has it; asks for it if not. */
+  /** Acquires the lock unless this process holds it. @returns whether it does now */
   held(): Promise<boolean>;
   release(): Promise<void>;
 }
 
-/** Where there is one process to a database, as on SQLite, it has every right. */
+/** For a database with one process, such as SQLite. */
 export const noLock: Lock = { held: async () => true, release: async () => undefined };
 
-/**
- * An advisory lock of a session: PostgreSQL takes it back by itself when the process or its connection has died.
- * @param name shared by all who want the right
- */
+/** An advisory lock of a session: PostgreSQL releases it when the process or its connection is gone. */
 export class PostgresLock implements Lock {
   private client?: Client;
 
+  /** @param name the same in all processes that share the lock */
   constructor(
     private readonly connection: ClientConfig,
     private readonly name: string,
@@ -25,7 +23,7 @@ export class PostgresLock implements Lock {
 
   async held(): Promise<boolean> {
     if (this.client) return true;
-    // Loaded where it is needed: most processes start on SQLite.
+    // Loaded on demand: most processes start on SQLite.
     const { default: pg } = await import('pg');
     const client = new pg.Client({ ...this.connection, application_name: 'mesh' });
     client.on('error', () => this.lost(client));

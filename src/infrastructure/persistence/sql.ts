@@ -1,13 +1,10 @@
-/** The databases that the mesh can live in. */
+/** The databases that the mesh supports. */
 export type Dialect = 'sqlite' | 'postgres';
 
-/** A value that both drivers bind as it is. */
+/** A value that both drivers bind unchanged. */
 export type SqlValue = string | number | bigint | null;
 
-/**
- * Plain statements below the ORM, prepared once per connection. Parameters are written `$1`, `$2`, …
- * on both databases.
- */
+/** Plain statements below the ORM, prepared once per connection. Parameters are written `$1`, `$2`, … on both databases. */
 export interface Sql {
   readonly dialect: Dialect;
   /** Runs a statement and returns its rows. */
@@ -16,25 +13,25 @@ export interface Sql {
   run(statement: string, parameters?: readonly SqlValue[]): Promise<number>;
 }
 
-/** Longest time in ms that a unit of work may take: it holds up everybody on SQLite, and locks rows on PostgreSQL. */
+/** Longest time of a unit of work, in ms: it holds up all other units on SQLite, and locks rows on PostgreSQL. */
 export const UNIT_LIMIT_MS = 1000;
 
 /**
- * The database can't be reached, is locked by somebody else, or has no room: nothing was kept, try again later. Only when
- * PostgreSQL was lost in the middle of a COMMIT, it may have been carried out all the same.
+ * The database can't be reached, is locked by another process, or has no room. Nothing was stored, except when PostgreSQL
+ * was lost during a COMMIT: then the outcome is unknown.
  */
 export class DatabaseUnavailable extends Error {
   override readonly name = 'DatabaseUnavailable';
 }
 
-/** What a driver said, also where TypeORM has wrapped it; of whatever a handler may throw. */
+/** The error of the driver, also inside an error of TypeORM; for any thrown value. */
 export function driverErrorOf(error: unknown): { readonly code?: unknown; readonly message?: unknown } {
   return Object((error as { driverError?: unknown } | null | undefined)?.driverError ?? error) as object;
 }
 
 /**
- * Whether the other side has gone, or doesn't take us: PostgreSQL's own classes for a lost or refused connection and a
- * server going down (https://www.postgresql.org/docs/15/errcodes-appendix.html), the socket's errors, and the driver's.
+ * Whether a connection is lost or refused: PostgreSQL's classes 08, 53 and 57P0
+ * (https://www.postgresql.org/docs/15/errcodes-appendix.html), errors of the socket, and those of the driver.
  */
 export function isConnectionLost(error: unknown): boolean {
   const { code, message } = driverErrorOf(error);
@@ -48,26 +45,26 @@ export function isConnectionLost(error: unknown): boolean {
 }
 
 /**
- * Whether a database says that it can't keep a value, however often it is asked: too long, out of range, NUL, too much
- * for an index. SQLite keeps anything.
+ * Whether the database can never store a value: too long, out of range, NUL, or too large for an index (SQLSTATE 22 and
+ * 54000). SQLite stores any value.
  */
 export function isDataException(error: unknown): boolean {
   return /^(22001|22003|22021|22P05|54000)$/.test(String(driverErrorOf(error).code));
 }
 
-/** Something used a unit of work that is over: a promise was not awaited. */
+/** A unit of work was used after its end, because a promise was not awaited. */
 export class UnitEnded extends Error {
   override readonly name = 'UnitEnded';
 }
 
-/** A unit of work ran for longer than it may, and was rolled back. */
+/** A unit of work took too long and was rolled back. */
 export class UnitTimedOut extends Error {
   override readonly name = 'UnitTimedOut';
 
   constructor() {
     super(
       `This unit of work took more than ${UNIT_LIMIT_MS} ms and was rolled back: ` +
-        'waiting (network, timers, queries) belongs into prepare() or in front of the unit',
+        'do waiting (network, timers, queries) in prepare() or before the unit',
     );
   }
 }

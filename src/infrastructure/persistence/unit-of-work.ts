@@ -6,34 +6,34 @@ import type { Sql } from './sql.js';
 import type { BatchPrelude, Unit, UnitOptions } from './unit.js';
 
 const current = new AsyncLocalStorage<Unit>();
-const pendingHook = new AsyncLocalStorage<{ waiting?: TransactionHook }>();
+const pendingHook = new AsyncLocalStorage<{ hook?: TransactionHook }>();
 
-/** Takes part in somebody else's unit of work. */
+/** Code around a unit of work, inside its transaction. */
 export interface TransactionHook {
-  /** Before the work; throwing ends the unit. */
+  /** Runs before the work; throwing rolls the unit back. */
   before(sql: Sql): Promise<void>;
-  /** After the work, with its result, still inside the transaction. */
+  /** Runs after the work, with its result. */
   after(sql: Sql, result: unknown): Promise<void>;
 }
 
-/** Runs `code`, and lets `companion` take part in the first unit of work that it opens. */
-export function withTransactionHook<T>(companion: TransactionHook, code: () => Promise<T>): Promise<T> {
-  return pendingHook.run({ waiting: companion }, code);
+/** Runs `code` with a hook for the first unit of work that it opens. */
+export function withTransactionHook<T>(hook: TransactionHook, code: () => Promise<T>): Promise<T> {
+  return pendingHook.run({ hook }, code);
 }
 
 /**
- * The only way to a transaction. One unit holds a state change, the inbox record of the message being handled and
- * every outgoing message; it is carried by the async context, so that the code inside just uses it.
+ * The only way to a transaction. One unit of work holds a state change, the inbox record of the message being handled and
+ * all outgoing messages. The async context carries it, so that the code inside just uses it.
  */
 @Injectable()
 export class UnitOfWork {
   constructor(private readonly database: Database) {}
 
   /**
-   * Runs `work` in one transaction and resolves after its COMMIT; inside a unit it joins that one.
-   * Don't wait for anything but the database inside: on SQLite everybody waits along.
-   * @throws UnitTimedOut when it took over a second, DatabaseUnavailable when nothing could be kept,
-   *   or whatever `work` throws; in each case nothing was written, unless PostgreSQL was lost in the middle of the COMMIT
+   * Runs `work` in one transaction and resolves after its COMMIT; inside a unit it joins that unit.
+   * Wait for nothing but the database inside: on SQLite all other units wait, too.
+   * @throws UnitTimedOut when it took over a second, DatabaseUnavailable when nothing could be stored, or what `work`
+   *   throws. Nothing was written then, except when PostgreSQL was lost during the COMMIT: then the outcome is unknown.
    */
   async run<T>(work: () => Promise<T>, options?: UnitOptions): Promise<T> {
     const open = current.getStore();
@@ -41,15 +41,15 @@ export class UnitOfWork {
       open.assertOpen();
       return work();
     }
-    const place = pendingHook.getStore();
-    const companion = place?.waiting;
-    if (place) place.waiting = undefined;
+    const pending = pendingHook.getStore();
+    const hook = pending?.hook;
+    if (pending) pending.hook = undefined;
     return this.database.engine.run(
       (unit) =>
         current.run(unit, async () => {
-          await companion?.before(unit.sql);
+          await hook?.before(unit.sql);
           const result = await work();
-          await companion?.after(unit.sql, result);
+          await hook?.after(unit.sql, result);
           return result;
         }),
       options,
@@ -57,18 +57,17 @@ export class UnitOfWork {
   }
 
   /**
-   * As `run()`, for work that begins with the same question as others and may be repeated: several of them share a
-   * transaction, or a savepoint, and the question is asked once. When one of them fails, nothing of any is kept, and each
-   * is run again by itself.
+   * As `run()`, for repeatable work that starts with the same statement as other units: several units share a transaction
+   * or a savepoint, and their first statement is one. When one of them fails, nothing of any is stored and each is run
+   * again alone.
    */
-  runInBatch<Item, Answer, T>(
-    opening: BatchPrelude<Item, Answer>,
+  runInBatch<Item, Result, T>(
+    prelude: BatchPrelude<Item, Result>,
     item: Item,
-    work: (answer: Answer) => Promise<T>,
+    work: (result: Result) => Promise<T>,
   ): Promise<T> {
-    if (this.open)
-      throw new Error('A unit of work is open here; what shares a transaction with others has one of its own');
-    return this.database.engine.runInBatch(opening, item, (unit, answer) => current.run(unit, work, answer));
+    if (this.open) throw new Error('runInBatch() was called inside a unit of work: call it outside, or use run()');
+    return this.database.engine.runInBatch(prelude, item, (unit, result) => current.run(unit, work, result));
   }
 
   /** Whether one COMMIT may hold several units. */
@@ -76,7 +75,7 @@ export class UnitOfWork {
     return this.database.engine.commitsGroups;
   }
 
-  /** The unit that the calling code runs in, if any. */
+  /** The unit that the calling code runs in, if any. @throws UnitEnded when that unit is over */
   get open(): Unit | undefined {
     const unit = current.getStore();
     unit?.assertOpen();
@@ -86,16 +85,16 @@ export class UnitOfWork {
   /** @throws Error outside a unit */
   get unit(): Unit {
     const unit = this.open;
-    if (!unit) throw new Error('No unit of work here: wrap this in unitOfWork.run(…)');
+    if (!unit) throw new Error('No unit of work is open here: wrap this code in unitOfWork.run(…)');
     return unit;
   }
 
-  /** The repository of an entity: of the open unit, or, outside one, of the read-only connection. */
+  /** The repository of an entity: of the open unit, or outside a unit of the read-only connection. */
   repository<Entity extends ObjectLiteral>(entity: EntityTarget<Entity>): Repository<Entity> {
     return (this.open?.manager ?? this.database.reader.manager).getRepository(entity);
   }
 
-  /** Plain statements: of the open unit, or, outside one, of the read-only connection. */
+  /** Plain statements: in the open unit, or outside a unit on the read-only connection. */
   get sql(): Sql {
     return this.open?.sql ?? this.database.read;
   }

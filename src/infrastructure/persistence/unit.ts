@@ -6,13 +6,13 @@ import { UnitEnded, type Sql } from './sql.js';
 /** One local transaction, as the code inside it sees it. */
 export class Unit {
   private static readonly logger = new Logger('UnitOfWork');
-  private over?: string | Error;
+  private ended?: string | Error;
   private isComplete = false;
-  private readonly onCommitting: (() => Promise<void>)[] = [];
-  private readonly onCommitted: (() => void)[] = [];
+  private readonly beforeCommitHooks: (() => Promise<void>)[] = [];
+  private readonly afterCommitHooks: (() => void)[] = [];
   private opened?: EntityManager;
   sql: Sql;
-  /** For the engines: how to get an entity manager, for those units that want one. */
+  /** Set by the engine: makes an entity manager for the units that use one. */
   openManager: () => EntityManager;
 
   get manager(): EntityManager {
@@ -21,37 +21,38 @@ export class Unit {
 
   /** @throws UnitEnded after the unit has been committed or rolled back */
   assertOpen(): void {
-    if (this.over instanceof Error) throw this.over;
-    if (this.over) throw new UnitEnded(`${this.over}; a promise of it was not awaited`);
+    if (this.ended instanceof Error) throw this.ended;
+    if (this.ended) throw new UnitEnded(`${this.ended}: a promise inside it was not awaited`);
   }
 
-  /** Runs before the commit, inside the transaction. */
+  /** Adds a hook that runs inside the transaction, before its commit. */
   beforeCommit(hook: () => Promise<void>): void {
     this.assertOpen();
-    if (this.isComplete) throw new UnitEnded('This unit of work is being committed; a promise of it was not awaited');
-    // Run by the engine, and yet code of this unit and of this journey.
-    const place = new AsyncResource('beforeCommit');
-    this.onCommitting.push(() => place.runInAsyncScope(hook));
+    if (this.isComplete)
+      throw new UnitEnded('This unit of work is being committed: a promise inside it was not awaited');
+    // The engine calls the hook, but it must run in the async context of this code.
+    const context = new AsyncResource('beforeCommit');
+    this.beforeCommitHooks.push(() => context.runInAsyncScope(hook));
   }
 
-  /** Runs once the commit is on disk; never after a rollback. */
+  /** Adds a hook that runs when the commit is on disk; never after a rollback. */
   afterCommit(hook: () => void): void {
     this.assertOpen();
-    this.onCommitted.push(hook);
+    this.afterCommitHooks.push(hook);
   }
 
-  /** For the engines: runs the work, and the hooks that still belong to the transaction. */
+  /** For engines: runs the work and the hooks that belong to the transaction. */
   async complete<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
     const value = await work(this);
-    // Hooks may add hooks.
-    for (const hook of this.onCommitting) await hook();
+    // The loop also reaches hooks that hooks add.
+    for (const hook of this.beforeCommitHooks) await hook();
     this.isComplete = true;
     return value;
   }
 
-  /** For the engines: runs the hooks that had to wait for the disk. One that throws changes nothing: it is committed. */
+  /** For engines: runs the hooks that wait for the disk. An error of a hook is logged: the commit stands. */
   committed(): void {
-    for (const hook of this.onCommitted) {
+    for (const hook of this.afterCommitHooks) {
       try {
         hook();
       } catch (error) {
@@ -60,36 +61,36 @@ export class Unit {
     }
   }
 
-  /** For the engines: from now on every use of this unit throws, with the error that ended it if there was one. */
+  /** For engines: from now on every use of this unit throws, with the error that ended it if there was one. */
   end(reason: string | Error): void {
-    this.over ??= reason;
+    this.ended ??= reason;
   }
 }
 
 export interface UnitOptions {
-  /** The unit handles a message or moves one: under load it goes before requests, most of the time. */
+  /** The unit handles or moves a message: under load it goes before requests most of the time. */
   readonly isMessage?: boolean;
-  /** The unit runs last of its group, where units are committed in groups, and sees what the others wrote. */
+  /** Where units are committed in groups, this unit runs last of its group and sees what the others wrote. */
   readonly closesGroup?: boolean;
 }
 
-/** A question that units begin with, and that may be asked for several of them at once. */
-export interface BatchPrelude<Item, Answer> {
-  /** Units of a lane may share a transaction. */
+/** The first statement of units, which can be run for several of them at once. */
+export interface BatchPrelude<Item, Result> {
+  /** Units with the same key may share a transaction. */
   readonly batchKey: string;
-  /** @returns an answer for each */
-  load(sql: Sql, items: readonly Item[]): Promise<readonly Answer[]>;
+  /** @returns a result for each item */
+  load(sql: Sql, items: readonly Item[]): Promise<readonly Result[]>;
 }
 
-/** How a database runs one unit; it binds the work to its caller's async context. */
+/** Runs units on one kind of database, each in the async context of its caller. */
 export interface UnitEngine {
   /** Whether one COMMIT may hold several units. */
   readonly commitsGroups: boolean;
   run<T>(work: (unit: Unit) => Promise<T>, options?: UnitOptions): Promise<T>;
-  /** Runs a unit that may be run again from its beginning, should a neighbour in its transaction fail. */
-  runInBatch<Item, Answer, T>(
-    opening: BatchPrelude<Item, Answer>,
+  /** Runs a unit that can be repeated from its beginning when a neighbour in its transaction fails. */
+  runInBatch<Item, Result, T>(
+    prelude: BatchPrelude<Item, Result>,
     item: Item,
-    work: (unit: Unit, answer: Answer) => Promise<T>,
+    work: (unit: Unit, result: Result) => Promise<T>,
   ): Promise<T>;
 }

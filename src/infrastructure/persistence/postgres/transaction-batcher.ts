@@ -3,28 +3,28 @@ import { BatchSize } from '../batch-size.js';
 import { DatabaseUnavailable } from '../sql.js';
 import type { BatchPrelude, Unit } from '../unit.js';
 
-/** A transaction holds its locks for about so long, in ms. */
+/** How long a transaction should take, because it holds its locks for that time; in ms. */
 const GOAL_MS = 20;
-/** Transactions of a lane that are under way: while the database works for one, we work for the other. */
+/** Transactions at a time: while the database works on one, this process works on another. */
 const MAX_TRANSACTIONS = 4;
-/** What waits is shared out evenly among the transactions that may begin, unless that would make them shorter than this. */
+/** Waiting units are spread evenly over the free transactions, unless that gives each fewer than this. */
 const MIN_BATCH = 16;
-/** The same where each unit has one of its own. */
+/** Transactions at a time while each has one unit. */
 const MAX_ISOLATED_TRANSACTIONS = 10;
 
-/** A unit of work that waits for its turn in a lane. */
+/** A unit of work that waits for a transaction. */
 export interface BatchedUnit {
   readonly prelude: BatchPrelude<unknown, unknown>;
   readonly item: unknown;
-  run(unit: Unit, answer: unknown): Promise<unknown>;
+  run(unit: Unit, result: unknown): Promise<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
 
 /**
- * Units of work that share transactions, as many as are there. Transactions that write many rows meet at the same ones
- * sooner or later, and then they wait for each other, in a ring at worst; and what fails takes its neighbours along.
- * After that each unit has a transaction of its own for a while.
+ * Lets units with the same batch key share transactions. Transactions that write many rows wait for each other sooner or
+ * later, in a deadlock at worst, and a unit that fails takes its neighbours along. After a failure each unit has a
+ * transaction of its own for a while.
  */
 export class TransactionBatcher {
   private readonly queue: BatchedUnit[] = [];
@@ -33,21 +33,21 @@ export class TransactionBatcher {
   private inFlight = 0;
   private isWoken = false;
 
-  /** @param runBatch runs jobs in one transaction; throws when nothing was kept */
-  constructor(private readonly runBatch: (jobs: readonly BatchedUnit[]) => Promise<void>) {}
+  /** @param runBatch runs units in one transaction and resolves them; throws when nothing was stored */
+  constructor(private readonly runBatch: (units: readonly BatchedUnit[]) => Promise<void>) {}
 
   add<T>(
     prelude: BatchPrelude<unknown, unknown>,
     item: unknown,
-    work: (unit: Unit, answer: unknown) => Promise<T>,
+    work: (unit: Unit, result: unknown) => Promise<T>,
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const place = new AsyncResource('UnitOfWork');
-      const run = (unit: Unit, answer: unknown) => place.runInAsyncScope(work, undefined, unit, answer);
-      this.queue.push({ prelude, item, run, resolve: resolve, reject });
+      const context = new AsyncResource('UnitOfWork');
+      const run = (unit: Unit, result: unknown) => context.runInAsyncScope(work, undefined, unit, result);
+      this.queue.push({ prelude, item, run, resolve, reject });
       if (this.isWoken) return;
       this.isWoken = true;
-      // After the poll phase: whoever arrived with the same turn of the loop shares the transaction.
+      // After the poll phase: units that arrive with the same turn of the event loop share the transaction.
       this.outside(() => setImmediate(() => this.begin()));
     });
   }
@@ -55,35 +55,35 @@ export class TransactionBatcher {
   private begin(): void {
     this.isWoken = false;
     while (this.queue.length > 0) {
-      const places = (this.size.isIsolated ? MAX_ISOLATED_TRANSACTIONS : MAX_TRANSACTIONS) - this.inFlight;
-      if (places <= 0) return;
+      const slots = (this.size.isIsolated ? MAX_ISOLATED_TRANSACTIONS : MAX_TRANSACTIONS) - this.inFlight;
+      if (slots <= 0) return;
       this.inFlight++;
-      const share = Math.max(MIN_BATCH, Math.ceil(this.queue.length / places));
-      void this.runAndMeasure(this.queue.splice(0, Math.min(share, this.size.now))).finally(() => {
+      const units = Math.max(MIN_BATCH, Math.ceil(this.queue.length / slots));
+      void this.runAndMeasure(this.queue.splice(0, Math.min(units, this.size.now))).finally(() => {
         this.inFlight--;
         this.begin();
       });
     }
   }
 
-  /** It never throws. */
-  private async runAndMeasure(jobs: readonly BatchedUnit[]): Promise<void> {
+  /** Never throws. */
+  private async runAndMeasure(units: readonly BatchedUnit[]): Promise<void> {
     const began = performance.now();
     try {
-      await this.runBatch(jobs);
+      await this.runBatch(units);
     } catch (error) {
-      return this.failed(jobs, error);
+      return this.failed(units, error);
     }
-    this.size.succeeded(jobs.length, performance.now() - began);
+    this.size.succeeded(units.length, performance.now() - began);
   }
 
-  /** Nothing of a transaction was kept. Whose fault it was shows when each is alone. */
-  private async failed(jobs: readonly BatchedUnit[], error: unknown): Promise<void> {
-    if (jobs.length === 1 || error instanceof DatabaseUnavailable) {
-      for (const job of jobs) job.reject(error);
+  /** Nothing of a transaction is stored. Each unit runs again alone, which shows which one is at fault. */
+  private async failed(units: readonly BatchedUnit[], error: unknown): Promise<void> {
+    if (units.length === 1 || error instanceof DatabaseUnavailable) {
+      for (const unit of units) unit.reject(error);
       return;
     }
     this.size.failed();
-    await Promise.all(jobs.map((job) => this.runBatch([job]).catch((own: unknown) => job.reject(own))));
+    await Promise.all(units.map((unit) => this.runBatch([unit]).catch((own: unknown) => unit.reject(own))));
   }
 }

@@ -5,12 +5,12 @@ import type { SqliteStatements } from './sqlite-statements.js';
 import type { Unit } from '../unit.js';
 
 /**
- * What a unit writes through: the shared connection until the unit has ended, nothing from then on. Without it a write
- * that was not awaited lands in the unit of a neighbour.
+ * The access of one unit to the shared connection; every use after the end of the unit throws. Without the fence, a write
+ * that was not awaited would land in the next unit.
  */
 export class SqliteFence implements Sql {
   readonly dialect = 'sqlite';
-  /** Set when SQLite ended the transaction by itself (disk full, I/O error): going on would write in autocommit. */
+  /** Set when SQLite rolled the transaction back by itself (disk full, I/O error): later writes would be autocommitted. */
   broken?: DatabaseUnavailable;
 
   constructor(
@@ -27,9 +27,9 @@ export class SqliteFence implements Sql {
     return this.guard(() => this.statements.changes(statement, parameters));
   }
 
-  /** A query runner of this unit for TypeORM: it believes in a transaction and opens none of its own. */
+  /** A query runner of this unit for TypeORM, in a transaction that TypeORM neither opens nor closes. */
   queryRunner(dataSource: DataSource): QueryRunner {
-    // TypeORM has a single runner for SQLite. Ours inherits from it, and keeps its own state and its own `query`.
+    // TypeORM has one runner for SQLite. This one inherits from it, with its own state and its own `query`.
     const runner = Object.create(dataSource.createQueryRunner()) as QueryRunner & Record<string, unknown>;
     Object.assign(runner, { isTransactionActive: true, transactionDepth: 1, data: {}, loadedTables: [] });
     const Broadcaster = runner.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];

@@ -4,7 +4,7 @@ import type { Sql, SqlValue } from '../sql.js';
 
 interface Prepared {
   readonly statement: BetterSqlite3.Statement;
-  /** Which parameter stands where, unless that is as they are given. */
+  /** Index of the parameter at each position, unless they stand in their order. */
   readonly order?: number[];
 }
 
@@ -23,7 +23,7 @@ export class SqliteStatements implements Sql {
     return this.changes(text, parameters);
   }
 
-  /** The rows of a statement whose parameters are written `$1`, `$2`, …, each as often as it likes. */
+  /** The rows of a statement whose parameters are written `$1`, `$2`, …; each may occur several times. */
   rows(text: string, parameters: readonly SqlValue[]): unknown[] {
     const { statement, order } = this.numbered(text);
     const values = order ? order.map((index) => parameters[index]) : parameters;
@@ -32,7 +32,7 @@ export class SqliteStatements implements Sql {
     return [];
   }
 
-  /** How many rows such a statement has changed. */
+  /** How many rows a statement has changed; parameters as in `rows()`. */
   changes(text: string, parameters: readonly SqlValue[]): number {
     const { statement, order } = this.numbered(text);
     const values = order ? order.map((index) => parameters[index]) : parameters;
@@ -51,9 +51,9 @@ export class SqliteStatements implements Sql {
     return this.keep(text, { statement: this.db.prepare(positional), ...(!isAsGiven && { order }) });
   }
 
-  /** Runs a statement of TypeORM's, whose parameters are written `?`. */
+  /** Runs a statement of TypeORM, whose parameters are written `?`. */
   positional(text: string, parameters: readonly SqlValue[]): StatementResult {
-    // Without parameters the same text may come from both, and the other has an order.
+    // A text without parameters may also be in the cache as a numbered statement.
     const key = `typeorm: ${text}`;
     const entry = this.cache.get(key) ?? this.keep(key, { statement: this.db.prepare(text) });
     // better-sqlite3 binds no booleans.
@@ -63,14 +63,14 @@ export class SqliteStatements implements Sql {
     );
   }
 
-  /** Runs a statement that steers the transaction. */
+  /** Runs BEGIN, COMMIT, SAVEPOINT and the like. */
   control(text: string): void {
     this.changes(text, []);
   }
 
   private keep(text: string, entry: Prepared): Prepared {
     this.cache.set(text, entry);
-    // Statements with lists of values come in many lengths; the oldest go first.
+    // Lists of values make many texts of one statement: drop the oldest.
     if (this.cache.size > 500) this.cache.delete(this.cache.keys().next().value!);
     return entry;
   }
@@ -83,7 +83,7 @@ class StatementResult {
     private readonly lastId?: number | bigint,
   ) {}
 
-  /** The shape that TypeORM's own runner for better-sqlite3 gives. */
+  /** The result in the shape of TypeORM's own runner for better-sqlite3. */
   forTypeOrm(structured: boolean): unknown {
     const raw = this.lastId === undefined ? this.rows : this.lastId;
     if (!structured) return raw;
@@ -104,17 +104,17 @@ function execute(statement: BetterSqlite3.Statement, parameters: unknown[]): Sta
   return new StatementResult([], changes, lastInsertRowid);
 }
 
-/** The driver's connection under a TypeORM data source. */
+/** The better-sqlite3 connection of a TypeORM data source. */
 export function sqliteConnection(dataSource: DataSource): BetterSqlite3.Database {
   return (dataSource.driver as unknown as { databaseConnection: BetterSqlite3.Database }).databaseConnection;
 }
 
-/** Something that was written breaks a rule of the database. */
+/** Whether a write breaks a constraint. */
 export function isConstraint(error: unknown): boolean {
   return String((error as { code?: unknown }).code).startsWith('SQLITE_CONSTRAINT');
 }
 
-/** Another connection holds a lock. */
+/** Whether another connection holds a lock. */
 export function isBusy(error: unknown): boolean {
   return String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY');
 }

@@ -1,26 +1,20 @@
 import type { BatchPrelude, Unit } from '../unit.js';
 
-/**
- * While messages wait, so many of their units run for each of a request. One request causes about a dozen messages:
- * with equal shares a full load of requests would be accepted faster than it is settled.
- */
-const MESSAGES_PER_REQUEST = 12;
-
 /** A unit of work that waits for its turn. */
 export interface QueuedUnit {
   /** On the clock of `performance.now()`. */
   readonly submitted: number;
   readonly isMessage: boolean;
   readonly closesGroup: boolean;
-  /** What it begins with, where it may share a savepoint, and be run again. */
+  /** Present when the unit may share a savepoint and be repeated. */
   readonly prelude?: BatchPrelude<unknown, unknown>;
   readonly item?: unknown;
-  run(unit: Unit, answer?: unknown): Promise<unknown>;
+  run(unit: Unit, result?: unknown): Promise<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
 
-/** The units that wait, in their order; messages before requests, but for one in so many. */
+/** Units that wait, in their order: messages before requests, except for one request after so many messages. */
 export class UnitQueue {
   private messages: QueuedUnit[] = [];
   private requests: QueuedUnit[] = [];
@@ -28,35 +22,40 @@ export class UnitQueue {
   private isolated: QueuedUnit[] = [];
   private sinceRequest = 0;
 
+  /**
+   * @param messagesPerRequest units of messages that run for each waiting request: about as many as one request causes.
+   *   With fewer, a full load of requests is accepted faster than it is settled.
+   */
+  constructor(private readonly messagesPerRequest: number) {}
+
   get length(): number {
     return this.messages.length + this.requests.length + this.closing.length + this.isolated.length;
   }
 
-  /** Whether some are to have a group of their own. */
+  /** Whether units wait that must be alone in their group. */
   get hasIsolated(): boolean {
     return this.isolated.length > 0;
   }
 
-  add(job: QueuedUnit): void {
-    (job.closesGroup ? this.closing : job.isMessage ? this.messages : this.requests).push(job);
+  add(unit: QueuedUnit): void {
+    (unit.closesGroup ? this.closing : unit.isMessage ? this.messages : this.requests).push(unit);
   }
 
-  /** Puts a unit before all others, with nobody else in its group. */
-  isolate(job: QueuedUnit): void {
-    this.isolated.push(job);
+  /** Puts a unit before all others, alone in its group. */
+  isolate(unit: QueuedUnit): void {
+    this.isolated.push(unit);
   }
 
   nextIsolated(): QueuedUnit | undefined {
     return this.isolated.shift();
   }
 
-  /** What is to close a group. */
   nextClosing(): QueuedUnit | undefined {
     return this.closing.shift();
   }
 
   next(): QueuedUnit | undefined {
-    const isRequestsTurn = this.messages.length === 0 || this.sinceRequest >= MESSAGES_PER_REQUEST;
+    const isRequestsTurn = this.messages.length === 0 || this.sinceRequest >= this.messagesPerRequest;
     if (isRequestsTurn && this.requests.length > 0) {
       this.sinceRequest = 0;
       return this.requests.shift();
@@ -65,24 +64,26 @@ export class UnitQueue {
     return this.messages.shift();
   }
 
-  /** Those that begin as `job` does, and may go with it. */
+  /** Takes up to `limit` units with the prelude of `unit`, which may share its savepoint. */
   takeSamePrelude({ prelude }: QueuedUnit, limit: number): QueuedUnit[] {
     const isLimited = this.requests.length > 0;
-    const most = isLimited ? Math.min(limit, MESSAGES_PER_REQUEST - this.sinceRequest) : limit;
+    const most = isLimited ? Math.min(limit, this.messagesPerRequest - this.sinceRequest) : limit;
     if (!prelude || most <= 0) return [];
     const found: QueuedUnit[] = [];
-    const isFound = (it: QueuedUnit) => found.length < most && it.prelude === prelude && found.push(it) > 0;
-    this.messages = this.messages.filter((it) => !isFound(it));
+    const isTaken = (it: QueuedUnit) => found.length < most && it.prelude === prelude && found.push(it) > 0;
+    this.messages = this.messages.filter((it) => !isTaken(it));
     this.sinceRequest += found.length;
     return found;
   }
 
-  remove(isOut: (job: QueuedUnit) => boolean): QueuedUnit[] {
-    const out = [...this.messages, ...this.requests, ...this.closing, ...this.isolated].filter(isOut);
-    this.isolated = this.isolated.filter((job) => !isOut(job));
-    this.closing = this.closing.filter((job) => !isOut(job));
-    this.messages = this.messages.filter((job) => !isOut(job));
-    this.requests = this.requests.filter((job) => !isOut(job));
-    return out;
+  /** Removes the units that match. @returns them */
+  remove(matches: (unit: QueuedUnit) => boolean): QueuedUnit[] {
+    const removed = [...this.messages, ...this.requests, ...this.closing, ...this.isolated].filter(matches);
+    const stays = (unit: QueuedUnit) => !matches(unit);
+    this.isolated = this.isolated.filter(stays);
+    this.closing = this.closing.filter(stays);
+    this.messages = this.messages.filter(stays);
+    this.requests = this.requests.filter(stays);
+    return removed;
   }
 }

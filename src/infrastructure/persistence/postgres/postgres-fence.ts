@@ -1,0 +1,45 @@
+import type { ClientBase } from 'pg';
+import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
+import { UnitEnded } from '../sql.js';
+import type { Unit } from '../unit.js';
+
+export type FencedConnection = Pick<ClientBase, 'query'>;
+
+/** The connection, for as long as the unit is open. */
+export function fencedConnection(client: ClientBase, unit: Unit): FencedConnection {
+  const query = (...parameters: Parameters<ClientBase['query']>) => {
+    unit.assertOpen();
+    return client.query(...parameters) as unknown;
+  };
+  return { query: query as ClientBase['query'] };
+}
+
+/**
+ * A query runner of one unit for TypeORM, over the runner that holds the connection. The fence is at the connection, because
+ * TypeORM awaits other things before it sends a statement, and the unit may end meanwhile.
+ */
+export function fencedRunner(
+  dataSource: DataSource,
+  unit: Unit,
+  holder: QueryRunner,
+  connection: FencedConnection,
+): QueryRunner {
+  const runner = Object.create(holder) as QueryRunner & Record<string, unknown>;
+  const Broadcaster = holder.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
+  const query = holder.query.bind(runner);
+  return Object.assign(runner, {
+    // The holder is released with the unit: a late caller should get the error of the unit, not of the holder.
+    isReleased: false,
+    connect: async () => connection,
+    broadcaster: new Broadcaster(runner),
+    manager: dataSource.createEntityManager(runner),
+    query: async (...parameters: Parameters<QueryRunner['query']>) => {
+      unit.assertOpen();
+      try {
+        return (await query(...parameters)) as unknown;
+      } catch (error) {
+        throw error instanceof QueryFailedError && error.driverError instanceof UnitEnded ? error.driverError : error;
+      }
+    },
+  });
+}
