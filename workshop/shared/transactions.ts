@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Global, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
 import { DataSource, type EntityManager, type MixedList } from 'typeorm';
-import { SnakeCase } from '../../src/infrastructure/persistence/database.js';
+import { SnakeCase } from '../../src/infrastructure/persistence/data-source-options.js';
 
 interface Open {
   readonly manager: EntityManager;
