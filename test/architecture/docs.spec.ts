@@ -128,7 +128,7 @@ describe('The check of the pages', () => {
   };
   /** The same repository with one page that has planted mistakes. */
   const withPage = (text: string): Tree => {
-    const all = { ...files, 'docs/planted.md': text };
+    const all: Record<string, string> = { ...files, 'docs/planted.md': text };
     const children = (folder: string) =>
       Object.keys(all).flatMap((path) => (path.startsWith(`${folder}/`) ? [path.slice(folder.length + 1)] : []));
     return {
