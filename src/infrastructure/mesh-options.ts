@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
 import type { DataSourceOptions } from 'typeorm';
+import type { MigrationHistory } from './persistence/migrate.js';
 import type { Administration } from './dead-letters/dead-letters.controller.js';
 import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
 import type { RetentionPolicy } from './maintenance/retention.js';
@@ -16,7 +17,9 @@ export interface MeshOptions {
   readonly broker?: BrokerOptions;
   /** `sqlite:<path>`, `postgres://…`, or the options of a data source that the application has already. */
   readonly database: string | DataSourceOptions;
-  /** Apply missing migrations at start; otherwise a missing one stops it. */
+  /** The migrations of the modules' tables. A process applies those of the modules that it hosts. */
+  readonly migrations?: readonly MigrationHistory[];
+  /** Whether to apply missing migrations at start. By default, a missing migration stops the start. */
   readonly migrate?: boolean;
   readonly delivery?: Partial<DeliveryPolicy>;
   readonly retention?: Partial<RetentionPolicy>;

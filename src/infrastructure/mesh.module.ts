@@ -33,7 +33,7 @@ import { DeadLetters } from './dead-letters/dead-letters.js';
 import { InProcessDispatcher } from './outbox/in-process-dispatcher.js';
 import { remoteConsumer } from './broker/remote-consumer.js';
 import { OUTBOX_RESOURCE, SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
-import { meshMigrations } from './store/migrations.js';
+import { assertOwners, migrationHistories } from './store/migration-histories.js';
 import { APPLICATION, Outbox } from './outbox/outbox.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
 import { Publisher } from './broker/publisher.js';
@@ -47,7 +47,6 @@ import { Retention, RETENTION_POLICY, type RetentionPolicy } from './maintenance
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { Database } from './persistence/database.js';
-import type { MigrationHistory } from './persistence/migrate.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
 
 const DAY_MS = 86_400_000;
@@ -101,6 +100,7 @@ export class MeshModule {
     const { broker, hosted = options.modules } = options;
     if (!broker?.sink && hosted.length > 0 && hosted.length < options.modules.length)
       throw new Error('Modules that live in other processes need a broker: give broker.sink, or host all of them');
+    assertOwners(options.modules, options.migrations);
     const delivery = { ...DELIVERY, ...options.delivery };
     const services = broker?.services ?? {};
     const providers: Provider[] = [
@@ -119,7 +119,7 @@ export class MeshModule {
           Database.open({
             database: options.database,
             entities: hosted.flatMap((it) => [...(meshFeatureOf(it).entities ?? [])]),
-            histories: migrationHistories(hosted),
+            histories: migrationHistories(hosted, options.migrations),
             migrate: options.migrate ?? false,
           }),
       },
@@ -223,12 +223,6 @@ function sinkOf(broker: BrokerOptions | undefined, { timeoutMs }: DeliveryPolicy
     ...(caCerts && { caCerts }),
     ...(tokenFile && { token: new TokenFile(tokenFile) }),
   });
-}
-
-/** Each module's own migrations, after those of the mesh. */
-export function migrationHistories(modules: readonly Type[]): MigrationHistory[] {
-  const own = modules.map(meshFeatureOf).map(({ name, migrations = [] }) => ({ owner: name, migrations }));
-  return [meshMigrations, ...own];
 }
 
 /** CqrsModule with our buses in the places of the stock ones. */

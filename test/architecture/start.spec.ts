@@ -207,6 +207,17 @@ describe('An application does not start', () => {
     await expect(start(modules())).rejects.toThrow(says);
   });
 
+  it.each([
+    ['with a history of no module', ['cellar'], /a history of cellar, but the modules are bakery$/],
+    ['with two histories of one module', ['bakery', 'bakery'], /two histories of bakery: make them one$/],
+  ])('%s', (_, owners, says) => {
+    const migrations = owners.map((owner) => ({ owner, migrations: [] }));
+    const modules = [bakery(complete)];
+    const mesh = () =>
+      MeshModule.forRoot({ application: 'planted', modules, database: 'sqlite:unused.db', migrations });
+    expect(mesh).toThrow(says);
+  });
+
   it('and tells everything that is wrong at once', async () => {
     const told = await start([bakery([BakeHandler, SecondBakeHandler])]).catch((error: Error) => error.message);
     expect(told).toMatch(/handled twice[^]*doesn't answer CountLoaves/);

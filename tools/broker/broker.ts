@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { InProcessDispatcher } from '../../src/infrastructure/outbox/in-process-dispatcher.js';
-import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
+import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
 import { insertIntoOutbox } from '../../src/infrastructure/outbox/outbox.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';

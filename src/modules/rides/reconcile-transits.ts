@@ -1,6 +1,6 @@
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import { CONFIG, type Config } from '../../config.js';
+import { ridesConfig, type Settings } from '../../config-namespaces.js';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import {
   Reconciliation,
@@ -37,7 +37,7 @@ export class ReconcileTransits implements Reconciler, OnModuleInit {
     private readonly queries: QueryBus,
     private readonly clock: Clock,
     private readonly reconciliation: Reconciliation,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(ridesConfig.KEY) private readonly settings: Settings<typeof ridesConfig>,
   ) {}
 
   onModuleInit(): void {
@@ -57,7 +57,7 @@ export class ReconcileTransits implements Reconciler, OnModuleInit {
   }
 
   private async transitsOver(after: string | undefined, limit: number): Promise<Transit[]> {
-    const until = new Date(this.clock.now().getTime() - this.config.reconciliation.afterMs).toISOString();
+    const until = new Date(this.clock.now().getTime() - this.settings.reconcileAfterMs).toISOString();
     const [completingAt, id] = after?.split(' ') ?? ['', ''];
     return this.work
       .repository(Transit)

@@ -2,7 +2,7 @@ import { Inject } from '@nestjs/common';
 import { Command, CommandBus, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
 import { v4 as uuidv4 } from 'uuid';
 import { z } from 'zod';
-import { CONFIG, type Config } from '../../config.js';
+import { ridesConfig, type Settings } from '../../config-namespaces.js';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
@@ -39,7 +39,7 @@ export class RequestTransitHandler implements ICommandHandler<RequestTransit> {
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
     private readonly clock: Clock,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(ridesConfig.KEY) private readonly settings: Settings<typeof ridesConfig>,
   ) {}
 
   async execute({ data: { clientId, from, to, carClass } }: RequestTransit): Promise<TransitView> {
@@ -47,7 +47,7 @@ export class RequestTransitHandler implements ICommandHandler<RequestTransit> {
     if (!client) throw new NotFound(`There is no client ${clientId}`, 'clientId');
     const { distanceMetres } = await this.queries.execute(new MeasureRoute({ from, to }));
     const now = this.clock.now();
-    const tariff = chooseTariff(localTime(now, this.config.tariffTimeZone));
+    const tariff = chooseTariff(localTime(now, this.settings.tariffTimeZone));
     const id = uuidv4();
     return this.work.run(async () => {
       await this.rides.insert({

@@ -24,9 +24,9 @@ import {
 } from './settle-transit.js';
 import { StartTransitHandler } from './start-transit.js';
 import { RidesSeed } from './seed.js';
-import { migrations, Rejection, Transit } from './tables.js';
+import { Rejection, Transit } from './tables.js';
 
-@MeshFeature({ name: 'rides', contract, entities: [Transit, Rejection], migrations })
+@MeshFeature({ name: 'rides', contract, entities: [Transit, Rejection] })
 @Module({
   controllers: [RidesController],
   providers: [

@@ -1,6 +1,6 @@
 import { Inject } from '@nestjs/common';
 import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
-import { CONFIG, type Config } from '../../config.js';
+import { ridesConfig, type Settings } from '../../config-namespaces.js';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { assertAssigned, Transits, transitView, type TransitView } from './transits.store.js';
@@ -22,12 +22,12 @@ export class StartTransitHandler implements ICommandHandler<StartTransit> {
     private readonly work: UnitOfWork,
     private readonly rides: Transits,
     private readonly clock: Clock,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(ridesConfig.KEY) private readonly settings: Settings<typeof ridesConfig>,
   ) {}
 
   async execute({ transitId, driverId }: StartTransit): Promise<TransitView> {
     const now = this.clock.now();
-    const tariff = chooseTariff(localTime(now, this.config.tariffTimeZone));
+    const tariff = chooseTariff(localTime(now, this.settings.tariffTimeZone));
     return this.work.run(async () => {
       assertAssigned(await this.rides.get(transitId), driverId);
       const changes = { status: 'IN_TRANSIT', tariff, startedAt: now.toISOString() } as const;
