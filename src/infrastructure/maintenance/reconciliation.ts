@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable, Logger, type OnModuleInit, type Type } from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
+import { findMeshFeature } from '../contracts/mesh-feature.js';
 import { runInContext, continueTrace } from '../observability/request-context.js';
 import { Database } from '../persistence/database.js';
 import type { Lock } from '../persistence/lock.js';
@@ -38,14 +40,24 @@ export interface ReconciliationPage {
  * happened before; so a look can be repeated, and so can what it sends.
  */
 export interface Reconciler {
-  /** Of the module; what is sent has it as its source. */
-  readonly module: string;
   /**
    * Looks at the next things, outside of units of work: owners are asked.
    * @param after a position, in an order that stays as it is
    * @throws Unavailable when an owner can't be asked now
    */
   page(after: string | undefined, limit: number): Promise<ReconciliationPage>;
+}
+
+const RECONCILER = Symbol('mesh-reconciler');
+
+/** Marks a provider of a module with `@MeshFeature` as the reconciler of that module. */
+export function ModuleReconciler(): (target: Type<Reconciler>) => void {
+  return (target) => Reflect.defineMetadata(RECONCILER, true, target);
+}
+
+interface FoundReconciler extends Reconciler {
+  /** The module of the provider. It is the source of the messages that are sent again. */
+  readonly module: string;
 }
 
 /** One pass over all things of a module. Times in UTC. */
@@ -77,9 +89,9 @@ interface StoredState {
  * lost what it had accepted.
  */
 @Injectable()
-export class Reconciliation {
+export class Reconciliation implements OnModuleInit {
   private readonly logger = new Logger('Reconciliation');
-  private readonly reconcilers = new Map<string, Reconciler>();
+  private readonly reconcilers = new Map<string, FoundReconciler>();
   private readonly running = new Map<string, { pass: ReconciliationRun; over: Promise<ReconciliationRun> }>();
   /** The last one that ended here, also if it was a dry run or was interrupted. */
   private readonly ended = new Map<string, ReconciliationRun>();
@@ -91,12 +103,23 @@ export class Reconciliation {
     private readonly work: UnitOfWork,
     private readonly database: Database,
     @Inject(RECONCILIATION_POLICY) private readonly policy: ReconciliationPolicy,
+    private readonly container: ModulesContainer,
   ) {}
 
-  /** Called by a module at its start. */
-  register(reconciler: Reconciler): void {
-    this.reconcilers.set(reconciler.module, reconciler);
-    this.locks.set(reconciler.module, this.database.lock(`mesh_reconciliation ${reconciler.module}`));
+  /** @throws Error for a reconciler outside a module with `@MeshFeature`, or a second one in a module */
+  onModuleInit(): void {
+    for (const { metatype: nestModule, providers } of this.container.values()) {
+      const module = findMeshFeature(nestModule)?.name;
+      for (const { instance } of providers.values()) {
+        const provider = (instance as object | null | undefined)?.constructor;
+        if (!provider || !Reflect.hasMetadata(RECONCILER, provider)) continue;
+        if (!module) throw new Error(`${provider.name} is a reconciler outside a module with @MeshFeature`);
+        if (this.reconcilers.has(module)) throw new Error(`${module} has two reconcilers: make them one`);
+        const reconciler = instance as Reconciler;
+        this.reconcilers.set(module, { module, page: (after, limit) => reconciler.page(after, limit) });
+        this.locks.set(module, this.database.lock(`mesh_reconciliation ${module}`));
+      }
+    }
   }
 
   start(): void {
@@ -144,7 +167,7 @@ export class Reconciliation {
     }
   }
 
-  private runOne(reconciler: Reconciler, isDryRun: boolean): Promise<ReconciliationRun> {
+  private runOne(reconciler: FoundReconciler, isDryRun: boolean): Promise<ReconciliationRun> {
     const { module } = reconciler;
     const underWay = this.running.get(module);
     if (underWay) return underWay.over;
@@ -158,7 +181,7 @@ export class Reconciliation {
   }
 
   /** It never throws: what went wrong stands in the pass. */
-  private async runPages(reconciler: Reconciler, begun: ReconciliationRun): Promise<ReconciliationRun> {
+  private async runPages(reconciler: FoundReconciler, begun: ReconciliationRun): Promise<ReconciliationRun> {
     const { module } = reconciler;
     const lock = this.locks.get(module)!;
     let pass = begun;

@@ -1,9 +1,9 @@
-import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { ridesConfig, type Settings } from '../../config-namespaces.js';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import {
-  Reconciliation,
+  ModuleReconciler,
   type Discrepancy,
   type ReconciliationPage,
   type Reconciler,
@@ -27,22 +27,16 @@ interface Held {
  * Every ride that is over should have a price, one fee, one invoice, its miles where it was granted some, and a driver
  * who is free of it; and rides should know of each. What lacks is asked for again: owners do it once, and answer again.
  */
+@ModuleReconciler()
 @Injectable()
-export class ReconcileTransits implements Reconciler, OnModuleInit {
-  readonly module = 'rides';
-
+export class ReconcileTransits implements Reconciler {
   constructor(
     private readonly work: UnitOfWork,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
     private readonly clock: Clock,
-    private readonly reconciliation: Reconciliation,
     @Inject(ridesConfig.KEY) private readonly settings: Settings<typeof ridesConfig>,
   ) {}
-
-  onModuleInit(): void {
-    this.reconciliation.register(this);
-  }
 
   /** The oldest first. Those that have ended lately are left alone: what follows from them may be on its way. */
   async page(after: string | undefined, limit: number): Promise<ReconciliationPage> {
