@@ -15,7 +15,7 @@ export class KeptAddress {
   longitude: number | null;
 }
 
-/** What was answered for a transit and destination. */
+/** The first answer for a transit and destination. */
 @Entity('geolocation_route')
 export class Route {
   @PrimaryColumn('text')

@@ -24,7 +24,7 @@ export const transitRequest = z.object({
     .default('REGULAR'),
 });
 
-/** A client asks for a ride: it becomes a draft with an estimated price. */
+/** A client asks for a ride, which becomes a draft with an estimated price. */
 export class RequestTransit extends Command<TransitView> {
   constructor(readonly data: z.infer<typeof transitRequest>) {
     super();
@@ -35,7 +35,7 @@ export class RequestTransit extends Command<TransitView> {
 export class RequestTransitHandler implements ICommandHandler<RequestTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
     private readonly clock: Clock,
@@ -50,14 +50,23 @@ export class RequestTransitHandler implements ICommandHandler<RequestTransit> {
     const tariff = chooseTariff(localTime(now, this.settings.tariffTimeZone));
     const id = uuidv4();
     return this.work.run(async () => {
-      await this.rides.insert({
-        ...{ id, status: 'DRAFT', clientId, clientName: invoiceSubject(client), carClass },
-        ...{ pickupId: addressId(from), pickup: from, destinationId: addressId(to), destination: to },
-        ...{ distanceMetres, tariff, estimatedPrice: priceCents(distanceMetres, tariff) },
+      await this.transits.insert({
+        id,
+        status: 'DRAFT',
+        clientId,
+        clientName: invoiceSubject(client),
+        carClass,
+        pickupId: addressId(from),
+        pickup: from,
+        destinationId: addressId(to),
+        destination: to,
+        distanceMetres,
+        tariff,
+        estimatedPrice: priceCents(distanceMetres, tariff),
         requestedAt: now.toISOString(),
       });
       await this.commands.execute(new UpdateDestination(id, { from, destination: to }));
-      return transitView(await this.rides.get(id));
+      return transitView(await this.transits.get(id));
     });
   }
 }

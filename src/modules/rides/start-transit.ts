@@ -6,7 +6,7 @@ import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { assertAssigned, Transits, transitView, type TransitView } from './transits.store.js';
 import { chooseTariff, localTime } from './tariff.js';
 
-/** The passenger is in the car; from now on this hour's tariff holds. */
+/** The passenger is in the car. The tariff of this hour applies. */
 export class StartTransit extends Command<TransitView> {
   constructor(
     readonly transitId: string,
@@ -20,7 +20,7 @@ export class StartTransit extends Command<TransitView> {
 export class StartTransitHandler implements ICommandHandler<StartTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly clock: Clock,
     @Inject(ridesConfig.KEY) private readonly settings: Settings<typeof ridesConfig>,
   ) {}
@@ -29,9 +29,9 @@ export class StartTransitHandler implements ICommandHandler<StartTransit> {
     const now = this.clock.now();
     const tariff = chooseTariff(localTime(now, this.settings.tariffTimeZone));
     return this.work.run(async () => {
-      assertAssigned(await this.rides.get(transitId), driverId);
+      assertAssigned(await this.transits.get(transitId), driverId);
       const changes = { status: 'IN_TRANSIT', tariff, startedAt: now.toISOString() } as const;
-      return transitView(await this.rides.change(transitId, 'start', changes));
+      return transitView(await this.transits.change(transitId, 'start', changes));
     });
   }
 }
