@@ -1,4 +1,4 @@
-# One image for every process: MODULES says which modules one hosts, `node dist/migrate.js` brings its database up to date.
+# One image for every process: MODULES says which modules one hosts, `node dist/src/migrate.js` brings its database up to date.
 
 FROM node:22-bookworm-slim AS build
 WORKDIR /app
@@ -10,6 +10,7 @@ COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
 COPY nest-cli.json tsconfig.json tsconfig.build.json ./
 COPY src src
+COPY migrations migrations
 RUN npm run build && npm prune --omit=dev --no-audit --no-fund
 
 FROM node:22-bookworm-slim
@@ -23,4 +24,4 @@ USER 1000:1000
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 # No shell and no npm in between: the signal is for the process that knows how to end.
-CMD ["node", "dist/main.js"]
+CMD ["node", "dist/src/main.js"]

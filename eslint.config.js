@@ -38,7 +38,8 @@ export default tseslint.config(
     },
   },
   {
-    files: ['src/modules/**/*.ts'],
+    // Of the files in a folder of a module, tools/architecture.ts finds out: here '../x' may be the module itself.
+    files: ['src/modules/*/*.ts'],
     rules: {
       'no-restricted-imports': [
         'error',

@@ -39,7 +39,7 @@ const QUIET = { LOG_LEVEL: 'fatal' };
 const START_MS = 30_000;
 
 const AGENT = pathToFileURL(join(ROOT, 'workshop/lab/agent.mjs')).href;
-const INVOICING = pathToFileURL(join(ROOT, 'dist/modules/invoicing/issue-invoice.js')).href;
+const INVOICING = pathToFileURL(join(ROOT, 'dist/src/modules/invoicing/issue-invoice.js')).href;
 
 /** A step that runs, and its users. */
 class Stage {

@@ -1,13 +1,12 @@
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { CommandHandler } from '@nestjs/cqrs';
-import { Column, Entity, PrimaryColumn } from 'typeorm';
+import { Column, Entity, PrimaryColumn, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { z } from 'zod';
 import type { BrokerOptions } from '../src/infrastructure/mesh-options.js';
 import { MeshModule } from '../src/infrastructure/mesh.module.js';
 import { durableCommand, type DurableCommandHandler } from '../src/infrastructure/contracts/message.js';
 import { MeshFeature } from '../src/infrastructure/contracts/mesh-feature.js';
-import type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 
 /* The least that an application can be: one command, whose handler writes one row. */
@@ -75,19 +74,17 @@ export class JotNoteHandler implements DurableCommandHandler<JotNote> {
   }
 }
 
-const migrations: MigrationHistory['migrations'] = [
-  {
-    name: 'NotesTables1764000000000',
-    up: async (runner) => {
-      await runner.query('CREATE TABLE notes_note (id text PRIMARY KEY, text text NOT NULL)');
-    },
-    down: async (runner) => {
-      await runner.query('DROP TABLE notes_note');
-    },
-  },
-];
+class NotesTables1764000000000 implements MigrationInterface {
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('CREATE TABLE notes_note (id text PRIMARY KEY, text text NOT NULL)');
+  }
 
-@MeshFeature({ name: 'notes', contract: { WriteNote, JotNote }, entities: [Note], migrations })
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE notes_note');
+  }
+}
+
+@MeshFeature({ name: 'notes', contract: { WriteNote, JotNote }, entities: [Note] })
 @Module({ providers: [WriteNoteHandler, JotNoteHandler] })
 export class NotesModule {}
 
@@ -100,8 +97,13 @@ class Bench {}
  */
 export async function openNotes(database: string, broker?: BrokerOptions) {
   const mesh = MeshModule.forRoot({
-    ...{ application: 'bench', modules: [NotesModule], database, migrate: true },
-    ...{ http: 'administration', ...(broker && { broker }) },
+    application: 'bench',
+    modules: [NotesModule],
+    database,
+    migrations: [{ owner: 'notes', migrations: [NotesTables1764000000000] }],
+    migrate: true,
+    http: 'administration',
+    ...(broker && { broker }),
   });
   const root = { module: Bench, imports: [mesh, NotesModule] };
   const app = await NestFactory.create(root, { logger: ['error'] });

@@ -66,7 +66,7 @@ async function startToEnd(database: string, ride: UnderWay): Promise<Start> {
 function startOfOurs(database: string, ride: string, NODE_ENV = 'production'): Promise<Start> {
   const environment = { DATABASE_URL: `sqlite:${database}`, LOG_LEVEL: 'silent', NODE_ENV };
   const body = JSON.stringify(REACHED);
-  return start(join(ROOT, 'dist/main.js'), environment, `/transits/${ride}/complete`, body);
+  return start(join(ROOT, 'dist/src/main.js'), environment, `/transits/${ride}/complete`, body);
 }
 
 /** From the start of a Nest application with TypeORM and nothing else to its first answer. */

@@ -87,11 +87,11 @@ export function plansOf(combination: Combination, places: Map<string, number>, a
     const port = places.get(name)!;
     const environment = { ...HASTY, ...mesh, DATABASE_URL: around.database(databaseOf(name)), PORT: String(port) };
     return {
-      ...{ name, port, readyPath: '/health/ready', command: ['dist/main.js'] },
+      ...{ name, port, readyPath: '/health/ready', command: ['dist/src/main.js'] },
       environment: {
         ...environment,
         ...(modules && { MODULES: modules }),
-        FAULTS_APPLICATION: pathToFileURL(join(ROOT, 'dist')).href,
+        FAULTS_APPLICATION: pathToFileURL(join(ROOT, 'dist/src')).href,
       },
     };
   });

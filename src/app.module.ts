@@ -1,7 +1,9 @@
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
-import { CONFIG, type Config } from './config.js';
-import { MeshModule } from './infrastructure/mesh.module.js';
+import { HISTORIES } from '../migrations/histories.js';
+import type { LoadedConfig } from './config-loader.js';
+import type { Config } from './config.js';
 import { meshFeatureOf } from './infrastructure/contracts/mesh-feature.js';
+import { MeshModule } from './infrastructure/mesh.module.js';
 import { ClientsModule } from './modules/clients/clients.module.js';
 import { DriversModule } from './modules/drivers/drivers.module.js';
 import { GeolocationModule } from './modules/geolocation/geolocation.module.js';
@@ -12,7 +14,6 @@ import { RidesModule } from './modules/rides/rides.module.js';
 /** The application's name on the mesh: sources are `usvc://cabs/<module>`. */
 export const APPLICATION_NAME = 'cabs';
 
-/** All modules there are. */
 export const MODULES: readonly Type[] = [
   RidesModule,
   GeolocationModule,
@@ -24,26 +25,27 @@ export const MODULES: readonly Type[] = [
 
 export const MODULE_NAMES = MODULES.map((it) => meshFeatureOf(it).name);
 
-/** The modules that live in this process. */
+/** The modules that this process hosts. */
 export function hostedBy({ modules }: Pick<Config, 'modules'>): Type[] {
   return MODULES.filter((it) => modules.includes(meshFeatureOf(it).name));
 }
 
 @Module({})
 export class AppModule {
-  static with(config: Config): DynamicModule {
+  static forRoot({ config, module: configModule }: LoadedConfig): DynamicModule {
     const hosted = hostedBy(config);
     return {
       module: AppModule,
-      global: true,
       imports: [
+        configModule,
         MeshModule.forRoot({
           application: APPLICATION_NAME,
           modules: MODULES,
           hosted,
-          // The public demo's manifests deliver to the root.
+          // The manifests of the public demo deliver to the root path.
           ...(config.broker && { broker: { ...config.broker, atRoot: true } }),
           database: config.databaseUrl,
+          migrations: HISTORIES,
           migrate: config.isDevelopment,
           delivery: config.delivery,
           retention: config.retention,
@@ -54,8 +56,6 @@ export class AppModule {
         }),
         ...hosted,
       ],
-      providers: [{ provide: CONFIG, useValue: config }],
-      exports: [CONFIG],
     };
   }
 }

@@ -1,81 +1,11 @@
-import { z } from 'zod';
+import { environmentSchema, SECRETS, serviceUrl, type Environment } from './config-schema.js';
 import type { BrokerOptions } from './infrastructure/mesh-options.js';
 
-const seconds = (text: string) => {
-  const [, days, hours, minutes, secs] = DURATION.exec(text)!;
-  return Number(days ?? 0) * 86_400 + Number(hours ?? 0) * 3600 + Number(minutes ?? 0) * 60 + Number(secs ?? 0);
-};
-/** ISO 8601 durations, without months and years, whose length differs. */
-const DURATION = /^P(?=.)(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$/;
-const duration = z
-  .string()
-  .regex(DURATION, 'expected an ISO 8601 duration such as PT0.2S or P14D')
-  .transform((text) => Math.round(seconds(text) * 1000));
-/** Node can't wait longer than this; a timer beyond it fires at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-const timer = duration.refine((ms) => ms <= LONGEST_TIMER_MS, 'expected less than 24 days');
-const count = z
-  .string()
-  .regex(/^\d{1,5}$/, 'expected a number')
-  .transform(Number);
-const url = z
-  .url({ protocol: /^https?$/, error: 'expected http://… or https://…' })
-  .transform((text) => text.replace(/\/$/, ''));
-/** Knative's K_CE_OVERRIDES: extensions that every event gets. */
-const overrides = z.string().transform((text, context) => {
-  const parsed = z.object({ extensions: z.record(z.string().regex(/^[a-z0-9]+$/), z.string()).nullish() });
-  const result = parsed.safeParse(parseJson(text));
-  if (result.success) return result.data.extensions ?? {};
-  context.addIssue({ code: 'custom', message: 'expected {"extensions":{"name":"value"}}' });
-  return z.NEVER;
-});
-const pem = z.string().includes('-----BEGIN CERTIFICATE-----', { error: 'expected certificates in PEM' });
-const timeZone = z.string().refine(isTimeZone, 'expected an IANA time zone such as Europe/Warsaw');
-
-/** Every variable that the application reads, with its default. The README explains them. */
-const environment = z.object({
-  NODE_ENV: z.string().default('development'),
-  PORT: count.refine((port) => port < 65_536, 'expected a port').default(3000),
-  DATABASE_URL: z
-    .string()
-    .regex(/^(sqlite:(?!:memory:).+|postgres(ql)?:\/\/.+)$/, 'expected sqlite:<path of a file> or postgres://…')
-    .default('sqlite:data/cabs.db'),
-  MESH_TRANSPORT: z.enum(['in-process', 'knative']).default('in-process'),
-  MESH_RECEIVE: z.enum(['true', 'false']).optional(),
-  K_SINK: url.optional(),
-  K_CE_OVERRIDES: overrides.optional(),
-  K_CA_CERTS: pem.optional(),
-  MODULES: z.string().optional(),
-  MESH_OIDC_ISSUER: url.optional(),
-  MESH_OIDC_AUDIENCE: z.string().optional(),
-  MESH_OIDC_JWKS: url.optional(),
-  MESH_OIDC_CREDENTIALS_FILE: z.string().optional(),
-  MESH_OIDC_TOKEN_FILE: z.string().optional(),
-  MESH_ALLOW_SQLITE: z.enum(['true', 'false']).default('false'),
-  KUBERNETES_SERVICE_HOST: z.string().optional(),
-  MESH_RETRY: count.default(10),
-  MESH_BACKOFF_DELAY: duration.default(200),
-  MESH_BACKOFF_POLICY: z.enum(['exponential', 'linear']).default('exponential'),
-  MESH_TIMEOUT: timer.refine((ms) => ms > 0, 'expected more than 0').default(30_000),
-  MESH_INBOX_RETENTION: duration.default(14 * 86_400_000),
-  MESH_DEAD_LETTER_RETENTION: duration.default(30 * 86_400_000),
-  MESH_REPLAY_WINDOW: duration.default(7 * 86_400_000),
-  MESH_NOTIFY: z.enum(['true', 'false']).default('true'),
-  MESH_RECONCILE_EVERY: timer.default(3_600_000),
-  MESH_RECONCILE_AFTER: duration.default(300_000),
-  MESH_RECONCILE_PACE: count.refine((pace) => pace > 0, 'expected more than 0').default(200),
-  MESH_ADMIN_TOKEN: z.string().min(1).optional(),
-  SHUTDOWN_GRACE: timer.default(20_000),
-  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
-  SEED: z.enum(['demo', 'none']).optional(),
-  TARIFF_TIME_ZONE: timeZone.default('Europe/Warsaw'),
-});
-
-/** What the environment says, in the application's words. Durations in ms. */
+/** The validated environment. Durations in ms. */
 export interface Config {
   /** The names of the modules that this process hosts. */
   readonly modules: readonly string[];
-  /** Absent where messages neither leave the process nor come from outside. */
+  /** Absent when messages neither leave this process nor come from another one. */
   readonly broker?: BrokerOptions;
   readonly isDevelopment: boolean;
   readonly port: number;
@@ -89,7 +19,7 @@ export interface Config {
   readonly retention: { readonly inboxMs: number; readonly deadLetterMs: number; readonly replayWindowMs: number };
   readonly reconciliation: {
     readonly everyMs: number;
-    /** Since when a ride has to be over to be looked at. */
+    /** How long ago a transit must have ended before it is reconciled. */
     readonly afterMs: number;
     readonly perSecond: number;
   };
@@ -102,35 +32,37 @@ export interface Config {
   readonly tariffTimeZone: string;
 }
 
-export const CONFIG = Symbol('CONFIG');
+export type Variables = Readonly<Record<string, string | undefined>>;
+
+/** Migrating needs no broker, so its variables may be missing. */
+export type Purpose = 'start' | 'migrate';
 
 /**
- * Reads the environment, once. An empty variable counts as absent.
- * @param modules the names of all modules there are
- * @param purpose a migration needs no broker
- * @throws Error of one line that names the variables at fault
+ * Validates environment variables. An empty variable counts as absent.
+ * @param modules the names of all modules of the application
+ * @throws Error with one line for each invalid variable
  */
-export function readConfig(
-  variables: Record<string, string | undefined>,
-  modules: readonly string[],
-  purpose: 'start' | 'migrate' = 'start',
-): Config {
+export function readConfig(variables: Variables, modules: readonly string[], purpose: Purpose = 'start'): Config {
   const given = Object.fromEntries(
     Object.entries(variables).filter(([, value]) => value !== undefined && value !== ''),
-  );
-  const parsed = environment.safeParse(given);
-  const faults = parsed.error?.issues.map(({ path, message }) => `${path.join('.')} (${message})`) ?? [];
-  const services = readServices(given, modules, faults);
-  if (!parsed.success) throw notUnderstood(faults);
+  ) as Record<string, string>;
+  const parsed = environmentSchema.safeParse(given);
+  const problems = (parsed.error?.issues ?? []).map(({ path, message }) => {
+    const name = path.join('.');
+    return problem(name, message, given[name]);
+  });
+  const services = readServices(given, modules, problems);
+  if (!parsed.success) throw new Error(problems.join('\n'));
   const env = parsed.data;
-  const hosted = readModules(env.MODULES, modules, faults);
-  if (purpose === 'start') faults.push(...contradictions(env, hosted, modules));
-  if (faults.length > 0) throw notUnderstood(faults);
+  const hosted = readModules(env.MODULES, modules, problems);
+  if (purpose === 'start') problems.push(...contradictions(env, hosted, modules));
+  if (problems.length > 0) throw new Error(problems.join('\n'));
   const isDevelopment = env.NODE_ENV !== 'production';
+  const hasBroker = env.MESH_TRANSPORT === 'knative' || env.MESH_RECEIVE === 'true';
   return {
     isDevelopment,
     modules: hosted,
-    ...((env.MESH_TRANSPORT === 'knative' || env.MESH_RECEIVE === 'true') && { broker: brokerOf(env, services) }),
+    ...(hasBroker && { broker: brokerOptions(env, services) }),
     port: env.PORT,
     databaseUrl: env.DATABASE_URL,
     delivery: {
@@ -158,84 +90,81 @@ export function readConfig(
   };
 }
 
-type Environment = z.infer<typeof environment>;
-
-function notUnderstood(faults: readonly string[]): Error {
-  return new Error(`The environment is not understood: ${faults.join(', ')}`);
+/** One line of an error. A value that could be or contain a secret is left out. */
+function problem(name: string, message: string, value?: string): string {
+  const isShown = value !== undefined && !SECRETS.includes(name) && !value.includes('@');
+  return `Invalid environment variable ${name}: ${message}${isShown ? `, got ${JSON.stringify(value)}` : ''}.`;
 }
 
-/** `MODULES`: a list, or `none` for a process that only keeps dead letters; all of them unless told. */
-function readModules(text: string | undefined, all: readonly string[], faults: string[]): readonly string[] {
+/** `MODULES` is a list, or `none` for a process that only keeps dead letters. Its default is all modules. */
+function readModules(text: string | undefined, all: readonly string[], problems: string[]): readonly string[] {
   if (text === undefined) return all;
   if (text.trim() === 'none') return [];
   const names = new Set(text.split(',').map((name) => name.trim()));
-  const unknown = [...names].filter((name) => !all.includes(name));
-  if (unknown.length > 0)
-    faults.push(`MODULES (there is no ${unknown.join(', ')}; there are ${all.join(', ')}, or none)`);
+  if ([...names].some((name) => !all.includes(name)))
+    problems.push(problem('MODULES', `expected none, or a list of ${all.join(', ')}`, text));
   return all.filter((name) => names.has(name));
 }
 
-/** `USVC_<MODULE>`: where the modules live that are hosted elsewhere. */
-function readServices(given: Record<string, string | undefined>, all: readonly string[], faults: string[]) {
+/** `USVC_<MODULE>` is the base URL of a module that another process hosts. */
+function readServices(given: Record<string, string>, all: readonly string[], problems: string[]) {
   const services: Record<string, string> = {};
   for (const [variable, value] of Object.entries(given)) {
-    const [, name] = /^USVC_(.+)$/.exec(variable) ?? [];
+    const name = /^USVC_(.+)$/.exec(variable)?.[1]?.toLowerCase();
     if (!name) continue;
-    const known = all.includes(name.toLowerCase());
-    const parsed = url.safeParse(value);
-    if (!known) faults.push(`${variable} (there is no module ${name.toLowerCase()})`);
-    else if (!parsed.success) faults.push(`${variable} (expected http://… or https://…)`);
-    else services[name.toLowerCase()] = parsed.data;
+    const parsed = serviceUrl.safeParse(value);
+    if (!all.includes(name)) {
+      problems.push(problem(variable, `there is no module ${name}, expected one of ${all.join(', ')}`));
+    } else if (!parsed.success) {
+      problems.push(problem(variable, parsed.error.issues[0]!.message, value));
+    } else {
+      services[name] = parsed.data;
+    }
   }
   return services;
 }
 
-/** What is understood, each by itself, and doesn't go together. */
+/** Variables that are valid, but not in combination. */
 function contradictions(env: Environment, hosted: readonly string[], all: readonly string[]): string[] {
-  const faults: string[] = [];
+  const problems: string[] = [];
   const isKnative = env.MESH_TRANSPORT === 'knative';
-  if (isKnative && !env.K_SINK && hosted.length > 0)
-    faults.push('K_SINK (MESH_TRANSPORT=knative needs the address of a broker)');
-  if (!isKnative && hosted.length < all.length)
-    faults.push('MODULES (modules in different processes need MESH_TRANSPORT=knative)');
-  if (isKnative && env.MESH_RECEIVE === 'false') faults.push('MESH_RECEIVE (with knative, a broker has to deliver)');
-  if (!env.MESH_OIDC_ISSUER !== !env.MESH_OIDC_AUDIENCE)
-    faults.push('MESH_OIDC_ISSUER, MESH_OIDC_AUDIENCE (one is of no use without the other)');
-  if (env.KUBERNETES_SERVICE_HOST && env.DATABASE_URL.startsWith('sqlite:') && env.MESH_ALLOW_SQLITE !== 'true')
-    faults.push(
-      'DATABASE_URL (SQLite in a cluster is gone with its pod: give postgres://…, or say MESH_ALLOW_SQLITE=true when the disk stays)',
+  if (isKnative && !env.K_SINK && hosted.length > 0) {
+    problems.push(problem('K_SINK', 'MESH_TRANSPORT=knative needs the URL of a broker'));
+  }
+  if (!isKnative && hosted.length < all.length) {
+    problems.push(problem('MODULES', 'modules in several processes need MESH_TRANSPORT=knative'));
+  }
+  if (isKnative && env.MESH_RECEIVE === 'false') {
+    problems.push(problem('MESH_RECEIVE', 'MESH_TRANSPORT=knative needs to receive from the broker: remove it'));
+  }
+  if (!env.MESH_OIDC_ISSUER !== !env.MESH_OIDC_AUDIENCE) {
+    const [missing, present] = env.MESH_OIDC_ISSUER
+      ? ['MESH_OIDC_AUDIENCE', 'MESH_OIDC_ISSUER']
+      : ['MESH_OIDC_ISSUER', 'MESH_OIDC_AUDIENCE'];
+    problems.push(problem(missing, `${present} needs it: set both, or neither`));
+  }
+  if (env.KUBERNETES_SERVICE_HOST && env.DATABASE_URL.startsWith('sqlite:') && env.MESH_ALLOW_SQLITE !== 'true') {
+    problems.push(
+      problem(
+        'DATABASE_URL',
+        'SQLite in a cluster is lost with its pod: give postgres://…, or MESH_ALLOW_SQLITE=true when the disk persists',
+      ),
     );
-  return faults;
+  }
+  return problems;
 }
 
-function brokerOf(env: Environment, services: Readonly<Record<string, string>>): BrokerOptions {
+function brokerOptions(env: Environment, services: Readonly<Record<string, string>>): BrokerOptions {
   const { MESH_OIDC_ISSUER: issuer, MESH_OIDC_AUDIENCE: audience, MESH_OIDC_JWKS: jwksUrl } = env;
   const credentialsFile = env.MESH_OIDC_CREDENTIALS_FILE;
   const keys = { ...(jwksUrl && { jwksUrl }), ...(credentialsFile && { credentialsFile }) };
   return {
     services,
-    // Who only receives is on the way back to the in-process transport: messages stay, but a broker still has some.
+    // MESH_RECEIVE=true in process: messages stay here, and a broker still delivers the ones that it has.
     ...(env.K_SINK && env.MESH_TRANSPORT === 'knative' && { sink: env.K_SINK }),
     ...(env.K_CE_OVERRIDES && { extensions: env.K_CE_OVERRIDES }),
     ...(env.K_CA_CERTS && { caCerts: env.K_CA_CERTS }),
     ...(env.MESH_OIDC_TOKEN_FILE && { tokenFile: env.MESH_OIDC_TOKEN_FILE }),
     ...(issuer && audience && { tokens: { issuer, audience, ...keys } }),
   };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
-}
-
-function isTimeZone(name: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: name });
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -5,22 +5,20 @@ import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { pinoHttp } from 'pino-http';
 import { AppModule, MODULE_NAMES } from './app.module.js';
-import { readConfig, type Config } from './config.js';
+import { loadConfig } from './config-loader.js';
+import { welcome } from './demo.js';
 import { configureHttp } from './infrastructure/http/configure-http.js';
 import { serveApiPage } from './infrastructure/http/openapi.js';
 import { createLogger, PinoLogger } from './infrastructure/observability/logger.js';
-import { welcome } from './demo.js';
 
-let config: Config;
-try {
-  config = readConfig(process.env, MODULE_NAMES);
-} catch (error) {
-  console.error((error as Error).message);
+const loaded = await loadConfig(MODULE_NAMES).catch((error: Error) => {
+  console.error(error.message);
   process.exit(1);
-}
+});
+const { config } = loaded;
 
 const logger = createLogger(config.logLevel, config.isDevelopment ? await prettyPrinter() : undefined);
-const app = await NestFactory.create<NestExpressApplication>(AppModule.with(config), {
+const app = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(loaded), {
   logger: new PinoLogger(logger),
   bodyParser: false,
   abortOnError: false,
@@ -30,12 +28,12 @@ const app = await NestFactory.create<NestExpressApplication>(AppModule.with(conf
 });
 
 configureHttp(app);
-app.use(pinoHttp({ logger, quietReqLogger: true, serializers: { req: brief, res: status } }));
+app.use(pinoHttp({ logger, quietReqLogger: true, serializers: { req: briefRequest, res: briefResponse } }));
 serveApiPage(app, 'Meshy Cabs');
 app.enableShutdownHooks(undefined, { useProcessExit: true });
 
 try {
-  // On a laptop nobody else is to reach it; in a container nobody would otherwise.
+  // Development: this machine only. Production: all addresses, because a container is reached from outside.
   await (config.isDevelopment ? app.listen(config.port, '127.0.0.1') : app.listen(config.port));
 } catch (error) {
   logger.fatal({ err: error }, 'The application does not start');
@@ -43,13 +41,13 @@ try {
 }
 
 const server = app.getHttpServer();
-endConnectionsInTime(server, config.shutdownGraceMs);
+closeConnectionsOnShutdown(server, config.shutdownGraceMs);
 const { port } = server.address() as AddressInfo;
 logger.info({ port }, 'Listening');
 if (config.isDevelopment) console.log(welcome(`http://localhost:${port}`, config.seed));
 
-/** A client that keeps its connection open may not hold up a shutdown. */
-function endConnectionsInTime(server: Server, graceMs: number): void {
+/** A client that keeps its connection open must not delay the shutdown. */
+function closeConnectionsOnShutdown(server: Server, graceMs: number): void {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       server.closeIdleConnections();
@@ -58,7 +56,7 @@ function endConnectionsInTime(server: Server, graceMs: number): void {
   }
 }
 
-/** Development dependencies only: a production image logs JSON. */
+/** pino-pretty is a development dependency, so a production image logs JSON. */
 async function prettyPrinter() {
   try {
     const { default: pretty } = await import('pino-pretty');
@@ -68,10 +66,10 @@ async function prettyPrinter() {
   }
 }
 
-function brief({ method, url }: { method: string; url: string }) {
+function briefRequest({ method, url }: { method: string; url: string }) {
   return { method, url };
 }
 
-function status({ statusCode }: { statusCode: number }) {
+function briefResponse({ statusCode }: { statusCode: number }) {
   return { statusCode };
 }

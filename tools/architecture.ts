@@ -2,11 +2,11 @@ import ts from 'typescript';
 import { decoratorsOf, importsOf, nodes, parse, placeInModules, type Sources } from './source.js';
 
 /*
- * The rules of the house, over {path -> text}: so they can be tried on planted violations too. What there is of
- * modules, tables, messages and domain files is found in the sources; a module more or less changes nothing here.
+ * The rules of the architecture, over {path -> text}, so that tests can plant violations. Modules, tables, messages and
+ * domain files are found in the sources: adding a module changes nothing here.
  */
 
-/** @returns what is wrong, each as `path: what` */
+/** @returns the violations, each as `path: violation` */
 export type Rule = (sources: Sources) => string[];
 
 interface File {
@@ -31,19 +31,19 @@ const inInfrastructure = (path: string) => path.startsWith('src/infrastructure/'
 export const contractsOnly: Rule = (sources) =>
   filesOf(sources).flatMap(({ path, tree, module }) =>
     importsOf(tree).flatMap((target) => {
-      if (target === undefined) return module ? [`${path}: imports something that only a run could tell`] : [];
+      if (target === undefined) return module ? [`${path}: imports something that is known at run time only`] : [];
       const other = placeInModules(target);
-      // Whoever puts the application together has to name the modules themselves; src/app.module.ts does.
+      // The composition of the application, src/app.module.ts, imports the Nest modules themselves.
       const isComposition = !module && other?.file === `${other?.module}.module.ts`;
       if (other && other.module !== module && other.file !== 'contract.ts' && !isComposition) {
-        return [`${path}: imports ${other.file} of ${other.module}, whose contract.ts is all that others know`];
+        return [`${path}: imports ${other.file} of ${other.module}; other modules may import its contract.ts only`];
       }
-      if (module && target === 'src/app.module.ts') return [`${path}: imports the application that it is a part of`];
+      if (module && target === 'src/app.module.ts') return [`${path}: imports the application, of which it is a part`];
       return [];
     }),
   );
 
-/** What a contract shows must not drag along what it hides. */
+/** A contract imports only other contracts and infrastructure. */
 export const contractsStandAlone: Rule = (sources) =>
   inModules(sources)
     .filter(({ file }) => file === 'contract.ts')
@@ -55,8 +55,13 @@ export const contractsStandAlone: Rule = (sources) =>
     );
 
 const PAST_THE_UNIT = new Set([
-  ...['InjectRepository', 'InjectDataSource', 'InjectEntityManager', 'getRepositoryToken', 'getDataSourceToken'],
-  ...['DataSource', 'CqrsModule'],
+  'InjectRepository',
+  'InjectDataSource',
+  'InjectEntityManager',
+  'getRepositoryToken',
+  'getDataSourceToken',
+  'DataSource',
+  'CqrsModule',
 ]);
 
 export const throughTheUnitOnly: Rule = (sources) =>
@@ -64,12 +69,10 @@ export const throughTheUnitOnly: Rule = (sources) =>
     const problems = importsOf(tree).includes('@nestjs/typeorm') ? [`${path}: imports @nestjs/typeorm`] : [];
     for (const node of nodes(tree)) {
       const name = ts.isIdentifier(node) || ts.isStringLiteralLike(node) ? node.text : '';
-      if (PAST_THE_UNIT.has(name)) problems.push(`${path}: mentions ${name}; a unit of work is the only way in`);
-      // As a property, taken by a dot, in brackets, or apart. To read which kind of database it is, a migration may
-      // say `.dataSource.options`: nothing can be written through that.
-      const isReached = (name === 'dataSource' || name === 'connection') && isPropertyName(node);
-      if (isReached && !isFollowedBy(node, 'options')) {
-        problems.push(`${path}: reaches for .${name}, past the fence of the unit of work`);
+      if (PAST_THE_UNIT.has(name)) problems.push(`${path}: mentions ${name}; use the unit of work`);
+      // As a property: with a dot, in brackets, or destructured.
+      if ((name === 'dataSource' || name === 'connection') && isPropertyName(node)) {
+        problems.push(`${path}: uses .${name}, past the fence of the unit of work`);
       }
     }
     return problems;
@@ -82,12 +85,7 @@ function isPropertyName(node: ts.Node): boolean {
   return ts.isBindingElement(parent) && (parent.propertyName ?? parent.name) === node;
 }
 
-function isFollowedBy(node: ts.Node, property: string): boolean {
-  const { parent } = node.parent;
-  return ts.isPropertyAccessExpression(parent) && parent.expression === node.parent && parent.name.text === property;
-}
-
-/** A table's name begins with its module, which is how the next rule knows whose it is. */
+/** The prefix of a table is its module. The next rule tells from it which module owns a table. */
 export const ownPrefix: Rule = (sources) =>
   inModules(sources).flatMap(({ path, tree, module }) => {
     const problems: string[] = [];
@@ -95,18 +93,15 @@ export const ownPrefix: Rule = (sources) =>
       for (const { name, call } of decoratorsOf(node)) {
         const named = call?.arguments[0];
         if (name === 'MeshFeature' && propertyText(named, 'name') !== module) {
-          problems.push(`${path}: the module in ${module}/ is on the mesh by another name`);
+          problems.push(`${path}: the module in ${module}/ has another name on the mesh`);
         }
         const table = named && ts.isStringLiteralLike(named) ? named.text : '';
         if (name === 'Entity' && !table.startsWith(`${module}_`)) {
           problems.push(`${path}: the table ${table || 'without a name'} doesn't begin with ${module}_`);
         }
       }
-      for (const [, table] of textOf(node).matchAll(/\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?"?(\w*)/gi)) {
-        if (!table!.startsWith(`${module}_`)) {
-          problems.push(`${path}: creates the table ${table}, which doesn't begin with ${module}_`);
-        }
-      }
+      const [ddl] = /\b(CREATE|ALTER|DROP)\s+(UNIQUE\s+)?(TABLE|INDEX)\b/i.exec(textOf(node)) ?? [];
+      if (ddl) problems.push(`${path}: says ${ddl}; statements that change tables belong to migrations/${module}/`);
     }
     return problems;
   });
@@ -128,7 +123,7 @@ export const ownTablesOnly: Rule = (sources) => {
     for (const node of nodes(tree)) {
       const word = textOf(node) || (ts.isIdentifier(node) ? node.text : '');
       const name = table.exec(word)?.[0];
-      if (name) problems.push(`${path}: names ${name}, a table of somebody else`);
+      if (name) problems.push(`${path}: names ${name}, a table of another owner`);
       const owners = ts.isStringLiteralLike(node) ? entities.get(node.text) : undefined;
       if (owners && !owners.has(module!))
         problems.push(`${path}: names '${node.getText()}', an entity of another module`);
@@ -140,28 +135,31 @@ export const ownTablesOnly: Rule = (sources) => {
 export const infrastructureStandsAlone: Rule = (sources) =>
   filesOf(sources, 'src/infrastructure/').flatMap(({ path, tree }) =>
     importsOf(tree)
-      .filter((target) => target === undefined || (/^(src|test|tools)\//.test(target) && !inInfrastructure(target)))
-      .map((target) => `${path}: imports ${target ?? 'something that only a run could tell'}; others carry it away`),
+      .filter((target) => target === undefined || (isOfProject(target) && !inInfrastructure(target)))
+      .map(
+        (target) =>
+          `${path}: imports ${target ?? 'something that is known at run time only'}; infrastructure is a library`,
+      ),
   );
+
+function isOfProject(target: string): boolean {
+  return /^(src|migrations|test|tools|workshop|bench|faults)\//.test(target);
+}
 
 /**
- * Nouns of a trade that are also words of ours: a database has a driver and clients, HTTP has routes, the network
- * addresses, a promise ends in a rejection. They pass as long as they stand for that; with an id behind them (`driverId`)
- * they stand for a person or a place.
+ * Names of modules that are also words of infrastructure: a database has a driver and clients. They are allowed, unless
+ * an id follows (`driverId`), which stands for a person.
  */
-const HOMONYMS = new Set(['driver', 'client', 'route', 'address', 'rejection']);
+const HOMONYMS = new Set(['driver', 'client']);
 
-/** The nouns come from the folders and the tables; the names and types of messages are forbidden as a whole. */
+/**
+ * Infrastructure says neither the name of the application or of a module, nor the name or type of a message. Words of
+ * table names are allowed: a module may well have a table `<module>_event` or `<module>_key`.
+ */
 export const infrastructureKnowsNoTrade: Rule = (sources) => {
   const messages = messagesOf(sources);
-  const application = messages.map(({ type }) => type.split('.')[0]!);
-  const tables = inModules(sources).flatMap(({ tree, module }) =>
-    [...nodes(tree)].flatMap((node) =>
-      [...textOf(node).matchAll(new RegExp(`^${module}_([a-z_]+)$`, 'g'))].flatMap(([, name]) => name!.split('_')),
-    ),
-  );
-  const nouns = new Set([...modulesOf(sources), ...application, ...tables].flatMap((it) => [it, singular(it)]));
-  const plain = [...nouns].filter((it) => !HOMONYMS.has(singular(it)));
+  const nouns = [...modulesOf(sources), ...messages.map(({ type }) => type.split('.')[0]!)];
+  const plain = [...new Set(nouns)].filter((it) => !HOMONYMS.has(singular(it)));
   const names = messages.flatMap(({ name, type }) => [name, type, type.split('.')[2] ?? type]);
   const withId = new RegExp(`\\b(${[...HOMONYMS].join('|')})[-_ ]?ids?\\b`, 'i');
   return [...sources]
@@ -183,9 +181,8 @@ function singular(noun: string): string {
 }
 
 /**
- * Domain files: no contract, nothing in them has a decorator, and their module's file doesn't name them. Nest and TypeORM
- * know a class by its decorators or from the module, so what neither of them is told of has no business with them.
- * (Giving a file a decorator makes it a provider or an entity; that is a decision, and it shows in the file.)
+ * Domain files: neither a contract, nor imported by the module's file, nor with a decorator in them. Nest and TypeORM know
+ * a class by its decorators or from the module, so a domain file needs neither of them.
  */
 export function domainFiles(sources: Sources): string[] {
   const files = inModules(sources);
@@ -207,19 +204,109 @@ export const domainIsPlain: Rule = (sources) => {
     .flatMap(({ path, tree }) =>
       importsOf(tree)
         .filter(isForeign)
-        .map((target) => `${path}: rules import ${target}; they need neither Nest nor TypeORM nor infrastructure`),
+        .map(
+          (target) => `${path}: a domain file imports ${target}; it needs neither Nest nor TypeORM nor infrastructure`,
+        ),
     );
 };
 
-export const flatAndNamed: Rule = (sources) =>
-  [...sources.keys()].flatMap((path) => {
+/** A module with more files may have folders. */
+const MAX_FLAT_FILES = 15;
+
+export const flatAndNamed: Rule = (sources) => {
+  const sizes = new Map<string, number>();
+  for (const { module } of inModules(sources)) sizes.set(module!, (sizes.get(module!) ?? 0) + 1);
+  return [...sources.keys()].flatMap((path) => {
     const name = path.split('/').at(-1)!;
     const problems: string[] = [];
     if (name === 'index.ts') problems.push(`${path}: a barrel`);
     if (/^(utils?|helpers?|common|shared|misc)\b/.test(name)) problems.push(`${path}: a name that says nothing`);
-    if (placeInModules(path)?.file.includes('/')) problems.push(`${path}: a folder in a module; it is two modules`);
+    const { module, file } = placeInModules(path) ?? {};
+    if (module && file!.includes('/') && sizes.get(module)! <= MAX_FLAT_FILES) {
+      problems.push(`${path}: a folder in a module of at most ${MAX_FLAT_FILES} files`);
+    }
     return problems;
   });
+};
+
+/** The folders of migrations: the owner of each, and the file that lists its classes. */
+function migrationFolder(path: string): { owner: string; list: string } | undefined {
+  const [, module] = /^migrations\/([^/]+)\//.exec(path) ?? [];
+  if (module) return { owner: module, list: 'migrations/histories.ts' };
+  return path.startsWith('src/infrastructure/store/migrations/')
+    ? { owner: 'mesh', list: 'src/infrastructure/store/migration-histories.ts' }
+    : undefined;
+}
+
+/** One migration per file, by its timestamp; it belongs to its folder, and changes neither with the code nor unseen. */
+export const oneMigrationPerFile: Rule = (sources) => {
+  const modules = modulesOf(sources);
+  const files = [...filesOf(sources, 'migrations/'), ...filesOf(sources, 'src/infrastructure/store/migrations/')];
+  return files.flatMap(({ path, tree }) => {
+    if (path === 'migrations/histories.ts') return [];
+    const folder = migrationFolder(path);
+    if (!folder) return [`${path}: a migration belongs into migrations/<module>/`];
+    const { owner, list } = folder;
+    const problems: string[] = [];
+    if (owner !== 'mesh' && !modules.has(owner)) problems.push(`${path}: there is no module ${owner}`);
+    const [, timestamp] = /\/(\d{13})-[a-z0-9]+(-[a-z0-9]+)*\.ts$/.exec(path) ?? [];
+    if (!timestamp) problems.push(`${path}: is not called <timestamp of 13 digits>-<what-it-does>.ts`);
+    const classes = [...nodes(tree)].filter((it) => ts.isClassDeclaration(it));
+    if (classes.length !== 1) problems.push(`${path}: has ${classes.length} classes instead of one`);
+    for (const it of classes) {
+      const name = it.name?.text ?? '';
+      if (!name.endsWith(timestamp ?? '')) problems.push(`${path}: the class ${name} doesn't end in ${timestamp}`);
+      const isMigration = it.heritageClauses?.some((clause) => clause.getText() === 'implements MigrationInterface');
+      if (!isMigration) problems.push(`${path}: the class ${name} doesn't implement MigrationInterface`);
+      if (classNameOf(it) !== undefined && classNameOf(it) !== name) {
+        problems.push(`${path}: the class ${name} is called ${classNameOf(it)} in the history`);
+      }
+    }
+    for (const target of importsOf(tree).filter((it) => it !== 'typeorm')) {
+      problems.push(`${path}: imports ${target}; a migration must not change when other code does`);
+    }
+    const listed = sources.has(list) ? importsOf(parse(list, sources.get(list)!)) : [];
+    if (!listed.includes(path)) problems.push(`${path}: is not in ${list}, so it would never run`);
+    return problems;
+  });
+};
+
+/** The value of the property `name`, under which TypeORM lists a migration. */
+function classNameOf(migration: ts.ClassDeclaration): string | undefined {
+  for (const member of migration.members) {
+    const isName = ts.isPropertyDeclaration(member) && member.name.getText() === 'name';
+    if (isName && member.initializer && ts.isStringLiteralLike(member.initializer)) return member.initializer.text;
+  }
+  return undefined;
+}
+
+/** Words behind which SQL names a table. */
+const BEFORE_TABLE =
+  /\b(?:TABLE(?:\s+IF(?:\s+NOT)?\s+EXISTS)?|INTO|FROM|JOIN|UPDATE|REFERENCES|INDEX\s+\w+\s+ON)\s+"?([a-z_]\w*)/gi;
+
+export const migrationsOfOwnTables: Rule = (sources) => {
+  const modules = [...modulesOf(sources), 'mesh'];
+  const files = [...filesOf(sources, 'migrations/'), ...filesOf(sources, 'src/infrastructure/store/migrations/')];
+  return files.flatMap(({ path, tree }) => {
+    const owner = migrationFolder(path)?.owner;
+    if (!owner) return [];
+    const foreign = new RegExp(`(?<![A-Za-z0-9])(${modules.filter((it) => it !== owner).join('|')})_\\w*`, 'gi');
+    const named = [...nodes(tree)].flatMap((node) => {
+      const text = textOf(node);
+      const tables = [...text.matchAll(BEFORE_TABLE)].map(([, table]) => table!);
+      const others = tables.filter((it) => !it.startsWith(`${owner}_`) && !/^(set|select)$/i.test(it));
+      return [...others, ...[...text.matchAll(foreign)].map(([table]) => table)];
+    });
+    return [...new Set(named)].map((table) => `${path}: names ${table}, which is no table of ${owner}`);
+  });
+};
+
+export const modulesKnowNoMigrations: Rule = (sources) =>
+  inModules(sources).flatMap(({ path, tree }) =>
+    importsOf(tree)
+      .filter((target) => target?.startsWith('migrations/'))
+      .map((target) => `${path}: imports ${target}; src/app.module.ts hands the migrations to the mesh`),
+  );
 
 /** The durable messages that are declared in modules, with where. */
 export function messagesOf(sources: Sources): { path: string; module: string; name: string; type: string }[] {

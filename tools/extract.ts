@@ -1,8 +1,9 @@
 import 'reflect-metadata';
 import { parseArgs } from 'node:util';
-import { APPLICATION_NAME, MODULE_NAMES, MODULES } from '../src/app.module.js';
+import { HISTORIES } from '../migrations/histories.js';
+import { APPLICATION_NAME, MODULE_NAMES } from '../src/app.module.js';
+import { loadVariables } from '../src/config-loader.js';
 import { readConfig } from '../src/config.js';
-import { migrationHistories } from '../src/infrastructure/migration-histories.js';
 import { extract, type Household } from './extraction/extraction.js';
 
 const USAGE = `npm run extract -- <module> --to <database>
@@ -24,10 +25,10 @@ async function run(): Promise<void> {
   const [module, ...more] = positionals;
   const { to } = values;
   if (values.help || !module || !to || more.length > 0) throw new Usage();
-  const history = migrationHistories(MODULES).find(({ owner }) => owner === module && owner !== 'mesh');
+  const history = HISTORIES.find(({ owner }) => owner === module);
   if (!history) throw new Error(`There is no module ${module}; there are ${MODULE_NAMES.join(', ')}`);
   // Only where the database is; the rest of the environment belongs to a process that runs.
-  const { databaseUrl } = readConfig({ DATABASE_URL: process.env.DATABASE_URL }, MODULE_NAMES);
+  const { databaseUrl } = readConfig({ DATABASE_URL: (await loadVariables()).DATABASE_URL }, MODULE_NAMES);
   const started = performance.now();
   const homes = await extract({
     ...{ history, from: databaseUrl, to, sender: `usvc://${APPLICATION_NAME}/${module}` },

@@ -115,7 +115,7 @@ export function migration(workload: Workload): object {
             {
               name: 'migration',
               ...CONTAINER,
-              command: ['node', 'dist/migrate.js'],
+              command: ['node', 'dist/src/migrate.js'],
               env: environment(workload),
             },
           ],

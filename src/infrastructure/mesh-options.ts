@@ -3,6 +3,7 @@ import type { DataSourceOptions } from 'typeorm';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
 import type { Administration } from './http/administration.guard.js';
 import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
+import type { MigrationHistory } from './persistence/migrate.js';
 import type { RetentionPolicy } from './store/expired-rows.js';
 
 export interface MeshOptions {
@@ -16,12 +17,19 @@ export interface MeshOptions {
   readonly broker?: BrokerOptions;
   /** `sqlite:<path>`, `postgres://…`, or the options of a data source that the application has already. */
   readonly database: string | DataSourceOptions;
+  /** The migrations of the modules' tables. A process applies those of the modules that it hosts. */
+  readonly migrations?: readonly MigrationHistory[];
   /** Apply missing migrations at start; by default a missing migration stops the start. */
   readonly migrate?: boolean;
   readonly delivery?: Partial<DeliveryPolicy>;
   readonly retention?: Partial<RetentionPolicy>;
   readonly reconciliation?: Partial<ReconciliationPolicy>;
   readonly administration?: Administration;
+  /**
+   * Units of messages that run on SQLite for each waiting request, under load: about as many as a request causes messages;
+   * 12 by default.
+   */
+  readonly messagesPerRequest?: number;
   /** How long a shutdown may take to deliver what is ready, in ms; 20 s by default. */
   readonly shutdownGraceMs?: number;
   /**

@@ -17,7 +17,6 @@ import { SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
 import { MESH_OPTIONS, type BrokerOptions, type MeshOptions } from './mesh-options.js';
-import { migrationHistories } from './migration-histories.js';
 import { InProcessDispatcher } from './outbox/in-process-dispatcher.js';
 import { APPLICATION } from './outbox/outbox.js';
 import { Relay } from './outbox/relay.js';
@@ -26,6 +25,7 @@ import { UnitOfWork } from './persistence/unit-of-work.js';
 import { DEFAULT_DELIVERY, DEFAULT_RECONCILIATION, DEFAULT_RETENTION } from './policies.js';
 import { RETENTION_POLICY } from './store/expired-rows.js';
 import { OUTBOX_RESOURCE } from './store/lease-rows.js';
+import { assertOwners, migrationHistories } from './store/migration-histories.js';
 
 /** The modules that this process hosts. */
 const hostedBy = ({ modules, hosted = modules }: MeshOptions): readonly Type[] => hosted;
@@ -66,11 +66,13 @@ function openDatabase(options: MeshOptions): Promise<Database> {
   const hosted = hostedBy(options);
   if (!options.broker?.sink && hosted.length > 0 && hosted.length < options.modules.length)
     throw new Error('Modules in other processes need a broker: set broker.sink, or host all modules in this process');
+  assertOwners(options.modules, options.migrations);
   return Database.open({
     database: options.database,
     entities: hosted.flatMap((it) => [...(meshFeatureOf(it).entities ?? [])]),
-    histories: migrationHistories(hosted),
+    histories: migrationHistories(hosted, options.migrations),
     migrate: options.migrate ?? false,
+    ...(options.messagesPerRequest && { messagesPerRequest: options.messagesPerRequest }),
   });
 }
 

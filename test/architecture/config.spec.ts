@@ -1,3 +1,9 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Test } from '@nestjs/testing';
+import { loadConfig } from '../../src/config-loader.js';
+import { demoConfig, ridesConfig } from '../../src/config-namespaces.js';
 import { readConfig as read } from '../../src/config.js';
 import { startCabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -7,50 +13,69 @@ const readConfig = (variables: Record<string, string | undefined>) => read(varia
 const DAY_MS = 86_400_000;
 
 describe('The configuration', () => {
-  it('needs nothing: every variable has its default', () => {
+  it('has a default for every variable', () => {
     expect(readConfig({})).toEqual({
       modules: MODULES,
-      ...{ isDevelopment: true, port: 3000, databaseUrl: 'sqlite:data/cabs.db' },
+      isDevelopment: true,
+      port: 3000,
+      databaseUrl: 'sqlite:data/cabs.db',
       delivery: { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 30_000 },
       retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
       reconciliation: { everyMs: 3_600_000, afterMs: 300_000, perSecond: 200 },
       notify: true,
-      ...{ shutdownGraceMs: 20_000, logLevel: 'info', seed: 'demo', tariffTimeZone: 'Europe/Warsaw' },
+      shutdownGraceMs: 20_000,
+      logLevel: 'info',
+      seed: 'demo',
+      tariffTimeZone: 'Europe/Warsaw',
     });
   });
 
-  it('takes every variable', () => {
+  it('reads every variable', () => {
     const given = {
-      ...{
-        NODE_ENV: 'production',
-        PORT: '8080',
-        DATABASE_URL: 'postgres://cabs@db/cabs',
-        MESH_TRANSPORT: 'in-process',
-      },
-      ...{ MESH_RETRY: '3', MESH_BACKOFF_DELAY: 'PT1S', MESH_BACKOFF_POLICY: 'linear', MESH_TIMEOUT: 'PT5S' },
-      ...{ MESH_INBOX_RETENTION: 'P20D', MESH_DEAD_LETTER_RETENTION: 'P60D', MESH_REPLAY_WINDOW: 'P10D' },
-      ...{ MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_AFTER: 'PT1M', MESH_RECONCILE_PACE: '50' },
+      NODE_ENV: 'production',
+      PORT: '8080',
+      DATABASE_URL: 'postgres://cabs@db/cabs',
+      MESH_TRANSPORT: 'in-process',
+      MESH_RETRY: '3',
+      MESH_BACKOFF_DELAY: 'PT1S',
+      MESH_BACKOFF_POLICY: 'linear',
+      MESH_TIMEOUT: 'PT5S',
+      MESH_INBOX_RETENTION: 'P20D',
+      MESH_DEAD_LETTER_RETENTION: 'P60D',
+      MESH_REPLAY_WINDOW: 'P10D',
+      MESH_RECONCILE_EVERY: 'PT0S',
+      MESH_RECONCILE_AFTER: 'PT1M',
+      MESH_RECONCILE_PACE: '50',
       MESH_NOTIFY: 'false',
-      ...{ MESH_ADMIN_TOKEN: 'secret', SHUTDOWN_GRACE: 'PT1M', LOG_LEVEL: 'debug', SEED: 'demo' },
+      MESH_ADMIN_TOKEN: 'secret',
+      SHUTDOWN_GRACE: 'PT1M',
+      LOG_LEVEL: 'debug',
+      SEED: 'demo',
       TARIFF_TIME_ZONE: 'UTC',
     };
     expect(readConfig(given)).toEqual({
       modules: MODULES,
-      ...{ isDevelopment: false, port: 8080, databaseUrl: 'postgres://cabs@db/cabs' },
+      isDevelopment: false,
+      port: 8080,
+      databaseUrl: 'postgres://cabs@db/cabs',
       delivery: { retry: 3, backoffDelayMs: 1000, backoffPolicy: 'linear', timeoutMs: 5000 },
       retention: { inboxMs: 20 * DAY_MS, deadLetterMs: 60 * DAY_MS, replayWindowMs: 10 * DAY_MS },
       reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
       notify: false,
-      ...{ adminToken: 'secret', shutdownGraceMs: 60_000, logLevel: 'debug', seed: 'demo', tariffTimeZone: 'UTC' },
+      adminToken: 'secret',
+      shutdownGraceMs: 60_000,
+      logLevel: 'debug',
+      seed: 'demo',
+      tariffTimeZone: 'UTC',
     });
   });
 
-  it('seeds nothing in production unless told', () => {
+  it('seeds nothing in production by default', () => {
     expect(readConfig({ NODE_ENV: 'production' })).toMatchObject({ isDevelopment: false, seed: 'none' });
     expect(readConfig({ NODE_ENV: 'test' })).toMatchObject({ isDevelopment: true, seed: 'demo' });
   });
 
-  it('takes an empty variable for an absent one', () => {
+  it('treats an empty variable as absent', () => {
     const names = ['NODE_ENV', 'PORT', 'DATABASE_URL', 'MESH_TRANSPORT', 'MESH_RETRY', 'MESH_BACKOFF_DELAY'];
     const more = ['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_ADMIN_TOKEN', 'LOG_LEVEL', 'SEED', 'TARIFF_TIME_ZONE'];
     expect(readConfig(Object.fromEntries([...names, ...more].map((name) => [name, ''])))).toEqual(readConfig({}));
@@ -98,7 +123,7 @@ describe('The configuration', () => {
       '14 days',
     ]),
     ...['MESH_REPLAY_WINDOW', 'SHUTDOWN_GRACE'].map((name) => [name, 'P1Y']),
-    // Node fires a timer beyond 2^31 - 1 ms at once.
+    // setTimeout() fires at once for more than 2^31 - 1 ms.
     ...['MESH_TIMEOUT', 'SHUTDOWN_GRACE'].map((name) => [name, 'P25D']),
     ['MESH_TIMEOUT', 'PT0S'],
     ['LOG_LEVEL', 'verbose'],
@@ -106,16 +131,15 @@ describe('The configuration', () => {
     ...['Warsaw', 'Mars/Olympus Mons'].map((value) => ['TARIFF_TIME_ZONE', value]),
   ] as [string, string][])('refuses %s=%s in one line that names it', (name, value) => {
     const refusal = refusalOf({ [name]: value });
-    expect(refusal).toMatch(/^The environment is not understood: /);
-    expect(refusal).toContain(`${name} (`);
-    expect(refusal).not.toContain('\n');
+    expect(refusal).toMatch(new RegExp(`^Invalid environment variable ${name}: expected [^\n]+\\.$`));
+    if (name !== 'DATABASE_URL') expect(refusal).toContain(`, got ${JSON.stringify(value)}.`);
   });
 
-  describe('of a process on a broker', () => {
+  describe('of a process with a broker', () => {
     const KNATIVE = { MESH_TRANSPORT: 'knative', K_SINK: 'http://broker/cabs/default/' };
     const CERTIFICATE = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----';
 
-    it('takes what a SinkBinding sets, whose tokens count, and where other modules live', () => {
+    it('reads the variables of a SinkBinding, of OIDC, and the addresses of other modules', () => {
       const more = { K_CE_OVERRIDES: '{"extensions":{"cluster":"blue"}}', K_CA_CERTS: CERTIFICATE };
       const tokens = { MESH_OIDC_ISSUER: 'https://issuer', MESH_OIDC_AUDIENCE: 'cabs', MESH_OIDC_JWKS: 'https://keys' };
       const keys = { MESH_OIDC_CREDENTIALS_FILE: '/account/token' };
@@ -127,17 +151,22 @@ describe('The configuration', () => {
       expect(readConfig({ ...KNATIVE, ...more, ...tokens, ...keys, ...elsewhere })).toMatchObject({
         modules: ['bar', 'kitchen'],
         broker: {
-          ...{ sink: 'http://broker/cabs/default', extensions: { cluster: 'blue' }, caCerts: CERTIFICATE },
-          ...{ tokenFile: '/token', services: { cellar: 'http://cellar:8080' } },
+          sink: 'http://broker/cabs/default',
+          extensions: { cluster: 'blue' },
+          caCerts: CERTIFICATE,
+          tokenFile: '/token',
+          services: { cellar: 'http://cellar:8080' },
           tokens: {
-            ...{ issuer: 'https://issuer', audience: 'cabs', jwksUrl: 'https://keys' },
+            issuer: 'https://issuer',
+            audience: 'cabs',
+            jwksUrl: 'https://keys',
             credentialsFile: '/account/token',
           },
         },
       });
     });
 
-    it('publishes nothing where it only keeps dead letters, or is on the way back', () => {
+    it('publishes nothing when it only keeps dead letters, or receives only', () => {
       const deadLetters = readConfig({ MESH_TRANSPORT: 'knative', MODULES: 'none', USVC_BAR: 'http://bar' });
       expect(deadLetters).toMatchObject({ modules: [], broker: { services: { bar: 'http://bar' } } });
       expect(deadLetters.broker).not.toHaveProperty('sink');
@@ -146,27 +175,31 @@ describe('The configuration', () => {
     });
 
     it.each([
-      [{ MESH_TRANSPORT: 'knative' }, 'K_SINK (MESH_TRANSPORT=knative needs the address of a broker)'],
-      [{ ...KNATIVE, K_SINK: 'broker:80' }, 'K_SINK ('],
-      [{ ...KNATIVE, K_CE_OVERRIDES: '{"extensions":{"a-b":"c"}}' }, 'K_CE_OVERRIDES ('],
-      [{ ...KNATIVE, K_CE_OVERRIDES: 'a=b' }, 'K_CE_OVERRIDES (expected {"extensions"'],
-      [{ ...KNATIVE, K_CA_CERTS: '/etc/ca.crt' }, 'K_CA_CERTS (expected certificates in PEM)'],
-      [{ ...KNATIVE, MODULES: 'bar,garden' }, 'MODULES (there is no garden; there are bar, kitchen, cellar, or none)'],
-      [{ ...KNATIVE, MODULES: ',' }, 'MODULES ('],
-      [{ MODULES: 'bar' }, 'MODULES (modules in different processes need MESH_TRANSPORT=knative)'],
-      [{ MODULES: 'none' }, 'MODULES (modules in different processes need MESH_TRANSPORT=knative)'],
-      [{ ...KNATIVE, USVC_GARDEN: 'http://garden' }, 'USVC_GARDEN (there is no module garden)'],
-      [{ ...KNATIVE, USVC_BAR: 'bar' }, 'USVC_BAR (expected http://… or https://…)'],
-      [{ ...KNATIVE, MESH_OIDC_ISSUER: 'https://issuer' }, 'MESH_OIDC_ISSUER, MESH_OIDC_AUDIENCE ('],
-      [{ ...KNATIVE, MESH_RECEIVE: 'false' }, 'MESH_RECEIVE ('],
-      [{ KUBERNETES_SERVICE_HOST: '10.0.0.1' }, 'DATABASE_URL (SQLite in a cluster is gone with its pod'],
+      [{ MESH_TRANSPORT: 'knative' }, 'K_SINK: MESH_TRANSPORT=knative needs the URL of a broker.'],
+      [{ ...KNATIVE, K_SINK: 'broker:80' }, 'K_SINK: expected http://… or https://…, got "broker:80".'],
+      [{ ...KNATIVE, K_CE_OVERRIDES: '{"extensions":{"a-b":"c"}}' }, 'K_CE_OVERRIDES: expected {"extensions"'],
+      [{ ...KNATIVE, K_CE_OVERRIDES: 'a=b' }, 'K_CE_OVERRIDES: expected {"extensions"'],
+      [{ ...KNATIVE, K_CA_CERTS: '/etc/ca.crt' }, 'K_CA_CERTS: expected certificates in PEM.'],
+      [
+        { ...KNATIVE, MODULES: 'bar,garden' },
+        'MODULES: expected none, or a list of bar, kitchen, cellar, got "bar,garden".',
+      ],
+      [{ ...KNATIVE, MODULES: ',' }, 'MODULES: expected none, or a list of bar, kitchen, cellar, got ",".'],
+      [{ MODULES: 'bar' }, 'MODULES: modules in several processes need MESH_TRANSPORT=knative.'],
+      [{ MODULES: 'none' }, 'MODULES: modules in several processes need MESH_TRANSPORT=knative.'],
+      [{ ...KNATIVE, USVC_GARDEN: 'http://garden' }, 'USVC_GARDEN: there is no module garden, expected one of bar,'],
+      [{ ...KNATIVE, USVC_BAR: 'bar' }, 'USVC_BAR: expected http://… or https://…, got "bar".'],
+      [{ ...KNATIVE, MESH_OIDC_ISSUER: 'https://issuer' }, 'MESH_OIDC_AUDIENCE: MESH_OIDC_ISSUER needs it'],
+      [{ ...KNATIVE, MESH_OIDC_AUDIENCE: 'cabs' }, 'MESH_OIDC_ISSUER: MESH_OIDC_AUDIENCE needs it'],
+      [{ ...KNATIVE, MESH_RECEIVE: 'false' }, 'MESH_RECEIVE: MESH_TRANSPORT=knative needs to receive'],
+      [{ KUBERNETES_SERVICE_HOST: '10.0.0.1' }, 'DATABASE_URL: SQLite in a cluster is lost with its pod'],
     ])('refuses %j in one line', (variables, says) => {
       const refusal = refusalOf(variables);
-      expect(refusal).toMatch(/^The environment is not understood: [^\n]*$/);
-      expect(refusal).toContain(says);
+      expect(refusal).toMatch(/^Invalid environment variable [^\n]*\.$/);
+      expect(refusal).toContain(`Invalid environment variable ${says}`);
     });
 
-    it('takes SQLite in a cluster only where that is said to be wanted, and PostgreSQL anyway', () => {
+    it('allows SQLite in a cluster with MESH_ALLOW_SQLITE=true, and PostgreSQL always', () => {
       const cluster = { KUBERNETES_SERVICE_HOST: '10.0.0.1' };
       expect(readConfig({ ...cluster, MESH_ALLOW_SQLITE: 'true' }).databaseUrl).toBe('sqlite:data/cabs.db');
       expect(readConfig({ ...cluster, DATABASE_URL: 'postgres://db/cabs' }).databaseUrl).toBe('postgres://db/cabs');
@@ -178,27 +211,82 @@ describe('The configuration', () => {
     });
   });
 
-  it('names all variables at fault in the same line', () => {
-    const refusal = refusalOf({ PORT: 'http', MESH_RETRY: 'many', TARIFF_TIME_ZONE: 'Mars' });
-    expect(refusal).toMatch(/^[^\n]*PORT \([^\n]*MESH_RETRY \([^\n]*TARIFF_TIME_ZONE \([^\n]*$/);
+  it('names all invalid variables, each in a line of its own', () => {
+    const refusal = refusalOf({ PORT: 'http', MESH_RETRY: 'ten', TARIFF_TIME_ZONE: 'Mars' });
+    expect(refusal.split('\n')).toEqual([
+      'Invalid environment variable PORT: expected an integer of at least 0, got "http".',
+      'Invalid environment variable MESH_RETRY: expected an integer of at least 0, got "ten".',
+      'Invalid environment variable TARIFF_TIME_ZONE: expected an IANA time zone such as Europe/Warsaw, got "Mars".',
+    ]);
   });
 
-  it('tells no secret when it refuses', () => {
-    expect(refusalOf({ DATABASE_URL: 'mysql://cabs:secret@db/cabs' })).not.toContain('secret');
+  it.each([
+    { DATABASE_URL: 'mysql://cabs:secret@db/cabs' },
+    { K_CE_OVERRIDES: '{"extensions":{"to-ken":"secret"}}' },
+    { K_CA_CERTS: 'secret' },
+    { K_SINK: 'ftp://cabs:secret@broker' },
+    { USVC_BAR: 'ftp://cabs:secret@bar' },
+    { MESH_ADMIN_TOKEN: 'secret', PORT: 'http' },
+  ])('prints no secret when it refuses %j', (variables) => {
+    expect(refusalOf(variables)).not.toContain('secret');
+  });
+});
+
+describe('The environment and .env', () => {
+  const home = process.cwd();
+  const names = ['PORT', 'MESH_RETRY', 'LOG_LEVEL', 'TARIFF_TIME_ZONE'];
+  const before = new Map(names.map((name) => [name, process.env[name]]));
+
+  beforeEach(() => {
+    process.chdir(mkdtempSync(join(tmpdir(), 'cabs-env-')));
+    for (const name of names) delete process.env[name];
+  });
+  afterEach(() => {
+    process.chdir(home);
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  });
+
+  it('are both read, and the environment wins, also with an empty variable', async () => {
+    writeFileSync('.env', 'PORT=8080\nMESH_RETRY=3\nLOG_LEVEL=debug\n# a comment\nTARIFF_TIME_ZONE="UTC"\n');
+    Object.assign(process.env, { MESH_RETRY: '4', LOG_LEVEL: '' });
+    const { config } = await loadConfig(MODULES);
+    expect(config).toMatchObject({ port: 8080, delivery: { retry: 4 }, logLevel: 'info', tariffTimeZone: 'UTC' });
+  });
+
+  it('are validated together', async () => {
+    writeFileSync('.env', 'PORT=http\n');
+    await expect(loadConfig(MODULES)).rejects.toThrow(/^Invalid environment variable PORT: .* got "http"\.$/);
+  });
+
+  it('are not read where a test gives variables', async () => {
+    writeFileSync('.env', 'PORT=8080\n');
+    expect((await loadConfig(MODULES, { variables: {} })).config.port).toBe(3000);
+  });
+
+  it('are split into namespaces, one for each reader', async () => {
+    const variables = { TARIFF_TIME_ZONE: 'UTC', MESH_RECONCILE_AFTER: 'PT1M', SEED: 'none' };
+    const { module } = await loadConfig(MODULES, { variables });
+    const testing = await Test.createTestingModule({ imports: [module] }).compile();
+    expect(testing.get(ridesConfig.KEY)).toEqual({ tariffTimeZone: 'UTC', reconcileAfterMs: 60_000 });
+    expect(testing.get(demoConfig.KEY)).toEqual({ isSeeded: false });
+    await testing.close();
   });
 });
 
 describe('The application', () => {
-  // 10 retries wait 204.6 s and 10 % of jitter; 11 tries may take 30 s each; and a dead letter may come back for 7 days.
+  // 10 retries wait 204.6 s and 10 % of jitter, 11 attempts take up to 30 s each, a dead letter is requeued for up to 7 days.
   const delivery = { MESH_BACKOFF_DELAY: 'PT0.2S' };
 
-  it("doesn't start when its inbox forgets before a message can come again", async () => {
+  it("doesn't start when its inbox retention is shorter than the redelivery of a message", async () => {
     const location = await DATABASES[0]!.fresh();
     const start = startCabs(location, { ...delivery, MESH_INBOX_RETENTION: 'P7DT9M15S' });
     await expect(start).rejects.toThrow(/^The inbox forgets after 7\.01 days, .* lengthen MESH_INBOX_RETENTION .*$/);
   });
 
-  it('starts when it remembers for just long enough', async () => {
+  it('starts when its inbox retention is just long enough', async () => {
     const location = await DATABASES[0]!.fresh();
     const cabs = await startCabs(location, { ...delivery, MESH_INBOX_RETENTION: 'P7DT9M15.1S' });
     await cabs.close();

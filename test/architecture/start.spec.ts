@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Injectable, Module, Scope, type Provider, type Type } from '@nestjs/common';
 import { Command, CommandHandler, CqrsModule, EventsHandler, QueryHandler, Saga } from '@nestjs/cqrs';
-import { Test } from '@nestjs/testing';
+import { Test, type TestingModule } from '@nestjs/testing';
 import type { Observable } from 'rxjs';
 import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../src/infrastructure/contracts/message.js';
 import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { ModuleReconciler } from '../../src/infrastructure/maintenance/reconciler.js';
+import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 
 class Bake extends durableCommand('planted.bakery.bake', z.object({ loaves: z.int() })) {}
@@ -207,9 +209,50 @@ describe('An application does not start', () => {
     await expect(start(modules())).rejects.toThrow(says);
   });
 
+  it.each([
+    ['with a history of no module', ['cellar'], /a history of cellar, but the modules are bakery$/],
+    ['with two histories of one module', ['bakery', 'bakery'], /two histories of bakery: make them one$/],
+  ])('%s', (_, owners, says) => {
+    const migrations = owners.map((owner) => ({ owner, migrations: [] }));
+    const modules = [bakery(complete)];
+    const mesh = () =>
+      MeshModule.forRoot({ application: 'planted', modules, database: 'sqlite:unused.db', migrations });
+    expect(mesh).toThrow(says);
+  });
+
   it('and tells everything that is wrong at once', async () => {
     const told = await start([bakery([BakeHandler, SecondBakeHandler])]).catch((error: Error) => error.message);
     expect(told).toMatch(/handled twice[^]*doesn't answer CountLoaves/);
+  });
+});
+
+describe('The reconcile loop', () => {
+  const page = async () => ({ examined: 3, discrepancies: [] });
+
+  @ModuleReconciler()
+  class ReconcileLoaves {
+    page = page;
+  }
+  @ModuleReconciler()
+  class ReconcileOvens {
+    page = page;
+  }
+
+  it('finds the reconciler of a module by its decorator', async () => {
+    const runs = await start([bakery([...complete, ReconcileLoaves])], (app) =>
+      app.get(Reconciliation).run({ isDryRun: true }),
+    );
+    expect(runs).toMatchObject([{ module: 'bakery', isDryRun: true, examined: 3, missing: {}, sent: 0 }]);
+  });
+
+  it('refuses a second reconciler in a module, and one outside a module with @MeshFeature', async () => {
+    const two = [bakery([...complete, ReconcileLoaves, ReconcileOvens])];
+    await expect(start(two)).rejects.toThrow('bakery has two reconcilers: make them one');
+    @Module({ providers: [ReconcileLoaves] })
+    class Loose {}
+    await expect(start([bakery(complete), Loose])).rejects.toThrow(
+      'ReconcileLoaves is a reconciler outside a module with @MeshFeature',
+    );
   });
 });
 
@@ -228,7 +271,10 @@ function moduleOf(name: string, itsContract: object, providers: Provider[]): Typ
   return Planted;
 }
 
-async function start(modules: Type[]): Promise<void> {
+async function start<Result = void>(
+  modules: Type[],
+  then: (app: TestingModule) => Promise<Result> | undefined = () => undefined,
+): Promise<Result | undefined> {
   const onMesh = modules.filter((it) => it.name !== 'Loose');
   const database = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-start-')), 'planted.db')}`;
   const mesh = MeshModule.forRoot({ application: 'planted', modules: onMesh, database, migrate: true });
@@ -237,6 +283,7 @@ async function start(modules: Type[]): Promise<void> {
     .compile();
   try {
     await testing.init();
+    return await then(testing);
   } finally {
     await testing.close();
   }

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { copyFileSync, rmSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { REACHED } from '../../src/demo.js';
-import type { ReconciliationRun } from '../../src/infrastructure/maintenance/reconciliation.js';
+import type { ReconciliationRun } from '../../src/infrastructure/maintenance/reconciliation-run.js';
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { ROOT } from '../../tools/source.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import type { EventBus } from '@nestjs/cqrs';
 import { Clock } from '../../src/infrastructure/observability/clock.js';
-import { migrationHistories } from '../../src/infrastructure/migration-histories.js';
-import { backoffMs } from '../../src/infrastructure/delivery/retry-policy.js';
+import { HISTORIES } from '../../migrations/histories.js';
+import { migrationHistories } from '../../src/infrastructure/store/migration-histories.js';
 import { isRetriedByKnative } from '../../src/infrastructure/broker/response-classes.js';
+import { backoffMs } from '../../src/infrastructure/delivery/retry-policy.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { driverFee, isLicenceValid, type Fee } from '../../src/modules/drivers/driver.js';
@@ -149,7 +150,7 @@ let lastClient = 0;
 beforeAll(async () => {
   database = await Database.open({
     ...{ database: await DATABASES[0]!.fresh(), entities: [AwardedMiles, AwardsAccount], migrate: true },
-    histories: migrationHistories([LoyaltyModule]),
+    histories: migrationHistories([LoyaltyModule], HISTORIES),
   });
 });
 afterAll(() => database.close());

@@ -232,11 +232,12 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
     );
   });
 
-  it('a refusal tells no more than it has to', async () => {
+  it('a conflict names the state, what it allows, and nothing else', async () => {
     const { id } = await newRide(cabs, await newClient(cabs));
     const problem = problemOf(await cabs.http.post(`/transits/${id}/start`), 409);
     expect(Object.keys(problem).sort()).toEqual(['correlationId', 'detail', 'instance', 'status', 'title', 'type']);
-    expect(problem).toMatchObject({ detail: `Transit ${id} is DRAFT: it can't be started now`, title: 'Conflict' });
+    const detail = `Transit ${id} is DRAFT: it can be started when it is TRANSIT_TO_PASSENGER`;
+    expect(problem).toMatchObject({ detail, title: 'Conflict' });
   });
 });
 

@@ -7,7 +7,7 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSourceOptions } from 'typeorm';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 import { Order, OrdersModule } from './orders.module.js';
-import { ShippingModule } from './shipping.module.js';
+import { ShippingModule, ShippingTables1763900000000 } from './shipping.module.js';
 
 /* A shop that had a life before the mesh: its own data source, its own transactions, its own replies. */
 
@@ -23,6 +23,7 @@ const { K_SINK: sink, PORT = '0' } = process.env;
       application: 'shop',
       modules: [OrdersModule, ShippingModule],
       database,
+      migrations: [{ owner: 'shipping', migrations: [ShippingTables1763900000000] }],
       migrate: true,
       http: 'administration',
       administration: { isDevelopment: true },

@@ -1,6 +1,6 @@
 import { Body, Controller, HttpCode, Module, Post } from '@nestjs/common';
 import { CommandHandler, EventBus, EventsHandler, QueryHandler } from '@nestjs/cqrs';
-import { Column, Entity, PrimaryColumn } from 'typeorm';
+import { Column, Entity, PrimaryColumn, type MigrationInterface, type QueryRunner } from 'typeorm';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import {
   Reject,
@@ -9,7 +9,6 @@ import {
 } from '../../src/infrastructure/contracts/message.js';
 import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
-import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import * as contract from './shipping.contract.js';
 import { OrderShipped, ParcelDelivered, ReadShipment, ShipOrder } from './shipping.contract.js';
@@ -76,21 +75,19 @@ class CarrierController {
   }
 }
 
-const migrations: MigrationHistory['migrations'] = [
-  {
-    name: 'ShippingTables1763900000000',
-    up: async (runner) => {
-      await runner.query(`CREATE TABLE shipping_shipment (
-        "orderId" text PRIMARY KEY, item text NOT NULL, carrier text NOT NULL, deliveries integer NOT NULL DEFAULT 0
-      )`);
-    },
-    down: async (runner) => {
-      await runner.query('DROP TABLE shipping_shipment');
-    },
-  },
-];
+export class ShippingTables1763900000000 implements MigrationInterface {
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`CREATE TABLE shipping_shipment (
+      "orderId" text PRIMARY KEY, item text NOT NULL, carrier text NOT NULL, deliveries integer NOT NULL DEFAULT 0
+    )`);
+  }
 
-@MeshFeature({ name: 'shipping', contract, entities: [Shipment], migrations })
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE shipping_shipment');
+  }
+}
+
+@MeshFeature({ name: 'shipping', contract, entities: [Shipment] })
 @Module({
   controllers: [CarrierController],
   providers: [ShipOrderHandler, CountOnParcelDelivered, ReadShipmentHandler],

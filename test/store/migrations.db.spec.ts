@@ -1,11 +1,26 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
+import type { QueryRunner } from 'typeorm';
+import { HISTORIES } from '../../migrations/histories.js';
+import { DEMO_RIDE, REACHED } from '../../src/demo.js';
+import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
 import { Database, migrateDatabase } from '../../src/infrastructure/persistence/database.js';
-import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
+import type { MigrationClass, MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
+import { ROOT } from '../../tools/source.js';
+import { eventually, startCabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { connect, numbers, openNotes, together, type Connection } from '../support/notes.js';
+
+function step(name: string, up: (runner: QueryRunner) => Promise<unknown>): MigrationClass {
+  return class {
+    name = name;
+    up = up;
+    async down(): Promise<void> {}
+  };
+}
 
 describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
   let location: string;
@@ -24,11 +39,7 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
 
   const history = (...statements: string[]): MigrationHistory => ({
     owner: 'test',
-    migrations: statements.map((statement, n) => ({
-      name: `Step${1763900000000 + n}`,
-      up: (runner) => runner.query(statement),
-      down: async () => {},
-    })),
+    migrations: statements.map((statement, n) => step(`Step${1763900000000 + n}`, (runner) => runner.query(statement))),
   });
   const tables = async () => {
     const all = `SELECT name FROM ${kind === 'sqlite' ? 'sqlite_master' : '(SELECT tablename AS name FROM pg_tables) t'}`;
@@ -40,17 +51,13 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
     const slow: MigrationHistory = {
       owner: 'test',
       migrations: [
-        {
-          name: 'Step1763900000000',
-          up: async (runner) => {
-            await runner.query('CREATE TABLE step (n integer)');
-            // Longer than a statement of a unit of work may wait on PostgreSQL.
-            if (kind === 'postgres') await runner.query('SELECT pg_sleep(2.5)');
-            else await wait(500);
-            await runner.query('INSERT INTO step (n) VALUES (1)');
-          },
-          down: async () => {},
-        },
+        step('Step1763900000000', async (runner) => {
+          await runner.query('CREATE TABLE step (n integer)');
+          // Longer than the statement timeout of a unit of work on PostgreSQL.
+          if (kind === 'postgres') await runner.query('SELECT pg_sleep(2.5)');
+          else await wait(500);
+          await runner.query('INSERT INTO step (n) VALUES (1)');
+        }),
       ],
     };
     expect(await together(numbers(6).map(() => open([slow])))).toEqual({ done: 6, errors: [] });
@@ -59,18 +66,7 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
   });
 
   it('are applied once by several processes', async () => {
-    const { NODE_OPTIONS: _, ...environment } = process.env;
-    const processes = numbers(4).map(async () => {
-      const child = spawn(process.execPath, ['--import', 'tsx', 'src/migrate.ts'], {
-        env: { ...environment, DATABASE_URL: location },
-      });
-      let output = '';
-      child.stdout.on('data', (text) => (output += text));
-      child.stderr.on('data', (text) => (output += text));
-      const [code] = (await once(child, 'close')) as [number];
-      return { code, output };
-    });
-    const ended = await Promise.all(processes);
+    const ended = await Promise.all(numbers(4).map(() => migrateCommand([], location)));
     expect(ended.filter(({ code }) => code !== 0)).toEqual([]);
     expect(ended.filter(({ output }) => output.includes('mesh/')).map(({ output }) => output)).toHaveLength(1);
     expect(await onlooker.all('SELECT id FROM mesh_migrations')).toHaveLength(meshMigrations.migrations.length);
@@ -113,4 +109,154 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
       })),
     );
   });
+
+  it('of a class whose name has no timestamp are refused', async () => {
+    const nameless: MigrationHistory = { owner: 'test', migrations: [step('AddSomething', async () => {})] };
+    await expect(open([nameless])).rejects.toThrow(
+      'Migration AddSomething of test: its name must end in a timestamp of 13 digits',
+    );
+  });
 });
+
+describe.each(DATABASES)('A $kind database of the release before migrations/', ({ fresh, kind }) => {
+  let location: string;
+
+  beforeEach(async () => {
+    location = await fresh();
+    const connection = await connect(location);
+    await connection.run(readFileSync(join(ROOT, `test/fixtures/old-databases/${kind}.sql`), 'utf8'));
+    await connection.close();
+  });
+
+  it('has nothing to migrate', async () => {
+    expect(await migrateCommand(['--status'], location)).toMatchObject({ code: 0 });
+    expect(await migrateDatabase(location, [meshMigrations, ...HISTORIES])).toEqual([]);
+  });
+
+  it('starts in production, and settles the ride of the demo', async () => {
+    const cabs = await startCabs(location, { NODE_ENV: 'production' });
+    try {
+      const ride = `/transits/${DEMO_RIDE}`;
+      await cabs.http.post(`${ride}/complete`).send(REACHED).expect(202);
+      const settlement = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
+      const read = async () => (await cabs.http.get(ride)).body;
+      const settled = await eventually(read, (it) => it.settlement?.invoice === 'settled' && !it.settlementSince);
+      expect(settled).toMatchObject({ status: 'COMPLETED', settlement });
+    } finally {
+      await cabs.close();
+    }
+  });
+});
+
+describe.each(DATABASES)('npm run migrate on $kind', ({ fresh }) => {
+  it('prints with --status what is missing, then nothing, and changes nothing', async () => {
+    const location = await fresh();
+    const before = await migrateCommand(['--status'], location);
+    expect(before).toMatchObject({ code: 1, output: expect.stringMatching(/^mesh: 4 missing\n {2}MeshTables1763/) });
+    expect(before.output).toContain(
+      'rides: 2 missing\n  RidesTables1763900000000\n  RidesReconciliation1764000000000\n',
+    );
+    expect(await migrateCommand(['--status'], location)).toEqual(before);
+    expect((await migrateCommand([], location)).code).toBe(0);
+    const after = await migrateCommand(['--status'], location);
+    expect(after).toMatchObject({ code: 0, output: expect.stringContaining('rides: 2 applied') });
+    expect(after.output).not.toContain('missing');
+  });
+
+  it('prints with --sql what it would run, which makes the same database', async () => {
+    const [planned, migrated] = [await fresh(), await fresh()];
+    const { code, output } = await migrateCommand(['--sql'], planned);
+    expect(code).toBe(0);
+    expect((await migrateCommand(['--status'], planned)).output).toContain('mesh: 4 missing');
+    const connection = await connect(planned);
+    await connection.run(output);
+    await connection.close();
+    expect((await migrateCommand(['--status'], planned)).code).toBe(0);
+    await migrateCommand([], migrated);
+    expect(await schemaOf(planned)).toEqual(await schemaOf(migrated));
+    expect((await migrateCommand(['--sql'], planned)).output).toBe('-- Nothing to apply.\n');
+  });
+
+  it("leaves no difference for TypeORM's migration:generate, and is seen by migration:show", async () => {
+    const location = await fresh();
+    await migrateCommand([], location);
+    const shown = await typeorm('rides', location, 'migration:show');
+    expect(shown.output).toMatch(/\[X\] 1 RidesTables1763900000000\n\[X\] 2 RidesReconciliation1764000000000\n/);
+    const generated = await Promise.all(
+      HISTORIES.map(({ owner }) => typeorm(owner, location, 'migration:generate', '--check', 'none')),
+    );
+    const upToDate = { code: 0, output: expect.stringContaining('No changes in database schema') as string };
+    expect(generated).toEqual(HISTORIES.map(() => upToDate));
+  }, 90_000);
+});
+
+describe('npm run migrate', () => {
+  it.each([['--bogus'], ['rides'], ['--status', '--sql']])('refuses %s with its usage', async (...args) => {
+    const { code, output } = await migrateCommand(args, 'sqlite:/nowhere/cabs.db');
+    expect(code).toBe(2);
+    expect(output).toContain('npm run migrate [--');
+    expect(output).not.toMatch(/^ +at /m);
+  });
+
+  it('prints its usage with --help', async () => {
+    const { code, output } = await migrateCommand(['--help'], 'sqlite:/nowhere/cabs.db');
+    expect({ code, first: output.split('\n')[0] }).toEqual({
+      code: 0,
+      first: 'npm run migrate [-- --status | --sql | --help]',
+    });
+  });
+
+  it('prints one line when it fails', async () => {
+    const failed = await migrateCommand([], 'mysql://cabs:secret@db/cabs');
+    expect(failed).toEqual({
+      code: 1,
+      output: 'Invalid environment variable DATABASE_URL: expected sqlite:<path of a file> or postgres://….\n',
+    });
+  });
+
+  it("names the owners when TypeORM's command line is given none", async () => {
+    const { code, output } = await typeorm('', await DATABASES[0]!.fresh(), 'migration:show');
+    expect(code).toBe(1);
+    expect(output).toContain(
+      'Invalid environment variable MIGRATIONS_OWNER: expected one of rides, geolocation, drivers, loyalty, invoicing, clients, mesh.',
+    );
+  });
+});
+
+function migrateCommand(args: string[], location: string) {
+  return run(['dist/src/migrate.js', ...args], { DATABASE_URL: location });
+}
+
+function typeorm(owner: string, location: string, command: string, ...args: string[]) {
+  const words = ['node_modules/typeorm/cli.js', command, '-d', 'dist/src/data-source.js', ...args];
+  return run(words, { DATABASE_URL: location, MIGRATIONS_OWNER: owner });
+}
+
+async function run(words: string[], environment: Record<string, string>) {
+  const { NODE_OPTIONS: _, ...inherited } = process.env;
+  const child = spawn(process.execPath, words, { cwd: ROOT, env: { ...inherited, ...environment } });
+  let output = '';
+  child.stdout.on('data', (text) => (output += text));
+  child.stderr.on('data', (text) => (output += text));
+  const [code] = (await once(child, 'close')) as [number];
+  return { code, output };
+}
+
+/** Tables, columns and indexes, without the spelling of the statements that made them. */
+async function schemaOf(location: string): Promise<unknown[]> {
+  const connection = await connect(location);
+  try {
+    if (location.startsWith('sqlite:'))
+      return await connection.all('SELECT name, sql FROM sqlite_master ORDER BY name');
+    const columns = await connection.all(
+      `SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity
+       FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, column_name`,
+    );
+    const indexes = await connection.all(
+      `SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname`,
+    );
+    return [...columns, ...indexes];
+  } finally {
+    await connection.close();
+  }
+}

@@ -4,7 +4,7 @@ import { Test, type TestingModuleBuilder } from '@nestjs/testing';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import request from 'supertest';
 import { AppModule, MODULE_NAMES } from '../../src/app.module.js';
-import { readConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config-loader.js';
 import { configureHttp } from '../../src/infrastructure/http/configure-http.js';
 
 /** The whole application on a database of its own, without a port. */
@@ -21,15 +21,16 @@ export async function startCabs(
   environment: Record<string, string> = {},
   override: (testing: TestingModuleBuilder) => TestingModuleBuilder = (testing) => testing,
 ): Promise<Cabs> {
-  const config = readConfig(
-    {
-      DATABASE_URL: databaseUrl,
-      ...{ SEED: 'none', LOG_LEVEL: 'silent', MESH_BACKOFF_DELAY: 'PT0.02S', SHUTDOWN_GRACE: 'PT5S' },
-      ...environment,
-    },
-    MODULE_NAMES,
-  );
-  const testing = await override(Test.createTestingModule({ imports: [AppModule.with(config)] })).compile();
+  const variables = {
+    DATABASE_URL: databaseUrl,
+    SEED: 'none',
+    LOG_LEVEL: 'silent',
+    MESH_BACKOFF_DELAY: 'PT0.02S',
+    SHUTDOWN_GRACE: 'PT5S',
+    ...environment,
+  };
+  const root = AppModule.forRoot(await loadConfig(MODULE_NAMES, { variables }));
+  const testing = await override(Test.createTestingModule({ imports: [root] })).compile();
   Logger.overrideLogger(false);
   const app = testing.createNestApplication<NestExpressApplication>({ bodyParser: false });
   configureHttp(app);

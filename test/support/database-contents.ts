@@ -1,17 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { MODULES } from '../../src/app.module.js';
-import { migrationHistories } from '../../src/infrastructure/migration-histories.js';
+import { HISTORIES as MODULE_HISTORIES } from '../../migrations/histories.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { migrateDatabase } from '../../src/infrastructure/persistence/database.js';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
+import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
 import { extract, type Point } from '../../tools/extraction/extraction.js';
 import { DATABASES } from './databases.js';
 import { connect } from './notes.js';
 
 /* Databases with modules in them, furnished and looked at from outside. */
 
-export const HISTORIES = migrationHistories(MODULES);
+export const HISTORIES = [meshMigrations, ...MODULE_HISTORIES];
 
 export function historyOf(module: string): MigrationHistory {
   return HISTORIES.find(({ owner }) => owner === module)!;

@@ -1,6 +1,5 @@
 import 'reflect-metadata';
-import { MODULES } from '../../src/app.module.js';
-import { migrationHistories } from '../../src/infrastructure/migration-histories.js';
+import { HISTORIES } from '../../migrations/histories.js';
 import { extract, type Point } from '../../tools/extraction/extraction.js';
 
 /* A process that extracts a module, tells what it took, or kills itself on the way. */
@@ -11,7 +10,7 @@ const { module, from, to, point } = JSON.parse(process.argv[2]!) as Record<'modu
 const started = performance.now();
 await extract({
   ...{ from, to, sender: `usvc://cabs/${module}` },
-  history: migrationHistories(MODULES).find(({ owner }) => owner === module)!,
+  history: HISTORIES.find(({ owner }) => owner === module)!,
   at: (reached) => void (reached === point && process.kill(process.pid, 'SIGKILL')),
 });
 const seconds = (performance.now() - started) / 1000;

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
-import { Entity, PrimaryColumn } from 'typeorm';
+import { Entity, PrimaryColumn, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
@@ -13,22 +13,19 @@ export class Note {
   id: string;
 }
 
-/** A reply's note is looked for when the transaction commits: with a note that isn't there, the COMMIT itself fails. */
-export const notesHistory: MigrationHistory = {
-  owner: 'notes',
-  migrations: [
-    {
-      name: 'Notes1763900000000',
-      up: async (runner) => {
-        await runner.query('CREATE TABLE note (id text PRIMARY KEY)');
-        await runner.query(
-          'CREATE TABLE reply (id text PRIMARY KEY, note text REFERENCES note (id) DEFERRABLE INITIALLY DEFERRED)',
-        );
-      },
-      down: async () => {},
-    },
-  ],
-};
+/** The foreign key of a reply is checked when the transaction commits, so a missing note makes the COMMIT fail. */
+class Notes1763900000000 implements MigrationInterface {
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('CREATE TABLE note (id text PRIMARY KEY)');
+    await runner.query(
+      'CREATE TABLE reply (id text PRIMARY KEY, note text REFERENCES note (id) DEFERRABLE INITIALLY DEFERRED)',
+    );
+  }
+
+  async down(): Promise<void> {}
+}
+
+export const notesHistory: MigrationHistory = { owner: 'notes', migrations: [Notes1763900000000] };
 
 /** A database with notes, its units of work, and an onlooker over a connection of its own. */
 export interface Notes {

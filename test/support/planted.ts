@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { Logger, Module, type DynamicModule, type Type } from '@nestjs/common';
 import { CommandHandler, EventsHandler } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
+import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { z } from 'zod';
 import { durableCommand, durableEvent, type DurableMessage } from '../../src/infrastructure/contracts/message.js';
 import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
@@ -46,7 +47,7 @@ export function plantedModules(behaviour: Behaviour): { Left: Type; Right: Type 
   class RightHandler {
     handle = (message: Happened) => behaviour.right(message);
   }
-  @MeshFeature({ name: 'left', contract: { Work, Happened }, migrations: effects })
+  @MeshFeature({ name: 'left', contract: { Work, Happened } })
   @Module({ providers: [WorkHandler, LeftHandler] })
   class Left {}
   @MeshFeature({ name: 'right', contract: {} })
@@ -80,22 +81,28 @@ export function meshOf(
 ): (Type | DynamicModule)[] {
   const delivery = { retry: 3, backoffDelayMs: 20, ...options.delivery };
   return [
-    MeshModule.forRoot({ application: 'planted', modules, migrate: true, shutdownGraceMs: 3000, ...options, delivery }),
+    MeshModule.forRoot({
+      application: 'planted',
+      modules,
+      migrations: [{ owner: 'left', migrations: [Effects1763900000000] }],
+      migrate: true,
+      shutdownGraceMs: 3000,
+      ...options,
+      delivery,
+    }),
     ...(options.hosted ?? modules),
   ];
 }
 
-/** A table for what handlers do, so that it is committed or rolled back with the rest. */
-const effects = [
-  {
-    name: 'Effects1763900000000',
-    up: async (runner: { query(text: string): Promise<unknown> }) => {
-      await runner.query('CREATE TABLE left_effect (who text NOT NULL, n integer NOT NULL)');
-    },
-    down: async (runner: { query(text: string): Promise<unknown> }) => {
-      await runner.query('DROP TABLE left_effect');
-    },
-  },
-];
+/** A table for the effects of handlers, so that they are committed or rolled back with the unit. */
+class Effects1763900000000 implements MigrationInterface {
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('CREATE TABLE left_effect (who text NOT NULL, n integer NOT NULL)');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE left_effect');
+  }
+}
 
 async function idle(): Promise<void> {}

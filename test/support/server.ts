@@ -11,7 +11,7 @@ export interface ServerProcess {
   end(signal: NodeJS.Signals): Promise<number | null>;
 }
 
-const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 
 /** Starts the compiled application. @throws Error with its output when it doesn't listen within a minute */
 export async function startServer(environment: Record<string, string>): Promise<ServerProcess> {

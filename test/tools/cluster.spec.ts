@@ -54,7 +54,7 @@ describe('The image', () => {
   });
 
   it('starts the application itself, so that signals reach it', () => {
-    expect(JSON.parse(/^CMD (.+)$/m.exec(last)![1]!)).toEqual(['node', 'dist/main.js']);
+    expect(JSON.parse(/^CMD (.+)$/m.exec(last)![1]!)).toEqual(['node', 'dist/src/main.js']);
     expect(last).not.toMatch(/^(ENTRYPOINT|RUN) /m);
     expect(last).toMatch(/^STOPSIGNAL SIGTERM$/m);
   });

@@ -1,4 +1,4 @@
-import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
+import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
 import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { Database, migrateDatabase } from '../../src/infrastructure/persistence/database.js';
 import { POINTS } from '../../tools/extraction/extraction.js';

@@ -337,7 +337,7 @@ describe('Its tools', () => {
     const script = `const { disturbed } = await import('./faults/agent.mjs');
       console.log(JSON.stringify(disturbed))`;
     const words = ['--import', './faults/agent.mjs', '--input-type=module', '-e', script];
-    const env = { PATH: process.env.PATH, FAULTS_APPLICATION: pathToFileURL(join(ROOT, 'dist')).href };
+    const env = { PATH: process.env.PATH, FAULTS_APPLICATION: pathToFileURL(join(ROOT, 'dist/src')).href };
     const { stdout } = await promisify(execFile)(process.execPath, words, { cwd: ROOT, env });
     const providers = MODULES.flatMap((it) => Reflect.getMetadata('providers', it) as Type[]);
     const durable = providers.filter((it) => commandOf(it)?.kind ?? eventsOf(it).length > 0);

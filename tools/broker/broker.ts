@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { DeliveryWorkers } from '../../src/infrastructure/delivery/delivery-workers.js';
 import { SINGLE_PROCESS } from '../../src/infrastructure/leases/leases.js';
 import { InProcessDispatcher } from '../../src/infrastructure/outbox/in-process-dispatcher.js';
-import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
+import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
 import { insertIntoOutbox } from '../../src/infrastructure/store/outbox-rows.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';

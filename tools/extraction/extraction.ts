@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
-import { meshMigrations } from '../../src/infrastructure/store/migrations.js';
+import { migrationNames, type MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
+import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
 import type { Moving } from '../../src/infrastructure/persistence/ownership.js';
 import { Cargo } from './row-set.js';
 import { addressOf, fileOf, openPlace } from './open-location.js';
@@ -192,9 +192,10 @@ class Extraction {
   }
 
   /** @throws Refused when other migrations were applied there than this code knows */
-  private async assertMigrated(place: Place, { owner, migrations }: MigrationHistory): Promise<void> {
+  private async assertMigrated(place: Place, history: MigrationHistory): Promise<void> {
+    const { owner } = history;
     const applied = await this.namesAt(place, owner);
-    const known = migrations.map(({ name }) => name);
+    const known = migrationNames(history);
     const missing = known.filter((name) => !applied.includes(name));
     const strange = applied.filter((name) => !known.includes(name));
     if (missing.length > 0) {

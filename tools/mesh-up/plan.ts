@@ -54,7 +54,7 @@ export function planOf(options: PlanOptions): Plan {
   const application = (name: string, modules: string, place: ReturnType<typeof at>): Planned => {
     const database = `sqlite:${join(data, `${name}.db`)}`;
     return {
-      ...{ name, ...place, readyPath: '/health/ready', database, command: ['dist/main.js'] },
+      ...{ name, ...place, readyPath: '/health/ready', database, command: ['dist/src/main.js'] },
       environment: {
         ...{ MODULES: modules, MESH_TRANSPORT: 'knative', K_SINK: sink, ...Object.fromEntries(others(name)) },
         ...{ PORT: String(place.port), DATABASE_URL: database, SEED: seed, NODE_ENV: 'development' },

@@ -11,7 +11,7 @@ import { comeToRest, effectsOf, isWhole, tracesOf } from './outcomes.js';
 import { percentile } from './statistics.js';
 
 const AGENT = pathToFileURL(join(ROOT, 'workshop/lab/agent.mjs')).href;
-const APPLICATION = pathToFileURL(join(ROOT, 'dist/modules/invoicing/issue-invoice.js')).href;
+const APPLICATION = pathToFileURL(join(ROOT, 'dist/src/modules/invoicing/issue-invoice.js')).href;
 /** Rides that are completed before anything is measured. */
 const WARM_UP = 30;
 

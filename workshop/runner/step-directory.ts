@@ -44,7 +44,7 @@ export function placeOf(folder: string, data: string, port: number): Place {
     }),
     application: (name, environment) => ({
       ...at(name),
-      command: ['dist/main.js'],
+      command: ['dist/src/main.js'],
       environment: { PORT: String(portOf(name)), SEED: 'demo', ...environment },
     }),
     tool: (name, file, words) => ({
@@ -67,10 +67,14 @@ export function emptyFolder(path: string): string {
 
 /** Compiles the application, unless that has been done since it was last changed. */
 export function buildApplication(): void {
-  const built = join(ROOT, 'dist/main.js');
-  if (existsSync(built) && newest(join(ROOT, 'src')) <= statSync(built).mtimeMs) return;
+  const built = join(ROOT, 'dist/src/main.js');
+  if (existsSync(built) && sourcesAreOlderThan(statSync(built).mtimeMs)) return;
   console.log('Compiling the application …');
   execFileSync(process.execPath, ['node_modules/@nestjs/cli/bin/nest.js', 'build'], { cwd: ROOT, stdio: 'inherit' });
+}
+
+function sourcesAreOlderThan(builtAt: number): boolean {
+  return ['src', 'migrations'].every((folder) => newest(join(ROOT, folder)) <= builtAt);
 }
 
 function newest(folder: string): number {

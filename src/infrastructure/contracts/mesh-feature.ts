@@ -1,5 +1,4 @@
 import type { Type } from '@nestjs/common';
-import type { MigrationHistory } from '../persistence/migrate.js';
 import type { EventClass, MessageClass, QueryClass } from './message.js';
 import { CQRS_KEYS, NEST_KEYS } from './package-metadata.js';
 
@@ -12,7 +11,6 @@ export interface MeshFeatureOptions {
   /** `import * as contract from './contract.js'` */
   readonly contract: object;
   readonly entities?: readonly (new () => object)[];
-  readonly migrations?: MigrationHistory['migrations'];
 }
 
 const MESH_FEATURE = Symbol('mesh-feature');

@@ -1,250 +1,172 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import { Inject, Injectable, Logger } from '@nestjs/common';
-import { runInContext, continueTrace } from '../observability/request-context.js';
+import { Inject, Injectable, Logger, type OnModuleInit } from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
+import { continueTrace, runInContext } from '../observability/request-context.js';
 import { Database } from '../persistence/database.js';
 import type { Lock } from '../persistence/lock.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
+import { findReconciliation, storeReconciliation } from '../store/reconciliation-rows.js';
+import { findReconcilers, type Reconciler, type ReconciliationPage } from './reconciler.js';
+import { addPage, latestRun, startRun, type ReconciliationRun } from './reconciliation-run.js';
 
+/** The injection token of `ReconciliationPolicy`. */
 export const RECONCILIATION_POLICY = Symbol('RECONCILIATION_POLICY');
 
 export interface ReconciliationPolicy {
-  /** From the end of one pass to the next, in ms; 0 for passes that somebody asks for only. */
+  /** Pause from the end of one run to the start of the next, in ms; 0 for runs on request only. */
   readonly everyMs: number;
-  /** Things that are looked at in a second, at most. */
+  /** Subjects examined in a second, at most. */
   readonly perSecond: number;
 }
 
-/** Something that should be there and isn't. */
-export interface Discrepancy {
-  /** What it is, in a word to count by. */
-  readonly what: string;
-  /** Whose it is. */
-  readonly subject: string;
-  /** Sends again what brings it about; inside a unit of work. */
-  send(): Promise<unknown>;
-}
-
-/** What a look at some things in a row has found. */
-export interface ReconciliationPage {
-  readonly examined: number;
-  /** The position of the last of them; absent behind the last of all. */
-  readonly last?: string;
-  readonly discrepancies: readonly Discrepancy[];
-}
+/** Subjects of one page. */
+const PAGE_SIZE = 50;
 
 /**
- * Knows the state that a module's things should be in. It compares that with what their owners answer now, whatever has
- * happened before; so a look can be repeated, and so can what it sends.
- */
-export interface Reconciler {
-  /** Of the module; what is sent has it as its source. */
-  readonly module: string;
-  /**
-   * Looks at the next things, outside of units of work: owners are asked.
-   * @param after a position, in an order that stays as it is
-   * @throws Unavailable when an owner can't be asked now
-   */
-  page(after: string | undefined, limit: number): Promise<ReconciliationPage>;
-}
-
-/** One pass over all things of a module. Times in UTC. */
-export interface ReconciliationRun {
-  readonly module: string;
-  readonly isDryRun: boolean;
-  readonly startedAt: string;
-  readonly finishedAt?: string;
-  readonly examined: number;
-  /** What was missing, by its word. */
-  readonly missing: Readonly<Record<string, number>>;
-  /** Messages that were sent again. */
-  readonly sent: number;
-  /** Why it stopped before its end; the next pass goes on from there. */
-  readonly interrupted?: string;
-}
-
-/** Things that are looked at together. */
-const BATCH = 50;
-
-interface StoredState {
-  readonly position: string | null;
-  readonly pass: string;
-}
-
-/**
- * The reconcile loop, after that of Kubernetes: it doesn't follow what happens, it looks at what is, and sends again what
- * is missing. For what the outbox can't know of: a database that was restored, rows that somebody deleted, a broker that
- * lost what it had accepted.
+ * A reconcile loop, as in Kubernetes: it compares the state that should exist with the state that does, and sends messages
+ * again. It repairs what an outbox can't detect: a restored database, deleted rows, a broker that lost messages.
  */
 @Injectable()
-export class Reconciliation {
+export class Reconciliation implements OnModuleInit {
   private readonly logger = new Logger('Reconciliation');
-  private readonly reconcilers = new Map<string, Reconciler>();
-  private readonly running = new Map<string, { pass: ReconciliationRun; over: Promise<ReconciliationRun> }>();
-  /** The last one that ended here, also if it was a dry run or was interrupted. */
-  private readonly ended = new Map<string, ReconciliationRun>();
+  private reconcilers = new Map<string, Reconciler>();
   private readonly locks = new Map<string, Lock>();
-  private readonly ending = new AbortController();
+  private readonly running = new Map<string, { run: ReconciliationRun; ended: Promise<ReconciliationRun> }>();
+  /** The last run of each module in this process, dry and interrupted runs included. */
+  private readonly lastRuns = new Map<string, ReconciliationRun>();
+  private readonly stopping = new AbortController();
   private timer?: NodeJS.Timeout;
 
   constructor(
     private readonly work: UnitOfWork,
     private readonly database: Database,
     @Inject(RECONCILIATION_POLICY) private readonly policy: ReconciliationPolicy,
+    private readonly container: ModulesContainer,
   ) {}
 
-  /** Called by a module at its start. */
-  register(reconciler: Reconciler): void {
-    this.reconcilers.set(reconciler.module, reconciler);
-    this.locks.set(reconciler.module, this.database.lock(`mesh_reconciliation ${reconciler.module}`));
+  onModuleInit(): void {
+    this.reconcilers = findReconcilers(this.container);
+    for (const module of this.reconcilers.keys())
+      this.locks.set(module, this.database.lock(`mesh_reconciliation ${module}`));
   }
 
   start(): void {
     if (this.policy.everyMs > 0) this.scheduleNext();
   }
 
-  /** Lets the look that is under way end; the next pass goes on behind it. */
+  /** Waits for the current page; the next run continues after it. */
   async stop(): Promise<void> {
-    this.ending.abort();
+    this.stopping.abort();
     clearTimeout(this.timer);
-    await Promise.allSettled([...this.running.values()].map(({ over }) => over));
+    await Promise.allSettled([...this.running.values()].map(({ ended }) => ended));
   }
 
-  /** The pass under way of each module that has one here, or else the last, whichever process has run it. */
+  /** The current run of each module, or the last one of any process. */
   async runs(): Promise<(ReconciliationRun & { isRunning: boolean })[]> {
     const found: (ReconciliationRun & { isRunning: boolean })[] = [];
     for (const module of this.reconcilers.keys()) {
-      const running = this.running.get(module);
-      const pass = running?.pass ?? later(this.ended.get(module), await this.lastStoredRun(module));
-      if (pass) found.push({ ...pass, isRunning: running !== undefined });
+      const current = this.running.get(module);
+      const run = current?.run ?? latestRun(this.lastRuns.get(module), await this.lastStoredRun(module));
+      if (run) found.push({ ...run, isRunning: current !== undefined });
     }
     return found;
   }
 
-  /** Runs a pass of each module that is here, or joins the one that is under way. A dry run sends nothing. */
+  /** Runs all reconcilers of this process; joins runs that are in progress. A dry run sends nothing. */
   run({ isDryRun }: { isDryRun: boolean }): Promise<ReconciliationRun[]> {
-    return Promise.all([...this.reconcilers.values()].map((reconciler) => this.runOne(reconciler, isDryRun)));
+    return Promise.all([...this.reconcilers.keys()].map((module) => this.runModule(module, isDryRun)));
   }
 
   private scheduleNext(): void {
     this.timer = setTimeout(() => {
-      void this.runDue().finally(() => this.ending.signal.aborted || this.scheduleNext());
+      void this.runDue().finally(() => this.stopping.signal.aborted || this.scheduleNext());
     }, this.policy.everyMs);
     this.timer.unref();
   }
 
-  /** A pass of each module that no process on this database has looked at lately. */
+  /** Runs the reconcilers that no process on this database has run lately. */
   private async runDue(): Promise<void> {
-    for (const reconciler of this.reconcilers.values()) {
-      if (this.ending.signal.aborted) return;
-      const last = await this.lastStoredRun(reconciler.module).catch(() => undefined);
-      // Each process counts from the end of its own last pass; the clocks of two may differ.
+    for (const module of this.reconcilers.keys()) {
+      if (this.stopping.signal.aborted) return;
+      const last = await this.lastStoredRun(module).catch(() => undefined);
+      // The last run may be another process's, whose clock differs.
       const sinceMs = Math.abs(Date.now() - Date.parse(last?.finishedAt ?? ''));
-      if (!(sinceMs < this.policy.everyMs / 2)) await this.runOne(reconciler, false);
+      if (!(sinceMs < this.policy.everyMs / 2)) await this.runModule(module, false);
     }
   }
 
-  private runOne(reconciler: Reconciler, isDryRun: boolean): Promise<ReconciliationRun> {
-    const { module } = reconciler;
-    const underWay = this.running.get(module);
-    if (underWay) return underWay.over;
-    const pass: ReconciliationRun = { module, isDryRun, startedAt: now(), examined: 0, missing: {}, sent: 0 };
-    const journey = { correlationId: `reconcile-${randomUUID()}`, traceparent: continueTrace(undefined), module };
-    const over = runInContext(journey, () => this.runPages(reconciler, pass)).finally(() =>
-      this.running.delete(module),
-    );
-    this.running.set(module, { pass, over });
-    return over;
-  }
-
-  /** It never throws: what went wrong stands in the pass. */
-  private async runPages(reconciler: Reconciler, begun: ReconciliationRun): Promise<ReconciliationRun> {
-    const { module } = reconciler;
-    const lock = this.locks.get(module)!;
-    let pass = begun;
-    let interrupted: string | undefined;
-    try {
-      // Of several processes one does it; a dry run disturbs nobody.
-      if (!begun.isDryRun && !(await lock.held())) throw new Error('Another process is at it');
-      let position = begun.isDryRun ? undefined : ((await this.storedState(module))?.position ?? undefined);
-      for (;;) {
-        const look = await reconciler.page(position, BATCH);
-        pass = await this.repair(pass, look);
-        this.running.set(module, { ...this.running.get(module)!, pass });
-        position = look.last;
-        if (position === undefined) break;
-        if (this.ending.signal.aborted) throw new Error('The process is ending');
-        await wait((1000 * look.examined) / this.policy.perSecond, undefined, { signal: this.ending.signal });
-      }
-    } catch (error) {
-      interrupted = (error as Error).message;
-      this.logger.warn({ module, err: error }, 'Interrupted; the next pass goes on from here');
-    }
-    const ended = { ...pass, finishedAt: now(), ...(interrupted && { interrupted }) };
-    if (!begun.isDryRun && !interrupted)
-      await this.store(ended, null).catch((error: unknown) => this.storeFailed(error));
-    if (!begun.isDryRun) await lock.release();
-    this.ended.set(module, ended);
-    const { examined, missing, sent } = ended;
-    this.logger.log({ module, examined, missing, sent, isDryRun: begun.isDryRun }, 'Reconciled');
+  private runModule(module: string, isDryRun: boolean): Promise<ReconciliationRun> {
+    const current = this.running.get(module);
+    if (current) return current.ended;
+    const run = startRun(module, isDryRun);
+    const context = { correlationId: `reconcile-${randomUUID()}`, traceparent: continueTrace(), module };
+    const ended = runInContext(context, () => this.runPages(run)).finally(() => this.running.delete(module));
+    this.running.set(module, { run, ended });
     return ended;
   }
 
-  /** Sends what is missing and notes how far that was, in one unit of work: a crash repeats a look at most. */
-  private async repair(
-    pass: ReconciliationRun,
-    { examined, discrepancies, last }: ReconciliationPage,
-  ): Promise<ReconciliationRun> {
-    const missing = { ...pass.missing };
-    for (const { what } of discrepancies) missing[what] = (missing[what] ?? 0) + 1;
-    const sent = pass.isDryRun ? 0 : discrepancies.length;
-    const after = { ...pass, missing, examined: pass.examined + examined, sent: pass.sent + sent };
-    if (pass.isDryRun) return after;
+  /** Never throws: `interrupted` tells what went wrong. */
+  private async runPages(started: ReconciliationRun): Promise<ReconciliationRun> {
+    const { module, isDryRun } = started;
+    const lock = this.locks.get(module)!;
+    let run = started;
+    let interrupted: string | undefined;
+    try {
+      if (!isDryRun && !(await lock.held())) throw new Error('Another process is reconciling this module');
+      let position = isDryRun ? undefined : ((await this.storedState(module))?.position ?? undefined);
+      do {
+        const page = await this.reconcilers.get(module)!.page(position, PAGE_SIZE);
+        run = await this.repair(run, page);
+        this.running.set(module, { ...this.running.get(module)!, run });
+        position = page.last;
+        if (position !== undefined) await this.pace(page.examined);
+      } while (position !== undefined);
+    } catch (error) {
+      interrupted = (error as Error).message;
+      this.logger.warn({ module, err: error }, 'Interrupted: the next run continues here');
+    }
+    const ended = { ...run, finishedAt: new Date().toISOString(), ...(interrupted && { interrupted }) };
+    if (!isDryRun && !interrupted) await this.store(ended);
+    if (!isDryRun) await lock.release();
+    this.lastRuns.set(module, ended);
+    const { examined, missing, sent } = ended;
+    this.logger.log({ module, examined, missing, sent, isDryRun }, 'Reconciled');
+    return ended;
+  }
+
+  /** @throws Error when the process stops */
+  private async pace(examined: number): Promise<void> {
+    const { signal } = this.stopping;
+    if (signal.aborted) throw new Error('The process is stopping');
+    await wait((1000 * examined) / this.policy.perSecond, undefined, { signal });
+  }
+
+  /** Sends what is missing and stores the position, in one unit of work: after a crash, one page is repeated at most. */
+  private async repair(run: ReconciliationRun, page: ReconciliationPage): Promise<ReconciliationRun> {
+    const after = addPage(run, page);
+    if (run.isDryRun) return after;
     await this.work.run(async () => {
-      for (const lack of discrepancies) await lack.send();
-      await this.storeInUnit(after, last ?? null);
+      for (const discrepancy of page.discrepancies) await discrepancy.send();
+      await storeReconciliation(this.work.sql, run.module, after, page.last ?? null);
     });
     return after;
   }
 
-  private async storedState(module: string): Promise<StoredState | undefined> {
-    const [row] = await this.work.sql.all<StoredState>(
-      'SELECT position, pass FROM mesh_reconciliation WHERE module = $1',
-      [module],
-    );
-    return row;
+  private storedState(module: string) {
+    return findReconciliation(this.work.sql, module);
   }
 
   private async lastStoredRun(module: string): Promise<ReconciliationRun | undefined> {
-    const kept = await this.storedState(module);
-    return kept && (JSON.parse(kept.pass) as ReconciliationRun);
+    const state = await this.storedState(module);
+    return state && (JSON.parse(state.pass) as ReconciliationRun);
   }
 
-  private store(pass: ReconciliationRun, position: string | null): Promise<unknown> {
-    return this.work.run(() => this.storeInUnit(pass, position));
+  private async store(run: ReconciliationRun): Promise<void> {
+    try {
+      await this.work.run(() => storeReconciliation(this.work.sql, run.module, run, null));
+    } catch (error) {
+      this.logger.warn({ err: error }, 'The end of a run could not be stored: the next run starts after its last page');
+    }
   }
-
-  private storeInUnit(pass: ReconciliationRun, position: string | null): Promise<number> {
-    return this.work.sql.run(
-      `INSERT INTO mesh_reconciliation (module, position, pass) VALUES ($1, $2, $3)
-       ON CONFLICT (module) DO UPDATE SET position = excluded.position, pass = excluded.pass`,
-      [pass.module, position, JSON.stringify(pass)],
-    );
-  }
-
-  private storeFailed(error: unknown): void {
-    this.logger.warn({ err: error }, 'The end of a pass could not be noted; the next one begins where it ended');
-  }
-}
-
-function later(
-  one: ReconciliationRun | undefined,
-  other: ReconciliationRun | undefined,
-): ReconciliationRun | undefined {
-  if (!one || !other) return one ?? other;
-  return one.startedAt < other.startedAt ? other : one;
-}
-
-function now(): string {
-  return new Date().toISOString();
 }

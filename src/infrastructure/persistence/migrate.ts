@@ -1,24 +1,41 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
 
-/** The migrations of one owner, oldest first; only ever added to. Names end in a timestamp, as TypeORM's do. */
+/** A class as TypeORM's CLI writes it. Its name ends in a timestamp of 13 digits. */
+export type MigrationClass = new () => MigrationInterface;
+
+/** The migrations of one owner, oldest first. New ones are appended, old ones never change. */
 export interface MigrationHistory {
   readonly owner: string;
-  readonly migrations: readonly (MigrationInterface & { readonly name: string })[];
+  readonly migrations: readonly MigrationClass[];
 }
 
-/** Any number will do, as long as nobody else in this database uses it. */
+/** Key of the advisory lock on PostgreSQL. */
 const ADVISORY_LOCK = 4_117_015_261;
-const LOCK_PATIENCE_MS = 60_000;
+/** How long to wait for another process that migrates the same SQLite file. */
+const LOCK_TIMEOUT_MS = 60_000;
 
-/** What hasn't been applied yet, as `owner/name`. */
-export async function pendingMigrations(dataSource: DataSource, histories: MigrationHistory[]): Promise<string[]> {
+interface NamedMigration {
+  readonly name: string;
+  readonly timestamp: number;
+  readonly migration: MigrationInterface;
+}
+
+/** The names under which the history table lists the migrations. */
+export function migrationNames(history: MigrationHistory): string[] {
+  return named(history).map(({ name }) => name);
+}
+
+/** The migrations that were not applied yet, as `owner/name`. */
+export async function pendingMigrations(
+  dataSource: DataSource,
+  histories: readonly MigrationHistory[],
+): Promise<string[]> {
   const runner = dataSource.createQueryRunner();
   try {
     const pending: string[] = [];
-    for (const { owner, migrations } of histories) {
-      const applied = await appliedNames(runner, owner);
-      pending.push(...migrations.filter(({ name }) => !applied.has(name)).map(({ name }) => `${owner}/${name}`));
+    for (const history of histories) {
+      pending.push(...(await pendingOf(runner, history)).map(({ name }) => `${history.owner}/${name}`));
     }
     return pending;
   } finally {
@@ -27,12 +44,12 @@ export async function pendingMigrations(dataSource: DataSource, histories: Migra
 }
 
 /**
- * Applies what is missing, all in one transaction under a lock: several processes may start at once, and a failing
- * migration leaves the database as it was. TypeORM's own executor takes no lock. Each owner has a history table of its
- * own, in TypeORM's format, so that it can move to another database with its tables.
- * @returns what was applied, as `owner/name`
+ * Applies the pending migrations, all in one transaction under a lock: several processes may start at once, and a failing
+ * migration leaves the database as it was. TypeORM's own executor takes no lock. Each owner has a history table in
+ * TypeORM's format, so that it can move to another database with its tables.
+ * @returns the applied migrations, as `owner/name`
  */
-export async function migrate(dataSource: DataSource, histories: MigrationHistory[]): Promise<string[]> {
+export async function migrate(dataSource: DataSource, histories: readonly MigrationHistory[]): Promise<string[]> {
   if ((await pendingMigrations(dataSource, histories)).length === 0) return [];
   const runner = dataSource.createQueryRunner();
   try {
@@ -43,7 +60,8 @@ export async function migrate(dataSource: DataSource, histories: MigrationHistor
       await runner.query('COMMIT');
       return applied;
     } catch (error) {
-      await runner.query('ROLLBACK').catch(() => undefined); // over already: the database ended it, or the connection
+      // The rollback fails when the database has ended the transaction, or the connection is gone.
+      await runner.query('ROLLBACK').catch(() => undefined);
       throw error;
     }
   } finally {
@@ -51,36 +69,69 @@ export async function migrate(dataSource: DataSource, histories: MigrationHistor
   }
 }
 
-async function apply(runner: QueryRunner, { owner, migrations }: MigrationHistory): Promise<string[]> {
-  const isPostgres = runner.dataSource.options.type === 'postgres';
-  const id = isPostgres ? 'serial PRIMARY KEY' : 'integer PRIMARY KEY AUTOINCREMENT';
-  await runner.query(
-    `CREATE TABLE IF NOT EXISTS ${historyTable(owner)} (id ${id}, timestamp bigint NOT NULL, name varchar NOT NULL UNIQUE)`,
-  );
-  const known = await appliedNames(runner, owner);
+/** The SQL that `migrate` would run. Runs nothing: a migration that reads rows sees none. */
+export async function migrationSql(dataSource: DataSource, histories: readonly MigrationHistory[]): Promise<string[]> {
+  const runner = dataSource.createQueryRunner();
+  try {
+    const statements: string[] = [];
+    for (const history of histories) {
+      const { owner } = history;
+      const pending = await pendingOf(runner, history);
+      if (pending.length > 0) statements.push(createHistoryTable(runner, owner));
+      for (const { name, timestamp, migration } of pending) {
+        statements.push(`-- ${owner}/${name}`, ...(await recordSql(runner, migration)));
+        statements.push(insertIntoHistory(owner, name, timestamp));
+      }
+    }
+    return statements.length > 0 ? ['BEGIN', ...statements, 'COMMIT'] : [];
+  } finally {
+    await runner.release();
+  }
+}
+
+async function apply(runner: QueryRunner, history: MigrationHistory): Promise<string[]> {
+  const { owner } = history;
+  await runner.query(createHistoryTable(runner, owner));
   const applied: string[] = [];
-  for (const migration of migrations) {
-    if (known.has(migration.name)) continue;
+  for (const { name, timestamp, migration } of await pendingOf(runner, history)) {
     await migration.up(runner);
-    const timestamp = Number(/\d{13}$/.exec(migration.name)?.[0]);
-    await runner.query(
-      `INSERT INTO ${historyTable(owner)} (timestamp, name) VALUES (${timestamp}, '${migration.name}')`,
-    );
-    applied.push(`${owner}/${migration.name}`);
+    await runner.query(insertIntoHistory(owner, name, timestamp));
+    applied.push(`${owner}/${name}`);
   }
   return applied;
 }
 
+/** Records the statements that a migration passes to `query()`, and those of TypeORM's schema methods. */
+async function recordSql(runner: QueryRunner, migration: MigrationInterface): Promise<string[]> {
+  runner.clearSqlMemory();
+  runner.enableSqlMemory();
+  const { upQueries } = runner.getMemorySql();
+  type Query = (typeof upQueries)[number];
+  const recorder = new Proxy(runner, {
+    get(target, property) {
+      if (property === 'query') return async (query: string) => void upQueries.push({ query } as Query);
+      const value: unknown = Reflect.get(target, property, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  try {
+    await migration.up(recorder);
+    return upQueries.map(({ query }) => query);
+  } finally {
+    runner.disableSqlMemory();
+  }
+}
+
 async function lock(runner: QueryRunner): Promise<void> {
-  if (runner.dataSource.options.type === 'postgres') {
+  if (isPostgres(runner)) {
     await runner.query('BEGIN');
-    // A migration takes the time it takes; so does waiting for somebody else's.
+    // A migration may take longer than a unit of work, and so may the wait for another process's migrations.
     await runner.query('SET LOCAL statement_timeout = 0');
     await runner.query('SET LOCAL idle_in_transaction_session_timeout = 0');
     await runner.query(`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`);
     return;
   }
-  const deadline = performance.now() + LOCK_PATIENCE_MS;
+  const deadline = performance.now() + LOCK_TIMEOUT_MS;
   for (;;) {
     try {
       await runner.query('BEGIN IMMEDIATE');
@@ -92,12 +143,42 @@ async function lock(runner: QueryRunner): Promise<void> {
   }
 }
 
+async function pendingOf(runner: QueryRunner, history: MigrationHistory): Promise<NamedMigration[]> {
+  const applied = await appliedNames(runner, history.owner);
+  return named(history).filter(({ name }) => !applied.has(name));
+}
+
 async function appliedNames(runner: QueryRunner, owner: string): Promise<Set<string>> {
   if (!(await runner.hasTable(historyTable(owner)))) return new Set();
   const rows = (await runner.query(`SELECT name FROM ${historyTable(owner)}`)) as { name: string }[];
   return new Set(rows.map(({ name }) => name));
 }
 
-function historyTable(owner: string): string {
+/** @throws Error when a name doesn't end in a timestamp */
+function named({ owner, migrations }: MigrationHistory): NamedMigration[] {
+  return migrations.map((migrationClass) => {
+    const migration = new migrationClass();
+    const name = migration.name ?? migrationClass.name;
+    const timestamp = /\d{13}$/.exec(name)?.[0];
+    if (!timestamp) throw new Error(`Migration ${name} of ${owner}: its name must end in a timestamp of 13 digits`);
+    return { name, timestamp: Number(timestamp), migration };
+  });
+}
+
+function createHistoryTable(runner: QueryRunner, owner: string): string {
+  const id = isPostgres(runner) ? 'serial PRIMARY KEY' : 'integer PRIMARY KEY AUTOINCREMENT';
+  return `CREATE TABLE IF NOT EXISTS ${historyTable(owner)} (id ${id}, timestamp bigint NOT NULL, name varchar NOT NULL UNIQUE)`;
+}
+
+function insertIntoHistory(owner: string, name: string, timestamp: number): string {
+  return `INSERT INTO ${historyTable(owner)} (timestamp, name) VALUES (${timestamp}, '${name}')`;
+}
+
+/** The table in which TypeORM keeps the applied migrations of an owner. */
+export function historyTable(owner: string): string {
   return `${owner}_migrations`;
+}
+
+function isPostgres(runner: QueryRunner): boolean {
+  return runner.dataSource.options.type === 'postgres';
 }

@@ -1,8 +1,8 @@
 import type { DataSource } from 'typeorm';
 
 /**
- * Where a module is in the middle of moving house: `moved` in the database that it has left (`place` says where to),
- * `arriving` in one that hasn't got all of it yet. A module that is at home has no such row.
+ * A module that was extracted from this database (`moved`), or that is being copied into it (`arriving`). `place` is the
+ * other database. A module that this database serves has no such row.
  */
 export interface Moving {
   readonly name: string;
@@ -10,7 +10,7 @@ export interface Moving {
   readonly place: string;
 }
 
-/** The modules that a database has a mark of. */
+/** The rows of `mesh_module`. */
 export async function movingModules(dataSource: DataSource): Promise<Moving[]> {
   const runner = dataSource.createQueryRunner();
   try {
@@ -22,16 +22,16 @@ export async function movingModules(dataSource: DataSource): Promise<Moving[]> {
 }
 
 /**
- * Before anything else is done for them, migrations included: a table made anew would look like a module without a past.
- * @throws Error when one of the modules lives elsewhere, or hasn't arrived yet
+ * Runs before the migrations: they would create the tables of a module that has moved, empty.
+ * @throws Error when one of the modules has moved away, or is not copied completely yet
  */
 export async function assertAtHome(dataSource: DataSource, modules: readonly string[]): Promise<void> {
   for (const { name, state, place } of await movingModules(dataSource)) {
     if (!modules.includes(name)) continue;
     throw new Error(
       state === 'moved'
-        ? `${name} has moved to ${place}: a process on this database can't host it any more`
-        : `${name} is still on its way into this database from ${place}: finish its extraction first`,
+        ? `${name} has moved to ${place}: host it in a process on that database, or take it out of MODULES here`
+        : `${name} is still on its way into this database from ${place}: finish its extraction first (npm run extract)`,
     );
   }
 }

@@ -5,8 +5,8 @@ import * as contract from './contract.js';
 import { ReadClientHandler } from './read-client.js';
 import { RegisterClientHandler } from './register-client.js';
 import { ClientsSeed } from './seed.js';
-import { Client, migrations } from './tables.js';
+import { Client } from './tables.js';
 
-@MeshFeature({ name: 'clients', contract, entities: [Client], migrations })
+@MeshFeature({ name: 'clients', contract, entities: [Client] })
 @Module({ controllers: [ClientsController], providers: [RegisterClientHandler, ReadClientHandler, ClientsSeed] })
 export class ClientsModule {}

@@ -6,6 +6,6 @@ import { Client } from './tables.js';
 export const ClientsSeed = seeding(async (work) => {
   const clients = work.repository(Client);
   const { name, lastName } = DEMO_CLIENT;
-  // Without an id: the first of an empty table gets the demo's, and the sequence knows of it.
+  // Without an id: the first row of an empty table gets the id of the demo, and the sequence advances.
   if (!(await clients.exists())) await clients.insert({ name, lastName, type: 'NORMAL' });
 });

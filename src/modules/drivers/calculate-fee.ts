@@ -22,7 +22,7 @@ export class CalculateFeeHandler implements DurableCommandHandler<CalculateFee> 
     const fees = this.work.repository(TransitFee);
     const row = { transitId, driverId, price: transitPrice, fee: driverFee(driver.fee, transitPrice) };
     await fees.createQueryBuilder().insert().values(row).orIgnore().execute();
-    // The first answer stands: the agreement may have changed since.
+    // Answer with the fee that was stored first: the agreement may have changed since.
     const { fee, driverId: paid } = await fees.findOneByOrFail({ transitId });
     this.events.publish(new DriverFeeCalculated(transitId, { driverId: paid, fee }));
   }

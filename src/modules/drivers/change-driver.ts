@@ -10,7 +10,7 @@ import { Driver } from './tables.js';
 
 type Change = { readonly status: 'ACTIVE' | 'INACTIVE' } | { readonly fee: Fee };
 
-/** Activates a driver, deactivates him, or changes what is agreed on his fee. */
+/** Activates or deactivates a driver, or changes the agreement on their fee. */
 export class ChangeDriver extends Command<z.infer<typeof driver>> {
   constructor(
     readonly driverId: number,
@@ -30,7 +30,10 @@ export class ChangeDriverHandler implements ICommandHandler<ChangeDriver> {
       const found = await findDriver(this.work, driverId);
       if (!found) throw new NotFound(`There is no driver ${driverId}`, 'id');
       if ('status' in change && change.status === 'ACTIVE' && !isLicenceValid(found.driverLicense)) {
-        throw new BusinessRuleViolation('Only a driver with a valid licence can be active', 'driverLicense');
+        throw new BusinessRuleViolation(
+          'Only a driver with a valid licence can be active: register them again with the right driverLicense',
+          'driverLicense',
+        );
       }
       await this.work.repository(Driver).update({ id: driverId }, change);
       return driverView(this.work, Object.assign(found, change));

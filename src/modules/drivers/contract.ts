@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
 import { cents, recordId, storedId } from '../../infrastructure/contracts/schemas.js';
 
-/** Work out what the driver earns for a transit (the subject) of this price, in cents; once per transit. */
+/** Calculate what the driver earns for a transit (the subject) of this price, in cents. Done once per transit. */
 export class CalculateFee extends durableCommand(
   'cabs.drivers.calculate-fee',
   z.object({ driverId: storedId, transitPrice: cents }),
@@ -14,13 +14,13 @@ export class DriverFeeCalculated extends durableEvent(
   z.object({ driverId: storedId, fee: cents }),
 ) {}
 
-/** There is no fee to be had for this driver. */
+/** There is no fee, because there is no such driver. */
 export class DriverFeeRefused extends durableEvent(
   'cabs.drivers.driver-fee-refused',
   z.object({ driverId: storedId, reason: z.string() }),
 ) {}
 
-/** Take the driver for a transit, unless he has another one open. */
+/** Occupy the driver with a transit (the subject), unless they have another open one. */
 export class OccupyDriver extends durableCommand('cabs.drivers.driver-occupy', z.object({ driverId: storedId })) {}
 
 export class DriverOccupied extends durableEvent('cabs.drivers.driver-occupied', z.object({ driverId: storedId })) {}
@@ -30,12 +30,12 @@ export class DriverRefused extends durableEvent(
   z.object({ driverId: storedId, reason: z.string() }),
 ) {}
 
-/** The transit needs the driver no more. It wins over OccupyDriver, whichever comes first. */
+/** Free the driver of a transit (the subject). It wins over OccupyDriver, also when it comes first. */
 export class FreeDriver extends durableCommand('cabs.drivers.driver-free', z.object({ driverId: storedId })) {}
 
 export class DriverFreed extends durableEvent('cabs.drivers.driver-freed', z.object({ driverId: storedId })) {}
 
-/** A percentage's amount is in basis points, a flat one in cents; so is the least that the driver earns. */
+/** `amount` is in basis points for a percentage, in cents for a flat fee. `min`, what the driver earns at least, is in cents. */
 export const fee = z.object({
   type: z.enum(['percentage', 'flat']),
   amount: z.int().min(0).max(1_000_000_000),
@@ -52,7 +52,7 @@ export const driver = z.object({
   occupied: z.boolean(),
 });
 
-/** What drivers have done for transits that are over: the fee, if it is known, in cents, and whether its driver is free of it. */
+/** For transits that are over: the stored fee in cents, or null, and whether the driver was freed. */
 export class ReadSettledTransits extends query(
   'read-settled-transits',
   z.object({ transits: z.array(z.object({ transitId: z.guid(), driverId: storedId })).max(100) }),

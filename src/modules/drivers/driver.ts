@@ -1,8 +1,8 @@
-/** What the company keeps of a price: a share in basis points, or a flat amount in cents. */
+/** The part of a price that the company keeps: a percentage in basis points, or a flat amount in cents. */
 export interface Fee {
   readonly type: 'percentage' | 'flat';
   readonly amount: number;
-  /** The least that the driver earns in cents, as far as the price reaches. */
+  /** What the driver earns at least, in cents, but never more than the price. */
   readonly min?: number | null;
 }
 
@@ -19,7 +19,7 @@ export function driverFee(fee: Fee | null, price: number): number {
   return Math.max(price - cut, Math.min(min ?? 0, price), 0);
 }
 
-/** The rule that a fee breaks, and the field at fault. */
+/** The rule that a fee violates, and the field. */
 export function brokenFeeRule({ type, amount, min }: Fee): { field: string; rule: string } | undefined {
   if (type === 'percentage') {
     return amount > 10_000 ? { field: 'amount', rule: 'a percentage is at most 10000 basis points' } : undefined;

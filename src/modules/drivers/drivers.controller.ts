@@ -22,7 +22,7 @@ export class DriversController {
   @Post()
   @Idempotent()
   @Location('/drivers/:id')
-  @Operation('Registers a driver, who has to be activated before he drives', {
+  @Operation('Registers a driver, who must be activated before they can drive', {
     status: 201,
     body: driver,
     also: [400, 422],
@@ -32,7 +32,7 @@ export class DriversController {
   }
 
   @Get(':id')
-  @Operation('A driver, and whether he is occupied', { body: driver, also: [404] })
+  @Operation('A driver, and whether they are occupied', { body: driver, also: [404] })
   async read(@Param({ schema: idParameter }) { id }: Id) {
     const found = await this.queries.execute(new ReadDriver({ driverId: id }));
     if (!found) throw new NotFound(`There is no driver ${id}`, 'id');
@@ -48,7 +48,7 @@ export class DriversController {
 
   @Post(':id/deactivate')
   @HttpCode(200)
-  @Operation('Deactivates a driver: he gets no more rides', { body: driver, also: [404] })
+  @Operation('Deactivates a driver: they get no more rides', { body: driver, also: [404] })
   deactivate(@Param({ schema: idParameter }) { id }: Id) {
     return this.commands.execute(new ChangeDriver(id, { status: 'INACTIVE' }));
   }

@@ -10,9 +10,9 @@ import { ReadDriverHandler } from './read-driver.js';
 import { ReadSettledTransitsHandler } from './read-settled-transits.js';
 import { RegisterDriverHandler } from './register-driver.js';
 import { DriversSeed } from './seed.js';
-import { Driver, migrations, Occupancy, TransitFee } from './tables.js';
+import { Driver, Occupancy, TransitFee } from './tables.js';
 
-@MeshFeature({ name: 'drivers', contract, entities: [Driver, Occupancy, TransitFee], migrations })
+@MeshFeature({ name: 'drivers', contract, entities: [Driver, Occupancy, TransitFee] })
 @Module({
   controllers: [DriversController],
   providers: [

@@ -12,7 +12,7 @@ export class FreeDriverHandler implements DurableCommandHandler<FreeDriver> {
   ) {}
 
   async execute({ subject: transitId, data: { driverId } }: FreeDriver): Promise<void> {
-    // An upsert: freed stands, also before the occupation that it ends.
+    // An upsert, so that FREED also wins over an OccupyDriver that comes later.
     await this.work.repository(Occupancy).upsert({ driverId, transitId, state: 'FREED' }, ['driverId', 'transitId']);
     this.events.publish(new DriverFreed(transitId, { driverId }));
   }

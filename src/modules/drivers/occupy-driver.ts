@@ -23,12 +23,12 @@ export class OccupyDriverHandler implements DurableCommandHandler<OccupyDriver> 
     if (!driver) return `There is no driver ${driverId}`;
     const occupancies = this.work.repository(Occupancy);
     const known = await occupancies.findOneBy({ driverId, transitId });
-    if (known) return known.state === 'FREED' ? 'The transit is over' : undefined;
+    if (known) return known.state === 'FREED' ? 'The transit has freed the driver already' : undefined;
     if (driver.status !== 'ACTIVE') return 'The driver is not active';
     const row = { driverId, transitId, state: 'OCCUPIED' as const };
-    // The index over open transits decides: a driver with another one gets no row.
+    // The unique index on open transits decides: a driver with another open transit gets no row.
     await occupancies.createQueryBuilder().insert().values(row).orIgnore().execute();
     const occupied = await occupancies.findOneBy(row);
-    return occupied ? undefined : 'The driver has another transit';
+    return occupied ? undefined : 'The driver has another open transit';
   }
 }

@@ -18,7 +18,7 @@ export async function findDriver(work: UnitOfWork, driverId: number): Promise<Dr
   return driverId > MAX_ID ? null : work.repository(Driver).findOneBy({ id: driverId });
 }
 
-/** A driver as others see it. */
+/** A driver as the API shows it. */
 export async function driverView(work: UnitOfWork, { id, ...driver }: Driver) {
   const occupied = await work.repository(Occupancy).existsBy({ driverId: id, state: 'OCCUPIED' });
   const { firstName, lastName, driverLicense, status, fee } = driver;

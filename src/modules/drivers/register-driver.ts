@@ -15,7 +15,7 @@ export const newDriver = z.object({
   fee: fee.nullish(),
 });
 
-/** Registers a driver. He isn't active yet: his licence may still be anything. */
+/** Registers a driver. They are inactive at first, because the licence is not validated yet. */
 export class RegisterDriver extends Command<z.infer<typeof driver>> {
   constructor(readonly data: z.infer<typeof newDriver>) {
     super();
@@ -36,7 +36,7 @@ export class RegisterDriverHandler implements ICommandHandler<RegisterDriver> {
   }
 }
 
-/** @throws RuleBroken that names the field, behind `prefix` */
+/** @throws BusinessRuleViolation that names the field, prefixed with `prefix` */
 export function assertFee(fee: Fee, prefix = ''): void {
   const broken = brokenFeeRule(fee);
   if (broken) throw new BusinessRuleViolation(broken.rule, `${prefix}${broken.field}`);

@@ -2,7 +2,7 @@ import { DEMO_DRIVER, DEMO_RIDE } from '../../demo.js';
 import { seeding } from '../../seeding.js';
 import { Driver, Occupancy } from './tables.js';
 
-/** The drivers of the public demo; Bob Falc is on his way with its client. */
+/** The drivers of the public demo. Bob Falc is driving its client. */
 const DRIVERS: readonly Driver[] = [
   {
     id: 1985482451,
@@ -14,14 +14,18 @@ const DRIVERS: readonly Driver[] = [
   },
   { id: 1985665010, firstName: 'Anice', lastName: 'Beck', driverLicense: '', status: 'INACTIVE', fee: null },
   {
-    ...{ id: DEMO_DRIVER, firstName: 'Bob', lastName: 'Falc', driverLicense: 'aassq453654qw1ww', status: 'ACTIVE' },
+    id: DEMO_DRIVER,
+    firstName: 'Bob',
+    lastName: 'Falc',
+    driverLicense: 'aassq453654qw1ww',
+    status: 'ACTIVE',
     fee: { type: 'percentage', amount: 480, min: 1000 },
   },
 ];
 
 export const DriversSeed = seeding(async (work) => {
   const occupied = { driverId: DEMO_DRIVER, transitId: DEMO_RIDE, state: 'OCCUPIED' as const };
-  // The columns by name: on PostgreSQL TypeORM otherwise leaves out ids that the database can make by itself.
+  // With column names: without them, TypeORM leaves out ids that PostgreSQL can generate.
   const columns = ['id', 'firstName', 'lastName', 'driverLicense', 'status', 'fee'];
   const drivers = work.repository(Driver).createQueryBuilder().insert().into(Driver, columns);
   await drivers

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
 import { MAX_ID, metres, text } from '../../infrastructure/contracts/schemas.js';
 
-/** Where a ride begins or ends. Country, city, street and building number are enough to find it. */
+/** The pickup or the destination of a ride. Country, city, street and building number are required. */
 export const address = z.object({
   country: text(),
   district: text().nullish(),
@@ -16,10 +16,10 @@ export const address = z.object({
 });
 export type Address = z.infer<typeof address>;
 
-/** Namespace of address ids. Changing it would give every address another id. */
+/** Namespace of address ids. Changing it changes the id of every address. */
 const ADDRESSES = '6b1c8f1e-52c7-5a57-9d2c-1f0c9a3f6f20';
 
-/** The identity of an address: a UUID v5 of all its fields, whatever their case, spacing or Unicode form. */
+/** The id of an address: a UUID v5 of all its fields, regardless of their case, spacing and Unicode form. */
 export function addressId(of: Address): string {
   const { country, district, city, street, buildingNumber, additionalNumber, postalCode, name } = of;
   const fields = [country, district, city, street, buildingNumber, additionalNumber, postalCode, name];
@@ -33,26 +33,26 @@ export function addressId(of: Address): string {
   return uuidv5(JSON.stringify(normal), ADDRESSES);
 }
 
-/** Keep both addresses, and say how far apart they are. Idempotent by transit (the subject) and destination. */
+/** Store both addresses, and answer with their distance. Idempotent by transit (the subject) and destination. */
 export class UpdateDestination extends durableCommand(
   'cabs.geolocation.update-destination',
   z.object({ from: address, destination: address }),
 ) {}
 
-/** The destination of a transit is known, and so is the distance from its pickup, in metres. */
+/** The destination of a transit is stored; its distance from the pickup is in metres. */
 export class DestinationUpdated extends durableEvent(
   'cabs.geolocation.destination-updated',
   z.object({ addressId: z.uuid(), distanceMetres: metres }),
 ) {}
 
-/** How far apart two addresses are, in metres; nothing is kept. */
+/** The distance of two addresses, in metres. Stores nothing. */
 export class MeasureRoute extends query(
   'measure-route',
   z.object({ from: address, to: address }),
   z.object({ distanceMetres: metres }),
 ) {}
 
-/** An address that has been kept. `hash` is the 32-bit one of the legacy application; it identifies nothing here. */
+/** A stored address. `hash` is the 32-bit hash of the legacy application, and identifies nothing here. */
 export const keptAddress = address.extend({
   id: z.uuid(),
   hash: z.int(),

@@ -1,7 +1,7 @@
 /** Mean radius of the earth in km, as the legacy application has it. */
 const EARTH_RADIUS_KM = 6371;
 
-/** What every route measures when coordinates are missing, in metres: the constant of the legacy application. */
+/** The distance of a route without coordinates, in metres: the constant of the legacy application. */
 export const UNKNOWN_DISTANCE_METRES = 42_000;
 
 /** Degrees. */
@@ -21,12 +21,12 @@ export function haversineKm(from: Coordinates, to: Coordinates): number {
   return 2 * Math.asin(Math.min(1, Math.sqrt(a))) * EARTH_RADIUS_KM;
 }
 
-/** Distance in whole metres; the legacy constant where one place is unknown. */
+/** Distance in whole metres; the legacy constant when the coordinates of an address are unknown. */
 export function distanceMetres(from: Coordinates | undefined, to: Coordinates | undefined): number {
   return from && to ? Math.round(haversineKm(from, to) * 1000) : UNKNOWN_DISTANCE_METRES;
 }
 
-/** The fields that the hash below runs over, absent ones as null or undefined. */
+/** The fields of the hash below; absent ones are null or undefined. */
 export interface HashedAddress {
   readonly country?: string | null;
   readonly district?: string | null;
@@ -39,8 +39,8 @@ export interface HashedAddress {
 }
 
 /**
- * The legacy application's hash of an address: Java's Objects.hash over its eight fields, in signed 32 bits. Two
- * addresses may share one, so it is shown and never looked up.
+ * The legacy application's hash of an address: Java's Objects.hash over its eight fields, in signed 32 bits. Different
+ * addresses may have the same hash, so it is shown only.
  */
 export function addressHash(of: HashedAddress): number {
   const { country, district, city, street, buildingNumber, additionalNumber, postalCode, name } = of;
@@ -51,7 +51,7 @@ export function addressHash(of: HashedAddress): number {
   return hash;
 }
 
-/** Java's String.hashCode, over UTF-16 units. */
+/** Java's String.hashCode, over UTF-16 code units. */
 function stringHash(text: string): number {
   let hash = 0;
   for (let i = 0; i < text.length; i++) hash = (Math.imul(31, hash) + text.charCodeAt(i)) | 0;

@@ -11,7 +11,7 @@ export class GeolocationController {
   constructor(private readonly queries: QueryBus) {}
 
   @Get(':id')
-  @Operation('An address that some ride began or ended at', { body: keptAddress, also: [404] })
+  @Operation('An address at which a ride began or ended', { body: keptAddress, also: [404] })
   async read(@Param({ schema: uuidParameter }) { id }: z.infer<typeof uuidParameter>) {
     const address = await this.queries.execute(new ReadAddress({ addressId: id }));
     if (!address) throw new NotFound(`There is no address ${id}`, 'id');

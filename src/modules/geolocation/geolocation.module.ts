@@ -6,10 +6,10 @@ import { GeolocationController } from './geolocation.controller.js';
 import { MeasureRouteHandler } from './measure-route.js';
 import { ReadAddressHandler } from './read-address.js';
 import { GeolocationSeed } from './seed.js';
-import { KeptAddress, migrations, Route } from './tables.js';
+import { KeptAddress, Route } from './tables.js';
 import { UpdateDestinationHandler } from './update-destination.js';
 
-@MeshFeature({ name: 'geolocation', contract, entities: [KeptAddress, Route], migrations })
+@MeshFeature({ name: 'geolocation', contract, entities: [KeptAddress, Route] })
 @Module({
   controllers: [GeolocationController],
   providers: [

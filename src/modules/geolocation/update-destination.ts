@@ -33,7 +33,7 @@ export class UpdateDestinationHandler implements DurableCommandHandler<UpdateDes
     const key = { transitId, addressId: addressId(destination) };
     const measured = { ...key, distanceMetres: distanceMetres(located.from, located.destination) };
     await routes.createQueryBuilder().insert().values(measured).orIgnore().execute();
-    // The first answer stands, whatever the geocoder says by now.
+    // Answer with the distance that was stored first: the geocoder may have changed since.
     const route = await routes.findOneByOrFail(key);
     this.events.publish(
       new DestinationUpdated(transitId, { addressId: route.addressId, distanceMetres: route.distanceMetres }),
@@ -42,8 +42,11 @@ export class UpdateDestinationHandler implements DurableCommandHandler<UpdateDes
 
   private async keep(address: Address, at: Coordinates | undefined): Promise<void> {
     const row = {
-      ...{ id: addressId(address), hash: addressHash(address), address },
-      ...{ latitude: at?.latitude ?? null, longitude: at?.longitude ?? null },
+      id: addressId(address),
+      hash: addressHash(address),
+      address,
+      latitude: at?.latitude ?? null,
+      longitude: at?.longitude ?? null,
     };
     await this.work.repository(KeptAddress).createQueryBuilder().insert().values(row).orIgnore().execute();
   }

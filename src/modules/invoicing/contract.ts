@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
 import { cents, moment, writtenText } from '../../infrastructure/contracts/schemas.js';
 
-/** Write an invoice for a transit (the subject), once. Cents. The name is that of a client: two names and a space. */
+/** Write an invoice for a transit (the subject), once. `amount` is in cents, `subjectName` is the client's full name. */
 export class IssueInvoice extends durableCommand(
   'cabs.invoicing.issue-invoice',
   z.object({ amount: cents, subjectName: writtenText(500) }),
@@ -21,7 +21,7 @@ export const invoice = z.object({
   issuedAt: moment,
 });
 
-/** Those of the transits that have an invoice. */
+/** The ids among these transits that have an invoice. */
 export class ReadInvoicedTransits extends query(
   'read-invoiced-transits',
   z.object({ transitIds: z.array(z.guid()).max(100) }),

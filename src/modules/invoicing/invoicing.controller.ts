@@ -11,7 +11,10 @@ export class InvoicingController {
   constructor(private readonly queries: QueryBus) {}
 
   @Get()
-  @Operation('The invoices of a transit: one, or none yet', { body: z.array(invoice), also: [400] })
+  @Operation('The invoices of a transit: one, or an empty list before it is issued', {
+    body: z.array(invoice),
+    also: [400],
+  })
   list(@Query({ schema: ofTransit }) { transitId }: z.infer<typeof ofTransit>) {
     return this.queries.execute(new ReadInvoices({ transitId }));
   }

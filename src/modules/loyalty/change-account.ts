@@ -9,7 +9,7 @@ import type { awards } from './contract.js';
 import { awardsView } from './read-awards.js';
 import { AwardsAccount } from './tables.js';
 
-/** Opens a client's awards account, which is inactive at first, or keeps the one that is there. */
+/** Opens a client's awards account, which is inactive at first. An existing account stays as it is. */
 export class OpenAccount extends Command<z.infer<typeof awards>> {
   constructor(readonly clientId: number) {
     super();
@@ -58,7 +58,7 @@ export class SetAccountActiveHandler implements ICommandHandler<SetAccountActive
     return this.work.run(async () => {
       const accounts = this.work.repository(AwardsAccount);
       const { affected } = clientId > MAX_ID ? {} : await accounts.update({ clientId }, { active });
-      if (!affected) throw new NotFound(`Client ${clientId} has no awards account`, 'id');
+      if (!affected) throw new NotFound(`Client ${clientId} has no awards account: open one first`, 'id');
       return awardsView(this.work, await accounts.findOneByOrFail({ clientId }), this.clock.now());
     });
   }

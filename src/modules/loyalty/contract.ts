@@ -2,10 +2,10 @@ import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
 import { MAX_ID, recordId, storedId } from '../../infrastructure/contracts/schemas.js';
 
-/** Credit the client for a transit (the subject), once, if his account is active. */
+/** Credit miles to the client for a transit (the subject), once, if their account is active. */
 export class RegisterMiles extends durableCommand('cabs.loyalty.register-miles', z.object({ clientId: storedId })) {}
 
-/** So many miles were credited for the transit: 0 without an active account. */
+/** The miles that were credited for the transit: 0 without an active account. */
 export class MilesRegistered extends durableEvent(
   'cabs.loyalty.miles-registered',
   z.object({ clientId: storedId, miles: z.int().min(0).max(MAX_ID) }),
@@ -18,7 +18,7 @@ export const awards = z.object({
   transactions: z.int(),
 });
 
-/** The miles that were credited for transits; those without any are left out. */
+/** The miles that were credited for transits. Transits without miles are left out. */
 export class ReadTransitMiles extends query(
   'read-transit-miles',
   z.object({ transitIds: z.array(z.guid()).max(100) }),

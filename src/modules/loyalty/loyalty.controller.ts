@@ -17,21 +17,21 @@ export class LoyaltyController {
   ) {}
 
   @Post()
-  @Operation("Opens a client's awards account; it is inactive at first", { status: 201, body: awards, also: [404] })
+  @Operation("Opens a client's awards account, which is inactive at first", { status: 201, body: awards, also: [404] })
   open(@Param({ schema: idParameter }) { id }: Id) {
     return this.commands.execute(new OpenAccount(id));
   }
 
   @Post('activate')
   @HttpCode(200)
-  @Operation('From now on rides earn miles', { body: awards, also: [404] })
+  @Operation('Activates the account: rides earn miles from now on', { body: awards, also: [404] })
   activate(@Param({ schema: idParameter }) { id }: Id) {
     return this.commands.execute(new SetAccountActive(id, true));
   }
 
   @Post('deactivate')
   @HttpCode(200)
-  @Operation('From now on rides earn no miles', { body: awards, also: [404] })
+  @Operation('Deactivates the account: rides no longer earn miles', { body: awards, also: [404] })
   deactivate(@Param({ schema: idParameter }) { id }: Id) {
     return this.commands.execute(new SetAccountActive(id, false));
   }
@@ -40,7 +40,7 @@ export class LoyaltyController {
   @Operation("A client's awards account and its balance", { body: awards, also: [404] })
   async read(@Param({ schema: idParameter }) { id }: Id) {
     const account = await this.queries.execute(new ReadAwards({ clientId: id }));
-    if (!account) throw new NotFound(`Client ${id} has no awards account`, 'id');
+    if (!account) throw new NotFound(`Client ${id} has no awards account: open one first`, 'id');
     return account;
   }
 }

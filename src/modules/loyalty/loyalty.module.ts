@@ -6,9 +6,9 @@ import { LoyaltyController } from './loyalty.controller.js';
 import { ReadAwardsHandler, ReadTransitMilesHandler } from './read-awards.js';
 import { RegisterMilesHandler } from './register-miles.js';
 import { LoyaltySeed } from './seed.js';
-import { AwardedMiles, AwardsAccount, migrations } from './tables.js';
+import { AwardedMiles, AwardsAccount } from './tables.js';
 
-@MeshFeature({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
+@MeshFeature({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles] })
 @Module({
   controllers: [LoyaltyController],
   providers: [

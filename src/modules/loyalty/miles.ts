@@ -1,22 +1,22 @@
-/** Miles for one transit, whatever its price or length. */
+/** Miles for one transit, regardless of its price and length. */
 export const MILES_PER_TRANSIT = 10;
-/** Miles expire after so many days of 24 h. */
+/** Days of 24 h after which miles expire. */
 const EXPIRE_AFTER_DAYS = 365;
 const DAY_MS = 86_400_000;
 
-/** Miles that were granted at once; null where they never expire. Times in ms since 1970. */
+/** Miles that were granted together. Times in ms since 1970; `expiresAt` is null when they never expire. */
 export interface Grant {
   readonly miles: number;
   readonly grantedAt: number;
   readonly expiresAt: number | null;
 }
 
-/** What a client with an active account gets for a transit at `now` (ms since 1970). */
+/** The grant of a client with an active account for a transit at `now` (ms since 1970). */
 export function milesForTransit(now: number): Grant {
   return { miles: MILES_PER_TRANSIT, grantedAt: now, expiresAt: now + EXPIRE_AFTER_DAYS * DAY_MS };
 }
 
-/** Miles that count at `now`: those that never expire, or expire strictly after it. */
+/** The sum of the miles that never expire, or expire after `now`. */
 export function balance(grants: readonly Pick<Grant, 'miles' | 'expiresAt'>[], now: number): number {
   return grants.filter(({ expiresAt }) => lasts(expiresAt, now)).reduce((sum, { miles }) => sum + miles, 0);
 }
@@ -25,7 +25,7 @@ function lasts(expiresAt: number | null, now: number): boolean {
   return expiresAt === null || expiresAt > now;
 }
 
-/** What is known of a client who spends miles. */
+/** The properties of a client that decide which miles are spent first. */
 export interface Spender {
   readonly claims: number;
   readonly transits: number;
@@ -33,7 +33,7 @@ export interface Spender {
   readonly isSunday: boolean;
 }
 
-/** Which miles are spent first; the first rule that fits a client decides. */
+/** Compares grants by which is spent first. The first rule that matches the client applies. */
 export function spendingOrder({ claims, transits, type, isSunday }: Spender): (a: Grant, b: Grant) => number {
   const expiry = ({ expiresAt }: Grant) => expiresAt ?? Infinity;
   const compare = (a: number, b: number) => (a === b ? 0 : a < b ? -1 : 1);
@@ -46,7 +46,7 @@ export function spendingOrder({ claims, transits, type, isSunday }: Spender): (a
 
 /**
  * Spends miles of an account.
- * @returns the grants with what is left of each, in their order, or undefined when there aren't enough
+ * @returns the grants in their order with the miles left of each, or undefined when there aren't enough
  */
 export function spendMiles<G extends Grant>(
   account: { readonly active: boolean; readonly grants: readonly G[] },

@@ -30,7 +30,7 @@ export class ReadTransitMilesHandler implements IQueryHandler<ReadTransitMiles> 
   }
 }
 
-/** An account and its balance, summed by the database: expiries are UTC in ISO 8601, which sorts as text. */
+/** An account and its balance. The database can compare the expiries as text, because they are UTC in ISO 8601. */
 export async function awardsView(work: UnitOfWork, { clientId, active, transactions }: AwardsAccount, now: Date) {
   const { balance } = (await work
     .repository(AwardedMiles)

@@ -26,12 +26,15 @@ export class RegisterMilesHandler implements DurableCommandHandler<RegisterMiles
     const known = await all.findOneBy({ transitId });
     if (known) return known.miles;
     const accounts = this.work.repository(AwardsAccount);
-    // The update locks the account, so that a deactivation is either before or after.
+    // The update locks the account, so that a deactivation happens either before or after.
     const { affected } = await accounts.increment({ clientId, active: true }, 'transactions', 1);
     if (!affected) return 0;
     const { miles, grantedAt, expiresAt } = milesForTransit(this.clock.now().getTime());
     await all.insert({
-      ...{ transitId, clientId, miles, grantedAt: new Date(grantedAt).toISOString() },
+      transitId,
+      clientId,
+      miles,
+      grantedAt: new Date(grantedAt).toISOString(),
       expiresAt: expiresAt === null ? null : new Date(expiresAt).toISOString(),
     });
     return miles;

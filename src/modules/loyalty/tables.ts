@@ -1,5 +1,4 @@
-import { Column, Entity, PrimaryColumn } from 'typeorm';
-import type { MigrationHistory } from '../../infrastructure/persistence/migrate.js';
+import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 
 @Entity('loyalty_account')
 export class AwardsAccount {
@@ -18,6 +17,7 @@ export class AwardsAccount {
 export class AwardedMiles {
   @PrimaryColumn('text')
   transitId: string;
+  @Index('loyalty_miles_client')
   @Column('integer')
   clientId: number;
   @Column('integer')
@@ -27,23 +27,3 @@ export class AwardedMiles {
   @Column('text', { nullable: true })
   expiresAt: string | null;
 }
-
-export const migrations: MigrationHistory['migrations'] = [
-  {
-    name: 'LoyaltyTables1763900000000',
-    up: async (runner) => {
-      await runner.query(`CREATE TABLE loyalty_account (
-        client_id integer PRIMARY KEY, active boolean NOT NULL, transactions integer NOT NULL, opened_at text NOT NULL
-      )`);
-      await runner.query(`CREATE TABLE loyalty_miles (
-        transit_id text PRIMARY KEY, client_id integer NOT NULL, miles integer NOT NULL,
-        granted_at text NOT NULL, expires_at text
-      )`);
-      await runner.query('CREATE INDEX loyalty_miles_client ON loyalty_miles (client_id)');
-    },
-    down: async (runner) => {
-      await runner.query('DROP TABLE loyalty_miles');
-      await runner.query('DROP TABLE loyalty_account');
-    },
-  },
-];

@@ -7,27 +7,27 @@ import { Transits } from './transits.store.js';
 @EventsHandler(DriverOccupied)
 export class AssignDriverOnDriverOccupied implements DurableEventHandler<DriverOccupied> {
   constructor(
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly clock: Clock,
   ) {}
 
   async handle({ subject: id, data: { driverId } }: DriverOccupied): Promise<void> {
     const changes = { status: 'TRANSIT_TO_PASSENGER', acceptedAt: this.clock.now().toISOString() } as const;
-    if (await this.rides.changeIf({ id, status: 'ACCEPTING', driverId }, changes)) return;
-    const ride = await this.rides.find(id);
-    const isHis = ride?.driverId === driverId && ride.status !== 'CANCELLED';
-    // Cancelled meanwhile, or never accepted by him: nobody else would let him go.
-    if (!isHis) await this.commands.execute(new FreeDriver(id, { driverId }));
+    if (await this.transits.changeIf({ id, status: 'ACCEPTING', driverId }, changes)) return;
+    const transit = await this.transits.find(id);
+    const isAssigned = transit?.driverId === driverId && transit.status !== 'CANCELLED';
+    // The transit was cancelled, or this driver never accepted it: no other message would free the driver.
+    if (!isAssigned) await this.commands.execute(new FreeDriver(id, { driverId }));
   }
 }
 
 @EventsHandler(DriverRefused)
 export class WaitOnDriverRefused implements DurableEventHandler<DriverRefused> {
-  constructor(private readonly rides: Transits) {}
+  constructor(private readonly transits: Transits) {}
 
   async handle({ subject: id, data: { driverId } }: DriverRefused): Promise<void> {
     const changes = { status: 'WAITING_FOR_DRIVER_ASSIGNMENT', driverId: null } as const;
-    await this.rides.changeIf({ id, status: 'ACCEPTING', driverId }, changes);
+    await this.transits.changeIf({ id, status: 'ACCEPTING', driverId }, changes);
   }
 }

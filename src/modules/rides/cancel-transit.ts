@@ -4,7 +4,7 @@ import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { FreeDriver } from '../drivers/contract.js';
 import { Transits, transitView, type TransitView } from './transits.store.js';
 
-/** The ride isn't wanted any more; its driver, if it has one, is free again. */
+/** Cancels a transit, and frees its driver if it has one. */
 export class CancelTransit extends Command<TransitView> {
   constructor(readonly transitId: string) {
     super();
@@ -15,7 +15,7 @@ export class CancelTransit extends Command<TransitView> {
 export class CancelTransitHandler implements ICommandHandler<CancelTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly clock: Clock,
   ) {}
@@ -23,9 +23,10 @@ export class CancelTransitHandler implements ICommandHandler<CancelTransit> {
   async execute({ transitId }: CancelTransit): Promise<TransitView> {
     return this.work.run(async () => {
       const changes = { status: 'CANCELLED', cancelledAt: this.clock.now().toISOString() } as const;
-      const ride = await this.rides.change(transitId, 'cancel', changes);
-      if (ride.driverId !== null) await this.commands.execute(new FreeDriver(transitId, { driverId: ride.driverId }));
-      return transitView(ride);
+      const transit = await this.transits.change(transitId, 'cancel', changes);
+      if (transit.driverId !== null)
+        await this.commands.execute(new FreeDriver(transitId, { driverId: transit.driverId }));
+      return transitView(transit);
     });
   }
 }

@@ -4,7 +4,7 @@ import { addressId, MeasureRoute, UpdateDestination, type Address } from '../geo
 import { Transits, transitView, type TransitView } from './transits.store.js';
 import { priceCents } from './tariff.js';
 
-/** The ride is to go elsewhere; its estimated price follows. */
+/** Changes the planned destination, and with it the estimated price. */
 export class ChangeDestination extends Command<TransitView> {
   constructor(
     readonly transitId: string,
@@ -18,22 +18,24 @@ export class ChangeDestination extends Command<TransitView> {
 export class ChangeDestinationHandler implements ICommandHandler<ChangeDestination> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
   ) {}
 
   async execute({ transitId, destination }: ChangeDestination): Promise<TransitView> {
-    const { pickup: from } = await this.rides.get(transitId);
+    const { pickup: from } = await this.transits.get(transitId);
     const { distanceMetres } = await this.queries.execute(new MeasureRoute({ from, to: destination }));
     return this.work.run(async () => {
-      const { tariff } = await this.rides.get(transitId);
-      const ride = await this.rides.change(transitId, 'changeDestination', {
-        ...{ destination, destinationId: addressId(destination) },
-        ...{ distanceMetres, estimatedPrice: priceCents(distanceMetres, tariff) },
+      const { tariff } = await this.transits.get(transitId);
+      const transit = await this.transits.change(transitId, 'changeDestination', {
+        destination,
+        destinationId: addressId(destination),
+        distanceMetres,
+        estimatedPrice: priceCents(distanceMetres, tariff),
       });
       await this.commands.execute(new UpdateDestination(transitId, { from, destination }));
-      return transitView(ride);
+      return transitView(transit);
     });
   }
 }

@@ -14,25 +14,25 @@ import { Transits } from './transits.store.js';
 import type { Transit } from './tables.js';
 import { priceCents } from './tariff.js';
 
-/** Gives a ride that is over its price, says so, and asks the others for what follows from it. */
+/** Sets the price of a transit that is over, publishes TransitCompleted, and sends the commands that settle it. */
 @Injectable()
 export class Completion {
   constructor(
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly events: EventBus,
   ) {}
 
-  async complete(ride: Transit, distanceMetres: number): Promise<void> {
-    const { id, clientId, driverId, clientName, startedAt, completingAt, reached, reachedId } = ride;
+  async complete(transit: Transit, distanceMetres: number): Promise<void> {
+    const { id, clientId, driverId, clientName, startedAt, completingAt, reached, reachedId } = transit;
     if (driverId === null || !startedAt || !completingAt || !reached || !reachedId) {
-      throw new Reject(`Transit ${id} is COMPLETING without having been in transit`);
+      throw new Reject(`Transit ${id} is COMPLETING, but lacks its driver, its start or its destination`);
     }
-    const price = priceCents(distanceMetres, ride.tariff);
-    // It was over when the user said so, not when we got round to it.
+    const price = priceCents(distanceMetres, transit.tariff);
+    // The transit ended when the user said so, not when this message was handled.
     const completed = { status: 'COMPLETED', price, distanceMetres, completedAt: completingAt } as const;
     const destination = { destination: reached, destinationId: reachedId };
-    if (!(await this.rides.changeIf({ id, status: 'COMPLETING' }, { ...completed, ...destination }))) return;
+    if (!(await this.transits.changeIf({ id, status: 'COMPLETING' }, { ...completed, ...destination }))) return;
     const times = { startedAt, completedAt: completingAt };
     this.events.publish(new TransitCompleted(id, { clientId, driverId, price, distanceMetres, ...times }));
     await this.commands.execute(new CalculateFee(id, { driverId, transitPrice: price }));
@@ -45,19 +45,19 @@ export class Completion {
 @CommandHandler(CompleteTransit)
 export class CompleteTransitHandler implements DurableCommandHandler<CompleteTransit> {
   constructor(
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly completion: Completion,
   ) {}
 
   async execute({ subject: id }: CompleteTransit): Promise<void> {
-    const ride = await this.rides.find(id);
-    if (!ride) throw new Reject(`There is no transit ${id}`);
-    if (ride.status !== 'COMPLETING' || !ride.reached) return; // completed already
-    if (ride.reachedId === ride.destinationId) {
-      await this.completion.complete(ride, ride.distanceMetres);
+    const transit = await this.transits.find(id);
+    if (!transit) throw new Reject(`There is no transit ${id}`);
+    if (transit.status !== 'COMPLETING' || !transit.reached) return; // already completed
+    if (transit.reachedId === transit.destinationId) {
+      await this.completion.complete(transit, transit.distanceMetres);
     } else {
-      await this.commands.execute(new UpdateDestination(id, { from: ride.pickup, destination: ride.reached }));
+      await this.commands.execute(new UpdateDestination(id, { from: transit.pickup, destination: transit.reached }));
     }
   }
 }
@@ -65,15 +65,15 @@ export class CompleteTransitHandler implements DurableCommandHandler<CompleteTra
 @EventsHandler(DestinationUpdated)
 export class CompleteTransitOnDestinationUpdated implements DurableEventHandler<DestinationUpdated> {
   constructor(
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly completion: Completion,
   ) {}
 
-  /** Destinations are also updated before a ride is over, and the answer may be late: then there is nothing to do. */
+  /** Ignores answers for a transit that is not over, or for an earlier destination. */
   async handle({ subject: id, data: { addressId, distanceMetres } }: DestinationUpdated): Promise<void> {
-    const ride = await this.rides.find(id);
-    if (!ride) throw new Reject(`There is no transit ${id}`);
-    if (ride.status === 'COMPLETING' && ride.reachedId === addressId)
-      await this.completion.complete(ride, distanceMetres);
+    const transit = await this.transits.find(id);
+    if (!transit) throw new Reject(`There is no transit ${id}`);
+    if (transit.status === 'COMPLETING' && transit.reachedId === addressId)
+      await this.completion.complete(transit, distanceMetres);
   }
 }

@@ -3,13 +3,13 @@ import { durableCommand, durableEvent, query } from '../../infrastructure/contra
 import { cents, metres, moment, recordId, storedId } from '../../infrastructure/contracts/schemas.js';
 import { address } from '../geolocation/contract.js';
 
-/** The ride is over: settle it. Sent to rides by itself, with the destination that was really reached. */
+/** The transit is over: settle it. rides sends this to itself, with the destination that was reached. */
 export class CompleteTransit extends durableCommand(
   'cabs.rides.complete-transit',
   z.object({ transitId: z.uuid(), destination: address }),
 ) {}
 
-/** A ride is over and has its price, in cents. For whoever cares. */
+/** A transit is over and has its price, in cents. For any module that subscribes. */
 export class TransitCompleted extends durableEvent(
   'cabs.rides.transit-completed',
   z.object({
@@ -35,7 +35,7 @@ export const STATUSES = [
 
 const settled = z.enum(['pending', 'settled', 'failed']);
 
-/** A ride as it is shown. Money in cents. */
+/** A transit as the API shows it. Money in cents. */
 export const transit = z.object({
   id: z.uuid(),
   status: z.enum(STATUSES),
@@ -58,8 +58,8 @@ export const transit = z.object({
   settlement: z
     .object({ driverFee: settled, driverFreed: settled, miles: settled, invoice: settled })
     .optional()
-    .describe('what follows from a ride that is over'),
-  settlementSince: moment.optional().describe('while something of it is pending'),
+    .describe('the progress of what follows the end of the ride'),
+  settlementSince: moment.optional().describe('the end of the ride, while a part of its settlement is pending'),
 });
 
 export class ReadTransit extends query('read-transit', z.object({ transitId: z.guid() }), transit.nullable()) {}

@@ -7,11 +7,11 @@ import { Transit } from './tables.js';
 
 @QueryHandler(ReadTransit)
 export class ReadTransitHandler implements IQueryHandler<ReadTransit> {
-  constructor(private readonly rides: Transits) {}
+  constructor(private readonly transits: Transits) {}
 
   async execute({ data: { transitId } }: ReadTransit) {
-    const ride = await this.rides.find(transitId);
-    return ride && transitView(ride);
+    const transit = await this.transits.find(transitId);
+    return transit && transitView(transit);
   }
 }
 
@@ -20,8 +20,8 @@ export class ListTransitsHandler implements IQueryHandler<ListTransits> {
   constructor(private readonly work: UnitOfWork) {}
 
   async execute({ data: { clientId, status, page, size } }: ListTransits) {
-    const nobody = clientId !== undefined && clientId > MAX_ID;
-    const [rides, total] = nobody
+    const isNoClient = clientId !== undefined && clientId > MAX_ID;
+    const [transits, total] = isNoClient
       ? [[], 0]
       : await this.work.repository(Transit).findAndCount({
           where: { ...(clientId && { clientId }), ...(status && { status }) },
@@ -29,6 +29,6 @@ export class ListTransitsHandler implements IQueryHandler<ListTransits> {
           skip: (page - 1) * size,
           take: size,
         });
-    return { items: rides.map(transitView), page, size, total };
+    return { items: transits.map(transitView), page, size, total };
   }
 }

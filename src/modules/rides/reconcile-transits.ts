@@ -1,13 +1,13 @@
-import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import { CONFIG, type Config } from '../../config.js';
+import { ridesConfig, type Settings } from '../../config-namespaces.js';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import {
-  Reconciliation,
+  ModuleReconciler,
   type Discrepancy,
   type ReconciliationPage,
   type Reconciler,
-} from '../../infrastructure/maintenance/reconciliation.js';
+} from '../../infrastructure/maintenance/reconciler.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { CalculateFee, FreeDriver, ReadSettledTransits } from '../drivers/contract.js';
 import { IssueInvoice, ReadInvoicedTransits } from '../invoicing/contract.js';
@@ -15,7 +15,7 @@ import { ReadTransitMiles, RegisterMiles } from '../loyalty/contract.js';
 import { CompleteTransit } from './contract.js';
 import { Transit } from './tables.js';
 
-/** What the owners hold of some rides. */
+/** The ids of the transits for which the owners hold a fee, a free driver, miles or an invoice. */
 interface Held {
   readonly fees: ReadonlySet<string>;
   readonly free: ReadonlySet<string>;
@@ -24,59 +24,54 @@ interface Held {
 }
 
 /**
- * Every ride that is over should have a price, one fee, one invoice, its miles where it was granted some, and a driver
- * who is free of it; and rides should know of each. What lacks is asked for again: owners do it once, and answer again.
+ * A transit that is over must have a price, a fee, an invoice, its miles if some were credited, and a freed driver, and
+ * rides must have each of the answers. The command for what is missing is sent again: its handler is idempotent, and
+ * answers again.
  */
+@ModuleReconciler()
 @Injectable()
-export class ReconcileTransits implements Reconciler, OnModuleInit {
-  readonly module = 'rides';
-
+export class ReconcileTransits implements Reconciler {
   constructor(
     private readonly work: UnitOfWork,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
     private readonly clock: Clock,
-    private readonly reconciliation: Reconciliation,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(ridesConfig.KEY) private readonly settings: Settings<typeof ridesConfig>,
   ) {}
 
-  onModuleInit(): void {
-    this.reconciliation.register(this);
-  }
-
-  /** The oldest first. Those that have ended lately are left alone: what follows from them may be on its way. */
+  /** The oldest transits first. Recent ones are left out, because their messages may still be in flight. */
   async page(after: string | undefined, limit: number): Promise<ReconciliationPage> {
-    const rides = await this.transitsOver(after, limit);
-    const held = await this.held(rides.filter(({ status }) => status === 'COMPLETED'));
-    const last = rides.length === limit ? rides.at(-1)! : undefined;
+    const transits = await this.transitsOver(after, limit);
+    const held = await this.held(transits.filter(({ status }) => status === 'COMPLETED'));
+    const last = transits.length === limit ? transits.at(-1)! : undefined;
     return {
-      examined: rides.length,
-      discrepancies: rides.flatMap((ride) => this.lacksOf(ride, held)),
+      examined: transits.length,
+      discrepancies: transits.flatMap((transit) => this.discrepanciesOf(transit, held)),
       ...(last && { last: `${last.completingAt} ${last.id}` }),
     };
   }
 
   private async transitsOver(after: string | undefined, limit: number): Promise<Transit[]> {
-    const until = new Date(this.clock.now().getTime() - this.config.reconciliation.afterMs).toISOString();
+    const until = new Date(this.clock.now().getTime() - this.settings.reconcileAfterMs).toISOString();
     const [completingAt, id] = after?.split(' ') ?? ['', ''];
     return this.work
       .repository(Transit)
-      .createQueryBuilder('ride')
-      .where('ride.completingAt IS NOT NULL AND ride.completingAt < :until', { until })
-      .andWhere('(ride.completingAt, ride.id) > (:completingAt, :id)', { completingAt, id })
-      .orderBy('ride.completingAt')
-      .addOrderBy('ride.id')
+      .createQueryBuilder('transit')
+      .where('transit.completingAt IS NOT NULL AND transit.completingAt < :until', { until })
+      .andWhere('(transit.completingAt, transit.id) > (:completingAt, :id)', { completingAt, id })
+      .orderBy('transit.completingAt')
+      .addOrderBy('transit.id')
       .take(limit)
       .getMany();
   }
 
-  /** @throws Unavailable */
-  private async held(rides: readonly Transit[]): Promise<Held> {
-    const transits = rides.map(({ id, driverId }) => ({ transitId: id, driverId: driverId! }));
-    const transitIds = rides.map(({ id }) => id);
-    if (rides.length === 0) return { fees: new Set(), free: new Set(), miles: new Set(), invoices: new Set() };
+  /** @throws Unavailable when an owner doesn't answer */
+  private async held(transits: readonly Transit[]): Promise<Held> {
+    const driven = transits.map(({ id, driverId }) => ({ transitId: id, driverId: driverId! }));
+    const transitIds = transits.map(({ id }) => id);
+    if (transits.length === 0) return { fees: new Set(), free: new Set(), miles: new Set(), invoices: new Set() };
     const [settled, miles, invoices] = await Promise.all([
-      this.queries.execute(new ReadSettledTransits({ transits })),
+      this.queries.execute(new ReadSettledTransits({ transits: driven })),
       this.queries.execute(new ReadTransitMiles({ transitIds })),
       this.queries.execute(new ReadInvoicedTransits({ transitIds })),
     ]);
@@ -88,27 +83,27 @@ export class ReconcileTransits implements Reconciler, OnModuleInit {
     };
   }
 
-  /** What the owner lacks, and what he has and rides hasn't heard of. */
-  private lacksOf(ride: Transit, held: Held): Discrepancy[] {
-    const { id, clientId, clientName, reached } = ride;
-    const [driverId, price] = [ride.driverId!, ride.price!];
-    const lack = (what: string, command: object): Discrepancy[] => [
+  /** What an owner doesn't hold, and what rides has no answer for. */
+  private discrepanciesOf(transit: Transit, held: Held): Discrepancy[] {
+    const { id, clientId, clientName, reached } = transit;
+    const [driverId, price] = [transit.driverId!, transit.price!];
+    const discrepancy = (what: string, command: object): Discrepancy[] => [
       { what, subject: id, send: () => this.commands.execute(command) },
     ];
-    if (ride.status !== 'COMPLETED') {
-      return reached ? lack('completion', new CompleteTransit(id, { transitId: id, destination: reached })) : [];
+    if (transit.status !== 'COMPLETED') {
+      return reached ? discrepancy('completion', new CompleteTransit(id, { transitId: id, destination: reached })) : [];
     }
-    const isHeard = (settled: string) => settled === 'settled';
-    const hasFee = ride.driverFeeSettled === 'failed' || (held.fees.has(id) && isHeard(ride.driverFeeSettled));
-    const isFree = held.free.has(id) && isHeard(ride.driverFreedSettled);
-    // Without an active account there are no miles, and nothing to look for.
-    const hasMiles = isHeard(ride.milesSettled) && (held.miles.has(id) || !ride.miles);
-    const hasInvoice = held.invoices.has(id) && isHeard(ride.invoiceSettled);
+    const isAnswered = (settled: string) => settled === 'settled';
+    const hasFee = transit.driverFeeSettled === 'failed' || (held.fees.has(id) && isAnswered(transit.driverFeeSettled));
+    const isFree = held.free.has(id) && isAnswered(transit.driverFreedSettled);
+    // Without an active account no miles are credited, so loyalty holds none.
+    const hasMiles = isAnswered(transit.milesSettled) && (held.miles.has(id) || !transit.miles);
+    const hasInvoice = held.invoices.has(id) && isAnswered(transit.invoiceSettled);
     return [
-      ...(hasFee ? [] : lack('driverFee', new CalculateFee(id, { driverId, transitPrice: price }))),
-      ...(isFree ? [] : lack('driverFreed', new FreeDriver(id, { driverId }))),
-      ...(hasMiles ? [] : lack('miles', new RegisterMiles(id, { clientId }))),
-      ...(hasInvoice ? [] : lack('invoice', new IssueInvoice(id, { amount: price, subjectName: clientName }))),
+      ...(hasFee ? [] : discrepancy('driverFee', new CalculateFee(id, { driverId, transitPrice: price }))),
+      ...(isFree ? [] : discrepancy('driverFreed', new FreeDriver(id, { driverId }))),
+      ...(hasMiles ? [] : discrepancy('miles', new RegisterMiles(id, { clientId }))),
+      ...(hasInvoice ? [] : discrepancy('invoice', new IssueInvoice(id, { amount: price, subjectName: clientName }))),
     ];
   }
 }

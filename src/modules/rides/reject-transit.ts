@@ -5,7 +5,7 @@ import { ReadDriver } from '../drivers/contract.js';
 import { Transits, transitView, type TransitView } from './transits.store.js';
 import { Rejection } from './tables.js';
 
-/** A driver doesn't want the ride, and won't get it. */
+/** A driver rejects the transit, and can't accept it any more. */
 export class RejectTransit extends Command<TransitView> {
   constructor(
     readonly transitId: string,
@@ -19,7 +19,7 @@ export class RejectTransit extends Command<TransitView> {
 export class RejectTransitHandler implements ICommandHandler<RejectTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly queries: QueryBus,
   ) {}
 
@@ -27,10 +27,10 @@ export class RejectTransitHandler implements ICommandHandler<RejectTransit> {
     const driver = await this.queries.execute(new ReadDriver({ driverId }));
     if (!driver) throw new NotFound(`There is no driver ${driverId}`, 'driverId');
     return this.work.run(async () => {
-      const ride = await this.rides.assertAllows(transitId, 'reject');
+      const transit = await this.transits.assertAllows(transitId, 'reject');
       const rejections = this.work.repository(Rejection).createQueryBuilder();
       await rejections.insert().values({ transitId, driverId }).orIgnore().execute();
-      return transitView(ride);
+      return transitView(transit);
     });
   }
 }

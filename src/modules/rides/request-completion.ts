@@ -7,8 +7,8 @@ import { CompleteTransit } from './contract.js';
 import { assertAssigned, Transits, transitView, type TransitView } from './transits.store.js';
 
 /**
- * "This ride is over": the one thing that the user has to be able to say, whatever is out of order. It is kept here,
- * in one unit of work with the command that settles it; nobody else is asked.
+ * "This ride is over". The user can say it even when all other modules are unavailable: it is stored here, in one unit of
+ * work with the command that settles it, and needs no query.
  */
 export class RequestCompletion extends Command<TransitView> {
   constructor(
@@ -24,7 +24,7 @@ export class RequestCompletion extends Command<TransitView> {
 export class RequestCompletionHandler implements ICommandHandler<RequestCompletion> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly clock: Clock,
   ) {}
@@ -38,21 +38,22 @@ export class RequestCompletionHandler implements ICommandHandler<RequestCompleti
         reachedId,
         completingAt: this.clock.now().toISOString(),
       } as const;
-      assertAssigned(await this.rides.get(transitId), driverId);
-      if (await this.rides.changeIf({ id: transitId, status: 'IN_TRANSIT' }, completing)) {
+      assertAssigned(await this.transits.get(transitId), driverId);
+      if (await this.transits.changeIf({ id: transitId, status: 'IN_TRANSIT' }, completing)) {
         await this.commands.execute(new CompleteTransit(transitId, { transitId, destination: reached }));
       } else {
         await this.assertRepeat(transitId, reachedId);
       }
-      return transitView(await this.rides.get(transitId));
+      return transitView(await this.transits.get(transitId));
     });
   }
 
-  /** Saying the same again is harmless. */
+  /** Accepts the same destination again. @throws Conflict for another one, or when the transit isn't in transit */
   private async assertRepeat(transitId: string, reachedId: string): Promise<void> {
-    const ride = await this.rides.get(transitId);
-    if (ride.reachedId === reachedId) return;
-    if (ride.reachedId) throw new Conflict(`Transit ${transitId} has ended at another destination`);
-    await this.rides.assertAllows(transitId, 'complete');
+    const transit = await this.transits.get(transitId);
+    if (transit.reachedId === reachedId) return;
+    if (transit.reachedId)
+      throw new Conflict(`Transit ${transitId} has ended at another destination: read it to see where`);
+    await this.transits.assertAllows(transitId, 'complete');
   }
 }

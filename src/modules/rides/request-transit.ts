@@ -2,7 +2,7 @@ import { Inject } from '@nestjs/common';
 import { Command, CommandBus, CommandHandler, QueryBus, type ICommandHandler } from '@nestjs/cqrs';
 import { v4 as uuidv4 } from 'uuid';
 import { z } from 'zod';
-import { CONFIG, type Config } from '../../config.js';
+import { ridesConfig, type Settings } from '../../config-namespaces.js';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
@@ -24,7 +24,7 @@ export const transitRequest = z.object({
     .default('REGULAR'),
 });
 
-/** A client asks for a ride: it becomes a draft with an estimated price. */
+/** A client asks for a ride, which becomes a draft with an estimated price. */
 export class RequestTransit extends Command<TransitView> {
   constructor(readonly data: z.infer<typeof transitRequest>) {
     super();
@@ -35,11 +35,11 @@ export class RequestTransit extends Command<TransitView> {
 export class RequestTransitHandler implements ICommandHandler<RequestTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
     private readonly clock: Clock,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(ridesConfig.KEY) private readonly settings: Settings<typeof ridesConfig>,
   ) {}
 
   async execute({ data: { clientId, from, to, carClass } }: RequestTransit): Promise<TransitView> {
@@ -47,17 +47,26 @@ export class RequestTransitHandler implements ICommandHandler<RequestTransit> {
     if (!client) throw new NotFound(`There is no client ${clientId}`, 'clientId');
     const { distanceMetres } = await this.queries.execute(new MeasureRoute({ from, to }));
     const now = this.clock.now();
-    const tariff = chooseTariff(localTime(now, this.config.tariffTimeZone));
+    const tariff = chooseTariff(localTime(now, this.settings.tariffTimeZone));
     const id = uuidv4();
     return this.work.run(async () => {
-      await this.rides.insert({
-        ...{ id, status: 'DRAFT', clientId, clientName: invoiceSubject(client), carClass },
-        ...{ pickupId: addressId(from), pickup: from, destinationId: addressId(to), destination: to },
-        ...{ distanceMetres, tariff, estimatedPrice: priceCents(distanceMetres, tariff) },
+      await this.transits.insert({
+        id,
+        status: 'DRAFT',
+        clientId,
+        clientName: invoiceSubject(client),
+        carClass,
+        pickupId: addressId(from),
+        pickup: from,
+        destinationId: addressId(to),
+        destination: to,
+        distanceMetres,
+        tariff,
+        estimatedPrice: priceCents(distanceMetres, tariff),
         requestedAt: now.toISOString(),
       });
       await this.commands.execute(new UpdateDestination(id, { from, destination: to }));
-      return transitView(await this.rides.get(id));
+      return transitView(await this.transits.get(id));
     });
   }
 }

@@ -37,13 +37,13 @@ export class RidesController {
   constructor(
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
-    private readonly watch: TransitNotifier,
+    private readonly notifier: TransitNotifier,
   ) {}
 
   @Post()
   @Idempotent()
   @Location('/transits/:id')
-  @Operation('A client asks for a ride; the reply estimates its price', {
+  @Operation('Requests a ride; the reply has its estimated price', {
     status: 201,
     body: transit,
     also: [400, 404],
@@ -53,13 +53,13 @@ export class RidesController {
   }
 
   @Get()
-  @Operation('Rides, the latest first', { body: transits, also: [400] })
+  @Operation('Rides, latest first', { body: transits, also: [400] })
   list(@Query({ schema: listing }) query: z.infer<typeof listing>) {
     return this.queries.execute(new ListTransits(query));
   }
 
   @Get(':id')
-  @Operation('A ride, and what has been settled of it', { body: transit, also: [404] })
+  @Operation('A ride, and how far it is settled', { body: transit, also: [404] })
   async read(@Param({ schema: uuidParameter }) { id }: Id): Promise<TransitView> {
     const found = await this.queries.execute(new ReadTransit({ transitId: id }));
     if (!found) throw new NotFound(`There is no transit ${id}`, 'id');
@@ -76,8 +76,10 @@ export class RidesController {
   @Post(':id/accept')
   @HttpCode(202)
   @Location('/transits/:id')
-  @Operation('A driver takes the ride; Prefer: wait=5 waits until that is confirmed (200)', {
-    ...{ status: 202, body: transit, also: [400, 404, 409] },
+  @Operation('A driver accepts the ride; Prefer: wait=5 waits until the driver is confirmed (200)', {
+    status: 202,
+    body: transit,
+    also: [400, 404, 409],
   })
   async accept(
     @Param({ schema: uuidParameter }) { id }: Id,
@@ -86,15 +88,15 @@ export class RidesController {
     @Res({ passthrough: true }) response: Response,
   ): Promise<TransitView> {
     const accepting = await this.commands.execute(new AcceptTransit(id, driverId));
-    const isAnswered = (ride: TransitView) => ride.status !== 'ACCEPTING' || ride.driverId !== driverId;
+    const isAnswered = (transit: TransitView) => transit.status !== 'ACCEPTING' || transit.driverId !== driverId;
     const outcome = await this.wait(accepting, isAnswered, prefer, response);
     if (outcome.driverId === driverId) return outcome;
-    throw new Conflict(`Driver ${driverId} is not free after all`, 'driverId');
+    throw new Conflict(`Driver ${driverId} was refused: they are no longer free or active`, 'driverId');
   }
 
   @Post(':id/reject')
   @HttpCode(200)
-  @Operation("A driver doesn't want the ride", { body: transit, also: [400, 404, 409] })
+  @Operation('A driver rejects the ride', { body: transit, also: [400, 404, 409] })
   reject(
     @Param({ schema: uuidParameter }) { id }: Id,
     @Body({ schema: byDriver }) { driverId }: z.infer<typeof byDriver>,
@@ -104,7 +106,7 @@ export class RidesController {
 
   @Post(':id/start')
   @HttpCode(200)
-  @Operation('The passenger is in the car', { body: transit, also: [403, 404, 409] })
+  @Operation('Starts the ride: the passenger is in the car', { body: transit, also: [403, 404, 409] })
   start(
     @Param({ schema: uuidParameter }) { id }: Id,
     @Body({ schema: byAnyDriver }) { driverId }: z.infer<typeof byAnyDriver>,
@@ -114,14 +116,14 @@ export class RidesController {
 
   @Post(':id/cancel')
   @HttpCode(200)
-  @Operation("The ride isn't wanted any more", { body: transit, also: [404, 409] })
+  @Operation('Cancels the ride', { body: transit, also: [404, 409] })
   cancel(@Param({ schema: uuidParameter }) { id }: Id): Promise<TransitView> {
     return this.commands.execute(new CancelTransit(id));
   }
 
   @Post(':id/destination')
   @HttpCode(200)
-  @Operation('The ride is to go elsewhere', { body: transit, also: [400, 404, 409] })
+  @Operation('Changes the destination of the ride', { body: transit, also: [400, 404, 409] })
   changeDestination(
     @Param({ schema: uuidParameter }) { id }: Id,
     @Body({ schema: address }) destination: z.infer<typeof address>,
@@ -133,8 +135,10 @@ export class RidesController {
   @HttpCode(202)
   @Idempotent()
   @Location('/transits/:id')
-  @Operation('The ride is over, at this address; Prefer: wait=5 waits until all is settled (200)', {
-    ...{ status: 202, body: transit, also: [400, 403, 404, 409, 422] },
+  @Operation('Ends the ride at this address; Prefer: wait=5 waits until it is settled (200)', {
+    status: 202,
+    body: transit,
+    also: [400, 403, 404, 409, 422],
   })
   async complete(
     @Param({ schema: uuidParameter }) { id }: Id,
@@ -146,17 +150,17 @@ export class RidesController {
     return this.wait(completing, isSettled, prefer, response);
   }
 
-  /** As long as the client prefers: 200 when it happens in time, the ride as it was accepted otherwise. */
+  /** Waits as long as the client prefers. @returns the transit as wanted, with 200, or else as it was accepted */
   private async wait(
-    ride: TransitView,
-    isWanted: (ride: TransitView) => boolean,
+    transit: TransitView,
+    isWanted: (transit: TransitView) => boolean,
     prefer: string | undefined,
     response: Response,
   ): Promise<TransitView> {
     const ms = preferredWaitMs(prefer);
-    if (ms === 0) return ride;
-    const outcome = await this.watch.until(ride.id, () => this.read({ id: ride.id }), isWanted, ms);
-    if (!outcome) return ride;
+    if (ms === 0) return transit;
+    const outcome = await this.notifier.until(transit.id, () => this.read({ id: transit.id }), isWanted, ms);
+    if (!outcome) return transit;
     response.status(HttpStatus.OK).setHeader('Preference-Applied', `wait=${ms / 1000}`);
     return outcome;
   }

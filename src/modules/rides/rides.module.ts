@@ -24,19 +24,36 @@ import {
 } from './settle-transit.js';
 import { StartTransitHandler } from './start-transit.js';
 import { RidesSeed } from './seed.js';
-import { migrations, Rejection, Transit } from './tables.js';
+import { Rejection, Transit } from './tables.js';
 
-@MeshFeature({ name: 'rides', contract, entities: [Transit, Rejection], migrations })
+@MeshFeature({ name: 'rides', contract, entities: [Transit, Rejection] })
 @Module({
   controllers: [RidesController],
   providers: [
-    ...[Transits, TransitNotifier, Completion, ReconcileTransits, RidesSeed],
-    ...[RequestTransitHandler, PublishTransitHandler, AcceptTransitHandler, RejectTransitHandler, StartTransitHandler],
-    ...[CancelTransitHandler, ChangeDestinationHandler, RequestCompletionHandler, CompleteTransitHandler],
-    ...[AssignDriverOnDriverOccupied, WaitOnDriverRefused, CompleteTransitOnDestinationUpdated],
-    ...[SettleOnDriverFeeCalculated, FailOnDriverFeeRefused, SettleOnDriverFreed],
-    ...[SettleOnMilesRegistered, SettleOnInvoiceIssued],
-    ...[ReadTransitHandler, ListTransitsHandler],
+    Transits,
+    TransitNotifier,
+    Completion,
+    ReconcileTransits,
+    RidesSeed,
+    RequestTransitHandler,
+    PublishTransitHandler,
+    AcceptTransitHandler,
+    RejectTransitHandler,
+    StartTransitHandler,
+    CancelTransitHandler,
+    ChangeDestinationHandler,
+    RequestCompletionHandler,
+    CompleteTransitHandler,
+    AssignDriverOnDriverOccupied,
+    WaitOnDriverRefused,
+    CompleteTransitOnDestinationUpdated,
+    SettleOnDriverFeeCalculated,
+    FailOnDriverFeeRefused,
+    SettleOnDriverFreed,
+    SettleOnMilesRegistered,
+    SettleOnInvoiceIssued,
+    ReadTransitHandler,
+    ListTransitsHandler,
   ],
 })
 export class RidesModule {}

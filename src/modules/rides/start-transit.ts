@@ -1,12 +1,12 @@
 import { Inject } from '@nestjs/common';
 import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
-import { CONFIG, type Config } from '../../config.js';
+import { ridesConfig, type Settings } from '../../config-namespaces.js';
 import { Clock } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { assertAssigned, Transits, transitView, type TransitView } from './transits.store.js';
 import { chooseTariff, localTime } from './tariff.js';
 
-/** The passenger is in the car; from now on this hour's tariff holds. */
+/** The passenger is in the car. The tariff of this hour applies. */
 export class StartTransit extends Command<TransitView> {
   constructor(
     readonly transitId: string,
@@ -20,18 +20,18 @@ export class StartTransit extends Command<TransitView> {
 export class StartTransitHandler implements ICommandHandler<StartTransit> {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly rides: Transits,
+    private readonly transits: Transits,
     private readonly clock: Clock,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(ridesConfig.KEY) private readonly settings: Settings<typeof ridesConfig>,
   ) {}
 
   async execute({ transitId, driverId }: StartTransit): Promise<TransitView> {
     const now = this.clock.now();
-    const tariff = chooseTariff(localTime(now, this.config.tariffTimeZone));
+    const tariff = chooseTariff(localTime(now, this.settings.tariffTimeZone));
     return this.work.run(async () => {
-      assertAssigned(await this.rides.get(transitId), driverId);
+      assertAssigned(await this.transits.get(transitId), driverId);
       const changes = { status: 'IN_TRANSIT', tariff, startedAt: now.toISOString() } as const;
-      return transitView(await this.rides.change(transitId, 'start', changes));
+      return transitView(await this.transits.change(transitId, 'start', changes));
     });
   }
 }

@@ -1,4 +1,4 @@
-/** What a km costs in whole units of currency, and what every ride costs beside it, in cents. */
+/** The rate per km in whole units of currency, and a base fee in cents. */
 export interface Tariff {
   readonly name: 'Standard' | 'Weekend' | 'Weekend+' | 'Sylwester';
   readonly kmRate: number;
@@ -10,7 +10,7 @@ const WEEKEND: Tariff = { name: 'Weekend', kmRate: 1.5, baseFeeCents: 800 };
 const WEEKEND_PLUS: Tariff = { name: 'Weekend+', kmRate: 2.5, baseFeeCents: 1000 };
 const SYLWESTER: Tariff = { name: 'Sylwester', kmRate: 3.5, baseFeeCents: 1100 };
 
-/** A moment on the clock that chooses the tariff. Months from 1, days of the week from Sunday = 0. */
+/** Local time, which selects the tariff. Months from 1, days of the week from Sunday = 0. */
 export interface LocalTime {
   readonly month: number;
   readonly day: number;
@@ -18,7 +18,7 @@ export interface LocalTime {
   readonly hour: number;
 }
 
-/** The first rule that fits; hours are whole, so that "up to 6" lasts until 06:59:59. */
+/** The first matching rule applies. Hours are whole, so "up to 6" lasts until 06:59:59. */
 export function chooseTariff({ month, day, weekday, hour }: LocalTime): Tariff {
   const [isFriday, isSaturday, isSunday] = [weekday === 5, weekday === 6, weekday === 0];
   if ((month === 12 && day === 31) || (month === 1 && day === 1 && hour <= 6)) return SYLWESTER;
@@ -30,7 +30,7 @@ export function chooseTariff({ month, day, weekday, hour }: LocalTime): Tariff {
 
 const clocks = new Map<string, Intl.DateTimeFormat>();
 
-/** What a clock in `timeZone` (IANA name) shows at `instant`. */
+/** The local time of `instant` in `timeZone` (IANA name). */
 export function localTime(instant: Date, timeZone: string): LocalTime {
   let clock = clocks.get(timeZone);
   if (!clock) {
@@ -50,7 +50,7 @@ export function localTime(instant: Date, timeZone: string): LocalTime {
   return { month: month!, day: day!, weekday, hour: hour! };
 }
 
-/** Cents = round half up (metres × rate per km / 10) + base fee; exact, in tenths of the rate. */
+/** Cents = round half up (metres × rate per km / 10) + base fee. Computed in integers, in tenths of the rate. */
 export function priceCents(metres: number, { kmRate, baseFeeCents }: Tariff): number {
   const rateInTenths = Math.round(kmRate * 10);
   return Math.floor((metres * rateInTenths + 50) / 100) + baseFeeCents;

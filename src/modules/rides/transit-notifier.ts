@@ -1,41 +1,41 @@
 import { Injectable } from '@nestjs/common';
 
-/** Also looks by itself this often, in ms: the change may be another process's. */
-const LOOK_AGAIN_MS = 250;
+/** Interval of polling in ms: another process may have changed the transit. */
+const POLL_MS = 250;
 
-/** Lets requests wait for what happens to a ride. */
+/** Lets requests wait for changes of a transit. */
 @Injectable()
 export class TransitNotifier {
   private readonly waiting = new Map<string, Set<() => void>>();
 
-  /** A ride has changed, and that is committed. */
+  /** Called after the commit of a change. */
   changed(id: string): void {
     for (const wake of this.waiting.get(id) ?? []) wake();
   }
 
   /**
-   * Reads a ride again and again until it is as wanted, or the time (ms) is over.
-   * @returns the ride, or undefined when the time was over first
+   * Reads a transit after each change, until it is as wanted or `ms` have passed.
+   * @returns the transit, or undefined when the time has passed first
    */
-  async until<Ride>(
+  async until<View>(
     id: string,
-    read: () => Promise<Ride>,
-    isWanted: (ride: Ride) => boolean,
+    read: () => Promise<View>,
+    isWanted: (transit: View) => boolean,
     ms: number,
-  ): Promise<Ride | undefined> {
+  ): Promise<View | undefined> {
     const deadline = Date.now() + ms;
     for (;;) {
-      const change = this.nextChange(id, Math.min(LOOK_AGAIN_MS, deadline - Date.now()));
-      const ride = await read();
-      if (isWanted(ride) || Date.now() >= deadline) {
+      const change = this.nextChange(id, Math.min(POLL_MS, deadline - Date.now()));
+      const transit = await read();
+      if (isWanted(transit) || Date.now() >= deadline) {
         change.cancel();
-        return isWanted(ride) ? ride : undefined;
+        return isWanted(transit) ? transit : undefined;
       }
       await change.happened;
     }
   }
 
-  /** Listens from now on, so that a change between reading and waiting isn't missed. */
+  /** Listens at once, so that a change between reading and waiting isn't missed. */
   private nextChange(id: string, ms: number): { happened: Promise<void>; cancel: () => void } {
     let wake!: () => void;
     const happened = new Promise<void>((resolve) => (wake = resolve));

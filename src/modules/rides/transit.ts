@@ -2,7 +2,7 @@ import type { STATUSES } from './contract.js';
 
 export type Status = (typeof STATUSES)[number];
 
-/** From which states something can be done to a ride. */
+/** The states in which an action is allowed. */
 export const ALLOWED_FROM = {
   publish: ['DRAFT'],
   accept: ['WAITING_FOR_DRIVER_ASSIGNMENT'],
@@ -15,10 +15,10 @@ export const ALLOWED_FROM = {
 
 export type Action = keyof typeof ALLOWED_FROM;
 
-/** How far something that follows from a ride that is over has got. */
+/** The progress of one part of the settlement. */
 export type Settled = 'pending' | 'settled' | 'failed';
 
-/** Who is invoiced. */
+/** The name on the invoice. */
 export function invoiceSubject({ name, lastName }: { name: string; lastName: string | null }): string {
   return `${name} ${lastName}`;
 }

@@ -12,7 +12,7 @@ export type TransitView = z.infer<typeof transit>;
 type Changes = Parameters<Repository<Transit>['update']>[1];
 type Where = FindOptionsWhere<Transit> & { id: string };
 
-/** Rides are changed here and nowhere else: by one conditional statement, never by writing back what was read. */
+/** All changes of transits go through this class: each is one conditional UPDATE, never a write of a row read before. */
 @Injectable()
 export class Transits {
   constructor(
@@ -31,31 +31,31 @@ export class Transits {
     return found;
   }
 
-  async insert(ride: Parameters<Repository<Transit>['insert']>[0]): Promise<void> {
-    await this.work.repository(Transit).insert(ride);
+  async insert(transit: Parameters<Repository<Transit>['insert']>[0]): Promise<void> {
+    await this.work.repository(Transit).insert(transit);
   }
 
   /**
-   * Does something to a ride if its state allows it.
-   * @param also what else must be true of it
-   * @returns the ride as it is now
-   * @throws NotFound, or Conflict that tells the state
+   * Changes a transit if its state allows the action.
+   * @param also further conditions on its columns
+   * @returns the transit after the change
+   * @throws NotFound, or Conflict that names the state
    */
   async change(id: string, action: Action, changes: Changes, also: FindOptionsWhere<Transit> = {}): Promise<Transit> {
     const done = await this.changeIf({ ...also, id, status: In([...ALLOWED_FROM[action]]) }, changes);
-    const ride = await this.get(id);
-    if (!done) throw wrongState(ride, action);
-    return ride;
+    const transit = await this.get(id);
+    if (!done) throw wrongState(transit, action);
+    return transit;
   }
 
-  /** The ride, if something could be done to it. @throws NotFound, or Conflict that tells the state */
+  /** The transit, if its state allows the action. @throws NotFound, or Conflict that names the state */
   async assertAllows(id: string, action: Action): Promise<Transit> {
-    const ride = await this.get(id);
-    if (!(ALLOWED_FROM[action] as readonly Status[]).includes(ride.status)) throw wrongState(ride, action);
-    return ride;
+    const transit = await this.get(id);
+    if (!(ALLOWED_FROM[action] as readonly Status[]).includes(transit.status)) throw wrongState(transit, action);
+    return transit;
   }
 
-  /** Changes a ride if it is as `where` says. @returns whether it was */
+  /** Changes a transit if `where` matches it. @returns whether it did */
   async changeIf(where: Where, changes: Changes): Promise<boolean> {
     const { affected } = await this.work.repository(Transit).update(where, changes);
     if (!affected) return false;
@@ -75,44 +75,48 @@ const WORDS: Record<Action, string> = {
 };
 
 function wrongState({ id, status }: Transit, action: Action): Conflict {
-  return new Conflict(`Transit ${id} is ${status}: it can't ${WORDS[action]} now`);
+  const allowed = ALLOWED_FROM[action].join(', ');
+  return new Conflict(`Transit ${id} is ${status}: it can ${WORDS[action]} when it is ${allowed}`);
 }
 
-/** @throws Forbidden when somebody else than the assigned driver is named */
-export function assertAssigned(ride: Transit, driverId: number | undefined): void {
-  if (driverId !== undefined && driverId !== ride.driverId) {
-    throw new Forbidden(`Transit ${ride.id} isn't driver ${driverId}'s`, 'driverId');
+/** @throws Forbidden for a driver who is not assigned to the transit */
+export function assertAssigned(transit: Transit, driverId: number | undefined): void {
+  if (driverId !== undefined && driverId !== transit.driverId) {
+    throw new Forbidden(`Driver ${driverId} is not assigned to transit ${transit.id}`, 'driverId');
   }
 }
 
-/** A ride as it is shown. */
-export function transitView(ride: Transit): TransitView {
-  const { id, status, clientId, carClass, distanceMetres, tariff, estimatedPrice, requestedAt } = ride;
+/** A transit as the API shows it. */
+export function transitView(transit: Transit): TransitView {
+  const { id, status, clientId, carClass, distanceMetres, tariff, estimatedPrice, requestedAt } = transit;
   const isOver = status === 'COMPLETING' || status === 'COMPLETED';
   const settlement = {
-    driverFee: ride.driverFeeSettled,
-    driverFreed: ride.driverFreedSettled,
-    miles: ride.milesSettled,
-    invoice: ride.invoiceSettled,
+    driverFee: transit.driverFeeSettled,
+    driverFreed: transit.driverFreedSettled,
+    miles: transit.milesSettled,
+    invoice: transit.invoiceSettled,
   };
   const isPending = Object.values(settlement).includes('pending');
   return {
-    ...{ id, status, clientId },
-    ...present({ driverId: ride.driverId }),
+    id,
+    status,
+    clientId,
+    ...present({ driverId: transit.driverId }),
     carClass,
-    from: { id: ride.pickupId, ...ride.pickup },
-    to: { id: ride.reachedId ?? ride.destinationId, ...(ride.reached ?? ride.destination) },
+    from: { id: transit.pickupId, ...transit.pickup },
+    to: { id: transit.reachedId ?? transit.destinationId, ...(transit.reached ?? transit.destination) },
     distanceKm: distanceMetres / 1000,
-    ...{ tariff, estimatedPrice },
-    ...present({ price: ride.price, driverFee: ride.driverFee }),
+    tariff,
+    estimatedPrice,
+    ...present({ price: transit.price, driverFee: transit.driverFee }),
     requestedAt,
-    ...present({ publishedAt: ride.publishedAt, acceptedAt: ride.acceptedAt, startedAt: ride.startedAt }),
-    ...present({ completedAt: ride.completedAt, cancelledAt: ride.cancelledAt }),
-    ...(isOver && { settlement, ...(isPending && present({ settlementSince: ride.completingAt })) }),
+    ...present({ publishedAt: transit.publishedAt, acceptedAt: transit.acceptedAt, startedAt: transit.startedAt }),
+    ...present({ completedAt: transit.completedAt, cancelledAt: transit.cancelledAt }),
+    ...(isOver && { settlement, ...(isPending && present({ settlementSince: transit.completingAt })) }),
   };
 }
 
-/** The fields that have a value. */
+/** The fields that aren't null. */
 function present<Fields extends object>(fields: Fields): { [Key in keyof Fields]?: NonNullable<Fields[Key]> } {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null)) as never;
 }

@@ -1,5 +1,6 @@
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
-import { CONFIG, type Config } from '../../src/config.js';
+import { HISTORIES } from '../../migrations/histories.js';
+import type { LoadedConfig } from '../../src/config-loader.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 import { meshFeatureOf } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { ClientsModule } from '../../src/modules/clients/clients.module.js';
@@ -7,6 +8,7 @@ import { DriversModule } from '../../src/modules/drivers/drivers.module.js';
 import { GeolocationModule } from '../../src/modules/geolocation/geolocation.module.js';
 import { InvoicingModule } from '../../src/modules/invoicing/invoicing.module.js';
 import { RidesModule } from '../../src/modules/rides/rides.module.js';
+import { LoyaltyTables1763900000000 } from './loyalty/1763900000000-create-tables.js';
 import { LoyaltyModule } from './loyalty/loyalty.module.js';
 
 /** The modules that are on the mesh. */
@@ -19,24 +21,34 @@ const MODULES: readonly Type[] = [
   LoyaltyModule,
 ];
 
+/** Their migrations. Those of loyalty are a class in loyalty/. */
+const MIGRATIONS = [
+  ...HISTORIES.filter(({ owner }) => owner !== 'loyalty'),
+  { owner: 'loyalty', migrations: [LoyaltyTables1763900000000] },
+];
+
 export const MODULE_NAMES = MODULES.map((it) => meshFeatureOf(it).name);
 
 @Module({})
 export class AppModule {
-  static with(config: Config): DynamicModule {
+  static forRoot({ config, module: configModule }: LoadedConfig): DynamicModule {
     return {
       module: AppModule,
-      global: true,
       imports: [
+        configModule,
         MeshModule.forRoot({
-          ...{ application: 'cabs', modules: MODULES, database: config.databaseUrl, migrate: true },
-          ...{ delivery: config.delivery, retention: config.retention, shutdownGraceMs: config.shutdownGraceMs },
+          application: 'cabs',
+          modules: MODULES,
+          database: config.databaseUrl,
+          migrations: MIGRATIONS,
+          migrate: true,
+          delivery: config.delivery,
+          retention: config.retention,
+          shutdownGraceMs: config.shutdownGraceMs,
           administration: { isDevelopment: true },
         }),
         ...MODULES,
       ],
-      providers: [{ provide: CONFIG, useValue: config }],
-      exports: [CONFIG],
     };
   }
 }

@@ -1,5 +1,6 @@
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
-import { CONFIG, type Config } from '../../src/config.js';
+import { HISTORIES } from '../../migrations/histories.js';
+import type { LoadedConfig } from '../../src/config-loader.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 import { meshFeatureOf } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { ClientsModule } from '../../src/modules/clients/clients.module.js';
@@ -12,25 +13,32 @@ import { LoyaltyModule } from './loyalty/loyalty.module.js';
 /** The modules that are on the mesh. */
 const MODULES: readonly Type[] = [RidesModule, GeolocationModule, DriversModule, InvoicingModule, ClientsModule];
 
+/** Their migrations. Those of loyalty will be a class in loyalty/. */
+const MIGRATIONS = HISTORIES.filter(({ owner }) => owner !== 'loyalty');
+
 export const MODULE_NAMES = MODULES.map((it) => meshFeatureOf(it).name);
 
 @Module({})
 export class AppModule {
-  static with(config: Config): DynamicModule {
+  static forRoot({ config, module: configModule }: LoadedConfig): DynamicModule {
     return {
       module: AppModule,
-      global: true,
       imports: [
+        configModule,
         MeshModule.forRoot({
-          ...{ application: 'cabs', modules: MODULES, database: config.databaseUrl, migrate: true },
-          ...{ delivery: config.delivery, retention: config.retention, shutdownGraceMs: config.shutdownGraceMs },
+          application: 'cabs',
+          modules: MODULES,
+          database: config.databaseUrl,
+          migrations: MIGRATIONS,
+          migrate: true,
+          delivery: config.delivery,
+          retention: config.retention,
+          shutdownGraceMs: config.shutdownGraceMs,
           administration: { isDevelopment: true },
         }),
         ...MODULES,
         LoyaltyModule,
       ],
-      providers: [{ provide: CONFIG, useValue: config }],
-      exports: [CONFIG],
     };
   }
 }

@@ -1,13 +1,14 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
-import { readConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config-loader.js';
 import { configureHttp } from '../../src/infrastructure/http/http.js';
 import { createLogger, PinoLogger } from '../../src/infrastructure/observability/logger.js';
 import { AppModule, MODULE_NAMES } from './app.module.js';
 
-const config = readConfig(process.env, MODULE_NAMES);
-const app = await NestFactory.create<NestExpressApplication>(AppModule.with(config), {
+const loaded = await loadConfig(MODULE_NAMES);
+const { config } = loaded;
+const app = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(loaded), {
   logger: new PinoLogger(createLogger(config.logLevel)),
   bodyParser: false,
 });

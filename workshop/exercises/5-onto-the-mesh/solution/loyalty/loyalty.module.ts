@@ -4,9 +4,9 @@ import * as contract from '../../../src/modules/loyalty/contract.js';
 import { LoyaltyController } from './loyalty.controller.js';
 import { ReadAwardsHandler, ReadTransitMilesHandler } from './read-awards.js';
 import { RegisterMilesHandler } from './register-miles.js';
-import { AwardedMiles, AwardsAccount, migrations } from './tables.js';
+import { AwardedMiles, AwardsAccount } from './tables.js';
 
-@MeshFeature({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles], migrations })
+@MeshFeature({ name: 'loyalty', contract, entities: [AwardsAccount, AwardedMiles] })
 @Module({
   controllers: [LoyaltyController],
   providers: [RegisterMilesHandler, ReadAwardsHandler, ReadTransitMilesHandler],

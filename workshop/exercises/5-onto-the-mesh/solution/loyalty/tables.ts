@@ -1,5 +1,4 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
-import type { MigrationHistory } from '../../../src/infrastructure/persistence/migrate.js';
 
 @Entity('loyalty_account')
 export class AwardsAccount {
@@ -26,25 +25,3 @@ export class AwardedMiles {
   @Column('text', { nullable: true })
   expiresAt: string | null;
 }
-
-const TABLES = [
-  `CREATE TABLE loyalty_account (
-    client_id integer PRIMARY KEY, active boolean NOT NULL, transactions integer NOT NULL, opened_at text NOT NULL
-  )`,
-  `CREATE TABLE loyalty_miles (
-    transit_id text PRIMARY KEY, client_id integer NOT NULL, miles integer NOT NULL,
-    granted_at text NOT NULL, expires_at text
-  )`,
-];
-
-export const migrations: MigrationHistory['migrations'] = [
-  {
-    name: 'LoyaltyTables1763900000000',
-    up: async (runner) => {
-      for (const statement of TABLES) await runner.query(statement);
-    },
-    down: async (runner) => {
-      for (const table of ['loyalty_miles', 'loyalty_account']) await runner.query(`DROP TABLE ${table}`);
-    },
-  },
-];

@@ -1,0 +1,22 @@
+import { getConfigToken } from '@nestjs/config';
+import type { Config } from './config.js';
+
+/** The part of the configuration that one module reads: `@Inject(ridesConfig.KEY) settings: Settings<typeof ridesConfig>`. */
+export interface Namespace<Part extends object> {
+  readonly name: string;
+  readonly KEY: string;
+  readonly select: (config: Config) => Part;
+}
+
+export type Settings<Of> = Of extends Namespace<infer Part> ? Part : never;
+
+export const ridesConfig = namespace('rides', ({ tariffTimeZone, reconciliation }) => ({
+  tariffTimeZone,
+  reconcileAfterMs: reconciliation.afterMs,
+}));
+
+export const demoConfig = namespace('demo', ({ seed }) => ({ isSeeded: seed === 'demo' }));
+
+function namespace<Part extends object>(name: string, select: (config: Config) => Part): Namespace<Part> {
+  return { name, select, KEY: getConfigToken(name) };
+}
