@@ -221,8 +221,10 @@ export async function rides(stand: Stand): Promise<Findings> {
     const step = steps[index + 1]!;
     const isAimed = step.number > 0;
     return {
-      ...{ what, measured: perSecond(mesh) },
-      ...{ against: `step ${step.number}, ${step.title}: ${perSecond(value)}`, ratio: (mesh / value).toFixed(2) },
+      what,
+      measured: perSecond(mesh),
+      against: `step ${step.number}, ${step.title}: ${perSecond(value)}`,
+      ratio: (mesh / value).toFixed(2),
       ...(isAimed ? { aim: 'ahead', isReached: mesh > value } : { aim: 'report' }),
     };
   };

@@ -100,8 +100,12 @@ class Bench {}
  */
 export async function openNotes(database: string, broker?: BrokerOptions) {
   const mesh = MeshModule.forRoot({
-    ...{ application: 'bench', modules: [NotesModule], database, migrate: true },
-    ...{ http: 'administration', ...(broker && { broker }) },
+    application: 'bench',
+    modules: [NotesModule],
+    database,
+    migrate: true,
+    http: 'administration',
+    ...(broker && { broker }),
   });
   const root = { module: Bench, imports: [mesh, NotesModule] };
   const app = await NestFactory.create(root, { logger: ['error'] });

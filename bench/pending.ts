@@ -100,7 +100,9 @@ async function settle(database: string, place: Place, databases: Databases, howM
   sample();
   await endProcess(child);
   return {
-    ...{ throughput: (1000 * messages) / ms, startMs, topUpMs },
+    throughput: (1000 * messages) / ms,
+    startMs,
+    topUpMs,
     memory: { start: memory[0]!, peak: Math.max(...memory), end: memory.at(-1)! },
   };
 }

@@ -73,7 +73,10 @@ async function graphileWorker(connectionString: string, writerOf: WriterOf): Pro
   const writer = await writerOf(connectionString);
   const started = performance.now();
   const runner = await run({
-    ...{ connectionString, ...GRAPHILE, logger, noHandleSignals: true },
+    connectionString,
+    ...GRAPHILE,
+    logger,
+    noHandleSignals: true,
     taskList: {
       note: async (payload) => void (await writer.write([payload as Row])),
     },

@@ -153,7 +153,8 @@ async function plainjob(path: string): Promise<number> {
       write.run(id, text);
     },
     {
-      ...{ queue, logger },
+      queue,
+      logger,
       onCompleted: () => {
         if (++done === MESSAGES) finish(performance.now());
       },

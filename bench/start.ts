@@ -78,7 +78,8 @@ async function start(script: string, environment: object, path: string, body?: s
   const port = await freePort();
   const began = performance.now();
   const child = spawn(process.execPath, [script], {
-    ...{ cwd: ROOT, stdio: 'ignore' },
+    cwd: ROOT,
+    stdio: 'ignore',
     env: { PATH: process.env.PATH, PORT: String(port), ...environment },
   });
   const headers = { 'content-type': 'application/json' };

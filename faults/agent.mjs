@@ -51,8 +51,13 @@ function note() {
     `INSERT INTO faults_handled (consumer, event_id, type, subject, partition_key, cause, attempts)
      VALUES ($1, $2, $3, $4, $5, $6, $7)`,
     [
-      ...[consumer, event.id, event.type, event.subject, event.partitionkey ?? event.subject],
-      ...[event.causationid ?? null, delivery?.attempts ?? null],
+      consumer,
+      event.id,
+      event.type,
+      event.subject,
+      event.partitionkey ?? event.subject,
+      event.causationid ?? null,
+      delivery?.attempts ?? null,
     ],
   );
 }

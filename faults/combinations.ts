@@ -18,7 +18,9 @@ export interface Combination {
 }
 
 const combination = (database: 'sqlite' | 'postgres', transport: Transport): Combination => ({
-  ...{ name: `${database}-${transport}`, database, transport },
+  name: `${database}-${transport}`,
+  database,
+  transport,
   hasBroker: transport === 'knative' || transport === 'split',
   perSecond: transport === 'split' ? 5 : 8,
 });
@@ -48,8 +50,14 @@ export function databaseOf(application: string): string {
  * what was lost before anybody has counted it.
  */
 const HASTY = {
-  ...{ MESH_RETRY: '60', MESH_BACKOFF_POLICY: 'linear', MESH_BACKOFF_DELAY: 'PT0.2S', MESH_RECONCILE_EVERY: 'PT0S' },
-  ...{ SHUTDOWN_GRACE: 'PT5S', LOG_LEVEL: 'warn', SEED: 'none', NO_COLOR: '1' },
+  MESH_RETRY: '60',
+  MESH_BACKOFF_POLICY: 'linear',
+  MESH_BACKOFF_DELAY: 'PT0.2S',
+  MESH_RECONCILE_EVERY: 'PT0S',
+  SHUTDOWN_GRACE: 'PT5S',
+  LOG_LEVEL: 'warn',
+  SEED: 'none',
+  NO_COLOR: '1',
 };
 
 /** Where things are to be found, for whoever starts a process. */
@@ -79,7 +87,8 @@ export function plansOf(combination: Combination, places: Map<string, number>, a
   const { url } = around;
   const home = (module: string) => url(transport === 'split' ? module : 'cabs');
   const mesh = hasBroker && {
-    ...{ MESH_TRANSPORT: 'knative', K_SINK: `${url('broker')}/cabs/default` },
+    MESH_TRANSPORT: 'knative',
+    K_SINK: `${url('broker')}/cabs/default`,
     ...Object.fromEntries(MODULES.map((it) => [`USVC_${it.toUpperCase()}`, home(it)])),
   };
   const applications = applicationsOf(combination);
@@ -87,7 +96,10 @@ export function plansOf(combination: Combination, places: Map<string, number>, a
     const port = places.get(name)!;
     const environment = { ...HASTY, ...mesh, DATABASE_URL: around.database(databaseOf(name)), PORT: String(port) };
     return {
-      ...{ name, port, readyPath: '/health/ready', command: ['dist/main.js'] },
+      name,
+      port,
+      readyPath: '/health/ready',
+      command: ['dist/main.js'],
       environment: {
         ...environment,
         ...(modules && { MODULES: modules }),
@@ -96,7 +108,10 @@ export function plansOf(combination: Combination, places: Map<string, number>, a
     };
   });
   const tool = (name: string, readyPath: string, file: string, words: string[]): Plan => ({
-    ...{ name, readyPath, port: places.get(name)!, environment: {} },
+    name,
+    readyPath,
+    port: places.get(name)!,
+    environment: {},
     command: ['--import', 'tsx', file, '--port', String(places.get(name)), ...words],
   });
   if (hasBroker) {

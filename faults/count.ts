@@ -75,22 +75,36 @@ export interface Verdict {
 }
 
 const ORDER = [
-  ...['DRAFT', 'WAITING_FOR_DRIVER_ASSIGNMENT', 'ACCEPTING', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT'],
-  ...['COMPLETING', 'COMPLETED'],
+  'DRAFT',
+  'WAITING_FOR_DRIVER_ASSIGNMENT',
+  'ACCEPTING',
+  'TRANSIT_TO_PASSENGER',
+  'IN_TRANSIT',
+  'COMPLETING',
+  'COMPLETED',
 ];
 /** How far a ride has to be at least when a deed was accepted. */
 const LEADS_TO: Partial<Record<Deed, string>> = {
-  ...{ request: 'DRAFT', publish: 'WAITING_FOR_DRIVER_ASSIGNMENT', accept: 'ACCEPTING' },
-  ...{ start: 'IN_TRANSIT', complete: 'COMPLETING' },
+  request: 'DRAFT',
+  publish: 'WAITING_FOR_DRIVER_ASSIGNMENT',
+  accept: 'ACCEPTING',
+  start: 'IN_TRANSIT',
+  complete: 'COMPLETING',
 };
 const EFFECTS = ['fees', 'miles', 'invoices'] as const;
 const SETTLED = ['driver_fee', 'driver_freed', 'miles', 'invoice'];
 const COMPLETE = 'cabs.rides.complete-transit';
 /** What has to be handled for a ride until it is settled. */
 const NEEDED = [
-  ...[COMPLETE, 'cabs.drivers.calculate-fee', 'cabs.drivers.driver-fee', 'cabs.drivers.driver-free'],
-  ...['cabs.drivers.driver-freed', 'cabs.loyalty.register-miles', 'cabs.loyalty.miles-registered'],
-  ...['cabs.invoicing.issue-invoice', 'cabs.invoicing.invoice-issued'],
+  COMPLETE,
+  'cabs.drivers.calculate-fee',
+  'cabs.drivers.driver-fee',
+  'cabs.drivers.driver-free',
+  'cabs.drivers.driver-freed',
+  'cabs.loyalty.register-miles',
+  'cabs.loyalty.miles-registered',
+  'cabs.invoicing.issue-invoice',
+  'cabs.invoicing.invoice-issued',
 ];
 
 /** Compares what was promised with what there is. */
@@ -124,8 +138,13 @@ export function count(ledger: Pick<Ledger, 'entries' | 'asked'>, books: Books): 
   for (const { type, subject } of books.waiting) stuck.push({ id: subject ?? '?', what: `${type} has not arrived` });
   for (const { type, subject } of books.dead) stuck.push({ id: subject ?? '?', what: `${type} is a dead letter` });
   return {
-    ...{ accepted: accepted.size, settled, dead: books.dead.length, lost: distinct(lost) },
-    ...{ duplicated: distinct(duplicated), stuck: distinct(stuck), disordered: disordered.length },
+    accepted: accepted.size,
+    settled,
+    dead: books.dead.length,
+    lost: distinct(lost),
+    duplicated: distinct(duplicated),
+    stuck: distinct(stuck),
+    disordered: disordered.length,
     remarks: [...lost, ...duplicated, ...stuck, ...disordered],
   };
 }
@@ -240,9 +259,13 @@ export async function readBooks(modules: readonly Place[], all: readonly Place[]
     'SELECT client_id, active, transactions FROM loyalty_account',
   );
   const found = (row: TransitRow): Found => ({
-    ...{ status: row.status, clientId: row.client_id, occupied: occupied.has(row.id) },
+    status: row.status,
+    clientId: row.client_id,
+    occupied: occupied.has(row.id),
     settled: SETTLED.filter((it) => row[`${it}_settled` as keyof TransitRow] === 'settled'),
-    ...{ fees: fees.get(row.id) ?? 0, miles: miles.get(row.id) ?? 0, invoices: invoices.get(row.id) ?? 0 },
+    fees: fees.get(row.id) ?? 0,
+    miles: miles.get(row.id) ?? 0,
+    invoices: invoices.get(row.id) ?? 0,
   });
   return {
     rides: new Map(transits.map((row) => [row.id, found(row)])),

@@ -77,7 +77,10 @@ export class Courier {
 
   private async bring({ method, url, headers }: IncomingMessage, body: Buffer) {
     const answer = await this.agent.request({
-      ...{ origin: this.target, path: url!, method: method as 'POST', body },
+      origin: this.target,
+      path: url!,
+      method: method as 'POST',
+      body,
       headers: without(headers, ['host', 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'expect']),
       signal: AbortSignal.timeout(60_000),
     });

@@ -63,7 +63,9 @@ function choose(only: string | undefined): Chosen {
 async function main(): Promise<boolean> {
   const { values } = parseArgs({
     options: {
-      ...{ minutes: { type: 'string', default: '10' }, seed: { type: 'string' }, only: { type: 'string' } },
+      minutes: { type: 'string', default: '10' },
+      seed: { type: 'string' },
+      only: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
     },
   });

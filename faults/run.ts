@@ -15,8 +15,19 @@ import { diskFull, locked } from './storage.js';
 import { Users } from './users.js';
 
 export const FAULTS: readonly Fault[] = [
-  ...[killed, rolling, brokerKilled, postgresKilled, frozen, cut, diskFull, locked, clock],
-  ...[duplicated, reordered, slow, failing],
+  killed,
+  rolling,
+  brokerKilled,
+  postgresKilled,
+  frozen,
+  cut,
+  diskFull,
+  locked,
+  clock,
+  duplicated,
+  reordered,
+  slow,
+  failing,
 ];
 
 /** How long a fault lasts, and the quiet before the next one, in ms. */

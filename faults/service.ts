@@ -76,7 +76,8 @@ export class Member {
     this.wanted = true;
     const log = openSync(this.log, 'a');
     const child = spawn(process.execPath, ['--import', AGENT, ...this.plan.command], {
-      ...{ cwd: ROOT, stdio: ['ignore', log, log, 'ipc'] },
+      cwd: ROOT,
+      stdio: ['ignore', log, log, 'ipc'],
       env: { PATH: process.env.PATH, ...this.plan.environment, FAULTS_STATE: JSON.stringify(this.state) },
       // In a group of its own: a Ctrl-C is ours.
       detached: true,

@@ -172,7 +172,10 @@ export class Users {
     const isWell = !this.isOpen;
     try {
       const answer = await this.agent.request({
-        ...{ origin: this.random.pick(this.urls), method, path, signal: AbortSignal.timeout(PATIENCE_MS) },
+        origin: this.random.pick(this.urls),
+        method,
+        path,
+        signal: AbortSignal.timeout(PATIENCE_MS),
         headers: { 'content-type': 'application/json', ...(key && { 'idempotency-key': key }) },
         ...(body && { body: JSON.stringify(body) }),
       });

@@ -26,7 +26,10 @@ interface Ride {
 }
 
 const address = (street: string, buildingNumber: number) => ({
-  ...{ country: 'Polska', city: 'Warszawa', street, buildingNumber },
+  country: 'Polska',
+  city: 'Warszawa',
+  street,
+  buildingNumber,
 });
 const money = (cents: number | undefined) => (cents === undefined ? '–' : (cents / 100).toFixed(2));
 

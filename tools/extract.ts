@@ -30,7 +30,10 @@ async function run(): Promise<void> {
   const { databaseUrl } = readConfig({ DATABASE_URL: process.env.DATABASE_URL }, MODULE_NAMES);
   const started = performance.now();
   const homes = await extract({
-    ...{ history, from: databaseUrl, to, sender: `usvc://${APPLICATION_NAME}/${module}` },
+    history,
+    from: databaseUrl,
+    to,
+    sender: `usvc://${APPLICATION_NAME}/${module}`,
     say: (line) => console.log(line),
   });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);

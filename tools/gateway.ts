@@ -55,7 +55,9 @@ export async function startFrontDoor(options: FrontDoorOptions): Promise<FrontDo
   const members = Object.entries(modules).map(([name, url]) => ({ name, url }));
   if (deadLetters) members.push({ name: 'dead-letters', url: deadLetters });
   const dispatcher = new Agent({
-    ...{ connect: { timeout: 2000 }, headersTimeout: PATIENCE_MS, bodyTimeout: PATIENCE_MS },
+    connect: { timeout: 2000 },
+    headersTimeout: PATIENCE_MS,
+    bodyTimeout: PATIENCE_MS,
   });
   const around = { members, dispatcher, ...(broker && { broker: { name: 'broker', url: broker } }) };
 
@@ -160,16 +162,22 @@ function apologise(to: Exchange, error: unknown): void {
 async function run(): Promise<void> {
   const { values } = parseArgs({
     options: {
-      ...{ port: { type: 'string', default: '3000' }, module: { type: 'string', multiple: true, default: [] } },
-      ...{ 'dead-letters': { type: 'string' }, broker: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+      port: { type: 'string', default: '3000' },
+      module: { type: 'string', multiple: true, default: [] },
+      'dead-letters': { type: 'string' },
+      broker: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
     },
   });
   if (values.help) return console.log(USAGE);
   const pairs = values.module.map((it) => it.split(/=(.*)/s, 2) as [string, string]);
   const { MODULES } = await import('../src/app.module.js');
   const door = await startFrontDoor({
-    ...{ routes: routesOf(MODULES), modules: Object.fromEntries(pairs), port: Number(values.port) },
-    ...{ deadLetters: values['dead-letters'], broker: values.broker },
+    routes: routesOf(MODULES),
+    modules: Object.fromEntries(pairs),
+    port: Number(values.port),
+    deadLetters: values['dead-letters'],
+    broker: values.broker,
   });
   console.log(`The front door is at ${door.url}`);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

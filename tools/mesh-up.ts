@@ -56,7 +56,9 @@ async function startAll(plan: Plan, seed: 'demo' | 'none'): Promise<void> {
   const names = inOrder(plan).flatMap((group) => group.map(({ name }) => name));
   const printer = new Printer(names, isColoured);
   const environment = {
-    ...{ LOG_LEVEL: 'warn', SHUTDOWN_GRACE: 'PT5S', ...(isColoured && { FORCE_COLOR: '1' }) },
+    LOG_LEVEL: 'warn',
+    SHUTDOWN_GRACE: 'PT5S',
+    ...(isColoured && { FORCE_COLOR: '1' }),
     ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !PLANNED.test(name))),
   };
   const groups = inOrder(plan).map((group) => group.map((it) => new Child(it, environment, printer)));

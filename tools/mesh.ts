@@ -35,13 +35,11 @@ async function run(): Promise<void> {
     services[name] = url;
   }
   const broker = await startBroker({
-    ...{
-      manifests,
-      database,
-      services,
-      port: Number(values.port),
-      isColoured: process.stdout.isTTY || Boolean(process.env.FORCE_COLOR),
-    },
+    manifests,
+    database,
+    services,
+    port: Number(values.port),
+    isColoured: process.stdout.isTTY || Boolean(process.env.FORCE_COLOR),
     ...(!quiet && { tell: (line: string) => console.log(line) }),
   });
   for (const line of broker.description) console.log(line);

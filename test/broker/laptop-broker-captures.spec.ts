@@ -52,7 +52,10 @@ function expectedForward(it: Exchange): { headers: Record<string, string>; body:
   const isStructured = sent['content-type']?.toLowerCase().startsWith('application/cloudevents+json');
   const plain = isStructured
     ? {
-        ...{ 'ce-id': 'id-1', 'ce-source': '/src', 'ce-type': 'com.example.a', 'ce-specversion': '1.0' },
+        'ce-id': 'id-1',
+        'ce-source': '/src',
+        'ce-type': 'com.example.a',
+        'ce-specversion': '1.0',
         'content-type': 'application/json',
       }
     : Object.fromEntries(Object.entries(sent).filter(([name]) => name.startsWith('ce-') || name === 'content-type'));
@@ -105,7 +108,9 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
   const { url } = await startFor([
     ...['direct', 'hostonly', 'refused'].map((name) => broker(name)),
     trigger('direct', {
-      ...{ broker: 'direct', delivery, subscriber: { uri: `${subscriber.url}/sub` } },
+      broker: 'direct',
+      delivery,
+      subscriber: { uri: `${subscriber.url}/sub` },
       filter: { attributes: { type: 'com.example.a' } },
     }),
     trigger('watch', { broker: 'direct', subscriber: { uri: `${subscriber.url}/watch` } }),
@@ -123,7 +128,9 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
     const name = /^\/triggers\/default\/(\w+)\/uid-\1$/.exec(it.path)?.[1] ?? '';
     const isEvent = it.method === 'POST' && ['direct', 'hostonly', 'refused'].includes(name);
     const answer = await send(url, isEvent ? `/default/${name}` : it.path, {
-      ...{ method: it.method, headers: headersOf(it), body: bodyOf(it) },
+      method: it.method,
+      headers: headersOf(it),
+      body: bodyOf(it),
     });
     await settled(url);
     if (!isEvent || answer.status !== 202) return expect(answer.status).toBe(it.response.status);
@@ -145,7 +152,8 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
     const [dead] = subscriber.to('/dead');
     const [reply] = subscriber.to('/watch').slice(1);
     const said = ({ headers: it }: Received) => ({
-      ...{ dest: it['ce-knativeerrordest'], code: it['ce-knativeerrorcode'] },
+      dest: it['ce-knativeerrordest'],
+      code: it['ce-knativeerrorcode'],
       text:
         it['ce-knativeerrordata'] === undefined
           ? undefined
@@ -167,7 +175,8 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
       const recorded = JSON.parse(body) as { errdestination: string; errresponsebody: string };
       const text = local(Buffer.from(recorded.errresponsebody, 'base64').toString());
       expect(said(dead!)).toEqual({
-        ...{ dest: local(recorded.errdestination), code: String(status) },
+        dest: local(recorded.errdestination),
+        code: String(status),
         text: text.replace('dial tcp 127.0.0.1:9199', `dial tcp ${refusing.slice('http://'.length)}`),
       });
     }
@@ -215,7 +224,9 @@ test('each status of a subscriber has the recorded effect', async () => {
     async ({ name: _name, ...it }) => {
       const [letter] = of('/dead', it.status);
       expect({
-        ...{ status: it.status, attempts: of('/sub', it.status).length, deadLettered: letter !== undefined },
+        status: it.status,
+        attempts: of('/sub', it.status).length,
+        deadLettered: letter !== undefined,
         knativeerrorcode: letter?.headers['ce-knativeerrorcode'] ?? null,
       }).toEqual(it);
     },
@@ -235,7 +246,8 @@ test('filters let the recorded events pass', async () => {
     'filters',
   );
   const spec = ({ spec: { filter, filters } }: FilterCase, path: number) => ({
-    ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/${path}` } },
+    broker: 'demo',
+    subscriber: { uri: `${subscriber.url}/${path}` },
     ...(filter && { filter: { attributes: filter } }),
     ...(filters && { filters }),
   });

@@ -26,12 +26,10 @@ describe('the manifests', () => {
     expect(brokers).toEqual(['cabs/default']);
     expect(triggers).toMatchObject([
       {
-        ...{
-          namespace: 'cabs',
-          name: 'one',
-          broker: 'cabs/default',
-          subscriber: { service: 'shop', uri: '/mesh/shop' },
-        },
+        namespace: 'cabs',
+        name: 'one',
+        broker: 'cabs/default',
+        subscriber: { service: 'shop', uri: '/mesh/shop' },
         delivery: { retry: 10, backoffPolicy: 'exponential', backoffDelayMs: 200, retryAfterMaxMs: 0 },
         deadLetterSink: { service: 'dead-letters' },
       },

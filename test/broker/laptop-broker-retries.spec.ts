@@ -27,7 +27,9 @@ test('an exponential backoff doubles from the first retry on, and then comes the
   const [letter] = await subscriber.expect('/dead', 1);
   expectGaps([200, 400, 800]);
   expect(letter!.headers).toMatchObject({
-    ...{ 'ce-id': 'id-1', 'ce-knativeerrordest': `${subscriber.url}/sub`, 'ce-knativeerrorcode': '500' },
+    'ce-id': 'id-1',
+    'ce-knativeerrordest': `${subscriber.url}/sub`,
+    'ce-knativeerrorcode': '500',
     'ce-knativeerrordata': Buffer.from('no').toString('base64'),
   });
 });

@@ -58,11 +58,13 @@ describe('replies', () => {
     const { url } = await startFor([
       broker('demo'),
       trigger('one', {
-        ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } },
+        broker: 'demo',
+        subscriber: { uri: `${subscriber.url}/sub` },
         filters: [{ exact: { type: 'com.example.a' } }],
       }),
       trigger('two', {
-        ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/replies` } },
+        broker: 'demo',
+        subscriber: { uri: `${subscriber.url}/replies` },
         filters: [{ exact: { type: 'r' } }],
       }),
     ]);
@@ -79,7 +81,9 @@ describe('replies', () => {
     const [letter] = await subscriber.expect('/dead', 1);
     expect(subscriber.to('/sub')).toHaveLength(9);
     expect(letter!.headers).toMatchObject({
-      ...{ 'ce-knativebrokerttl': '1', 'ce-knativeerrordest': `${url}/default/demo`, 'ce-knativeerrorcode': '400' },
+      'ce-knativebrokerttl': '1',
+      'ce-knativeerrordest': `${url}/default/demo`,
+      'ce-knativeerrorcode': '400',
       'ce-knativeerrordata': '',
     });
   });

@@ -17,7 +17,10 @@ const REAL = readdirSync(FOLDER)
 const READ = REAL.filter(({ text }) => /kind: (Broker|Trigger|Kustomization)/.test(text));
 
 const EVENT = {
-  ...{ specversion: '1.0', id: '1', source: 'usvc://cabs/rides', type: 'cabs.drivers.calculate-fee' },
+  specversion: '1.0',
+  id: '1',
+  source: 'usvc://cabs/rides',
+  type: 'cabs.drivers.calculate-fee',
   _mesh: { broker: 'cabs/default' },
 } as unknown as StoredEvent;
 

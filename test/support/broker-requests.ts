@@ -99,7 +99,10 @@ export class Recorder {
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     const received = {
-      ...{ method: incoming.method!, path: incoming.url!, headers: first(incoming), body: Buffer.concat(chunks) },
+      method: incoming.method!,
+      path: incoming.url!,
+      headers: first(incoming),
+      body: Buffer.concat(chunks),
       at: Date.now(),
     };
     this.received.push(received);

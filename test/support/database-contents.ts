@@ -34,7 +34,10 @@ export const PAIRS = DATABASES.flatMap((source) =>
 export function move(from: string, to: string, { module = 'drivers', point }: { module?: string; point?: Point } = {}) {
   let times = 0;
   return extract({
-    ...{ from, to, history: historyOf(module), sender: `usvc://cabs/${module}` },
+    from,
+    to,
+    history: historyOf(module),
+    sender: `usvc://cabs/${module}`,
     at: (reached) => {
       if (reached === point && (reached !== 'copying' || ++times === 3)) throw new Error('The lights go out');
     },
@@ -76,8 +79,13 @@ export async function read<Row>(url: string, statement: string): Promise<Row[]> 
 /** What the drivers are told, and say. */
 export function calculateFee(id: string, transitId: string, driverId = 1): CloudEvent {
   return {
-    ...{ specversion: '1.0', id, source: 'usvc://cabs/rides', type: 'cabs.drivers.calculate-fee' },
-    ...{ subject: transitId, partitionkey: transitId, data: { 'driver-id': driverId, 'transit-price': 5000 } },
+    specversion: '1.0',
+    id,
+    source: 'usvc://cabs/rides',
+    type: 'cabs.drivers.calculate-fee',
+    subject: transitId,
+    partitionkey: transitId,
+    data: { 'driver-id': driverId, 'transit-price': 5000 },
   };
 }
 
@@ -111,7 +119,8 @@ export async function furnish(url: string): Promise<void> {
      VALUES (${id}, 'Żaneta', 'O''Neill \\ "x"', 'AD9SS564564AA1ZZ', 'ACTIVE', ${fee})`;
   await write(
     url,
-    ...[driver(1, 'NULL'), driver(7, `'{"type":"flat","amount":300}'`)],
+    driver(1, 'NULL'),
+    driver(7, `'{"type":"flat","amount":300}'`),
     `INSERT INTO drivers_occupancy (driver_id, transit_id, state) VALUES (1, 'a', 'OCCUPIED'), (1, 'b', 'FREED')`,
     `INSERT INTO drivers_fee (transit_id, driver_id, price, fee) VALUES ('b', 1, 2147483647, 100)`,
     `INSERT INTO loyalty_account (client_id, active, transactions, opened_at) VALUES (1, true, 3, 'x'), (2, false, 0, 'y')`,

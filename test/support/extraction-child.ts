@@ -10,7 +10,9 @@ const { module, from, to, point } = JSON.parse(process.argv[2]!) as Record<'modu
 };
 const started = performance.now();
 await extract({
-  ...{ from, to, sender: `usvc://cabs/${module}` },
+  from,
+  to,
+  sender: `usvc://cabs/${module}`,
   history: migrationHistories(MODULES).find(({ owner }) => owner === module)!,
   at: (reached) => void (reached === point && process.kill(process.pid, 'SIGKILL')),
 });

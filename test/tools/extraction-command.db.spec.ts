@@ -47,7 +47,10 @@ describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh
     await furnish(from);
     let starting: Promise<string> | undefined;
     await extract({
-      ...{ from, to, history: historyOf('drivers'), sender: 'usvc://cabs/drivers' },
+      from,
+      to,
+      history: historyOf('drivers'),
+      sender: 'usvc://cabs/drivers',
       at: () => {
         starting ??= startCabs(from).then((cabs) => cabs.close().then(() => 'started'), String);
       },

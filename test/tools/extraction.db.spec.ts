@@ -106,8 +106,10 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
         // Life goes on where it was, before somebody has the time to repeat it.
         await write(
           from,
-          ...[`DELETE FROM mesh_delivery WHERE id = 'drivers-first'`, inbox('drivers', 'drivers-first')],
-          ...[`DELETE FROM mesh_dead_letter WHERE id = 'drivers-dead'`, `DELETE FROM drivers_driver WHERE id = 7`],
+          `DELETE FROM mesh_delivery WHERE id = 'drivers-first'`,
+          inbox('drivers', 'drivers-first'),
+          `DELETE FROM mesh_dead_letter WHERE id = 'drivers-dead'`,
+          `DELETE FROM drivers_driver WHERE id = 7`,
           delivery('drivers', calculateFee('drivers-third', 'g')),
         );
       }
@@ -138,7 +140,8 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
     const there = await belongings(to, 'drivers');
     await write(
       from,
-      ...[delivery('drivers', calculateFee('late', 'h')), deadLetter('late', 'drivers', calculateFee('later', 'h'))],
+      delivery('drivers', calculateFee('late', 'h')),
+      deadLetter('late', 'drivers', calculateFee('later', 'h')),
     );
     // An earlier try got as far as the other side.
     await write(to, delivery('drivers', calculateFee('late', 'h'), 2));

@@ -97,12 +97,23 @@ const PLANTED: readonly [statement: string, remark: RegExp][] = [
 
 /** What is handled for the ride `r`, each message by its owner, and the owners' answers by rides. */
 const HANDLED: readonly Handling[] = [
-  ...['rides.complete-transit', 'drivers.calculate-fee', 'drivers.driver-free', 'loyalty.register-miles'],
-  ...['invoicing.issue-invoice', 'drivers.driver-fee', 'drivers.driver-freed', 'loyalty.miles-registered'],
+  'rides.complete-transit',
+  'drivers.calculate-fee',
+  'drivers.driver-free',
+  'loyalty.register-miles',
+  'invoicing.issue-invoice',
+  'drivers.driver-fee',
+  'drivers.driver-freed',
+  'loyalty.miles-registered',
   'invoicing.invoice-issued',
 ].map((name, index) => ({
-  ...{ consumer: index < 5 ? name.split('.')[0]! : 'rides', type: `cabs.${name}`, subject: 'r', event_id: `${index}` },
-  ...{ partition_key: 'r', cause: index === 0 ? null : index < 5 ? '0' : `${index - 4}`, attempts: 0 },
+  consumer: index < 5 ? name.split('.')[0]! : 'rides',
+  type: `cabs.${name}`,
+  subject: 'r',
+  event_id: `${index}`,
+  partition_key: 'r',
+  cause: index === 0 ? null : index < 5 ? '0' : `${index - 4}`,
+  attempts: 0,
 }));
 
 /** The driver is freed before the fee is calculated. */
@@ -165,12 +176,23 @@ describe('The rig finds what is broken', () => {
   });
 
   const whole: Found = {
-    ...{ status: 'COMPLETED', settled: ['driver_fee', 'driver_freed', 'miles', 'invoice'], clientId: 1 },
-    ...{ fees: 1, miles: 1, invoices: 1, occupied: false },
+    status: 'COMPLETED',
+    settled: ['driver_fee', 'driver_freed', 'miles', 'invoice'],
+    clientId: 1,
+    fees: 1,
+    miles: 1,
+    invoices: 1,
+    occupied: false,
   };
   const books = (ride: Partial<Found>, more: Partial<Books> = {}): Books => ({
-    ...{ rides: new Map([['r', { ...whole, ...ride }]]), clients: new Set(['1']), drivers: new Set(['2']) },
-    ...{ accounts: new Map([['1', 1]]), active: new Set(['1']), waiting: [], dead: [], handlings: HANDLED },
+    rides: new Map([['r', { ...whole, ...ride }]]),
+    clients: new Set(['1']),
+    drivers: new Set(['2']),
+    accounts: new Map([['1', 1]]),
+    active: new Set(['1']),
+    waiting: [],
+    dead: [],
+    handlings: HANDLED,
     ...more,
   });
   const counted = (found: Books) => {
@@ -320,7 +342,8 @@ describe('Its tools', () => {
     expect(await told('process.exit(3)')).toEqual({ how: 'with exit code 3', hadStarted: false });
     const listening = `require('net').createServer().listen(0, () =>`;
     expect(await told(`${listening} setTimeout(() => process.exit(4), 100))`)).toEqual({
-      ...{ how: 'with exit code 4', hadStarted: true },
+      how: 'with exit code 4',
+      hadStarted: true,
     });
     const steady = member(`setInterval(() => 0, 1000)`);
     steady.start();

@@ -115,7 +115,8 @@ describe('A front door before processes that keep dead letters', () => {
     expect((await list()).body).toMatchObject({ total: 1, items: [{ id: one }] });
     const path = `/mesh/dead-letters/${other}`;
     expect(await ask('DELETE', path)).toMatchObject({
-      ...{ status: 404, body: { title: 'Not found', instance: path, correlationId: 'c' } },
+      status: 404,
+      body: { title: 'Not found', instance: path, correlationId: 'c' },
     });
     expect(await ask('GET', '/mesh/dead-letters/7')).toMatchObject({ status: 400 });
   });
@@ -128,16 +129,19 @@ describe('A front door before processes that keep dead letters', () => {
       return { status: 202, body: '{"replayed":3}' };
     };
     expect(await ask('POST', '/mesh/dead-letters/replay?type=a.c&force=true')).toEqual({
-      ...{ status: 202, body: { replayed: 3 } },
+      status: 202,
+      body: { replayed: 3 },
     });
     expect(replayed).toEqual(['/mesh/dead-letters/replay?type=a.c&force=true']);
     // One of the three can't: the others' work counts.
     expect((await ask('POST', '/mesh/dead-letters/replay?type=a.b')).body).toEqual({
-      ...{ replayed: 3, processes: { clients: expect.stringMatching(/^Nobody knows where/) } },
+      replayed: 3,
+      processes: { clients: expect.stringMatching(/^Nobody knows where/) },
     });
     const before = replayed.length;
     expect(await ask('POST', '/mesh/dead-letters/replay?force=perhaps')).toMatchObject({
-      ...{ status: 400, body: { instance: '/mesh/dead-letters/replay', errors: [{ field: 'force' }] } },
+      status: 400,
+      body: { instance: '/mesh/dead-letters/replay', errors: [{ field: 'force' }] },
     });
     expect(replayed).toHaveLength(before);
   });
@@ -148,17 +152,20 @@ describe('A front door before processes that keep dead letters', () => {
     const quiet = { pending: 0, ready: 0, retrying: 0, deadLetters: 1, lagMs: 0, consumers: {} };
     expect((await ask('GET', '/mesh/outbox')).body).toEqual({
       ...quiet,
-      ...{ deadLetters: 2, processes: { clients: quiet, 'dead-letters': quiet } },
+      deadLetters: 2,
+      processes: { clients: quiet, 'dead-letters': quiet },
     });
     const busy = { pending: 5, ready: 3, retrying: 2, deadLetters: 4, lagMs: 70, consumers: { 'cabs/x': 5 } };
     tell(busy);
     const half = await open({ clients: first.url, drivers: NOBODY }, second.url);
     expect((await ask('GET', '/mesh/outbox', half)).body).toEqual({
-      ...{ ...busy, deadLetters: 6 },
+      ...busy,
+      deadLetters: 6,
       processes: { clients: quiet, 'dead-letters': quiet, broker: busy, drivers: 'unreachable' },
     });
     expect(await ask('GET', '/mesh/dead-letters', half)).toMatchObject({
-      ...{ status: 200, body: { total: 2, unreachable: ['drivers'] } },
+      status: 200,
+      body: { total: 2, unreachable: ['drivers'] },
     });
     expect(await ask('GET', `/mesh/dead-letters/${ID}`, half)).toMatchObject({
       status: 503,

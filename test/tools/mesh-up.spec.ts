@@ -41,7 +41,9 @@ describe('npm run mesh:up', () => {
     expect(pids().filter(isAlive)).toHaveLength(9);
 
     const answer = await fetch(`${url}/transits/${DEMO_RIDE}/complete`, {
-      ...{ method: 'POST', body: BODY, headers: { 'content-type': 'application/json' } },
+      method: 'POST',
+      body: BODY,
+      headers: { 'content-type': 'application/json' },
     });
     expect(answer.status).toBe(202);
     expect(answer.headers.get('location')).toBe(`/transits/${DEMO_RIDE}`);
@@ -84,7 +86,8 @@ describe('npm run mesh:up', () => {
     ];
     const planned = { name: 'child', port, url: `http://127.0.0.1:${port}`, readyPath: '/', command, environment: {} };
     const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', PARENT], {
-      ...{ cwd: ROOT, env: { PATH: process.env.PATH, PLANNED: JSON.stringify(planned) } },
+      cwd: ROOT,
+      env: { PATH: process.env.PATH, PLANNED: JSON.stringify(planned) },
     });
     const [told] = (await once(parent.stdout, 'data')) as [Buffer];
     const pid = Number(told);
@@ -120,7 +123,9 @@ interface MeshUp {
 function spawnMeshUp({ port, brokerPort }: MeshUp['ports'], data: string) {
   const options = ['--port', String(port), '--broker-port', String(brokerPort), '--data', data];
   const child = spawn(process.execPath, ['--import', 'tsx', 'tools/mesh-up.ts', ...options], {
-    ...{ cwd: ROOT, env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe'] },
+    cwd: ROOT,
+    env: { PATH: process.env.PATH },
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += String(chunk)));
@@ -138,7 +143,10 @@ async function startMeshUp(ports: MeshUp['ports'], data: string): Promise<MeshUp
       Number(it[1]),
     );
   return {
-    ...{ url: `http://localhost:${ports.port}`, ports, process: child, output },
+    url: `http://localhost:${ports.port}`,
+    ports,
+    process: child,
+    output,
     pid: (name) => told(name).at(-1)!,
     pids: () => told('[a-z-]+'),
     end: async (signal) => {
@@ -180,7 +188,10 @@ function isSettled({ status, settlementSince }: Ride): boolean {
 async function effects(data: string): Promise<Record<string, number>> {
   const count = async (module: string, statement: string) => {
     const database = await Database.open({
-      ...{ database: `sqlite:${join(data, `${module}.db`)}`, entities: [], histories: [], migrate: false },
+      database: `sqlite:${join(data, `${module}.db`)}`,
+      entities: [],
+      histories: [],
+      migrate: false,
     });
     const [row] = await database.read.all<{ n: number }>(`SELECT ${statement}`);
     await database.close();

@@ -53,7 +53,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const sinks = new Set(triggers.filter(({ deadLetterSink }) => deadLetterSink).map(consumerName));
   const narrator = new Narrator(tell, options.isColoured ?? false, (consumer) => sinks.has(consumer));
   const database = await Database.open({
-    ...{ database: options.database, entities: [], histories: [meshMigrations], migrate: true },
+    database: options.database,
+    entities: [],
+    histories: [meshMigrations],
+    migrate: true,
   });
   const work = new UnitOfWork(database);
   const wanting = (event: StoredEvent) =>
@@ -65,7 +68,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   let isStopping = false;
   let url = '';
   const around = {
-    ...{ work, subscribers, url: () => url, stopping: () => isStopping, wake: () => relay.wake(), wakeConsumer },
+    work,
+    subscribers,
+    url: () => url,
+    stopping: () => isStopping,
+    wake: () => relay.wake(),
+    wakeConsumer,
   };
   const consumers = triggers.flatMap((trigger) => consumersOf(trigger, addresses(trigger, services), around));
   const keep = async (event: StoredEvent) => {

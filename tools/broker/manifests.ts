@@ -58,8 +58,12 @@ const reference = z.looseObject(
 );
 const deliverySpec = z.looseObject(
   {
-    ...{ retry: optional(z.number({ error: 'expected a number' })), backoffPolicy: text, backoffDelay: text },
-    ...{ timeout: text, retryAfterMax: text, deadLetterSink: optional(reference) },
+    retry: optional(z.number({ error: 'expected a number' })),
+    backoffPolicy: text,
+    backoffDelay: text,
+    timeout: text,
+    retryAfterMax: text,
+    deadLetterSink: optional(reference),
   },
   { error: 'expected a delivery' },
 );
@@ -67,7 +71,9 @@ const brokerSpec = optional(z.looseObject({ delivery: optional(deliverySpec) }, 
 const triggerSpec = optional(
   z.looseObject(
     {
-      ...{ broker: text, subscriber: optional(reference), delivery: optional(deliverySpec) },
+      broker: text,
+      subscriber: optional(reference),
+      delivery: optional(deliverySpec),
       filter: optional(
         z.looseObject(
           { attributes: optional(z.record(z.string(), z.string({ error: 'expected text' }))) },
@@ -200,7 +206,11 @@ function trigger({ name, namespace }: Named, spec: TriggerSpec, brokers: Map<str
   const chosen = delivery ?? inherited;
   const sink = chosen.deadLetterSink ?? inherited.deadLetterSink;
   return {
-    ...{ name, namespace, broker, wants: compile(wanted), wanted: describe(wanted) },
+    name,
+    namespace,
+    broker,
+    wants: compile(wanted),
+    wanted: describe(wanted),
     subscriber: destination(subscriber),
     delivery: deliveryOf(chosen),
     ...(sink && { deadLetterSink: destination(sink) }),

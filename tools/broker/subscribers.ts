@@ -49,8 +49,10 @@ const CONNECTIONS = 256;
 /** Posts events, over connections that are kept. */
 export class Subscribers {
   private readonly agent = new Agent({
-    ...{ connections: CONNECTIONS, keepAliveTimeout: 30_000 },
-    ...{ headersTimeout: PATIENCE_MS, bodyTimeout: PATIENCE_MS },
+    connections: CONNECTIONS,
+    keepAliveTimeout: 30_000,
+    headersTimeout: PATIENCE_MS,
+    bodyTimeout: PATIENCE_MS,
   });
 
   /**

@@ -89,7 +89,10 @@ export class Gathering {
       for (const [name, n] of Object.entries(statistics.consumers)) consumers[name] = (consumers[name] ?? 0) + n;
     }
     return {
-      ...{ pending: sum('pending'), ready: sum('ready'), retrying: sum('retrying'), deadLetters: sum('deadLetters') },
+      pending: sum('pending'),
+      ready: sum('ready'),
+      retrying: sum('retrying'),
+      deadLetters: sum('deadLetters'),
       lagMs: Math.max(0, ...each.map(([, { lagMs }]) => lagMs)),
       consumers,
       processes: { ...Object.fromEntries(each), ...Object.fromEntries(missing.map((name) => [name, 'unreachable'])) },

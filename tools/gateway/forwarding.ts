@@ -13,7 +13,14 @@ export interface Member {
 
 /** Headers that are between two ends of one connection (RFC 9110, section 7.6.1); a body's length is told anew. */
 const HOP_BY_HOP = [
-  ...['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'expect'],
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'expect',
 ];
 
 /**
@@ -26,8 +33,12 @@ export async function forward({ name, url }: Member, to: Exchange, dispatcher: D
   response.once('close', () => left.abort());
   try {
     const answer = await send(url + request.url, {
-      ...{ method, body: bodyOf(request), headers: endToEnd(request.rawHeaders) },
-      ...{ dispatcher, signal: left.signal, responseHeaders: 'raw' },
+      method,
+      body: bodyOf(request),
+      headers: endToEnd(request.rawHeaders),
+      dispatcher,
+      signal: left.signal,
+      responseHeaders: 'raw',
     });
     response.writeHead(answer.statusCode, endToEnd(answer.headers as unknown as string[]));
     await pipeline(answer.body, response);

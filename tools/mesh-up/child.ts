@@ -100,7 +100,8 @@ export class Child {
     const born = Date.now();
     const NODE_OPTIONS = `${this.environment.NODE_OPTIONS ?? ''} --import=${LEASH}`;
     const child = spawn(process.execPath, command, {
-      ...{ cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...this.environment, ...environment, NODE_OPTIONS },
       // In a group of its own: a Ctrl-C is ours, so that they can end one after the other.
       detached: true,

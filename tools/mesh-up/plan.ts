@@ -54,10 +54,20 @@ export function planOf(options: PlanOptions): Plan {
   const application = (name: string, modules: string, place: ReturnType<typeof at>): Planned => {
     const database = `sqlite:${join(data, `${name}.db`)}`;
     return {
-      ...{ name, ...place, readyPath: '/health/ready', database, command: ['dist/main.js'] },
+      name,
+      ...place,
+      readyPath: '/health/ready',
+      database,
+      command: ['dist/main.js'],
       environment: {
-        ...{ MODULES: modules, MESH_TRANSPORT: 'knative', K_SINK: sink, ...Object.fromEntries(others(name)) },
-        ...{ PORT: String(place.port), DATABASE_URL: database, SEED: seed, NODE_ENV: 'development' },
+        MODULES: modules,
+        MESH_TRANSPORT: 'knative',
+        K_SINK: sink,
+        ...Object.fromEntries(others(name)),
+        PORT: String(place.port),
+        DATABASE_URL: database,
+        SEED: seed,
+        NODE_ENV: 'development',
       },
     };
   };
@@ -67,19 +77,41 @@ export function planOf(options: PlanOptions): Plan {
   const services = [...modules, deadLetters].flatMap(({ name, url }) => ['--service', `${name}=${url}`]);
   const tool = ['--import', 'tsx'];
   return {
-    ...{ deadLetters, modules },
+    deadLetters,
+    modules,
     broker: {
-      ...{ name: 'broker', ...at(brokerPort), readyPath: '/mesh/outbox', database, environment: {} },
+      name: 'broker',
+      ...at(brokerPort),
+      readyPath: '/mesh/outbox',
+      database,
+      environment: {},
       command: [
-        ...[...tool, 'tools/mesh.ts', '--port', String(brokerPort), '--database', database],
-        ...['--manifests', MANIFESTS, ...services],
+        ...tool,
+        'tools/mesh.ts',
+        '--port',
+        String(brokerPort),
+        '--database',
+        database,
+        '--manifests',
+        MANIFESTS,
+        ...services,
       ],
     },
     frontDoor: {
-      ...{ name: 'front-door', ...at(port), readyPath: '/health/ready', environment: {} },
+      name: 'front-door',
+      ...at(port),
+      readyPath: '/health/ready',
+      environment: {},
       command: [
-        ...[...tool, 'tools/gateway.ts', '--port', String(port), '--broker', at(brokerPort).url],
-        ...['--dead-letters', deadLetters.url, ...modules.flatMap(({ name, url }) => ['--module', `${name}=${url}`])],
+        ...tool,
+        'tools/gateway.ts',
+        '--port',
+        String(port),
+        '--broker',
+        at(brokerPort).url,
+        '--dead-letters',
+        deadLetters.url,
+        ...modules.flatMap(({ name, url }) => ['--module', `${name}=${url}`]),
       ],
     },
   };
