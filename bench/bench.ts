@@ -12,7 +12,7 @@ import { pending } from './pending.js';
 import { postgresContenders } from './postgres-contenders.js';
 import { publishing } from './publishing.js';
 import { replicas } from './replicas.js';
-import { WARM_UPS, type Findings, type Row, type Stand } from './rounds.js';
+import { WARM_UPS, type Findings, type Row, type TestBed } from './rounds.js';
 import { sqliteContenders } from './sqlite-contenders.js';
 import { starting } from './start.js';
 
@@ -27,7 +27,7 @@ import { starting } from './start.js';
 const ROUNDS = 5;
 
 /** In the order of the table. */
-const SUBJECTS: Readonly<Record<string, (stand: Stand) => Promise<Findings>>> = {
+const SUBJECTS: Readonly<Record<string, (stand: TestBed) => Promise<Findings>>> = {
   sqlite: sqliteContenders,
   postgres: postgresContenders,
   replicas,
@@ -58,10 +58,10 @@ buildApplication();
 const folder = mkdtempSync(join(tmpdir(), 'cabs-bench-'));
 const postgres = await startPostgres();
 let files = 0;
-const stand: Stand = {
+const stand: TestBed = {
   rounds,
-  fresh: () => join(folder, `${++files}.db`),
-  ...(postgres && { freshPostgres: () => postgres.fresh() }),
+  newDatabasePath: () => join(folder, `${++files}.db`),
+  ...(postgres && { newPostgresDatabase: () => postgres.fresh() }),
 };
 const found: Findings[] = [];
 try {

@@ -22,7 +22,7 @@ import {
   ratioRow,
   type Findings,
   type Row,
-  type Stand,
+  type TestBed,
 } from './rounds.js';
 
 /** The application of src/, compiled, in one process with one database. */
@@ -42,7 +42,7 @@ const AGENT = pathToFileURL(join(ROOT, 'workshop/lab/agent.mjs')).href;
 const INVOICING = pathToFileURL(join(ROOT, 'dist/modules/invoicing/issue-invoice.js')).href;
 
 /** A step that runs, and its users. */
-class Stage {
+class StepTestBed {
   private readonly users: Users;
   private runs = 0;
   private ended = 0;
@@ -51,11 +51,15 @@ class Stage {
     this.users = new Users(house.url);
   }
 
-  static async open({ fresh }: Stand, step: Step, environment: Record<string, string> = {}): Promise<Stage> {
+  static async open(
+    { newDatabasePath }: TestBed,
+    step: Step,
+    environment: Record<string, string> = {},
+  ): Promise<StepTestBed> {
     // Processes of a step beside the first have their ports from ten above it on.
     const port = await freePort(20);
-    const options = { data: fresh(), port, environment: { ...QUIET, ...environment } };
-    const stage = new Stage(await House.open(step, options));
+    const options = { data: newDatabasePath(), port, environment: { ...QUIET, ...environment } };
+    const stage = new StepTestBed(await House.open(step, options));
     await stage.settle(WARM_UP);
     return stage;
   }
@@ -128,7 +132,7 @@ async function endAndSettle(
 }
 
 /** The same application on PostgreSQL, and its users. */
-class OnPostgres {
+class PostgresTestBed {
   private runs = 0;
 
   private constructor(
@@ -138,12 +142,12 @@ class OnPostgres {
     private readonly client: pg.Client,
   ) {}
 
-  static async open(database: string, data: string): Promise<OnPostgres> {
+  static async open(database: string, data: string): Promise<PostgresTestBed> {
     const place = placeOf(folderOf(STEPS[APPLICATION]!), data, await freePort());
     const planned = place.application('cabs', { DATABASE_URL: database });
     const child = new Child(planned, { PATH: process.env.PATH, ...QUIET }, SILENT);
     const client = new pg.Client({ connectionString: database });
-    const stage = new OnPostgres(child, new Users(planned.url), database, client);
+    const stage = new PostgresTestBed(child, new Users(planned.url), database, client);
     await child.start(START_MS);
     await client.connect();
     await stage.settle(WARM_UP);
@@ -183,8 +187,8 @@ const WHOLE = `
   WHERE ride.id = ANY($1) AND ride.status = 'COMPLETED' AND ride.driver_fee IS NOT NULL`;
 
 /** The user's wait for `complete` over HTTP while what invoicing depends on is slow, against the same when it is not. */
-export async function waiting(stand: Stand): Promise<Findings> {
-  const stage = await Stage.open(stand, STEPS[APPLICATION]!, {
+export async function waiting(stand: TestBed): Promise<Findings> {
+  const stage = await StepTestBed.open(stand, STEPS[APPLICATION]!, {
     NODE_OPTIONS: `--import=${AGENT}`,
     WORKSHOP_APPLICATION: INVOICING,
   });
@@ -205,12 +209,12 @@ answered. Each figure is the median of the rounds' 99th percentiles.`,
 }
 
 /** Rides completed over HTTP and fully settled a second, against the workshop's steps 0, 1 and 2; and on PostgreSQL. */
-export async function rides(stand: Stand): Promise<Findings> {
+export async function rides(stand: TestBed): Promise<Findings> {
   const steps = [APPLICATION, 0, 1, 2].map((number) => STEPS[number]!);
-  const stages: Stage[] = [];
-  for (const step of steps) stages.push(await Stage.open(stand, step));
+  const stages: StepTestBed[] = [];
+  for (const step of steps) stages.push(await StepTestBed.open(stand, step));
   const values = await alternating(stand.rounds, ...stages.map((stage) => () => stage.settle(RIDES)));
-  const [application, ...otherStages] = stages as [Stage, ...Stage[]];
+  const [application, ...otherStages] = stages as [StepTestBed, ...StepTestBed[]];
   await Promise.all(otherStages.map((stage) => stage.close()));
   const messages = application.handledPerRide();
   const onPostgres = await ridesOnPostgres(stand, application);
@@ -239,11 +243,11 @@ SQLite, when the steps are gone.`,
 }
 
 async function ridesOnPostgres(
-  { rounds, fresh, freshPostgres }: Stand,
-  application: Stage,
+  { rounds, newDatabasePath, newPostgresDatabase }: TestBed,
+  application: StepTestBed,
 ): Promise<Pick<Row, 'measured' | 'against' | 'ratio'>> {
-  if (!freshPostgres) return { measured: NO_POSTGRES, against: '' };
-  const stage = await OnPostgres.open(await freshPostgres(), fresh());
+  if (!newPostgresDatabase) return { measured: NO_POSTGRES, against: '' };
+  const stage = await PostgresTestBed.open(await newPostgresDatabase(), newDatabasePath());
   const values = await alternating(
     rounds,
     () => stage.settle(RIDES),

@@ -6,19 +6,19 @@ import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { percentile } from '../workshop/lab/statistics.js';
 import { TEXT } from './backlog.js';
-import { began, openNotes, WriteNote } from './notes.js';
-import { alternating, median, type Findings, type Stand } from './rounds.js';
+import { handlerStarts, openNotes, WriteNote } from './notes.js';
+import { alternating, median, type Findings, type TestBed } from './rounds.js';
 
 const POLL_MS = 500;
 /** Messages of a round: ours one after the other, those of the poll without waiting for each other. */
 const [OURS, POLLED] = [500, 250];
 
 /** From the commit of a message to the start of its handler, in an idle process, against the same outbox looked into every 500 ms. */
-export async function latency({ rounds, fresh }: Stand): Promise<Findings> {
+export async function latency({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   const values = await alternating(
     rounds,
-    () => woken(`sqlite:${fresh()}`),
-    () => polled(`sqlite:${fresh()}`),
+    () => latencyOfRelay(`sqlite:${newDatabasePath()}`),
+    () => latencyOfPoll(`sqlite:${newDatabasePath()}`),
   );
   const [mesh, poll] = values.map((of) => [0.5, 0.99].map((share) => median(of.map((it) => percentile(it, share)))));
   const [[p50, p99], [pollP50, pollP99]] = [mesh!, poll!] as [[number, number], [number, number]];
@@ -41,13 +41,13 @@ have nothing to do with its own.`,
 }
 
 /** @returns ms, one for each message */
-async function woken(database: string): Promise<number[]> {
+async function latencyOfRelay(database: string): Promise<number[]> {
   const { app, commit } = await open(database);
   const found: number[] = [];
   for (let n = 0; n < OURS; n++) {
     const { id, committed } = await commit();
-    while (!began.of!.has(id)) await wait(1);
-    found.push(Math.max(0, began.of!.get(id)! - committed));
+    while (!handlerStarts.byNote!.has(id)) await wait(1);
+    found.push(Math.max(0, handlerStarts.byNote!.get(id)! - committed));
     await wait(2);
   }
   await app.close();
@@ -55,7 +55,7 @@ async function woken(database: string): Promise<number[]> {
 }
 
 /** @returns ms, one for each message */
-async function polled(database: string): Promise<number[]> {
+async function latencyOfPoll(database: string): Promise<number[]> {
   const { app, commit } = await open(database);
   const relay = app.get(Relay);
   await relay.stop(0);
@@ -73,17 +73,17 @@ async function polled(database: string): Promise<number[]> {
     committed.set(it.id, it.committed);
     await wait(Math.random() * 30);
   }
-  while (began.of!.size < POLLED) await wait(10);
+  while (handlerStarts.byNote!.size < POLLED) await wait(10);
   clearInterval(timer);
   await looking;
   await app.close();
-  return [...committed].map(([id, at]) => Math.max(0, began.of!.get(id)! - at));
+  return [...committed].map(([id, at]) => Math.max(0, handlerStarts.byNote!.get(id)! - at));
 }
 
 async function open(database: string) {
   const app = await openNotes(database);
   const [work, commands] = [app.get(UnitOfWork), app.get(CommandBus)];
-  began.of = new Map();
+  handlerStarts.byNote = new Map();
   const commit = async () => {
     const id = uuidv7();
     let committed = 0;

@@ -17,7 +17,7 @@ const schema = z.object({ text: z.string() });
 /** Its row is written through the ORM. */
 export class WriteNote extends durableCommand('bench.notes.write-note', schema) {}
 /** Its row is written by a prepared statement, below the ORM. */
-export class JotNote extends durableCommand('bench.notes.jot-note', schema) {}
+export class WriteNotePrepared extends durableCommand('bench.notes.jot-note', schema) {}
 
 @Entity('notes_note')
 export class Note {
@@ -28,7 +28,7 @@ export class Note {
 }
 
 /** When the handler of each note began, on the clock of `performance.now()`; only while somebody wants to know. */
-export const began: { of?: Map<string, number> } = {};
+export const handlerStarts: { byNote?: Map<string, number> } = {};
 
 /** Counts notes once they are committed. Times are on the clock of `performance.now()`. */
 class Settled {
@@ -59,17 +59,17 @@ export class WriteNoteHandler implements DurableCommandHandler<WriteNote> {
   constructor(private readonly work: UnitOfWork) {}
 
   async execute({ subject: id, data: { text } }: WriteNote): Promise<void> {
-    began.of?.set(id, performance.now());
+    handlerStarts.byNote?.set(id, performance.now());
     this.work.unit.afterCommit(() => settled.add());
     await this.work.repository(Note).insert({ id, text });
   }
 }
 
-@CommandHandler(JotNote)
-export class JotNoteHandler implements DurableCommandHandler<JotNote> {
+@CommandHandler(WriteNotePrepared)
+export class WriteNotePreparedHandler implements DurableCommandHandler<WriteNotePrepared> {
   constructor(private readonly work: UnitOfWork) {}
 
-  async execute({ subject, data: { text } }: JotNote): Promise<void> {
+  async execute({ subject, data: { text } }: WriteNotePrepared): Promise<void> {
     this.work.unit.afterCommit(() => settled.add());
     await this.work.sql.run('INSERT INTO notes_note (id, text) VALUES ($1, $2)', [subject, text]);
   }
@@ -87,8 +87,8 @@ const migrations: MigrationHistory['migrations'] = [
   },
 ];
 
-@MeshFeature({ name: 'notes', contract: { WriteNote, JotNote }, entities: [Note], migrations })
-@Module({ providers: [WriteNoteHandler, JotNoteHandler] })
+@MeshFeature({ name: 'notes', contract: { WriteNote, WriteNotePrepared }, entities: [Note], migrations })
+@Module({ providers: [WriteNoteHandler, WriteNotePreparedHandler] })
 export class NotesModule {}
 
 @Module({})

@@ -1,6 +1,6 @@
-import { fillMesh, type Place } from './backlog.js';
-import { endProcess, heard, residentMb, startProcess } from './processes.js';
-import type { Took } from './replica.js';
+import { fillMesh, type BacklogTable } from './backlog.js';
+import { endProcess, nextMessage, residentMb, startProcess } from './processes.js';
+import type { SettledInMs } from './replica.js';
 import {
   alternating,
   median,
@@ -9,7 +9,7 @@ import {
   ratioRow,
   type Findings,
   type Row,
-  type Stand,
+  type TestBed,
 } from './rounds.js';
 
 const [FEW, MANY] = [1000, 1_000_000];
@@ -17,7 +17,7 @@ const [FEW, MANY] = [1000, 1_000_000];
 const MESSAGES = { SQLite: 60_000, PostgreSQL: 20_000 };
 const WARM_UP = { SQLite: 20_000, PostgreSQL: 10_000 };
 /** Rounds take long, as a million rows have to be written first. */
-const MOST_ROUNDS = 3;
+const MAX_ROUNDS = 3;
 const SAMPLE_EVERY_MS = 50;
 
 interface Measured {
@@ -32,18 +32,18 @@ interface Measured {
 }
 
 /** Messages settled a second, and memory, with a million rows pending against a thousand. */
-export async function pending({ rounds, fresh, freshPostgres }: Stand): Promise<Findings> {
-  const times = Math.min(rounds, MOST_ROUNDS);
+export async function pending({ rounds, newDatabasePath, newPostgresDatabase }: TestBed): Promise<Findings> {
+  const times = Math.min(rounds, MAX_ROUNDS);
   const rows: Row[] = [];
   const topUps: string[] = [];
-  const add = async (databases: Databases, place: Place, database: (() => Promise<string>) | undefined) => {
+  const add = async (databases: Databases, place: BacklogTable, database: (() => Promise<string>) | undefined) => {
     const { row, topUp } = await measure(databases, place, times, database);
     rows.push(row);
     if (topUp) topUps.push(topUp);
   };
   for (const place of ['mesh_delivery', 'mesh_outbox'] as const) {
-    await add('SQLite', place, async () => `sqlite:${fresh()}`);
-    await add('PostgreSQL', place, freshPostgres);
+    await add('SQLite', place, async () => `sqlite:${newDatabasePath()}`);
+    await add('PostgreSQL', place, newPostgresDatabase);
   }
   const n = (value: number) => value.toLocaleString('en');
   return {
@@ -63,7 +63,7 @@ type Databases = keyof typeof MESSAGES;
 /** @returns a row of the table, and what putting messages in took */
 async function measure(
   databases: Databases,
-  place: Place,
+  place: BacklogTable,
   rounds: number,
   database: (() => Promise<string>) | undefined,
 ): Promise<{ row: Row; topUp?: string }> {
@@ -85,16 +85,21 @@ async function measure(
   return { row, topUp: `${fewUs} and ${manyUs} µs (${databases}, ${where})` };
 }
 
-async function settle(database: string, place: Place, databases: Databases, howManyPending: number): Promise<Measured> {
+async function settle(
+  database: string,
+  table: BacklogTable,
+  databases: Databases,
+  howManyPending: number,
+): Promise<Measured> {
   const child = await startProcess('replica.ts', { DATABASE: database });
-  await fillMesh(database, { howMany: howManyPending, place });
+  await fillMesh(database, { howMany: howManyPending, table });
   const messages = MESSAGES[databases];
   const memory: number[] = [];
   const sample = () => memory.push(residentMb(child.pid!));
   sample();
   const timer = setInterval(sample, SAMPLE_EVERY_MS);
-  const over = heard<Took>(child, (message) => 'ms' in message);
-  child.send({ go: messages, warmUp: WARM_UP[databases], topUp: { place, first: howManyPending } });
+  const over = nextMessage<SettledInMs>(child, (message) => 'ms' in message);
+  child.send({ settle: messages, warmUp: WARM_UP[databases], topUp: { table, first: howManyPending } });
   const { ms, startMs, topUpMs } = await over;
   clearInterval(timer);
   sample();

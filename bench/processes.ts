@@ -22,7 +22,7 @@ export async function startProcess(file: string, environment: Record<string, str
 }
 
 /** The first message of a process that answers to `is`. */
-export async function heard<Message>(child: ChildProcess, is: (message: object) => boolean): Promise<Message> {
+export async function nextMessage<Message>(child: ChildProcess, is: (message: object) => boolean): Promise<Message> {
   for await (const [message] of on(child, 'message') as AsyncIterable<[object]>) {
     if (is(message)) return message as Message;
   }

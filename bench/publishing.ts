@@ -6,34 +6,34 @@ import { toHttp } from '../src/infrastructure/cloudevents/http-binding.js';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { fillMesh } from './backlog.js';
 import { openNotes } from './notes.js';
-import { endProcess, heard, startProcess } from './processes.js';
-import { alternatingWarm, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
+import { endProcess, nextMessage, startProcess } from './processes.js';
+import { alternatingWarm, median, perSecond, ratioRow, type Findings, type TestBed } from './rounds.js';
 
 /** Events in the outbox when the first is sent. */
 const EVENTS = 10_000;
 /** As the publisher has it. */
-const UNDER_WAY = 64;
+const IN_FLIGHT = 64;
 
 /** Events published a second from an outbox on SQLite, against a bare client that posts the same bytes. */
-export async function publishing({ rounds, fresh }: Stand): Promise<Findings> {
+export async function publishing({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   const sink = await startProcess('sink.mjs');
   const url = await portOf(sink);
   // One application migrates a database for the other: what is in the outbox when ours starts leaves at once.
   const prepare = async () => {
-    const path = fresh();
+    const path = newDatabasePath();
     await (await openNotes(`sqlite:${path}`)).close();
     await fillMesh(`sqlite:${path}`, { howMany: EVENTS });
     return path;
   };
   const values = await alternatingWarm(
     rounds,
-    async () => ours(await prepare(), url, sink),
-    async () => bare(await prepare(), url, sink),
+    async () => publishByMesh(await prepare(), url, sink),
+    async () => publishByClient(await prepare(), url, sink),
   );
   await endProcess(sink);
   const [mesh, client] = values.map(median) as [number, number];
   const what = `publishing to an HTTP sink (${EVENTS.toLocaleString('en')} in the outbox)`;
-  const against = `a bare keep-alive client (undici), the same bytes, ${UNDER_WAY} at a time: ${perSecond(client)}`;
+  const against = `a bare keep-alive client (undici), the same bytes, ${IN_FLIGHT} at a time: ${perSecond(client)}`;
   return {
     rows: [ratioRow({ what, measured: perSecond(mesh), against }, mesh / client, { atLeast: 0.8 })],
     notes: `**Publishing.** The sink is a process that reads what it gets and answers 202; it measures, from its first request to its last
@@ -46,15 +46,15 @@ database would close it.`,
 }
 
 async function portOf(sink: ChildProcess): Promise<string> {
-  const told = heard<{ port: number }>(sink, (message) => 'port' in message);
+  const told = nextMessage<{ port: number }>(sink, (message) => 'port' in message);
   sink.send({ where: true });
   return `http://127.0.0.1:${(await told).port}/`;
 }
 
 /** @returns events a second */
 async function measured(sink: ChildProcess, send: () => Promise<unknown>): Promise<number> {
-  const over = heard<{ ms: number }>(sink, (message) => 'ms' in message);
-  const expecting = heard(sink, (message) => 'expecting' in message);
+  const over = nextMessage<{ ms: number }>(sink, (message) => 'ms' in message);
+  const expecting = nextMessage(sink, (message) => 'expecting' in message);
   sink.send({ expect: EVENTS });
   await expecting;
   const sending = send();
@@ -63,7 +63,7 @@ async function measured(sink: ChildProcess, send: () => Promise<unknown>): Promi
   return (1000 * EVENTS) / ms;
 }
 
-async function ours(path: string, url: string, sink: ChildProcess): Promise<number> {
+async function publishByMesh(path: string, url: string, sink: ChildProcess): Promise<number> {
   const opening: { app?: Awaited<ReturnType<typeof openNotes>> } = {};
   const throughput = await measured(sink, async () => {
     opening.app = await openNotes(`sqlite:${path}`, { sink: url });
@@ -76,12 +76,12 @@ async function ours(path: string, url: string, sink: ChildProcess): Promise<numb
   return throughput;
 }
 
-async function bare(path: string, url: string, sink: ChildProcess): Promise<number> {
+async function publishByClient(path: string, url: string, sink: ChildProcess): Promise<number> {
   const db = new BetterSqlite3(path, { readonly: true });
   const events = db.prepare('SELECT event FROM mesh_outbox ORDER BY seq').pluck().all() as string[];
   db.close();
   const messages = events.map((event) => toHttp(JSON.parse(event) as CloudEvent));
-  const pool = new Pool(url, { connections: UNDER_WAY });
+  const pool = new Pool(url, { connections: IN_FLIGHT });
   const throughput = await measured(sink, async () => {
     let next = 0;
     const one = async () => {
@@ -91,7 +91,7 @@ async function bare(path: string, url: string, sink: ChildProcess): Promise<numb
         await reply.body.dump();
       }
     };
-    await Promise.all(Array.from({ length: UNDER_WAY }, one));
+    await Promise.all(Array.from({ length: IN_FLIGHT }, one));
   });
   await pool.close();
   return throughput;

@@ -1,15 +1,15 @@
 import type { ChildProcess } from 'node:child_process';
 import { fillMesh } from './backlog.js';
-import { endProcess, heard, startProcess } from './processes.js';
-import type { Told, Took } from './replica.js';
-import { alternating, median, NO_POSTGRES, perSecond, type Findings, type Stand } from './rounds.js';
+import { endProcess, nextMessage, startProcess } from './processes.js';
+import type { ReplicaMessage, SettledInMs } from './replica.js';
+import { alternating, median, NO_POSTGRES, perSecond, type Findings, type TestBed } from './rounds.js';
 
 /** Messages that are there when the clock starts. */
 const MESSAGES = 30_000;
 /** Messages that each process settles alone before that: its code is as fast as it gets then. */
 const WARM_UP = 10_000;
 /** Rounds take long, as each starts three processes. */
-const MOST_ROUNDS = 3;
+const MAX_ROUNDS = 3;
 
 interface Measured {
   /** Messages settled a second. */
@@ -19,16 +19,16 @@ interface Measured {
 }
 
 /** Messages settled a second by two replicas on one PostgreSQL database, against one. */
-export async function replicas({ rounds, freshPostgres }: Stand): Promise<Findings> {
+export async function replicas({ rounds, newPostgresDatabase }: TestBed): Promise<Findings> {
   const pending = `${MESSAGES.toLocaleString('en')} pending`;
   const what = `messages settled, PostgreSQL, two replicas, each a process of its own (${pending})`;
   const aim = 'report';
-  if (!freshPostgres) return { rows: [{ what, measured: NO_POSTGRES, against: '', aim }], notes: '' };
-  const times = Math.min(rounds, MOST_ROUNDS);
+  if (!newPostgresDatabase) return { rows: [{ what, measured: NO_POSTGRES, against: '', aim }], notes: '' };
+  const times = Math.min(rounds, MAX_ROUNDS);
   const values = await alternating(
     times,
-    async () => settle(await freshPostgres(), 1),
-    async () => settle(await freshPostgres(), 2),
+    async () => settle(await newPostgresDatabase(), 1),
+    async () => settle(await newPostgresDatabase(), 2),
   );
   const [one, two] = values.map((of) => median(of.map(({ throughput }) => throughput))) as [number, number];
   const against = `one replica, a process of its own too: ${perSecond(one)}`;
@@ -47,8 +47,8 @@ async function settle(database: string, howMany: number): Promise<Measured> {
   for (let n = 0; n < howMany; n++) {
     const child = await startProcess('replica.ts', { DATABASE: database });
     await fillMesh(database, { howMany: WARM_UP, first: n * WARM_UP });
-    const warm = heard<Took>(child, (message) => 'ms' in message);
-    child.send({ go: WARM_UP });
+    const warm = nextMessage<SettledInMs>(child, (message) => 'ms' in message);
+    child.send({ settle: WARM_UP });
     await warm;
     processes.push(child);
   }
@@ -57,11 +57,11 @@ async function settle(database: string, howMany: number): Promise<Measured> {
   const shares = processes.map(() => 0);
   await new Promise<void>((resolve) => {
     for (const [index, child] of processes.entries()) {
-      child.on('message', (told: Told) => {
+      child.on('message', (told: ReplicaMessage) => {
         if ('settled' in told) shares[index] = told.settled;
         if (shares.reduce((sum, it) => sum + it, 0) >= MESSAGES) resolve();
       });
-      child.send({ go: 'on' });
+      child.send({ settle: 'on' });
     }
   });
   const ms = performance.now() - started;

@@ -19,12 +19,12 @@ export interface Findings {
 }
 
 /** What is needed to measure. */
-export interface Stand {
+export interface TestBed {
   readonly rounds: number;
   /** The path of a file that isn't there yet. */
-  readonly fresh: () => string;
+  readonly newDatabasePath: () => string;
   /** The address of an empty database on PostgreSQL; absent without one. */
-  readonly freshPostgres?: () => Promise<string>;
+  readonly newPostgresDatabase?: () => Promise<string>;
 }
 
 export const NO_POSTGRES = 'no PostgreSQL here';

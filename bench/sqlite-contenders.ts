@@ -5,8 +5,8 @@ import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.j
 import { InboxReceiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { fillMesh, TEXT } from './backlog.js';
-import { JotNote, openNotes, settled, WriteNote } from './notes.js';
-import { alternatingWarm, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
+import { WriteNotePrepared, openNotes, settled, WriteNote } from './notes.js';
+import { alternatingWarm, median, perSecond, ratioRow, type Findings, type TestBed } from './rounds.js';
 
 /** Messages that are there when the clock starts. */
 const MESSAGES = 5000;
@@ -14,13 +14,13 @@ const MESSAGES = 5000;
 const [FAN_OUT, GROUP, SAVEPOINT] = [500, 128, 64];
 
 /** Messages settled a second on SQLite: ours, plainjob, and the statements alone. */
-export async function sqliteContenders({ rounds, fresh }: Stand): Promise<Findings> {
+export async function sqliteContenders({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   const values = await alternatingWarm(
     rounds,
-    () => ours(`sqlite:${fresh()}`, MESSAGES, WriteNote),
-    () => ours(`sqlite:${fresh()}`, MESSAGES, JotNote),
-    () => plainjob(fresh()),
-    () => bare(fresh()),
+    () => settleByMesh(`sqlite:${newDatabasePath()}`, MESSAGES, WriteNote),
+    () => settleByMesh(`sqlite:${newDatabasePath()}`, MESSAGES, WriteNotePrepared),
+    () => settleByPlainjob(newDatabasePath()),
+    () => settleByStatements(newDatabasePath()),
   );
   const [orm, prepared, queue, statements] = values.map(median) as [number, number, number, number];
   const what = `messages settled, SQLite, synchronous=FULL (${MESSAGES.toLocaleString('en')} pending)`;
@@ -46,7 +46,11 @@ prepared, on one connection (ours reads over another one), in one process withou
 }
 
 /** Messages a second from the outbox to a committed row. @param database an empty one */
-export async function ours(database: string, howMany: number, command: typeof WriteNote | typeof JotNote) {
+export async function settleByMesh(
+  database: string,
+  howMany: number,
+  command: typeof WriteNote | typeof WriteNotePrepared,
+) {
   const app = await openNotes(database);
   const relay = app.get(Relay);
   await relay.stop(0);
@@ -71,7 +75,7 @@ interface OutboxRow {
  * The statements that ours runs, in its order and in batches of its sizes, prepared, on one connection of bare
  * better-sqlite3; messages a second. As a trace of ours has them, but for those that it runs once a second or less often.
  */
-async function bare(path: string): Promise<number> {
+async function settleByStatements(path: string): Promise<number> {
   const app = await openNotes(`sqlite:${path}`);
   await app.close();
   await fillMesh(`sqlite:${path}`, { howMany: MESSAGES });
@@ -132,7 +136,7 @@ async function bare(path: string): Promise<number> {
 }
 
 /** The same with plainjob; messages a second. */
-async function plainjob(path: string): Promise<number> {
+async function settleByPlainjob(path: string): Promise<number> {
   const db = new BetterSqlite3(path);
   const logger = { error: console.error, warn: console.warn, info: () => undefined, debug: () => undefined };
   const queue = defineQueue({ connection: better(db), logger });

@@ -9,7 +9,7 @@ import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
 import { Ledgers, manyRides, putUnderWay, type UnderWay } from '../workshop/runner/fixtures.js';
 import { residentMb } from './processes.js';
-import { alternating, median, ratioRow, type Findings, type Stand } from './rounds.js';
+import { alternating, median, ratioRow, type Findings, type TestBed } from './rounds.js';
 
 interface Start {
   readonly ms: number;
@@ -17,8 +17,8 @@ interface Start {
 }
 
 /** The start of the compiled application, and its memory, against those of a Nest application with TypeORM. */
-export async function starting({ rounds, fresh }: Stand): Promise<Findings> {
-  const [database, plain] = [fresh(), fresh()];
+export async function starting({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
+  const [database, plain] = [newDatabasePath(), newDatabasePath()];
   // Once without the clock: migrations are applied, and the file system knows the files.
   await startOfOurs(database, DEMO_RIDE, 'development');
   await startOfPlainNest(plain);

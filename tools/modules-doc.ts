@@ -33,7 +33,7 @@ interface ModuleFacts {
 }
 
 /** Where a class stands, and what its comment says. */
-interface Place {
+interface ClassSource {
   readonly path: string;
   readonly sentence?: string;
 }
@@ -41,7 +41,7 @@ interface Place {
 /** The page, in Markdown. */
 export function modulesDoc(modules: readonly Type[], sources: Sources): string {
   const facts = modules.map(factsOf);
-  const places = placesOf(sources);
+  const classSources = classSourcesOf(sources);
   const senders = sendersOf(sources);
   const handledBy = (message: Message) =>
     facts.flatMap(({ name, handlers }) =>
@@ -51,11 +51,11 @@ export function modulesDoc(modules: readonly Type[], sources: Sources): string {
   const section = ({ name, messages, queries }: ModuleFacts): string => {
     const parts = [`## ${name}`];
     const describe = (message: Message, verb: string, data: string, nobody: string) => {
-      const { path, sentence } = places.get(`${name}/${message.name}`) ?? {};
+      const { path, sentence } = classSources.get(`${name}/${message.name}`) ?? {};
       const wireName = message.kind === 'query' ? message.queryName : message.type;
       const whoSends = [...(senders.get(`${name}/${message.name}`) ?? [])].sort().join(', ');
       const whoHandles = handledBy(message).map(({ module, handler }) => {
-        const file = places.get(`${module}/${handler.name}`)?.path;
+        const file = classSources.get(`${module}/${handler.name}`)?.path;
         return `${module === name ? '' : `${module}: `}[${handler.name}](../${file})`;
       });
       const by = { command: 'sent by', query: 'asked by', event: 'published by' }[message.kind];
@@ -128,8 +128,8 @@ function handles(handler: Type, message: Message): boolean {
 }
 
 /** Every class of every module, as `module/Class`. */
-function placesOf(sources: Sources): Map<string, Place> {
-  const places = new Map<string, Place>();
+function classSourcesOf(sources: Sources): Map<string, ClassSource> {
+  const places = new Map<string, ClassSource>();
   for (const [path, text] of sources) {
     const module = placeInModules(path)?.module;
     if (!module) continue;

@@ -10,7 +10,7 @@ import {
   without,
   type Exchange,
 } from '../support/broker-recordings.js';
-import { rig } from '../support/laptop-broker.js';
+import { laptopBroker } from '../support/laptop-broker.js';
 import { broker, manifests, Recorder, send, settled, trigger, type Received } from '../support/broker-requests.js';
 
 /*
@@ -18,7 +18,7 @@ import { broker, manifests, Recorder, send, settled, trigger, type Received } fr
  * same, or the case stands in the list of differences; a case in the list that doesn't differ is a mistake too.
  */
 
-const { subscriber, startFor } = rig();
+const { subscriber, startFor } = laptopBroker();
 
 /** What the ingress forwards, where that isn't what it got: KNATIVE facts by the name of the case. */
 const FORWARDED: Record<string, { headers?: Record<string, string | undefined>; body?: string | Buffer }> = {

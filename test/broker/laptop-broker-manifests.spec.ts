@@ -142,8 +142,8 @@ describe('values are read as Go reads them', () => {
 test('the page about the laptop broker lists every difference', () => {
   const page = readFileSync(new URL('../../docs/laptop-broker.md', import.meta.url), 'utf8').replace(/\s+/g, ' ');
   const list = page.slice(page.indexOf('## Differences'));
-  for (const { what, reason } of DIFFERENCES) {
-    expect(list).toContain(`**${what}** ${reason}`.replace(/\s+/g, ' '));
+  for (const { difference, reason } of DIFFERENCES) {
+    expect(list).toContain(`**${difference}** ${reason}`.replace(/\s+/g, ' '));
   }
   expect(list.match(/- \*\*/g)).toHaveLength(DIFFERENCES.length);
 });

@@ -1,7 +1,7 @@
-import { rig } from '../support/laptop-broker.js';
+import { laptopBroker } from '../support/laptop-broker.js';
 import type { Reply } from '../support/broker-requests.js';
 
-const { subscriber, start, answering, post } = rig();
+const { subscriber, start, answering, post } = laptopBroker();
 
 function gaps(path = '/sub'): number[] {
   const times = subscriber.to(path).map(({ at }) => at);

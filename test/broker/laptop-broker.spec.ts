@@ -1,10 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { rig } from '../support/laptop-broker.js';
+import { laptopBroker } from '../support/laptop-broker.js';
 import { broker, event, manifests, settled, trigger } from '../support/broker-requests.js';
 
-const { subscriber, start, startFor, answering, newDatabase, post } = rig();
+const { subscriber, start, startFor, answering, newDatabase, post } = laptopBroker();
 
 describe('what is given up', () => {
   interface Parked {
@@ -96,7 +96,7 @@ test('each message is told as it crosses, with the end of its id', async () => {
     trigger('one', { broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } }),
   ];
   const tell = (line: string) => lines.push(line.replace(/^\S+ +/, ''));
-  const { url, description } = await startFor(resources, { tell });
+  const { url, description } = await startFor(resources, { print });
   expect(description.join('\n')).toMatch(/UNRESOLVED \(--service nowhere=URL\)/);
   answering({}, { status: 500, body: 'oh' });
   await post(url, { id: '01a20c4c-d9b2-744b-b5e5-d8813ad29d0d' });

@@ -107,8 +107,8 @@ describe('Manifests of anybody', () => {
       expect((error as Error).message).toContain(folder);
       return;
     }
-    for (const { wants, name: called, namespace, subscriber, delivery } of triggers) {
-      expect(typeof wants(EVENT)).toBe('boolean');
+    for (const { matches, name: called, namespace, subscriber, delivery } of triggers) {
+      expect(typeof matches(EVENT)).toBe('boolean');
       expect([typeof called, typeof namespace]).toEqual(['string', 'string']);
       if (subscriber.service === undefined) expect(URL.canParse(subscriber.uri!)).toBe(true);
       for (const ms of [delivery.backoffDelayMs, delivery.retryAfterMaxMs, delivery.retry]) {

@@ -38,7 +38,7 @@ export function move(from: string, to: string, { module = 'drivers', point }: { 
     to,
     history: historyOf(module),
     sender: `usvc://cabs/${module}`,
-    at: (reached) => {
+    onPoint: (reached) => {
       if (reached === point && (reached !== 'copying' || ++times === 3)) throw new Error('The lights go out');
     },
   });
@@ -112,7 +112,7 @@ export function outbox(from: string, id: string): string {
 }
 
 /** All modules at home, with a little of everything, of several of them: what the drivers leave has to stay. */
-export async function furnish(url: string): Promise<void> {
+export async function populate(url: string): Promise<void> {
   await migrateDatabase(url, HISTORIES);
   const driver = (id: number, fee: string) =>
     `INSERT INTO drivers_driver (id, first_name, last_name, driver_license, status, fee)
@@ -155,7 +155,7 @@ export async function furnish(url: string): Promise<void> {
 }
 
 /** All that a module owns, in a form that is the same on both kinds of database, and in its order. */
-export async function belongings(url: string, module: string): Promise<Record<string, string[]>> {
+export async function rowsOfModule(url: string, module: string): Promise<Record<string, string[]>> {
   const connection = await connect(url);
   const list = url.startsWith('sqlite:')
     ? `SELECT name FROM sqlite_master WHERE type = 'table'`

@@ -14,7 +14,7 @@ await extract({
   to,
   sender: `usvc://cabs/${module}`,
   history: migrationHistories(MODULES).find(({ owner }) => owner === module)!,
-  at: (reached) => void (reached === point && process.kill(process.pid, 'SIGKILL')),
+  onPoint: (reached) => void (reached === point && process.kill(process.pid, 'SIGKILL')),
 });
 const seconds = (performance.now() - started) / 1000;
 console.log(JSON.stringify({ seconds, rssMb: process.resourceUsage().maxRSS / 1024 }));

@@ -2,16 +2,16 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
 /** A way to a database that can fall silent, as if a cable had been cut somewhere: nobody hangs up. */
-export interface Way {
+export interface HalfOpenProxy {
   /** The URL of the database by this way. */
   readonly url: string;
   /**
    * From now on nothing comes back, and with `everything` nothing gets there either, not even that somebody hangs up. What
    * is connected stays so for good. New connections are hung up at once (`refused`), or told nothing, too (`accepted`).
    */
-  fallSilent(what: 'everything' | 'answers', newOnes: 'refused' | 'accepted'): void;
+  dropTraffic(what: 'everything' | 'answers', newOnes: 'refused' | 'accepted'): void;
   /** New connections get through again; the old ones don't. */
-  speak(): void;
+  passTraffic(): void;
   close(): void;
 }
 
@@ -21,7 +21,7 @@ interface Pair {
   silent?: 'everything' | 'answers';
 }
 
-export async function wayTo(database: string): Promise<Way> {
+export async function openHalfOpenProxy(database: string): Promise<HalfOpenProxy> {
   const target = new URL(database);
   const pairs = new Set<Pair>();
   let silence: { what: Pair['silent']; newOnes: 'refused' | 'accepted' } | undefined;
@@ -43,11 +43,11 @@ export async function wayTo(database: string): Promise<Way> {
   url.port = String((server.address() as AddressInfo).port);
   return {
     url: url.href,
-    fallSilent: (what, newOnes) => {
+    dropTraffic: (what, newOnes) => {
       silence = { what, newOnes };
       for (const pair of pairs) pair.silent = what;
     },
-    speak: () => (silence = undefined),
+    passTraffic: () => (silence = undefined),
     close: () => {
       server.close();
       for (const { near, far } of pairs) [near, far].forEach((it) => it?.destroy());

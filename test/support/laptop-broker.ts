@@ -2,7 +2,7 @@ import { startBroker, type Broker, type BrokerOptions } from '../../tools/broker
 import { broker, event, manifests, Recorder, scratch, send, trigger, type Reply } from './broker-requests.js';
 
 /** A laptop broker and a subscriber for each test of a suite, and what stops them. */
-export function rig() {
+export function laptopBroker() {
   const folder = scratch();
   const subscriber = new Recorder();
   let running: Broker | undefined;

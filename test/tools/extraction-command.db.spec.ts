@@ -5,7 +5,7 @@ import { startCabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import {
   calculateFee,
-  furnish,
+  populate,
   historyOf,
   KNATIVE,
   move,
@@ -44,14 +44,14 @@ describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh
 
   it('keeps a server from starting in the middle of it', async () => {
     const [from, to] = [await fresh(), await fresh()];
-    await furnish(from);
+    await populate(from);
     let starting: Promise<string> | undefined;
     await extract({
       from,
       to,
       history: historyOf('drivers'),
       sender: 'usvc://cabs/drivers',
-      at: () => {
+      onPoint: () => {
         starting ??= startCabs(from).then((cabs) => cabs.close().then(() => 'started'), String);
       },
     });
@@ -64,7 +64,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 
 (postgres ? it : it.skip)('The extraction waits for a process that is just leaving its database', async () => {
   const [from, to] = [await postgres!.fresh(), await postgres!.fresh()];
-  await furnish(from);
+  await populate(from);
   const leaving = new pg.Client({ connectionString: from, application_name: 'mesh' });
   await leaving.connect();
   const left = wait(500).then(() => leaving.end());
@@ -81,7 +81,7 @@ describe.each(TRANSLATED.length > 0 ? TRANSLATED : PAIRS)(
   ({ source, target }) => {
     it('needs less memory than it carries', async () => {
       const [from, to] = [await source.fresh(), await target.fresh()];
-      await furnish(from);
+      await populate(from);
       const numbers = (last: number) =>
         source.kind === 'sqlite'
           ? `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${last})`

@@ -5,11 +5,11 @@ import { POINTS } from '../../tools/extraction/extraction.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import type { DatabaseKind } from '../support/databases.js';
 import {
-  belongings,
+  rowsOfModule,
   calculateFee,
   deadLetter,
   delivery,
-  furnish,
+  populate,
   HISTORIES,
   historyOf,
   inbox,
@@ -54,7 +54,7 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
 
   beforeEach(async () => {
     [from, to] = [await source.fresh(), await target.fresh()];
-    await furnish(from);
+    await populate(from);
   });
   afterEach(async () => {
     for (const cabs of opened.splice(0)) await cabs.close();
@@ -63,23 +63,23 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
   it.each(['drivers', 'loyalty', 'geolocation'])(
     'takes all of %s, nothing of others, and brings it back',
     async (module) => {
-      const before = await belongings(from, module);
-      const others = await belongings(from, 'rides');
+      const before = await rowsOfModule(from, module);
+      const others = await rowsOfModule(from, 'rides');
       expect(Object.values(before).every((rows) => rows.length > 0)).toBe(true);
 
       await move(from, to, { module });
-      expect(await belongings(to, module)).toEqual(before);
-      expect(Object.values(await belongings(from, module)).flat()).toEqual([]);
-      expect(await belongings(from, 'rides')).toEqual(others);
+      expect(await rowsOfModule(to, module)).toEqual(before);
+      expect(Object.values(await rowsOfModule(from, module)).flat()).toEqual([]);
+      expect(await rowsOfModule(from, 'rides')).toEqual(others);
       expect(await read(to, 'SELECT reply FROM mesh_idempotency_key')).toHaveLength(1);
 
       await move(to, from, { module });
-      expect(await belongings(from, module)).toEqual(before);
-      expect(Object.values(await belongings(to, module)).flat()).toEqual([]);
+      expect(await rowsOfModule(from, module)).toEqual(before);
+      expect(Object.values(await rowsOfModule(to, module)).flat()).toEqual([]);
       expect(await read(from, 'SELECT * FROM mesh_module')).toEqual([]);
       // And once more: what a life elsewhere has left behind is in nobody's way.
       await move(from, to, { module });
-      expect(await belongings(to, module)).toEqual(before);
+      expect(await rowsOfModule(to, module)).toEqual(before);
     },
   );
 
@@ -113,31 +113,31 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
           delivery('drivers', calculateFee('drivers-third', 'g')),
         );
       }
-      const expected = await belongings(hasLeft ? to : from, 'drivers');
+      const expected = await rowsOfModule(hasLeft ? to : from, 'drivers');
       await move(from, to);
-      expect(await belongings(to, 'drivers')).toEqual(expected);
-      expect(Object.values(await belongings(from, 'drivers')).flat()).toEqual([]);
+      expect(await rowsOfModule(to, 'drivers')).toEqual(expected);
+      expect(Object.values(await rowsOfModule(from, 'drivers')).flat()).toEqual([]);
       expect([await isHome(from), await isHome(to)]).toEqual([false, true]);
     });
   }
 
   it('that is killed while it copies has left all in its old home, and none of it in the new one', async () => {
-    const before = await belongings(from, 'drivers');
+    const before = await rowsOfModule(from, 'drivers');
     const args = [JSON.stringify({ module: 'drivers', from, to, point: 'copying' })];
     expect(await run('test/support/extraction-child.ts', args)).toMatchObject({ signal: 'SIGKILL' });
-    expect(await belongings(from, 'drivers')).toEqual(before);
-    expect(Object.values(await belongings(to, 'drivers')).flat()).toEqual([]);
+    expect(await rowsOfModule(from, 'drivers')).toEqual(before);
+    expect(Object.values(await rowsOfModule(to, 'drivers')).flat()).toEqual([]);
     // A server of PostgreSQL may take a moment to find that nobody is there any more.
     await eventually(
       () => move(from, to).then(String, String),
       (outcome) => !outcome.includes('in use'),
     );
-    expect(await belongings(to, 'drivers')).toEqual(before);
+    expect(await rowsOfModule(to, 'drivers')).toEqual(before);
   }, 60_000);
 
   it('repeated, sends after it what came too late, once', async () => {
     await move(from, to);
-    const there = await belongings(to, 'drivers');
+    const there = await rowsOfModule(to, 'drivers');
     await write(
       from,
       delivery('drivers', calculateFee('late', 'h')),
@@ -146,12 +146,12 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
     // An earlier try got as far as the other side.
     await write(to, delivery('drivers', calculateFee('late', 'h'), 2));
     await move(from, to);
-    const after = await belongings(to, 'drivers');
+    const after = await rowsOfModule(to, 'drivers');
     expect(after.deliveries).toHaveLength(there.deliveries!.length + 1);
     expect(after['dead letters']).toHaveLength(there['dead letters']!.length + 1);
-    expect(Object.values(await belongings(from, 'drivers')).flat()).toEqual([]);
+    expect(Object.values(await rowsOfModule(from, 'drivers')).flat()).toEqual([]);
     await move(from, to);
-    expect(await belongings(to, 'drivers')).toEqual(after);
+    expect(await rowsOfModule(to, 'drivers')).toEqual(after);
   });
 
   it("refuses where a database is not the module's to leave or to enter, and says why in a line", async () => {
@@ -164,7 +164,7 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
     await refused(move(third, to), /There is no|lacks migrations of mesh/);
     await migrateDatabase(third, [meshMigrations]);
     await refused(move(third, to), /lacks migrations of drivers/);
-    await furnish(to);
+    await populate(to);
     await refused(move(from, to), /has a drivers of its own, with \d+ rows/);
     await expect(move(from, third, { point: 'announced' })).rejects.toThrow('lights');
     await refused(move(third, to), /still on its way into/);

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import { DeadLetterSink } from '../../src/infrastructure/broker/dead-letter-sink.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
-import { startFrontDoor, type FrontDoor } from '../../tools/gateway.js';
+import { startGateway, type Gateway } from '../../tools/gateway.js';
 import { ROOT } from '../../tools/source.js';
 import { Recorder, type Reply } from '../support/broker-requests.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
@@ -28,33 +28,33 @@ const OPERATIONS = [
   ['POST', '/mesh/dead-letters/replay'],
 ] as const;
 
-interface Keeper {
+interface DeadLetterService {
   readonly cabs: Cabs;
   readonly url: string;
   /** Buries a message of the type, one whose consumer is gone. @returns its id */
-  bury(type: string, error?: string): Promise<string>;
+  deadLetter(type: string, error?: string): Promise<string>;
 }
 
-describe('A front door before processes that keep dead letters', () => {
-  let first: Keeper;
-  let second: Keeper;
+describe('A front gateway before processes that keep dead letters', () => {
+  let first: DeadLetterService;
+  let second: DeadLetterService;
   let broker: Recorder;
-  let door: FrontDoor;
+  let gateway: Gateway;
   beforeEach(async () => {
-    [first, second] = [await startKeeper(), await startKeeper()];
+    [first, second] = [await startDeadLetterService(), await startDeadLetterService()];
     broker = await new Recorder().start();
     broker.script = () => ({ status: 404 });
-    door = await open({ clients: first.url }, second.url);
+    gateway = await open({ clients: first.url }, second.url);
   });
   afterEach(async () => {
-    await door.stop();
+    await gateway.stop();
     await broker.stop();
     for (const { cabs } of [first, second]) await cabs.close();
   });
 
   const open = (modules: Record<string, string>, deadLetters: string) =>
-    startFrontDoor({ routes: [], modules, deadLetters, broker: broker.url, port: 0 });
-  const ask = async <Body>(method: string, path: string, from = door) => {
+    startGateway({ routes: [], modules, deadLetters, broker: broker.url, port: 0 });
+  const ask = async <Body>(method: string, path: string, from = gateway) => {
     const response = await fetch(from.url + path, { method, headers: { 'x-correlation-id': 'c' } });
     const text = await response.text();
     return { status: response.status, body: (text ? JSON.parse(text) : undefined) as Body };
@@ -69,9 +69,9 @@ describe('A front door before processes that keep dead letters', () => {
     const ids: string[] = [];
     // Some of the same millisecond, and more than a process lists at once.
     for (let i = 0; i < 115; i++) {
-      for (const keeper of [first, second]) ids.push(await keeper.bury('a.b'));
+      for (const keeper of [first, second]) ids.push(await keeper.deadLetter('a.b'));
     }
-    ids.push(await second.bury('a.c'));
+    ids.push(await second.deadLetter('a.c'));
     const seen: DeadLetter[] = [];
     for (let page = 1; page <= 6; page++) {
       const { status, body } = await list(`page=${page}&size=40`);
@@ -88,8 +88,8 @@ describe('A front door before processes that keep dead letters', () => {
   });
 
   it('counts them by cause, wherever they are', async () => {
-    for (const keeper of [first, second, second]) await keeper.bury('a.b', 'late');
-    await first.bury('a.c', 'lost');
+    for (const keeper of [first, second, second]) await keeper.deadLetter('a.b', 'late');
+    await first.deadLetter('a.c', 'lost');
     const { body } = await list('by=cause');
     expect(body).toMatchObject({
       total: 4,
@@ -103,7 +103,7 @@ describe('A front door before processes that keep dead letters', () => {
   });
 
   it('shows, replays and discards one where it is kept, and says when there is none', async () => {
-    const [one, other] = [await first.bury('a.b'), await second.bury('a.c')];
+    const [one, other] = [await first.deadLetter('a.b'), await second.deadLetter('a.c')];
     expect(await ask('GET', `/mesh/dead-letters/${one}`)).toMatchObject({
       status: 200,
       body: { id: one, type: 'a.b' },
@@ -122,7 +122,7 @@ describe('A front door before processes that keep dead letters', () => {
   });
 
   it('replays all that match, and adds up what came of it', async () => {
-    await first.bury('a.b');
+    await first.deadLetter('a.b');
     const replayed: string[] = [];
     broker.script = ({ method, path }) => {
       if (method === 'POST') replayed.push(path);
@@ -147,8 +147,8 @@ describe('A front door before processes that keep dead letters', () => {
   });
 
   it('adds up what is on its way, and says who did not answer', async () => {
-    await first.bury('a.b');
-    await second.bury('a.b');
+    await first.deadLetter('a.b');
+    await second.deadLetter('a.b');
     const quiet = { pending: 0, ready: 0, retrying: 0, deadLetters: 1, lagMs: 0, consumers: {} };
     expect((await ask('GET', '/mesh/outbox')).body).toEqual({
       ...quiet,
@@ -181,8 +181,8 @@ describe('A front door before processes that keep dead letters', () => {
   });
 
   it('asks for the token that they ask for, and has nobody do anything without it', async () => {
-    const guarded = await startKeeper({ MESH_ADMIN_TOKEN: 'secret' });
-    await guarded.bury('a.b');
+    const guarded = await startDeadLetterService({ MESH_ADMIN_TOKEN: 'secret' });
+    await guarded.deadLetter('a.b');
     const behind = await open({ clients: guarded.url }, guarded.url);
     for (const [method, path] of OPERATIONS) {
       expect(await ask(method, path, behind)).toMatchObject({ status: 401, body: { title: 'Who are you?' } });
@@ -195,10 +195,10 @@ describe('A front door before processes that keep dead letters', () => {
   });
 
   it('serves the command line', async () => {
-    const id = await second.bury('a.b', 'no way');
+    const id = await second.deadLetter('a.b', 'no way');
     const run = promisify(execFile);
     const mesh = async (...args: string[]) => {
-      const command = ['--import', 'tsx', 'tools/dead-letters.ts', ...args, '--url', door.url];
+      const command = ['--import', 'tsx', 'tools/dead-letters.ts', ...args, '--url', gateway.url];
       return (await run(process.execPath, command, { cwd: ROOT })).stdout;
     };
     expect(await mesh('list')).toMatch(new RegExp(`${id}.*a\\.b[^]*no way[^]*1 in all`));
@@ -219,7 +219,7 @@ interface Listing {
   readonly total: number;
 }
 
-async function startKeeper(environment: Record<string, string> = {}): Promise<Keeper> {
+async function startDeadLetterService(environment: Record<string, string> = {}): Promise<DeadLetterService> {
   const keeping = { MESH_TRANSPORT: 'knative', MODULES: 'none', ...environment };
   const cabs = await startCabs(await DATABASES[0]!.fresh(), keeping);
   await cabs.app.listen(0, '127.0.0.1');
@@ -228,7 +228,7 @@ async function startKeeper(environment: Record<string, string> = {}): Promise<Ke
   return {
     cabs,
     url: `http://127.0.0.1:${(cabs.app.getHttpServer().address() as AddressInfo).port}`,
-    bury: async (type, error = 'lost') => {
+    deadLetter: async (type, error = 'lost') => {
       const event = { specversion: '1.0' as const, id: `${type}-${n++}`, source: '/test', type };
       await sink.store({ ...event, knativeerrordest: NOBODY, knativeerrordata: Buffer.from(error).toString('base64') });
       if (n % 3 === 0) await wait(1);

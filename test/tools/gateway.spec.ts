@@ -3,7 +3,7 @@ import { Agent, createServer, request, type IncomingMessage, type RequestListene
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
-import { startFrontDoor, type FrontDoor } from '../../tools/gateway.js';
+import { startGateway, type Gateway } from '../../tools/gateway.js';
 import { routesOf, RouteTable } from '../../tools/gateway/routes.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -27,15 +27,15 @@ async function listening(answer: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-async function doorTo(modules: Record<string, string>): Promise<FrontDoor> {
-  const door = await startFrontDoor({ routes: routesOf(MODULES), modules, port: 0 });
-  open.push(door);
-  return door;
+async function gatewayTo(modules: Record<string, string>): Promise<Gateway> {
+  const gateway = await startGateway({ routes: routesOf(MODULES), modules, port: 0 });
+  open.push(gateway);
+  return gateway;
 }
 
 const all = (url: string) => Object.fromEntries(MODULE_NAMES.map((name) => [name, url]));
 
-describe('A front door before the monolith', () => {
+describe('A front gateway before the monolith', () => {
   let monolith: ServerProcess;
   beforeAll(async () => {
     monolith = await startServer({ DATABASE_URL: await DATABASES[0]!.fresh(), SEED: 'demo' });
@@ -46,7 +46,7 @@ describe('A front door before the monolith', () => {
     const ownNames = MODULE_NAMES.map(async (name) => {
       return [name, await listening((_, response) => void response.end(JSON.stringify({ name })))] as const;
     });
-    const door = await doorTo(Object.fromEntries(await Promise.all(ownNames)));
+    const gateway = await gatewayTo(Object.fromEntries(await Promise.all(ownNames)));
     type Operations = Record<string, { tags: string[] }>;
     const { paths } = await json<{ paths: Record<string, Operations> }>(`${monolith.url}/api-json`);
     const operations = Object.entries(paths).flatMap(([path, methods]) =>
@@ -56,7 +56,7 @@ describe('A front door before the monolith', () => {
     const ofModules = operations.filter((it) => !isGathered(it));
     const answeredBy: string[] = [];
     for (const { method, path } of ofModules) {
-      const response = await fetch(door.url + path.replace(/{\w+}/g, '1'), { method });
+      const response = await fetch(gateway.url + path.replace(/{\w+}/g, '1'), { method });
       answeredBy.push(((await response.json()) as { name: string }).name);
     }
     const tags: Record<string, string> = { Rides: 'rides', Geolocation: 'geolocation', Invoicing: 'invoicing' };
@@ -67,7 +67,7 @@ describe('A front door before the monolith', () => {
     const known = routesOf(MODULES).map(({ method, path }) => `${method} ${path}`);
     expect(known.sort()).toEqual(ofModules.map(({ method, path }) => `${method} ${written(path)}`).sort());
 
-    const gathering = await doorTo(all(monolith.url));
+    const gathering = await gatewayTo(all(monolith.url));
     for (const { method, path } of operations.filter(isGathered)) {
       const response = await fetch(gathering.url + path.replace(/{\w+}/g, '0'), { method });
       expect(await response.text()).not.toMatch(/Cannot/);
@@ -75,7 +75,7 @@ describe('A front door before the monolith', () => {
   });
 
   it('answers as it does, also what nobody should ask', async () => {
-    const door = await doorTo(all(monolith.url));
+    const gateway = await gatewayTo(all(monolith.url));
     const body = '{"name":"Anna","lastName":"Nowak"}';
     const type = { 'content-type': 'application/json' };
     const requests: [method: string, path: string, sent?: string, headers?: Record<string, string>][] = [
@@ -99,7 +99,7 @@ describe('A front door before the monolith', () => {
       ['PUT', '/clients'],
       ['OPTIONS', '/clients'],
       ['DELETE', '/transits/1/complete'],
-      ['POST', '/clients', body, { ...type, 'idempotency-key': 'front-door' }],
+      ['POST', '/clients', body, { ...type, 'idempotency-key': 'front-gateway' }],
       ['POST', '/clients', '{"name":', type],
       ['POST', '/clients', '{"name":"Anna"}', type],
       ['POST', '/clients', 'name=Anna', { 'content-type': 'application/x-www-form-urlencoded' }],
@@ -124,17 +124,17 @@ describe('A front door before the monolith', () => {
         return { method, path, status: response.status, headers: given, body: await response.text() };
       };
       const direct = await ask(monolith.url);
-      expect(await ask(door.url)).toEqual(direct);
+      expect(await ask(gateway.url)).toEqual(direct);
     }
   });
 
   it('shows one document of the API', async () => {
-    const door = await doorTo(all(monolith.url));
-    expect(await json(`${door.url}/api-json`)).toEqual(await json(`${monolith.url}/api-json`));
+    const gateway = await gatewayTo(all(monolith.url));
+    expect(await json(`${gateway.url}/api-json`)).toEqual(await json(`${monolith.url}/api-json`));
   });
 });
 
-describe('A front door', () => {
+describe('A front gateway', () => {
   it('hands on requests and answers as they are, but for what is between two ends of a connection', async () => {
     let seen: IncomingMessage | undefined;
     const url = await listening((request, response) => {
@@ -157,10 +157,10 @@ describe('A front door', () => {
       ]);
       request.pipe(response);
     });
-    const door = await doorTo(all(url));
+    const gateway = await gatewayTo(all(url));
     const body = 'Żytnia '.repeat(500_000);
     const given = { prefer: 'wait=10', 'idempotency-key': 'k', 'x-correlation-id': 'c', authorization: 'Bearer t' };
-    const outgoing = request(`${door.url}/transits/7/complete?a=%C5%BB&b`, { method: 'POST', headers: given });
+    const outgoing = request(`${gateway.url}/transits/7/complete?a=%C5%BB&b`, { method: 'POST', headers: given });
     outgoing.setHeader('Connection', 'keep-alive, X-Hop').setHeader('X-Hop', 'no').setHeader('X-Two', ['1', '2']);
     outgoing.end(body);
     const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
@@ -185,9 +185,9 @@ describe('A front door', () => {
       response.once('close', () => ends.push(response.writableFinished ? 'finished' : 'left'));
       response.writeHead(200).write('first');
     });
-    const door = await doorTo(all(url));
+    const gateway = await gatewayTo(all(url));
     const leave = new AbortController();
-    const response = await fetch(`${door.url}/drivers/1`, { signal: leave.signal });
+    const response = await fetch(`${gateway.url}/drivers/1`, { signal: leave.signal });
     const { value } = await response.body!.getReader().read();
     expect(Buffer.from(value!).toString()).toBe('first');
     expect(ends).toEqual([]);
@@ -201,10 +201,10 @@ describe('A front door', () => {
 
   it('says which module is down, on a connection that stays, and answers for the others', async () => {
     const url = await listening((_, response) => void response.end('{"is":"here"}'));
-    const door = await doorTo({ ...all(url), drivers: await nobody(), clients: await hangingUp() });
+    const gateway = await gatewayTo({ ...all(url), drivers: await nobody(), clients: await hangingUp() });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const ask = async (method: string, path: string, body = '') => {
-      const outgoing = request(door.url + path, { method, agent, headers: { 'x-correlation-id': 'c' } });
+      const outgoing = request(gateway.url + path, { method, agent, headers: { 'x-correlation-id': 'c' } });
       outgoing.end(body);
       const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
       const { statusCode: status, headers } = incoming;
@@ -238,8 +238,8 @@ describe('A front door', () => {
       response.writeHead(200, { 'content-length': 100 }).write('half of');
       setTimeout(() => response.destroy(), 20);
     });
-    const door = await doorTo(all(url));
-    await expect(fetch(`${door.url}/drivers/1`).then((it) => it.text())).rejects.toThrow('terminated');
+    const gateway = await gatewayTo(all(url));
+    await expect(fetch(`${gateway.url}/drivers/1`).then((it) => it.text())).rejects.toThrow('terminated');
   });
 
   it('takes a name before a parameter', () => {
@@ -256,7 +256,7 @@ describe('A front door', () => {
 
   it('does not start without knowing where each module lives', async () => {
     const { rides: _, ...others } = all('http://localhost:1');
-    await expect(doorTo(others)).rejects.toThrow('Nobody has said where rides lives: --module rides=URL');
+    await expect(gatewayTo(others)).rejects.toThrow('Nobody has said where rides lives: --module rides=URL');
   });
 });
 

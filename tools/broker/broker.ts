@@ -10,9 +10,9 @@ import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { administer } from './administration.js';
 import { consumerName, consumersOf, type Addresses } from './consumers.js';
-import { answer, answerBroken, HEADER_LIMIT } from './ingress.js';
+import { answer, answerBroken, MAX_HEADER_BYTES } from './ingress.js';
 import { readManifests, type Destination, type Manifests, type TriggerManifest } from './manifests.js';
-import { Narrator } from './reporter.js';
+import { Reporter } from './reporter.js';
 import { Subscribers } from './subscribers.js';
 import type { StoredEvent } from './wire.js';
 
@@ -26,7 +26,7 @@ export interface BrokerOptions {
   /** Base URLs of Services, by their name. */
   readonly services: Readonly<Record<string, string>>;
   /** Where each message is told, line by line; nowhere unless given. */
-  readonly tell?: (line: string) => void;
+  readonly print?: (line: string) => void;
   readonly isColoured?: boolean;
 }
 
@@ -47,11 +47,11 @@ const GRACE_MS = 5000;
  * @throws BadManifest, or Error when the port or the database can't be had
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { services, tell = () => undefined } = options;
+  const { services, print = () => undefined } = options;
   const { brokers, triggers } =
     typeof options.manifests === 'string' ? readManifests(options.manifests) : options.manifests;
   const sinks = new Set(triggers.filter(({ deadLetterSink }) => deadLetterSink).map(consumerName));
-  const narrator = new Narrator(tell, options.isColoured ?? false, (consumer) => sinks.has(consumer));
+  const reporter = new Reporter(print, options.isColoured ?? false, (consumer) => sinks.has(consumer));
   const database = await Database.open({
     database: options.database,
     entities: [],
@@ -59,40 +59,40 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     migrate: true,
   });
   const work = new UnitOfWork(database);
-  const wanting = (event: StoredEvent) =>
-    triggers.filter(({ broker, wants }) => broker === event._mesh.broker && wants(event)).map(consumerName);
-  const route = (_type: string, json: string) => wanting(JSON.parse(json) as StoredEvent);
-  const relay = new Relay(work, new InProcessDispatcher(work, route, narrator.logger), narrator.logger);
+  const matchingTriggers = (event: StoredEvent) =>
+    triggers.filter(({ broker, matches }) => broker === event._mesh.broker && matches(event)).map(consumerName);
+  const route = (_type: string, json: string) => matchingTriggers(JSON.parse(json) as StoredEvent);
+  const relay = new Relay(work, new InProcessDispatcher(work, route, reporter.logger), reporter.logger);
   const wakeConsumer = (name: string) => relay.wakeConsumer(name);
   const subscribers = new Subscribers();
   let isStopping = false;
   let url = '';
-  const around = {
+  const context = {
     work,
     subscribers,
     url: () => url,
-    stopping: () => isStopping,
+    isStopping: () => isStopping,
     wake: () => relay.wake(),
     wakeConsumer,
   };
-  const consumers = triggers.flatMap((trigger) => consumersOf(trigger, addresses(trigger, services), around));
-  const keep = async (event: StoredEvent) => {
+  const consumers = triggers.flatMap((trigger) => consumersOf(trigger, addresses(trigger, services), context));
+  const store = async (event: StoredEvent) => {
     await work.run(async () => {
       await insertIntoOutbox(work.sql, [event]);
       // Fanned out by the very commit that keeps it.
       relay.joinGroup();
       work.unit.afterCommit(() => relay.wake());
     });
-    narrator.accepted(event, wanting(event));
+    reporter.accepted(event, matchingTriggers(event));
   };
-  const refused = (status: number, reason: string) => narrator.refused(status, reason);
+  const refused = (status: number, reason: string) => reporter.refused(status, reason);
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
     if (request.url?.startsWith('/mesh/') && (await administer(request, response, work, wakeConsumer))) return;
-    await answer(request, response, { brokers, keep, refused });
+    await answer(request, response, { brokers, store, refused });
   };
-  const server = createServer({ maxHeaderSize: HEADER_LIMIT, keepAliveTimeout: 120_000 }, (request, response) => {
+  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: 120_000 }, (request, response) => {
     serve(request, response).catch((error: Error) => {
-      narrator.refused(500, error.message);
+      reporter.refused(500, error.message);
       response.destroy();
     });
   });
@@ -106,10 +106,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   }
   url = `http://localhost:${(server.address() as AddressInfo).port}`;
   await relay.start(consumers);
-  const waiting = await outboxStatistics(work.sql);
+  const statistics = await outboxStatistics(work.sql);
   return {
     url,
-    description: describe(url, brokers, triggers, services, waiting),
+    description: describe(url, brokers, triggers, services, statistics),
     stop: async (graceMs = GRACE_MS) => {
       const closed = once(server, 'close');
       server.close();
@@ -149,10 +149,10 @@ function describe(
 ): string[] {
   const shown = (to: Destination) => urlOf(to, services) ?? `UNRESOLVED (--service ${to.service}=URL)`;
   const lines = new Map<string, string[]>();
-  for (const { wanted, broker, subscriber, deadLetterSink, delivery } of triggers) {
+  for (const { filterText, broker, subscriber, deadLetterSink, delivery } of triggers) {
     const sink = deadLetterSink ? `dead letters to ${shown(deadLetterSink)}` : 'dead letters parked here';
     const terms = `Broker ${broker}, retries ${delivery.retry}, ${sink}:`;
-    lines.set(terms, [...(lines.get(terms) ?? []), `  ${wanted} -> ${shown(subscriber)}`]);
+    lines.set(terms, [...(lines.get(terms) ?? []), `  ${filterText} -> ${shown(subscriber)}`]);
   }
   return [
     'Laptop broker: a development tool. Production is Knative.',

@@ -9,12 +9,12 @@ import { DeliveryFailed, DeliveryRefused, type Answer, type ErrorInfo, type Subs
 import { accept, isEvent, read, Refused, toHttp, type StoredEvent } from './wire.js';
 
 /** What the consumers of a broker share. */
-export interface Surroundings {
+export interface BrokerContext {
   readonly work: UnitOfWork;
   readonly subscribers: Subscribers;
   /** Of the ingress, to which replies go. */
   readonly url: () => string;
-  readonly stopping: () => boolean;
+  readonly isStopping: () => boolean;
   /** Messages have been committed to the outbox. */
   readonly wake: () => void;
   readonly wakeConsumer: (name: string) => void;
@@ -28,7 +28,7 @@ export interface Addresses {
 }
 
 /** Cut off by ourselves: neither the subscriber's failure, nor a try that counts. The engine takes it for its database. */
-export class Stopping extends DatabaseUnavailable {}
+export class BrokerStopping extends DatabaseUnavailable {}
 
 /** As the engine knows it. */
 export function consumerName({ namespace, name }: TriggerManifest): string {
@@ -39,14 +39,14 @@ export function consumerName({ namespace, name }: TriggerManifest): string {
  * The consumers that a Trigger is to our delivery engine: its subscriber, and its dead letter sink if it has one, to
  * which the first one gives what it gives up. What the sink doesn't take either is parked in `mesh_dead_letter`.
  */
-export function consumersOf(trigger: TriggerManifest, addresses: Addresses, around: Surroundings): Consumer[] {
+export function consumersOf(trigger: TriggerManifest, addresses: Addresses, around: BrokerContext): Consumer[] {
   const name = consumerName(trigger);
   const { timeoutMs = 0, ...delivery } = trigger.delivery;
   // Knative spreads nothing.
   const policy = { ...delivery, timeoutMs, jitter: false };
   const post = (event: StoredEvent, to: keyof Addresses) => {
     const address = addresses[to]?.url ?? `http://${trigger[to]?.service}.${trigger.namespace}`;
-    if (!addresses[to]?.url) throw unknown(address);
+    if (!addresses[to]?.url) throw unknownAddress(address);
     return send(address, event, to, trigger, around);
   };
   const subscriber: Consumer = {
@@ -56,7 +56,7 @@ export function consumersOf(trigger: TriggerManifest, addresses: Addresses, arou
       const stored = delivery.event as StoredEvent;
       const answer = await post(stored, 'subscriber');
       const reply = replyIn(answer, stored, trigger.broker, around);
-      return done(around, delivery, `delivered to ${name}: ${answer.status}`, reply);
+      return finishDelivery(around, delivery, `delivered to ${name}: ${answer.status}`, reply);
     },
   };
   if (!addresses.deadLetterSink) return [subscriber];
@@ -65,13 +65,13 @@ export function consumersOf(trigger: TriggerManifest, addresses: Addresses, arou
     policy,
     deliver: async (delivery) => {
       const { status } = await post(delivery.event as StoredEvent, 'deadLetterSink');
-      return done(around, delivery, `kept by the dead letter sink of ${name}: ${status}`);
+      return finishDelivery(around, delivery, `kept by the dead letter sink of ${name}: ${status}`);
     },
   };
-  return [{ ...subscriber, deadLetter: (sql, letter) => forward(sql, letter, sink.name, around) }, sink];
+  return [{ ...subscriber, deadLetter: (sql, letter) => moveToSink(sql, letter, sink.name, around) }, sink];
 }
 
-function unknown(address: string): DeliveryFailed {
+function unknownAddress(address: string): DeliveryFailed {
   const info = { destination: address, code: 500, body: `dispatch error: Post "${address}": no such host` };
   return new DeliveryFailed('nobody has said where it lives', info);
 }
@@ -82,7 +82,7 @@ async function send(
   event: StoredEvent,
   to: keyof Addresses,
   { namespace, delivery }: TriggerManifest,
-  around: Surroundings,
+  around: BrokerContext,
 ): Promise<Answer> {
   const { headers, body } = toHttp(event, to);
   headers['kn-namespace'] = namespace;
@@ -92,14 +92,14 @@ async function send(
   try {
     return await around.subscribers.post(url, { headers, body }, delivery.timeoutMs);
   } catch (error) {
-    if (around.stopping()) throw new Stopping('The broker is stopping');
+    if (around.isStopping()) throw new BrokerStopping('The broker is stopping');
     throw error;
   }
 }
 
 /** A delivery and the reply that it brought are over and written down together, or not at all. */
-async function done(
-  { work, wake }: Surroundings,
+async function finishDelivery(
+  { work, wake }: BrokerContext,
   delivery: Delivery,
   outcome: string,
   reply?: StoredEvent,
@@ -121,7 +121,7 @@ function replyIn(
   answer: Answer,
   { knativebrokerttl, _mesh }: StoredEvent,
   broker: string,
-  around: Surroundings,
+  around: BrokerContext,
 ): StoredEvent | undefined {
   if (answer.body.length === 0 && !isEvent(answer)) return undefined;
   const headers = { traceparent: _mesh.headers.traceparent!, ...answer.headers };
@@ -142,7 +142,7 @@ function replyIn(
 }
 
 /** Hands a dead letter to the sink, in the unit of work that takes it from the subscriber. */
-async function forward(sql: Sql, { event, error }: FailedMessage, sink: string, around: Surroundings): Promise<void> {
+async function moveToSink(sql: Sql, { event, error }: FailedMessage, sink: string, around: BrokerContext): Promise<void> {
   const { info } = error as { info?: ErrorInfo };
   // What the event brings along of an earlier death stays: measured.
   await insertDeliveries(sql, [{ consumer: sink, event: { ...(info && errorAttributes(info)), ...event } }]);

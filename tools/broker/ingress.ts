@@ -8,11 +8,11 @@ import { accept, read, Refused, type StoredEvent } from './wire.js';
  */
 
 /** Longest event that is taken, in bytes. */
-export const BODY_LIMIT = 16 * 1024 * 1024;
+export const MAX_BODY_BYTES = 16 * 1024 * 1024;
 /** Longest request header block, in bytes, as in Go. */
-export const HEADER_LIMIT = 1024 * 1024;
+export const MAX_HEADER_BYTES = 1024 * 1024;
 /** How long the body of a request may take, in ms. */
-const BODY_PATIENCE_MS = 10_000;
+const BODY_TIMEOUT_MS = 10_000;
 
 const ALLOW = 'POST, OPTIONS';
 
@@ -20,7 +20,7 @@ export interface Ingress {
   /** As `<namespace>/<name>`. */
   readonly brokers: readonly string[];
   /** Resolves when the event is on disk. */
-  keep(event: StoredEvent): Promise<void>;
+  store(event: StoredEvent): Promise<void>;
   /** For whoever watches: the reasons that the publisher isn't told. */
   refused(status: number, reason: string, request: IncomingMessage): void;
 }
@@ -38,7 +38,7 @@ export async function answer(request: IncomingMessage, response: ServerResponse,
   if (request.method !== 'POST') return end(response, 405);
   try {
     const event = await eventIn(request, ingress.brokers);
-    await ingress.keep(event);
+    await ingress.store(event);
     end(response, 202);
   } catch (error) {
     const status = error instanceof Refusal ? error.status : error instanceof Refused ? 400 : 500;
@@ -102,17 +102,17 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   let late: NodeJS.Timeout | undefined;
   try {
     return await new Promise<Buffer>((resolve, reject) => {
-      late = setTimeout(() => reject(new Refused('The body took too long')), BODY_PATIENCE_MS);
+      late = setTimeout(() => reject(new Refused('The body took too long')), BODY_TIMEOUT_MS);
       let chunks: Buffer[] = [];
       let length = 0;
       request.on('data', (chunk: Buffer) => {
         length += chunk.length;
         // Read to its end all the same: who is cut off while sending never sees the answer, and tries again for ever.
-        if (length > BODY_LIMIT) chunks = [];
+        if (length > MAX_BODY_BYTES) chunks = [];
         else chunks.push(chunk);
       });
       request.once('end', () => {
-        if (length > BODY_LIMIT) reject(new Refusal(413, `It is longer than ${BODY_LIMIT} bytes`));
+        if (length > MAX_BODY_BYTES) reject(new Refusal(413, `It is longer than ${MAX_BODY_BYTES} bytes`));
         else resolve(Buffer.concat(chunks));
       });
       request.once('error', reject);

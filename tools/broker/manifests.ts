@@ -17,9 +17,9 @@ export interface TriggerManifest {
   readonly namespace: string;
   /** `<namespace>/<name>`. */
   readonly broker: string;
-  readonly wants: Filter;
+  readonly matches: Filter;
   /** The same for people. */
-  readonly wanted: string;
+  readonly filterText: string;
   readonly subscriber: Destination;
   readonly delivery: Delivery;
   readonly deadLetterSink?: Destination;
@@ -209,8 +209,8 @@ function trigger({ name, namespace }: Named, spec: TriggerSpec, brokers: Map<str
     name,
     namespace,
     broker,
-    wants: compile(wanted),
-    wanted: describe(wanted),
+    matches: compile(wanted),
+    filterText: describe(wanted),
     subscriber: destination(subscriber),
     delivery: deliveryOf(chosen),
     ...(sink && { deadLetterSink: destination(sink) }),

@@ -1,5 +1,5 @@
 import type { Logger } from '@nestjs/common';
-import { Stopping } from './consumers.js';
+import { BrokerStopping } from './consumers.js';
 import { asText, type StoredEvent } from './wire.js';
 
 /** What our delivery engine tells of a delivery. */
@@ -16,7 +16,7 @@ interface Facts {
 const COLOURS = { good: 32, waiting: 33, bad: 31, quiet: 90 } as const;
 
 /** Tells what crosses the broker, one line each. It is the logger of the delivery engine, too. */
-export class Narrator {
+export class Reporter {
   constructor(
     private readonly write: (line: string) => void,
     private readonly isColoured: boolean,
@@ -31,8 +31,8 @@ export class Narrator {
 
   /** @param wanting the Triggers that it goes to */
   accepted(event: StoredEvent, wanting: readonly string[]): void {
-    const whose = wanting.length === 0 ? 'nobody wants it' : `for ${wanting.join(', ')}`;
-    this.line('quiet', 'accepted', { ...event, event: event.id }, whose);
+    const recipients = wanting.length === 0 ? 'nobody wants it' : `for ${wanting.join(', ')}`;
+    this.line('quiet', 'accepted', { ...event, event: event.id }, recipients);
   }
 
   refused(status: number, reason: string): void {
@@ -46,7 +46,7 @@ export class Narrator {
 
   /** A delivery that will be tried again, or trouble of the broker itself. */
   warn(facts: Facts, text: string): void {
-    if (facts.err instanceof Stopping) return;
+    if (facts.err instanceof BrokerStopping) return;
     const what =
       facts.nextInMs === undefined ? text : `${facts.consumer}: retry ${facts.tries} in ${facts.nextInMs} ms`;
     this.line('waiting', facts.nextInMs === undefined ? 'trouble' : 'failed', facts, `${what}${because(facts.err)}`);

@@ -39,9 +39,9 @@ export interface Answer extends Message {
 }
 
 /** Longest answer that is read, in bytes. */
-const ANSWER_LIMIT = 16 * 1024 * 1024;
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 /** How long an answer is waited for where no timeout is given, in ms; a real broker would wait for ever. */
-const PATIENCE_MS = 300_000;
+const RESPONSE_TIMEOUT_MS = 300_000;
 
 /** Connections to one address. */
 const CONNECTIONS = 256;
@@ -51,8 +51,8 @@ export class Subscribers {
   private readonly agent = new Agent({
     connections: CONNECTIONS,
     keepAliveTimeout: 30_000,
-    headersTimeout: PATIENCE_MS,
-    bodyTimeout: PATIENCE_MS,
+    headersTimeout: RESPONSE_TIMEOUT_MS,
+    bodyTimeout: RESPONSE_TIMEOUT_MS,
   });
 
   /**
@@ -101,7 +101,7 @@ async function limited(body: AsyncIterable<Buffer>): Promise<Buffer> {
   let length = 0;
   for await (const chunk of body) {
     length += chunk.length;
-    if (length > ANSWER_LIMIT) throw new Error('the answer is too long');
+    if (length > MAX_ANSWER_BYTES) throw new Error('the answer is too long');
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

@@ -10,15 +10,15 @@ export interface Column {
 }
 
 /** Rows of one table that travel together. `where` and `order` are SQL; columns that are left out are made anew. */
-export interface Parcel {
+export interface ModuleRows {
   readonly table: string;
   readonly where: string;
   readonly order?: string;
-  readonly leftOut?: string;
+  readonly regenerated?: string;
 }
 
 /** A database that a module leaves or moves into, on one connection. */
-export interface Place extends Sql {
+export interface Location extends Sql {
   /** As in DATABASE_URL, without user and password; the path of a file in full. */
   readonly address: string;
   /** Equal for equal databases, however they are spelled. */
@@ -34,13 +34,13 @@ export interface Place extends Sql {
   tables(prefix: string): Promise<string[]>;
   columns(table: string): Promise<Column[]>;
   /** Reads rows some at a time, inside a transaction; nothing else may be asked of this place meanwhile. */
-  batches(parcel: Parcel, columns: readonly Column[]): AsyncIterable<Value[][]>;
+  batches(parcel: ModuleRows, columns: readonly Column[]): AsyncIterable<Value[][]>;
   /** Inserts rows, but for those whose key is there already. */
   insert(table: string, columns: readonly Column[], rows: readonly Value[][]): Promise<void>;
   /** The last number that a column gave out by itself, if it is known. */
   lastNumber(table: string, column: string): Promise<string | undefined>;
   /** Columns that number rows go on after the rows that are there, and after what they gave out at the other place. */
-  continueNumbers(table: string, other: Place): Promise<void>;
+  continueNumbers(table: string, other: Location): Promise<void>;
   /** Lets go of the connection, and of a transaction that is open. */
   close(): Promise<void>;
 }

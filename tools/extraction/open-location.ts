@@ -2,17 +2,17 @@ import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { connectTo } from '../../src/infrastructure/persistence/database.js';
 import { isBusy } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
-import { inUse, Refused, type Place } from './location.js';
-import { PostgresPlace } from './postgres-location.js';
-import { SqlitePlace } from './sqlite-location.js';
+import { inUse, Refused, type Location } from './location.js';
+import { PostgresLocation } from './postgres-location.js';
+import { SqliteLocation } from './sqlite-location.js';
 
 /** @throws Refused when there is another process on it, as far as that can be told without a transaction */
-export async function openPlace(location: string): Promise<Place> {
+export async function openLocation(location: string): Promise<Location> {
   const dataSource = await connectTo(location).catch((error: unknown) => {
     throw isBusy(error) ? inUse(addressOf(location)) : error;
   });
   try {
-    const Kind = dataSource.options.type === 'postgres' ? PostgresPlace : SqlitePlace;
+    const Kind = dataSource.options.type === 'postgres' ? PostgresLocation : SqliteLocation;
     return await Kind.open(dataSource, addressOf(location));
   } catch (error) {
     await dataSource.destroy();

@@ -3,15 +3,15 @@ import type { PoolClient } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { migrate, type MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { PostgresSql } from '../../src/infrastructure/persistence/postgres/postgres-engine.js';
-import { BATCH, inUse, type Column, type Parcel, type Place, type Value } from './location.js';
+import { BATCH, inUse, type Column, type ModuleRows, type Location, type Value } from './location.js';
 
 /** How long to wait for a table that somebody reads, as a backup does. */
-const LOCK_PATIENCE = '5s';
+const LOCK_TIMEOUT = '5s';
 /** How long a process that was just stopped may take to be gone. */
-const LEAVING_MS = 2000;
+const DISCONNECT_TIMEOUT_MS = 2000;
 
 /** A PostgreSQL database. Whoever comes near it meanwhile is found by the name of his connection, or waits for a lock. */
-export class PostgresPlace extends PostgresSql implements Place {
+export class PostgresLocation extends PostgresSql implements Location {
   private client: PoolClient;
 
   private constructor(
@@ -22,8 +22,8 @@ export class PostgresPlace extends PostgresSql implements Place {
     super((config) => this.client.query(config));
   }
 
-  static async open(dataSource: DataSource, address: string): Promise<PostgresPlace> {
-    const place = new PostgresPlace(dataSource, dataSource.createQueryRunner(), address);
+  static async open(dataSource: DataSource, address: string): Promise<PostgresLocation> {
+    const place = new PostgresLocation(dataSource, dataSource.createQueryRunner(), address);
     await place.connect();
     return place;
   }
@@ -52,11 +52,11 @@ export class PostgresPlace extends PostgresSql implements Place {
 
   async lock(tables: readonly string[]): Promise<void> {
     // Whoever has closed his connection is listed until his server process has noticed. Not in front of locks of ours.
-    for (const began = performance.now(); (await this.others()) > 0 && performance.now() - began < LEAVING_MS;) {
+    for (const began = performance.now(); (await this.others()) > 0 && performance.now() - began < DISCONNECT_TIMEOUT_MS;) {
       await wait(50);
     }
     if (tables.length > 0) {
-      await this.run(`SET LOCAL lock_timeout = '${LOCK_PATIENCE}'`);
+      await this.run(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
       await this.run(`LOCK TABLE ${tables.join(', ')} IN ACCESS EXCLUSIVE MODE`).catch(
         (error: Error & { code?: string }) => {
           throw error.code === '55P03' ? inUse(this.address) : error;
@@ -105,7 +105,7 @@ export class PostgresPlace extends PostgresSql implements Place {
     );
   }
 
-  async *batches({ table, where, order }: Parcel, columns: readonly Column[]): AsyncIterable<Value[][]> {
+  async *batches({ table, where, order }: ModuleRows, columns: readonly Column[]): AsyncIterable<Value[][]> {
     const texts = columns.map(({ name, type }) => (type === 'boolean' ? `"${name}"::int::text` : `"${name}"::text`));
     const sorted = order ? `ORDER BY ${order}` : '';
     await this.client.query(
@@ -139,7 +139,7 @@ export class PostgresPlace extends PostgresSql implements Place {
     return row?.last ?? undefined;
   }
 
-  async continueNumbers(table: string, other: Place): Promise<void> {
+  async continueNumbers(table: string, other: Location): Promise<void> {
     for (const { name } of await this.columns(table)) {
       const sequence = 'pg_get_serial_sequence($1, $2)';
       const [numbered] = await this.all<{ sequence: string | null }>(`SELECT ${sequence} AS sequence`, [table, name]);

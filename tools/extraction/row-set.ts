@@ -1,41 +1,41 @@
 import { UNPUBLISHED } from '../../src/infrastructure/store/dead-letter-rows.js';
-import { Refused, type Column, type Parcel, type Place, type Value } from './location.js';
+import { Refused, type Column, type ModuleRows, type Location, type Value } from './location.js';
 
 /** Types that mean the same to both databases when they travel as text. */
 const COMMON = /^(text|character varying(\(\d+\))?|uuid|json|smallint|integer|bigint|double precision|boolean)$/;
 
 /** Replies to repeated requests, kept for 24 h: whose they are isn't written on them, so each place has them all. */
-const REPLIES: Parcel = { table: 'mesh_idempotency_key', where: '1 = 1' };
+const IDEMPOTENCY_KEYS: ModuleRows = { table: 'mesh_idempotency_key', where: '1 = 1' };
 
 /** Hears how many rows of a table were copied. */
-export type Tally = (table: string, rows: number) => void;
+export type OnCopied = (table: string, rows: number) => void;
 
 /** What is a module's own in one database, and goes with it. */
-export class Cargo {
+export class RowSet {
   private constructor(
-    readonly place: Place,
+    readonly place: Location,
     /** Its tables, in the order in which they were made. */
     readonly tables: readonly string[],
     /** Its rows in the tables of the mesh. */
-    private readonly parcels: readonly Parcel[],
+    private readonly meshRows: readonly ModuleRows[],
   ) {}
 
-  static async of(module: string, sender: string, place: Place): Promise<Cargo> {
+  static async of(module: string, sender: string, place: Location): Promise<RowSet> {
     const own = (await place.tables(`${module}_`)).filter((name) => name !== `${module}_migrations`);
     const mesh = await place.tables('mesh_');
     const source = place.dialect === 'postgres' ? `event::json->>'source'` : `event->>'source'`;
-    const parcels: Parcel[] = [
+    const parcels: ModuleRows[] = [
       { table: 'mesh_inbox', where: `consumer = '${module}'` },
-      { table: 'mesh_delivery', where: `consumer = '${module}'`, order: 'seq', leftOut: 'seq' },
+      { table: 'mesh_delivery', where: `consumer = '${module}'`, order: 'seq', regenerated: 'seq' },
       // What it hasn't got rid of yet is its own, too: nobody may be left here to send it.
       {
         table: 'mesh_dead_letter',
         where: `(consumer = '${module}' OR (consumer = '${UNPUBLISHED}' AND ${source} = '${sender}'))`,
       },
-      { table: 'mesh_outbox', where: `source = '${sender}'`, order: 'seq', leftOut: 'seq' },
+      { table: 'mesh_outbox', where: `source = '${sender}'`, order: 'seq', regenerated: 'seq' },
     ];
-    const isThere = ({ table }: Parcel) => mesh.includes(table);
-    return new Cargo(place, own, parcels.filter(isThere));
+    const isThere = ({ table }: ModuleRows) => mesh.includes(table);
+    return new RowSet(place, own, parcels.filter(isThere));
   }
 
   /** All rows. */
@@ -47,7 +47,7 @@ export class Cargo {
 
   /** Removes all rows, or those in the tables of the mesh only. */
   async clear(what: 'all' | 'mesh' = 'all'): Promise<void> {
-    const parcels = what === 'mesh' ? this.parcels : this.all.reverse();
+    const parcels = what === 'mesh' ? this.meshRows : this.all.reverse();
     for (const { table, where } of parcels) await this.place.run(`DELETE FROM ${table} WHERE ${where}`);
   }
 
@@ -56,24 +56,24 @@ export class Cargo {
    * @param at called while rows are on their way
    * @throws Refused when a column can't be carried, Error when not as many rows arrive as were sent
    */
-  async copyTo(other: Cargo, tally: Tally, at: () => void): Promise<void> {
+  async copyAll(other: RowSet, tally: OnCopied, at: () => void): Promise<void> {
     for (const parcel of this.all) {
-      const sent = await this.carry(parcel, other.place, async () => at());
+      const sent = await this.copy(parcel, other.place, async () => at());
       const arrived = await other.rowsOf(other.all.find(({ table }) => table === parcel.table)!);
       if (arrived !== sent) throw new Error(`${parcel.table}: ${sent} rows were sent and ${arrived} arrived`);
       tally(parcel.table, sent);
     }
     for (const table of this.tables) await other.place.continueNumbers(table, this.place);
-    tally(REPLIES.table, await this.carry(REPLIES, other.place));
+    tally(IDEMPOTENCY_KEYS.table, await this.copy(IDEMPOTENCY_KEYS, other.place));
   }
 
   /** Copies what is in the tables of the mesh to where some of it may be already, from an earlier try. */
-  async follow(other: Cargo, tally: Tally): Promise<void> {
-    for (const parcel of this.parcels) {
-      const { table, leftOut } = parcel;
-      const sent = await this.carry(parcel, other.place, async (columns, rows) => {
+  async copyLateRows(other: RowSet, tally: OnCopied): Promise<void> {
+    for (const parcel of this.meshRows) {
+      const { table, regenerated } = parcel;
+      const sent = await this.copy(parcel, other.place, async (columns, rows) => {
         // The rest has keys by which it is recognised; these get their numbers anew.
-        if (!leftOut) return;
+        if (!regenerated) return;
         const names = columns.map(({ name }) => name);
         const key = ['consumer', 'id', 'event'].filter((name) => names.includes(name));
         const isSame = key.map((name, n) => `${name} = $${n + 1}`).join(' AND ');
@@ -86,23 +86,23 @@ export class Cargo {
     }
   }
 
-  private get all(): Parcel[] {
-    return [...this.tables.map((table) => ({ table, where: '1 = 1' })), ...this.parcels];
+  private get all(): ModuleRows[] {
+    return [...this.tables.map((table) => ({ table, where: '1 = 1' })), ...this.meshRows];
   }
 
-  private async rowsOf({ table, where }: Parcel): Promise<number> {
+  private async rowsOf({ table, where }: ModuleRows): Promise<number> {
     const [row] = await this.place.all<{ n: string }>(`SELECT COUNT(*) AS n FROM ${table} WHERE ${where}`);
     return Number(row!.n);
   }
 
   /** @returns how many rows were sent */
-  private async carry(
-    parcel: Parcel,
-    to: Place,
+  private async copy(
+    parcel: ModuleRows,
+    to: Location,
     before: (columns: readonly Column[], rows: readonly Value[][]) => Promise<void> = async () => undefined,
   ): Promise<number> {
-    const { table, leftOut } = parcel;
-    const read = (await this.place.columns(table)).filter(({ name }) => name !== leftOut);
+    const { table, regenerated } = parcel;
+    const read = (await this.place.columns(table)).filter(({ name }) => name !== regenerated);
     const there = await to.columns(table);
     const written = read.map(({ name }) => there.find((it) => it.name === name));
     for (const [index, { name }] of read.entries()) {

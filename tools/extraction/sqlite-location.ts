@@ -6,10 +6,10 @@ import {
   sqliteConnection,
   SqliteStatements,
 } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
-import { BATCH, inUse, type Column, type Parcel, type Place, type Value } from './location.js';
+import { BATCH, inUse, type Column, type ModuleRows, type Location, type Value } from './location.js';
 
 /** A SQLite file that this process has to itself from opening to closing. */
-export class SqlitePlace extends SqliteStatements implements Place {
+export class SqliteLocation extends SqliteStatements implements Location {
   private constructor(
     private readonly dataSource: DataSource,
     private readonly file: BetterSqlite3.Database,
@@ -18,7 +18,7 @@ export class SqlitePlace extends SqliteStatements implements Place {
     super(file);
   }
 
-  static async open(dataSource: DataSource, address: string): Promise<SqlitePlace> {
+  static async open(dataSource: DataSource, address: string): Promise<SqliteLocation> {
     const file = sqliteConnection(dataSource);
     // Every open connection holds a shared lock on the file in WAL mode, also one that does nothing; ours is exclusive
     // from the first write transaction on, and stays so between transactions.
@@ -29,7 +29,7 @@ export class SqlitePlace extends SqliteStatements implements Place {
     } catch (error) {
       throw isBusy(error) ? inUse(address) : error;
     }
-    return new SqlitePlace(dataSource, file, address);
+    return new SqliteLocation(dataSource, file, address);
   }
 
   async identity(): Promise<string> {
@@ -64,7 +64,7 @@ export class SqlitePlace extends SqliteStatements implements Place {
     return this.all<Column>('SELECT name, type FROM pragma_table_info($1) ORDER BY cid', [table]);
   }
 
-  async *batches({ table, where, order }: Parcel, columns: readonly Column[]): AsyncIterable<Value[][]> {
+  async *batches({ table, where, order }: ModuleRows, columns: readonly Column[]): AsyncIterable<Value[][]> {
     const names = columns.map(({ name }) => `"${name}"`).join(', ');
     const sorted = order ? `ORDER BY ${order}` : '';
     // Integers as they are: not all of them fit into a number of JavaScript.

@@ -5,13 +5,13 @@ import { request as send, type Dispatcher } from 'undici';
 import { sendProblem, type Exchange } from './answers.js';
 
 /** A process behind the front door. */
-export interface Member {
+export interface Service {
   readonly name: string;
   /** Its base URL, without a last slash. */
   readonly url: string;
 }
 
-/** Headers that are between two ends of one connection (RFC 9110, section 7.6.1); a body's length is told anew. */
+/** Headers that are between two ends of one connection (RFC 9110, section 7.6.1); a body's length is answer anew. */
 const HOP_BY_HOP = [
   'connection',
   'keep-alive',
@@ -27,7 +27,7 @@ const HOP_BY_HOP = [
  * Streams a request to a process, and its answer back. A process that is down is a 503 that names it; a client that
  * leaves ends the request there, too.
  */
-export async function forward({ name, url }: Member, to: Exchange, dispatcher: Dispatcher): Promise<void> {
+export async function forward({ name, url }: Service, to: Exchange, dispatcher: Dispatcher): Promise<void> {
   const { request, response, method } = to;
   const left = new AbortController();
   response.once('close', () => left.abort());

@@ -6,10 +6,10 @@ import { request } from 'undici';
 import { ROOT, type Planned } from './plan.js';
 
 /** The pause before a process that died is started again, in ms: doubled while it keeps dying young. */
-const PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 5000;
+const RESTART_DELAY_MS = 500;
+const MAX_RESTART_DELAY_MS = 5000;
 /** Who has lived that long, in ms, did not die of the way it was started. */
-const YOUNG_MS = 10_000;
+const STABLE_AFTER_MS = 10_000;
 /** What it has to end by itself when it is asked to, in ms. */
 const GRACE_MS = 8000;
 
@@ -17,7 +17,7 @@ const GRACE_MS = 8000;
  * Runs in each child, before its own code, which knows nothing of it: when we are gone, also by `kill -9`, it ends. Else
  * a child would keep its port for ever.
  */
-const LEASH = `data:text/javascript,${encodeURIComponent(`
+const END_WITH_PARENT = `data:text/javascript,${encodeURIComponent(`
   process.channel?.unref();
   process.once('disconnect', () => {
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${GRACE_MS}).unref();
@@ -39,7 +39,7 @@ export class Child {
   private process?: ChildProcess;
   private wasReady = false;
   private failure?: string;
-  private pauseMs = PAUSE_MS;
+  private restartDelayMs = RESTART_DELAY_MS;
   private readonly ending = new AbortController();
 
   constructor(
@@ -97,8 +97,8 @@ export class Child {
 
   private run(): void {
     const { name, command, environment } = this.planned;
-    const born = Date.now();
-    const NODE_OPTIONS = `${this.environment.NODE_OPTIONS ?? ''} --import=${LEASH}`;
+    const startedAt = Date.now();
+    const NODE_OPTIONS = `${this.environment.NODE_OPTIONS ?? ''} --import=${END_WITH_PARENT}`;
     const child = spawn(process.execPath, command, {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -116,10 +116,10 @@ export class Child {
       const how = signal ? `was killed (${signal})` : `ended (exit code ${code})`;
       // What ends so before it was ever ready would do so again.
       if (!signal && !this.wasReady) return void (this.failure = how);
-      if (Date.now() - born > YOUNG_MS) this.pauseMs = PAUSE_MS;
-      this.listener.died(name, how, this.pauseMs);
-      void this.runAfter(this.pauseMs);
-      this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
+      if (Date.now() - startedAt > STABLE_AFTER_MS) this.restartDelayMs = RESTART_DELAY_MS;
+      this.listener.died(name, how, this.restartDelayMs);
+      void this.runAfter(this.restartDelayMs);
+      this.restartDelayMs = Math.min(this.restartDelayMs * 2, MAX_RESTART_DELAY_MS);
     });
   }
 

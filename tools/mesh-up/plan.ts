@@ -18,7 +18,7 @@ export interface Planned {
 }
 
 export interface Plan {
-  readonly frontDoor: Planned;
+  readonly gateway: Planned;
   readonly broker: Planned;
   readonly deadLetters: Planned;
   readonly modules: readonly Planned[];
@@ -34,7 +34,7 @@ export interface PlanOptions {
 }
 
 /** The modules there are: a folder each. Loading them would cost more than all the rest of the start. */
-function modulesThereAre(): string[] {
+function moduleNames(): string[] {
   const found = readdirSync(join(ROOT, 'src/modules'), { withFileTypes: true });
   return found.filter((it) => it.isDirectory()).map(({ name }) => name);
 }
@@ -47,9 +47,9 @@ const MANIFESTS = 'deploy/knative/split';
 export function planOf(options: PlanOptions): Plan {
   const { port, brokerPort, data, seed } = options;
   const at = (number: number) => ({ port: number, url: `http://localhost:${number}` });
-  const places = new Map(modulesThereAre().map((name, index) => [name, at(port + 10 + index)] as const));
+  const addresses = new Map(moduleNames().map((name, index) => [name, at(port + 10 + index)] as const));
   const others = (name?: string) =>
-    [...places].filter(([it]) => it !== name).map(([it, { url }]) => [`USVC_${it.toUpperCase()}`, url] as const);
+    [...addresses].filter(([it]) => it !== name).map(([it, { url }]) => [`USVC_${it.toUpperCase()}`, url] as const);
   const sink = `${at(brokerPort).url}/${BROKER}`;
   const application = (name: string, modules: string, place: ReturnType<typeof at>): Planned => {
     const database = `sqlite:${join(data, `${name}.db`)}`;
@@ -72,7 +72,7 @@ export function planOf(options: PlanOptions): Plan {
     };
   };
   const deadLetters = application('dead-letters', 'none', at(port + 1));
-  const modules = [...places].map(([name, place]) => application(name, name, place));
+  const modules = [...addresses].map(([name, place]) => application(name, name, place));
   const database = `sqlite:${join(data, 'mesh.db')}`;
   const services = [...modules, deadLetters].flatMap(({ name, url }) => ['--service', `${name}=${url}`]);
   const tool = ['--import', 'tsx'];
@@ -97,7 +97,7 @@ export function planOf(options: PlanOptions): Plan {
         ...services,
       ],
     },
-    frontDoor: {
+    gateway: {
       name: 'front-door',
       ...at(port),
       readyPath: '/health/ready',

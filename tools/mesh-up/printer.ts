@@ -8,7 +8,7 @@ const BOLD = 1;
 export class Printer implements Listener {
   private readonly width: number;
   /** Processes whose last line was told: what is indented below it belongs to it. */
-  private readonly telling = new Set<string>();
+  private readonly printing = new Set<string>();
 
   constructor(
     private readonly names: readonly string[],
@@ -19,19 +19,19 @@ export class Printer implements Listener {
 
   /** What a process logs, and all that it complains of; not how it greets whoever has started it alone. */
   line(name: string, line: string, from: 'stdout' | 'stderr'): void {
-    if (from === 'stderr') return line.trim() === '' ? undefined : this.say(name, line);
+    if (from === 'stderr') return line.trim() === '' ? undefined : this.print(name, line);
     const isLogged = /^(?:\x1b\[\d+m)*\[?\d\d:\d\d:\d\d\.\d{3}/.test(line);
-    if (isLogged) this.telling.add(name);
-    else if (!/^\s+\S/.test(line)) this.telling.delete(name);
-    if (this.telling.has(name)) this.say(name, line);
+    if (isLogged) this.printing.add(name);
+    else if (!/^\s+\S/.test(line)) this.printing.delete(name);
+    if (this.printing.has(name)) this.print(name, line);
   }
 
   died(name: string, how: string, againInMs: number): void {
-    this.say(name, this.paint(`${how}; starting it again in ${againInMs / 1000} s`, BOLD));
+    this.print(name, this.paint(`${how}; starting it again in ${againInMs / 1000} s`, BOLD));
   }
 
   started(name: string, pid: number): void {
-    this.say(name, this.paint(`started again: pid ${pid}`, BOLD));
+    this.print(name, this.paint(`started again: pid ${pid}`, BOLD));
   }
 
   table(rows: readonly (readonly string[])[]): void {
@@ -46,7 +46,7 @@ export class Printer implements Listener {
       );
   }
 
-  private say(name: string, text: string): void {
+  private print(name: string, text: string): void {
     const colour = COLOURS[this.names.indexOf(name) % COLOURS.length]!;
     console.log(`${this.paint(name.padEnd(this.width), colour)}  ${text}`);
   }
