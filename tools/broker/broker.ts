@@ -8,50 +8,50 @@ import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
-import { administer } from './administration.js';
+import { Administration } from './administration.js';
 import { consumerName, consumersOf, type Addresses } from './consumers.js';
 import { answer, answerBroken, MAX_HEADER_BYTES } from './ingress.js';
 import { readManifests, type Destination, type Manifests, type TriggerManifest } from './manifests.js';
 import { Reporter } from './reporter.js';
 import { Subscribers } from './subscribers.js';
-import type { StoredEvent } from './wire.js';
+import type { StoredEvent } from './stored-event.js';
 
 export interface BrokerOptions {
-  /** A folder of YAML with Brokers and Triggers, or what was read from one. */
+  /** A folder of YAML files with Brokers and Triggers, or its parsed contents. */
   readonly manifests: string | Manifests;
-  /** 0 for one that is free. */
+  /** 0 for a free port. */
   readonly port: number;
-  /** `sqlite:<path>`; one broker for each file. */
+  /** `sqlite:<path>`. Only one broker may use the file. */
   readonly database: string;
-  /** Base URLs of Services, by their name. */
+  /** Base URLs of Services, by name. */
   readonly services: Readonly<Record<string, string>>;
-  /** Where each message is told, line by line; nowhere unless given. */
+  /** Prints a line for each step of a message; default: no output. */
   readonly print?: (line: string) => void;
   readonly isColoured?: boolean;
 }
 
 export interface Broker {
   readonly url: string;
-  /** What is subscribed to what, in lines for a terminal. */
+  /** The subscriptions, as lines for a terminal. */
   readonly description: readonly string[];
-  /** Stops listening, and delivers what can be delivered within `graceMs`; the rest is there at the next start. */
+  /** Stops listening, and delivers messages for up to `graceMs`; the others are delivered after the next start. */
   stop(graceMs?: number): Promise<void>;
 }
 
-/** Time to deliver what is ready when it is told to stop, in ms. */
+/** Time for deliveries after stop() is called, in ms. */
 const GRACE_MS = 5000;
 
 /**
- * A Knative Broker for a laptop: a development tool, in production it is Knative. Other than the in-memory channel it
- * keeps what it accepted: 202 means on disk.
- * @throws BadManifest, or Error when the port or the database can't be had
+ * Starts a Knative Broker for a laptop. It is a development tool; production is Knative. Unlike Knative's in-memory
+ * channel it stores each accepted event on disk before it answers 202.
+ * @throws BadManifest, or Error when the port or the database can't be opened
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { services, print = () => undefined } = options;
   const { brokers, triggers } =
     typeof options.manifests === 'string' ? readManifests(options.manifests) : options.manifests;
-  const sinks = new Set(triggers.filter(({ deadLetterSink }) => deadLetterSink).map(consumerName));
-  const reporter = new Reporter(print, options.isColoured ?? false, (consumer) => sinks.has(consumer));
+  const consumersWithSink = new Set(triggers.filter(({ deadLetterSink }) => deadLetterSink).map(consumerName));
+  const reporter = new Reporter(print, options.isColoured ?? false, (consumer) => consumersWithSink.has(consumer));
   const database = await Database.open({
     database: options.database,
     entities: [],
@@ -63,7 +63,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     triggers.filter(({ broker, matches }) => broker === event._mesh.broker && matches(event)).map(consumerName);
   const route = (_type: string, json: string) => matchingTriggers(JSON.parse(json) as StoredEvent);
   const relay = new Relay(work, new InProcessDispatcher(work, route, reporter.logger), reporter.logger);
-  const wakeConsumer = (name: string) => relay.wakeConsumer(name);
+  const administration = new Administration(work, relay);
   const subscribers = new Subscribers();
   let isStopping = false;
   let url = '';
@@ -73,22 +73,22 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     url: () => url,
     isStopping: () => isStopping,
     wake: () => relay.wake(),
-    wakeConsumer,
+    wakeConsumer: (name: string) => relay.wakeConsumer(name),
   };
   const consumers = triggers.flatMap((trigger) => consumersOf(trigger, addresses(trigger, services), context));
   const store = async (event: StoredEvent) => {
     await work.run(async () => {
       await insertIntoOutbox(work.sql, [event]);
-      // Fanned out by the very commit that keeps it.
+      // The same commit creates the deliveries.
       relay.joinGroup();
       work.unit.afterCommit(() => relay.wake());
     });
     reporter.accepted(event, matchingTriggers(event));
   };
-  const refused = (status: number, reason: string) => reporter.refused(status, reason);
+  const onRefused = (status: number, reason: string) => reporter.refused(status, reason);
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
-    if (request.url?.startsWith('/mesh/') && (await administer(request, response, work, wakeConsumer))) return;
-    await answer(request, response, { brokers, store, refused });
+    if (request.url?.startsWith('/mesh/') && (await administration.answer(request, response))) return;
+    await answer(request, response, { brokers, store, onRefused });
   };
   const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: 120_000 }, (request, response) => {
     serve(request, response).catch((error: Error) => {
@@ -118,7 +118,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       await relay.idle(deadline);
       isStopping = true;
       await subscribers.close();
-      // What was cut off lets go at once.
+      // Aborted deliveries return at once.
       await relay.stop(performance.now() + 1000);
       server.closeAllConnections();
       await closed;
@@ -158,7 +158,9 @@ function describe(
     'Laptop broker: a development tool. Production is Knative.',
     ...brokers.map((broker) => `Broker ${broker}: ${url}/${broker}`),
     ...[...lines].flatMap(([terms, subscriptions]) => [terms, ...subscriptions]),
-    ...(pending > 0 ? [`${pending} messages of an earlier run are on their way.`] : []),
-    ...(deadLetters > 0 ? [`${deadLetters} are parked: npm run mesh:dead-letters -- list --url ${url}`] : []),
+    ...(pending > 0 ? [`${pending} messages of an earlier run are still to be delivered.`] : []),
+    ...(deadLetters > 0
+      ? [`${deadLetters} dead letters are parked here: npm run mesh:dead-letters -- list --url ${url}`]
+      : []),
   ];
 }
