@@ -1,9 +1,10 @@
 import 'reflect-metadata';
 import { MODULES } from '../../src/app.module.js';
 import { migrationHistories } from '../../src/infrastructure/mesh.module.js';
-import { extract, type Point } from '../../tools/extraction/extraction.js';
+import { extract } from '../../tools/extraction/extraction.js';
+import type { Point } from '../../tools/extraction/move.js';
 
-/* A process that extracts a module, tells what it took, or kills itself on the way. */
+/* A process that extracts a module and prints its time and memory, or kills itself at a point of the extraction. */
 
 const { module, from, to, point } = JSON.parse(process.argv[2]!) as Record<'module' | 'from' | 'to', string> & {
   point?: Point;

@@ -5,12 +5,12 @@ import { migrate, type MigrationHistory } from '../../src/infrastructure/persist
 import { PostgresSql } from '../../src/infrastructure/persistence/postgres/postgres-engine.js';
 import { BATCH, inUse, type Column, type ModuleRows, type Location, type Value } from './location.js';
 
-/** How long to wait for a table that somebody reads, as a backup does. */
+/** Longest wait for a lock on a table; a backup may be reading it. */
 const LOCK_TIMEOUT = '5s';
-/** How long a process that was just stopped may take to be gone. */
+/** How long the connections of a stopped process may remain listed, in ms. */
 const DISCONNECT_TIMEOUT_MS = 2000;
 
-/** A PostgreSQL database. Whoever comes near it meanwhile is found by the name of his connection, or waits for a lock. */
+/** A PostgreSQL database. Other processes of the mesh are found by their application_name, or wait for a lock. */
 export class PostgresLocation extends PostgresSql implements Location {
   private client: PoolClient;
 
@@ -23,9 +23,9 @@ export class PostgresLocation extends PostgresSql implements Location {
   }
 
   static async open(dataSource: DataSource, address: string): Promise<PostgresLocation> {
-    const place = new PostgresLocation(dataSource, dataSource.createQueryRunner(), address);
-    await place.connect();
-    return place;
+    const location = new PostgresLocation(dataSource, dataSource.createQueryRunner(), address);
+    await location.connect();
+    return location;
   }
 
   private async connect(): Promise<void> {
@@ -41,7 +41,7 @@ export class PostgresLocation extends PostgresSql implements Location {
 
   async begin(): Promise<void> {
     await this.run('BEGIN');
-    // Our connections are cut off when a unit of work takes long; this isn't one.
+    // The timeouts are meant for units of work; an extraction takes longer.
     await this.run('SET LOCAL statement_timeout = 0');
     await this.run('SET LOCAL idle_in_transaction_session_timeout = 0');
   }
@@ -51,8 +51,11 @@ export class PostgresLocation extends PostgresSql implements Location {
   }
 
   async lock(tables: readonly string[]): Promise<void> {
-    // Whoever has closed his connection is listed until his server process has noticed. Not in front of locks of ours.
-    for (const began = performance.now(); (await this.others()) > 0 && performance.now() - began < DISCONNECT_TIMEOUT_MS;) {
+    // A closed connection stays listed until its server process ends. Wait before taking locks, not while holding them.
+    for (
+      const began = performance.now();
+      (await this.otherConnections()) > 0 && performance.now() - began < DISCONNECT_TIMEOUT_MS;
+    ) {
       await wait(50);
     }
     if (tables.length > 0) {
@@ -63,13 +66,13 @@ export class PostgresLocation extends PostgresSql implements Location {
         },
       );
     }
-    // Last: whoever connects from now on finds mesh_module locked before he has done anything.
-    if ((await this.others()) > 0) throw inUse(this.address);
+    // Check last: a process that connects from now on waits for the lock on mesh_module first.
+    if ((await this.otherConnections()) > 0) throw inUse(this.address);
   }
 
-  /** @returns how many connections others of the mesh have */
-  private async others(): Promise<number> {
-    // Otherwise a transaction sees the list as it was when it first asked for it.
+  /** @returns the number of connections of other processes of the mesh */
+  private async otherConnections(): Promise<number> {
+    // Within a transaction, PostgreSQL caches the first snapshot of the list.
     await this.run('SELECT pg_stat_clear_snapshot()');
     const rows = await this.all(
       `SELECT pid FROM pg_stat_activity
@@ -79,7 +82,7 @@ export class PostgresLocation extends PostgresSql implements Location {
   }
 
   async migrate(histories: MigrationHistory[]): Promise<string[]> {
-    // There is one connection, and this takes it.
+    // The pool has one connection, and migrate() needs it.
     await this.runner.release();
     const applied = await migrate(this.dataSource, histories);
     this.runner = this.dataSource.createQueryRunner();
@@ -125,7 +128,7 @@ export class PostgresLocation extends PostgresSql implements Location {
     const json = JSON.stringify(rows, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
     await this.run(
       `INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE
-       SELECT ${values} FROM json_array_elements($1::json) WITH ORDINALITY AS them(it, place) ORDER BY place
+       SELECT ${values} FROM json_array_elements($1::json) WITH ORDINALITY AS row(it, position) ORDER BY position
        ON CONFLICT DO NOTHING`,
       [json],
     );
@@ -146,7 +149,7 @@ export class PostgresLocation extends PostgresSql implements Location {
       if (!numbered?.sequence) continue;
       const last = (await other.lastNumber(table, name)) ?? '0';
       await this.all(
-        `SELECT setval(${sequence}, last) FROM (SELECT GREATEST(MAX("${name}"), $3::bigint) AS last FROM ${table}) them
+        `SELECT setval(${sequence}, last) FROM (SELECT GREATEST(MAX("${name}"), $3::bigint) AS last FROM ${table}) AS numbers
          WHERE last > 0`,
         [table, name, last],
       );
@@ -154,7 +157,7 @@ export class PostgresLocation extends PostgresSql implements Location {
   }
 
   async close(): Promise<void> {
-    await this.run('ROLLBACK').catch(() => undefined); // over already, or the connection is gone
+    await this.run('ROLLBACK').catch(() => undefined); // no transaction is open, or the connection is closed
     await this.runner.release();
     await this.dataSource.destroy();
   }

@@ -8,7 +8,7 @@ import {
 } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
 import { BATCH, inUse, type Column, type ModuleRows, type Location, type Value } from './location.js';
 
-/** A SQLite file that this process has to itself from opening to closing. */
+/** A SQLite file that is locked for other processes from opening to closing. */
 export class SqliteLocation extends SqliteStatements implements Location {
   private constructor(
     private readonly dataSource: DataSource,
@@ -20,8 +20,8 @@ export class SqliteLocation extends SqliteStatements implements Location {
 
   static async open(dataSource: DataSource, address: string): Promise<SqliteLocation> {
     const file = sqliteConnection(dataSource);
-    // Every open connection holds a shared lock on the file in WAL mode, also one that does nothing; ours is exclusive
-    // from the first write transaction on, and stays so between transactions.
+    // In WAL mode every open connection holds a shared lock, also an idle one. Ours becomes exclusive with the first
+    // write transaction, and stays exclusive between transactions.
     file.pragma('locking_mode = EXCLUSIVE');
     try {
       file.exec('BEGIN IMMEDIATE');
@@ -45,7 +45,7 @@ export class SqliteLocation extends SqliteStatements implements Location {
   }
 
   async lock(): Promise<void> {
-    // The whole file is ours.
+    // The whole file is locked already.
   }
 
   async migrate(histories: MigrationHistory[]): Promise<string[]> {
@@ -67,7 +67,7 @@ export class SqliteLocation extends SqliteStatements implements Location {
   async *batches({ table, where, order }: ModuleRows, columns: readonly Column[]): AsyncIterable<Value[][]> {
     const names = columns.map(({ name }) => `"${name}"`).join(', ');
     const sorted = order ? `ORDER BY ${order}` : '';
-    // Integers as they are: not all of them fit into a number of JavaScript.
+    // As bigint: not all integers of SQLite fit into a JavaScript number.
     const select = this.file.prepare(`SELECT ${names} FROM ${table} WHERE ${where} ${sorted}`).raw().safeIntegers();
     let rows: Value[][] = [];
     for (const row of select.iterate()) {
@@ -81,9 +81,9 @@ export class SqliteLocation extends SqliteStatements implements Location {
 
   async insert(table: string, columns: readonly Column[], rows: readonly Value[][]): Promise<void> {
     const names = columns.map(({ name }) => `"${name}"`).join(', ');
-    const places = columns.map(() => '?').join(', ');
-    // Text that PostgreSQL wrote for a number becomes one by the type of its column.
-    const insert = this.file.prepare(`INSERT INTO ${table} (${names}) VALUES (${places}) ON CONFLICT DO NOTHING`);
+    const parameters = columns.map(() => '?').join(', ');
+    // SQLite converts PostgreSQL's text to a number, by the type of the column.
+    const insert = this.file.prepare(`INSERT INTO ${table} (${names}) VALUES (${parameters}) ON CONFLICT DO NOTHING`);
     for (const row of rows) insert.run(row);
   }
 
@@ -93,7 +93,7 @@ export class SqliteLocation extends SqliteStatements implements Location {
   }
 
   async continueNumbers(): Promise<void> {
-    // SQLite looks at the rows that are there.
+    // SQLite continues above the existing rows by itself.
   }
 
   async close(): Promise<void> {
