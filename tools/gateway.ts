@@ -15,12 +15,13 @@ import { routesOf, RouteTable, type ModuleRoute, type Route } from './gateway/ro
 
 const USAGE = `npx tsx tools/gateway.ts [options]
 
-  One address for modules that run in processes of their own, as npm run mesh:up starts it. A development tool.
+  Starts the gateway: one address for modules that run as processes of their own. npm run mesh:up starts it, too. It is
+  a development tool.
 
-  --port N                   3000 unless answer; the loopback address only
-  --module NAME=URL          where a module lives, for each of them
-  --dead-letters URL         the process that keeps dead letters
-  --broker URL               a laptop broker, which may keep some, too`;
+  --port N                   port on the loopback address; default 3000
+  --module NAME=URL          address of a module; once for each module
+  --dead-letters URL         address of the process that keeps dead letters
+  --broker URL               address of a laptop broker, which keeps messages and dead letters, too`;
 
 export interface GatewayOptions {
   /** The routes of all modules. */
@@ -112,8 +113,8 @@ interface OwnRoute extends Route {
 
 /** Routes whose answers are aggregated from all processes. */
 function aggregatedRoutes(table: RouteTable<ModuleRoute>): OwnRoute[] {
-  const reply = (status: number, gather: (aggregator: Aggregator, query: string) => Promise<object>) => ({
-    answer: async (to: Exchange, aggregator: Aggregator) => sendJson(to, status, await gather(aggregator, to.query)),
+  const reply = (status: number, aggregate: (aggregator: Aggregator, query: string) => Promise<object>) => ({
+    answer: async (to: Exchange, aggregator: Aggregator) => sendJson(to, status, await aggregate(aggregator, to.query)),
   });
   const shown = (path: string) =>
     /^\/(health|mesh\/(outbox|dead-letters|reconciliations))\b/.test(path) ||

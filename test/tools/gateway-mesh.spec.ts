@@ -11,12 +11,10 @@ import { Recorder, type Reply } from '../support/broker-requests.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 
-/*
- * Two processes that keep dead letters, as the modules' and the one that is there for them do; in between, a broker that
- * says what the test has it say.
- */
+/* Two processes that keep dead letters, and a broker whose answers the test sets. */
 
-const NOBODY = 'http://127.0.0.1:1';
+/** No process listens here. */
+const NO_PROCESS = 'http://127.0.0.1:1';
 
 const ID = '0b9e5a4c-8d8f-4c1e-9a57-3d2f6c1b7e42';
 const OPERATIONS = [
@@ -31,11 +29,11 @@ const OPERATIONS = [
 interface DeadLetterService {
   readonly cabs: Cabs;
   readonly url: string;
-  /** Buries a message of the type, one whose consumer is gone. @returns its id */
+  /** Stores a dead letter of the type, whose consumer does not exist. @returns its id */
   deadLetter(type: string, error?: string): Promise<string>;
 }
 
-describe('A front gateway before processes that keep dead letters', () => {
+describe('The gateway in front of processes that keep dead letters', () => {
   let first: DeadLetterService;
   let second: DeadLetterService;
   let broker: Recorder;
@@ -60,16 +58,16 @@ describe('A front gateway before processes that keep dead letters', () => {
     return { status: response.status, body: (text ? JSON.parse(text) : undefined) as Body };
   };
   const list = (query = '') => ask<Listing>('GET', `/mesh/dead-letters?${query}`);
-  const tell = (answer: object, path = '/mesh/outbox') => {
+  const answerWith = (answer: object, path = '/mesh/outbox') => {
     broker.script = ({ path: asked }): Reply =>
       asked.startsWith(path) ? { body: JSON.stringify(answer) } : { status: 404 };
   };
 
-  it('lists them as if one had kept them, page by page', async () => {
+  it('lists the dead letters of all processes, page by page', async () => {
     const ids: string[] = [];
-    // Some of the same millisecond, and more than a process lists at once.
+    // More than the largest page of a process, and some with the same millisecond.
     for (let i = 0; i < 115; i++) {
-      for (const keeper of [first, second]) ids.push(await keeper.deadLetter('a.b'));
+      for (const service of [first, second]) ids.push(await service.deadLetter('a.b'));
     }
     ids.push(await second.deadLetter('a.c'));
     const seen: DeadLetter[] = [];
@@ -87,14 +85,14 @@ describe('A front gateway before processes that keep dead letters', () => {
     expect((await list('page=9999999&size=100')).body).toMatchObject({ total: 231, items: [] });
   });
 
-  it('counts them by cause, wherever they are', async () => {
-    for (const keeper of [first, second, second]) await keeper.deadLetter('a.b', 'late');
+  it('counts the dead letters of all processes by cause', async () => {
+    for (const service of [first, second, second]) await service.deadLetter('a.b', 'late');
     await first.deadLetter('a.c', 'lost');
     const { body } = await list('by=cause');
     expect(body).toMatchObject({
       total: 4,
       causes: [
-        { consumer: NOBODY + '/', type: 'a.b', count: 3 },
+        { consumer: NO_PROCESS + '/', type: 'a.b', count: 3 },
         { type: 'a.c', count: 1 },
       ],
     });
@@ -102,14 +100,14 @@ describe('A front gateway before processes that keep dead letters', () => {
     expect([lastAt, firstAt]).toEqual([items[0]!.deadAt, items.at(-1)!.deadAt]);
   });
 
-  it('shows, replays and discards one where it is kept, and says when there is none', async () => {
+  it('shows, replays and discards a dead letter in the process that keeps it, or answers 404', async () => {
     const [one, other] = [await first.deadLetter('a.b'), await second.deadLetter('a.c')];
     expect(await ask('GET', `/mesh/dead-letters/${one}`)).toMatchObject({
       status: 200,
       body: { id: one, type: 'a.b' },
     });
     expect(await ask('GET', `/mesh/dead-letters/${other}`)).toMatchObject({ body: { id: other, type: 'a.c' } });
-    // Nobody knows where its consumer lives.
+    // The address of its consumer is not known.
     expect(await ask('POST', `/mesh/dead-letters/${other}/replay`)).toMatchObject({ status: 409 });
     expect(await ask('DELETE', `/mesh/dead-letters/${other}`)).toEqual({ status: 204, body: undefined });
     expect((await list()).body).toMatchObject({ total: 1, items: [{ id: one }] });
@@ -121,7 +119,7 @@ describe('A front gateway before processes that keep dead letters', () => {
     expect(await ask('GET', '/mesh/dead-letters/7')).toMatchObject({ status: 400 });
   });
 
-  it('replays all that match, and adds up what came of it', async () => {
+  it('replays all matching dead letters, and adds up the results', async () => {
     await first.deadLetter('a.b');
     const replayed: string[] = [];
     broker.script = ({ method, path }) => {
@@ -133,7 +131,7 @@ describe('A front gateway before processes that keep dead letters', () => {
       body: { replayed: 3 },
     });
     expect(replayed).toEqual(['/mesh/dead-letters/replay?type=a.c&force=true']);
-    // One of the three can't: the others' work counts.
+    // One of the three processes fails; the results of the others count.
     expect((await ask('POST', '/mesh/dead-letters/replay?type=a.b')).body).toEqual({
       replayed: 3,
       processes: { clients: expect.stringMatching(/^Nobody knows where/) },
@@ -146,7 +144,7 @@ describe('A front gateway before processes that keep dead letters', () => {
     expect(replayed).toHaveLength(before);
   });
 
-  it('adds up what is on its way, and says who did not answer', async () => {
+  it('adds up pending messages, and names the processes that did not answer', async () => {
     await first.deadLetter('a.b');
     await second.deadLetter('a.b');
     const quiet = { pending: 0, ready: 0, retrying: 0, deadLetters: 1, lagMs: 0, consumers: {} };
@@ -156,8 +154,8 @@ describe('A front gateway before processes that keep dead letters', () => {
       processes: { clients: quiet, 'dead-letters': quiet },
     });
     const busy = { pending: 5, ready: 3, retrying: 2, deadLetters: 4, lagMs: 70, consumers: { 'cabs/x': 5 } };
-    tell(busy);
-    const half = await open({ clients: first.url, drivers: NOBODY }, second.url);
+    answerWith(busy);
+    const half = await open({ clients: first.url, drivers: NO_PROCESS }, second.url);
     expect((await ask('GET', '/mesh/outbox', half)).body).toEqual({
       ...busy,
       deadLetters: 6,
@@ -180,7 +178,7 @@ describe('A front gateway before processes that keep dead letters', () => {
     await half.stop();
   });
 
-  it('asks for the token that they ask for, and has nobody do anything without it', async () => {
+  it('requires the token of the processes, and sends the broker no change without it', async () => {
     const guarded = await startDeadLetterService({ MESH_ADMIN_TOKEN: 'secret' });
     await guarded.deadLetter('a.b');
     const behind = await open({ clients: guarded.url }, guarded.url);
@@ -194,7 +192,7 @@ describe('A front gateway before processes that keep dead letters', () => {
     await guarded.cabs.close();
   });
 
-  it('serves the command line', async () => {
+  it('works with npm run mesh:dead-letters', async () => {
     const id = await second.deadLetter('a.b', 'no way');
     const run = promisify(execFile);
     const mesh = async (...args: string[]) => {
@@ -230,7 +228,11 @@ async function startDeadLetterService(environment: Record<string, string> = {}):
     url: `http://127.0.0.1:${(cabs.app.getHttpServer().address() as AddressInfo).port}`,
     deadLetter: async (type, error = 'lost') => {
       const event = { specversion: '1.0' as const, id: `${type}-${n++}`, source: '/test', type };
-      await sink.store({ ...event, knativeerrordest: NOBODY, knativeerrordata: Buffer.from(error).toString('base64') });
+      await sink.store({
+        ...event,
+        knativeerrordest: NO_PROCESS,
+        knativeerrordata: Buffer.from(error).toString('base64'),
+      });
       if (n % 3 === 0) await wait(1);
       const { sql } = cabs.app.get(UnitOfWork);
       const [letter] = await sql.all<{ id: string }>('SELECT id FROM mesh_dead_letter WHERE event_id = $1', [event.id]);

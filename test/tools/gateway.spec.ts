@@ -9,7 +9,7 @@ import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { startServer, type ServerProcess } from '../support/server.js';
 
-/** What a test closes when it ends. */
+/** Servers that are stopped after the test. */
 const open: { stop(): Promise<unknown> }[] = [];
 afterEach(async () => {
   for (const it of open.splice(0).reverse()) await it.stop();
@@ -35,14 +35,14 @@ async function gatewayTo(modules: Record<string, string>): Promise<Gateway> {
 
 const all = (url: string) => Object.fromEntries(MODULE_NAMES.map((name) => [name, url]));
 
-describe('A front gateway before the monolith', () => {
+describe('The gateway in front of the monolith', () => {
   let monolith: ServerProcess;
   beforeAll(async () => {
     monolith = await startServer({ DATABASE_URL: await DATABASES[0]!.fresh(), SEED: 'demo' });
   }, 30_000);
   afterAll(() => monolith?.end('SIGKILL'));
 
-  it('sends every operation of its API to the module that answers it', async () => {
+  it('forwards each operation of the API to the module that answers it', async () => {
     const ownNames = MODULE_NAMES.map(async (name) => {
       return [name, await listening((_, response) => void response.end(JSON.stringify({ name })))] as const;
     });
@@ -74,7 +74,7 @@ describe('A front gateway before the monolith', () => {
     }
   });
 
-  it('answers as it does, also what nobody should ask', async () => {
+  it('answers as the monolith does, also for invalid requests', async () => {
     const gateway = await gatewayTo(all(monolith.url));
     const body = '{"name":"Anna","lastName":"Nowak"}';
     const type = { 'content-type': 'application/json' };
@@ -99,7 +99,7 @@ describe('A front gateway before the monolith', () => {
       ['PUT', '/clients'],
       ['OPTIONS', '/clients'],
       ['DELETE', '/transits/1/complete'],
-      ['POST', '/clients', body, { ...type, 'idempotency-key': 'front-gateway' }],
+      ['POST', '/clients', body, { ...type, 'idempotency-key': 'gateway' }],
       ['POST', '/clients', '{"name":', type],
       ['POST', '/clients', '{"name":"Anna"}', type],
       ['POST', '/clients', 'name=Anna', { 'content-type': 'application/x-www-form-urlencoded' }],
@@ -134,8 +134,8 @@ describe('A front gateway before the monolith', () => {
   });
 });
 
-describe('A front gateway', () => {
-  it('hands on requests and answers as they are, but for what is between two ends of a connection', async () => {
+describe('The gateway', () => {
+  it('forwards requests and answers unchanged, except for the headers of a connection', async () => {
     let seen: IncomingMessage | undefined;
     const url = await listening((request, response) => {
       seen = request;
@@ -179,7 +179,7 @@ describe('A front gateway', () => {
     expect(seen!.headers).not.toHaveProperty('x-hop');
   });
 
-  it('hands on each part of an answer when it comes, and lets go when the client leaves', async () => {
+  it('forwards each chunk of an answer at once, and closes the request when the client disconnects', async () => {
     const ends: string[] = [];
     const url = await listening((_, response) => {
       response.once('close', () => ends.push(response.writableFinished ? 'finished' : 'left'));
@@ -199,9 +199,9 @@ describe('A front gateway', () => {
     expect(ends).toEqual(['left']);
   });
 
-  it('says which module is down, on a connection that stays, and answers for the others', async () => {
+  it('names the module that is down, keeps the connection open, and answers for the other modules', async () => {
     const url = await listening((_, response) => void response.end('{"is":"here"}'));
-    const gateway = await gatewayTo({ ...all(url), drivers: await nobody(), clients: await hangingUp() });
+    const gateway = await gatewayTo({ ...all(url), drivers: await unusedAddress(), clients: await closingServer() });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const ask = async (method: string, path: string, body = '') => {
       const outgoing = request(gateway.url + path, { method, agent, headers: { 'x-correlation-id': 'c' } });
@@ -233,7 +233,7 @@ describe('A front gateway', () => {
     agent.destroy();
   });
 
-  it('breaks off an answer that a module breaks off', async () => {
+  it('aborts an answer that a module aborts', async () => {
     const url = await listening((_, response) => {
       response.writeHead(200, { 'content-length': 100 }).write('half of');
       setTimeout(() => response.destroy(), 20);
@@ -242,7 +242,7 @@ describe('A front gateway', () => {
     await expect(fetch(`${gateway.url}/drivers/1`).then((it) => it.text())).rejects.toThrow('terminated');
   });
 
-  it('takes a name before a parameter', () => {
+  it('prefers a name to a parameter', () => {
     const paths = ['/:any/b', '/a/:id', '/a/b', '/:any/:id'].map((path) => ({ method: 'GET', path }));
     const find = (path: string) => new RouteTable(paths).find('HEAD', path)?.route.path;
     expect(['/a/b', '/A/x/', '/x/b', '/x/y', '/a'].map(find)).toEqual([
@@ -254,18 +254,18 @@ describe('A front gateway', () => {
     ]);
   });
 
-  it('does not start without knowing where each module lives', async () => {
+  it('does not start without the address of each module', async () => {
     const { rides: _, ...others } = all('http://localhost:1');
-    await expect(gatewayTo(others)).rejects.toThrow('Nobody has said where rides lives: --module rides=URL');
+    await expect(gatewayTo(others)).rejects.toThrow('Missing --module rides=URL: the address of rides.');
   });
 });
 
-/** The address of a process that has died before it answered. */
-function hangingUp(): Promise<string> {
+/** The address of a server that closes each connection without an answer. */
+function closingServer(): Promise<string> {
   return listening((request) => void request.socket.destroy());
 }
 
-async function nobody(): Promise<string> {
+async function unusedAddress(): Promise<string> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

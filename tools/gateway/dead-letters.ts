@@ -2,12 +2,12 @@ import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-lett
 import type { Service } from './forwarding.js';
 import { ErrorAnswer, Unreachable, type Aggregator, type Answer } from './aggregator.js';
 
-/* The dead letters of all processes, as if one had kept them. */
+/* The dead letters of all processes, combined as if one process kept them. */
 
-/** The most that a process lists at once. */
+/** Largest page that a process returns. */
 const PAGE_SIZE = 100;
 
-/** The latest first, or counted by cause. @throws Refused */
+/** Lists dead letters, the latest first, or counts them by cause. @throws ErrorAnswer */
 export async function listDeadLetters(aggregator: Aggregator, query: string): Promise<object> {
   const given = new URLSearchParams(query);
   const { answers, missing } = await aggregator.askAll('GET', `/mesh/dead-letters?${query}`);
@@ -36,9 +36,9 @@ interface Cause {
   readonly lastAt?: string;
 }
 
-function causesOf(answer: readonly Answer[]): Cause[] {
+function causesOf(answers: readonly Answer[]): Cause[] {
   const causes = new Map<string, Cause>();
-  for (const one of answer.flatMap(({ body }) => body.causes as Cause[])) {
+  for (const one of answers.flatMap(({ body }) => body.causes as Cause[])) {
     const key = JSON.stringify([one.consumer, one.type, one.cause]);
     const same = causes.get(key);
     const times = [one.firstAt, same?.firstAt, one.lastAt, same?.lastAt].filter((it) => it !== undefined).sort();
@@ -48,8 +48,12 @@ function causesOf(answer: readonly Answer[]): Cause[] {
   return [...causes.values()].sort((a, b) => b.count - a.count).slice(0, PAGE_SIZE);
 }
 
-/** Those of one process, the latest first, fetched as they are needed. */
-async function* lettersOf(aggregator: Aggregator, service: Service, given: URLSearchParams): AsyncGenerator<DeadLetter> {
+/** The dead letters of one process, the latest first. Pages are fetched when they are needed. */
+async function* lettersOf(
+  aggregator: Aggregator,
+  service: Service,
+  given: URLSearchParams,
+): AsyncGenerator<DeadLetter> {
   for (let page = 1; ; page++) {
     const query = new URLSearchParams(given);
     query.set('page', String(page));
@@ -78,30 +82,31 @@ function comesFirst(a: DeadLetter, b: DeadLetter): boolean {
 }
 
 /**
- * The process that keeps a dead letter.
- * @throws Refused when nobody does, or the id is none
- * @throws Unreachable when one that can't be asked may keep it
+ * Finds the process that keeps a dead letter.
+ * @throws ErrorAnswer when no process keeps it, or the id is invalid
+ * @throws Unreachable when a process that may keep it can't be reached
  */
 export async function keeperOf(aggregator: Aggregator, id: string): Promise<Service> {
   const answers = await Promise.all(
     aggregator.all.map((service) => aggregator.ask(service, 'GET', `/mesh/dead-letters/${id}`)),
   );
-  const answer = answers.filter((it) => it !== undefined);
-  const keeper = answer.find(({ status }) => status === 200);
+  const received = answers.filter((it) => it !== undefined);
+  const keeper = received.find(({ status }) => status === 200);
   if (keeper) return keeper.service;
   const missing = aggregator.all.filter((_, index) => !answers[index]).map(({ name }) => name);
-  const [refused] = answer.filter(({ status }) => status !== 404);
+  const [refused] = received.filter(({ status }) => status !== 404);
   if (refused) throw new ErrorAnswer(refused);
-  if (missing.length > 0) throw new Unreachable(`Nobody else has it, and ${missing.join(', ')} can't be asked now`);
-  throw new ErrorAnswer(answer[0]!);
+  if (missing.length > 0)
+    throw new Unreachable(`No other process keeps it, and these can't be reached: ${missing.join(', ')}`);
+  throw new ErrorAnswer(received[0]!);
 }
 
-/** Gives all that match back, wherever they are kept. @throws Refused before anything has happened */
+/** Requeues matching dead letters in all processes. @throws ErrorAnswer before a dead letter has been requeued */
 export async function replayDeadLetters(aggregator: Aggregator, query: string): Promise<object> {
   const replay = (service: Service) => aggregator.ask(service, 'POST', `/mesh/dead-letters/replay?${query}`);
   const { services, broker } = aggregator.upstreams;
   const answers = await Promise.all(services.map(replay));
-  // A conflict is one process's; all other refusals would be everybody's. The broker comes last: it refuses nobody.
+  // A conflict concerns one process; all other errors hold for all. The broker comes last, because it never refuses.
   const refused = answers.find((answer) => answer && answer.status >= 400 && answer.status !== 409);
   if (refused) throw new ErrorAnswer(refused);
   if (broker) answers.push(await replay(broker));
@@ -110,7 +115,7 @@ export async function replayDeadLetters(aggregator: Aggregator, query: string): 
   for (const [index, { name }] of aggregator.all.entries()) {
     const answer = answers[index];
     if (answer?.status === 202) replayed += Number(answer.body.replayed);
-    // What a broker doesn't know it need not tell.
+    // A broker that doesn't know the path is no failure.
     else if (answer?.status !== 404) failures[name] = answer?.body.detail ?? 'unreachable';
   }
   return { replayed, ...(Object.keys(failures).length > 0 && { processes: failures }) };

@@ -4,14 +4,14 @@ import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** A process to be started, and where it is to be found. */
+/** How to start a process, and its address. */
 export interface Planned {
   readonly name: string;
   readonly port: number;
   readonly url: string;
-  /** Answers with 200 when it can do its work. */
+  /** The path that answers with 200 when the process is ready. */
   readonly readyPath: string;
-  /** What Node is started with. */
+  /** The arguments of Node. */
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   readonly database?: string;
@@ -25,7 +25,7 @@ export interface Plan {
 }
 
 export interface PlanOptions {
-  /** Of the front door; dead letters are at the next one, the modules from the tenth on. */
+  /** The port of the gateway. Dead letters use the next port, modules the ports from the tenth on. */
   readonly port: number;
   readonly brokerPort: number;
   /** The folder of the databases. */
@@ -33,17 +33,17 @@ export interface PlanOptions {
   readonly seed: 'demo' | 'none';
 }
 
-/** The modules there are: a folder each. Loading them would cost more than all the rest of the start. */
+/** The names of the module folders. Importing the modules instead would take most of the time of the start. */
 function moduleNames(): string[] {
   const found = readdirSync(join(ROOT, 'src/modules'), { withFileTypes: true });
   return found.filter((it) => it.isDirectory()).map(({ name }) => name);
 }
 
-/** The Broker that the manifests name, as the path of its address. */
+/** The path of the Broker that the manifests define. */
 const BROKER = 'cabs/default';
 const MANIFESTS = 'deploy/knative/split';
 
-/** Who runs where: the deployment of a cluster, on one laptop. */
+/** Plans the processes and ports: the deployment of a cluster, on one laptop. */
 export function planOf(options: PlanOptions): Plan {
   const { port, brokerPort, data, seed } = options;
   const at = (number: number) => ({ port: number, url: `http://localhost:${number}` });
@@ -98,7 +98,7 @@ export function planOf(options: PlanOptions): Plan {
       ],
     },
     gateway: {
-      name: 'front-door',
+      name: 'gateway',
       ...at(port),
       readyPath: '/health/ready',
       environment: {},

@@ -1,13 +1,13 @@
 import type { Listener } from './child.js';
 
-/** Colours of the names, one after the other. */
+/** Colours of the process names (ANSI codes), used in turn. */
 const COLOURS = [36, 35, 34, 33, 32, 96, 95, 94, 92];
 const BOLD = 1;
 
-/** Writes what is to be told of the processes, each line with a name. */
+/** Prints the output of the processes, each line with the name of its process. */
 export class Printer implements Listener {
   private readonly width: number;
-  /** Processes whose last line was told: what is indented below it belongs to it. */
+  /** Processes whose last line was printed. Indented lines below it belong to it. */
   private readonly printing = new Set<string>();
 
   constructor(
@@ -17,7 +17,7 @@ export class Printer implements Listener {
     this.width = Math.max(...names.map((name) => name.length));
   }
 
-  /** What a process logs, and all that it complains of; not how it greets whoever has started it alone. */
+  /** Prints log lines and errors. Other output, such as the greeting of a process, is left out. */
   line(name: string, line: string, from: 'stdout' | 'stderr'): void {
     if (from === 'stderr') return line.trim() === '' ? undefined : this.print(name, line);
     const isLogged = /^(?:\x1b\[\d+m)*\[?\d\d:\d\d:\d\d\.\d{3}/.test(line);
