@@ -3,23 +3,23 @@ import pg from 'pg';
 import { toCloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { WriteNotePrepared, WriteNote } from './notes.js';
 
-/** What every note says. */
+/** The text of each note. */
 export const TEXT = 'A note of some length, as a message might have it.';
 
-/** Where messages wait: to be fanned out or published, or to be handled. */
+/** The table with the pending messages: the outbox, or the deliveries. */
 export type BacklogTable = 'mesh_outbox' | 'mesh_delivery';
 
 interface Backlog {
   readonly howMany: number;
-  /** The outbox unless told. */
+  /** Default: the outbox. */
   readonly table?: BacklogTable;
   readonly command?: typeof WriteNote | typeof WriteNotePrepared;
 }
 
 /**
- * The statement that puts messages into a database of the notes: as the application would have left them, and each with a
- * partition key of its own.
- * @param first the number of the first one, in SQL
+ * The statement that inserts messages into a database of the notes, in the form in which the application stores them,
+ * each with its own partition key.
+ * @param first the number of the first message, as SQL
  */
 export function insertStatement(database: string, { howMany, ...options }: Backlog, first: string): string {
   const { table = 'mesh_outbox', command = WriteNote } = options;
@@ -35,10 +35,10 @@ export function insertStatement(database: string, { howMany, ...options }: Backl
        SELECT printf('00000000-0000-7000-8000-%012x', i) AS id FROM n`
     : `SELECT '00000000-0000-7000-8000-' || lpad(to_hex(${first} + i), 12, '0') AS id FROM generate_series(0, ${howMany - 1}) AS i`;
   return `INSERT INTO ${table} (id, type, partition_key, event, ${columns})
-    SELECT id, '${event.type}', id, replace('${template}', '{id}', id), ${values} FROM (${ids}) AS them`;
+    SELECT id, '${event.type}', id, replace('${template}', '{id}', id), ${values} FROM (${ids}) AS ids`;
 }
 
-/** Puts messages into a migrated database, all in one transaction. */
+/** Inserts messages into a migrated database in one transaction. */
 export async function fillMesh(database: string, { first = 0, ...backlog }: Backlog & { first?: number }) {
   const insert = insertStatement(database, backlog, String(first));
   if (!database.startsWith('sqlite:')) return onPostgres(database, [insert, ...MAINTENANCE]);
@@ -46,15 +46,15 @@ export async function fillMesh(database: string, { first = 0, ...backlog }: Back
   db.pragma('journal_mode = WAL');
   db.pragma('wal_autocheckpoint = 0');
   db.exec(insert);
-  // Nobody's clock shall run while the log of this is put in its place.
+  // Checkpoint now, so that no measurement includes it.
   db.pragma('wal_checkpoint(TRUNCATE)');
   db.close();
 }
 
-/** What PostgreSQL would do by itself some time later, in the midst of what is measured. */
+/** Otherwise PostgreSQL does this by itself later, perhaps during a measurement. */
 export const MAINTENANCE = ['ANALYZE', 'CHECKPOINT'];
 
-/** Runs statements one after the other, on a connection of their own. */
+/** Runs statements one after another on a new connection. */
 export async function onPostgres(database: string, statements: readonly string[]): Promise<void> {
   const client = new pg.Client({ connectionString: database });
   await client.connect();

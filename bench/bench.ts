@@ -113,7 +113,7 @@ function markdown(findings: readonly Findings[], { rounds, seconds, postgres }: 
   return [
     '# Benchmarks',
     `${new Date().toISOString().slice(0, 10)}, ${machine}${postgres ? `, ${postgres}` : ''}. ${rounds} alternating
-rounds where nothing else is said, medians; messages settled and publishing after ${WARM_UPS} rounds that don't count; ${seconds} s. Written by \`npm run bench\`.`,
+rounds unless stated otherwise, medians; messages settled and publishing after ${WARM_UPS} warm-up rounds; ${seconds} s. Written by \`npm run bench\`.`,
     [
       line(['what', 'measured', 'against', 'ratio', 'aim', '']),
       line(['---', '--:', '---', '--:', '---', '---']),

@@ -38,12 +38,12 @@ export async function waiting(testBed: TestBed): Promise<Findings> {
   );
   await stepBed.close();
   const [healthy, slow] = values.map(median) as [number, number];
-  const what = `the user's wait for \`complete\`, p99, what invoicing depends on ${SLOW_MS} ms slow`;
-  const against = `the same when healthy: ${healthy.toFixed(1)} ms`;
+  const what = `the user's wait for \`complete\`, p99, a dependency of invoicing ${SLOW_MS} ms slow`;
+  const against = `the same with a fast dependency: ${healthy.toFixed(1)} ms`;
   return {
     rows: [ratioRow({ what, measured: `${slow.toFixed(1)} ms`, against }, slow / healthy, { atMost: 1.1 })],
-    notes: `**The user's wait.** The compiled application over HTTP, ${STEADY_TRANSITS} users a round, ${PER_SECOND} a second, whether or not the earlier ones have been
-answered. Each figure is the median of the rounds' 99th percentiles.`,
+    notes: `**The user's wait.** The compiled application over HTTP, ${STEADY_TRANSITS} users a round, ${PER_SECOND} per second, independently of earlier
+answers. Each figure is the median of the rounds' 99th percentiles.`,
   };
 }
 
@@ -73,11 +73,11 @@ export async function rides(testBed: TestBed): Promise<Findings> {
   };
   return {
     rows: [...others.map(row), { what: `${what}, PostgreSQL`, ...onPostgres, aim: 'report' }],
-    notes: `**Rides.** They are in transit already: only their end is asked for, and ${messages.toFixed(messages % 1 ? 2 : 0)} messages are handled for each, as its inbox says.
-${TRANSITS} a round, ${USERS} users at a time, from the first request until no message is on its way and each ride has its fee, miles,
+    notes: `**Rides.** The rides are in transit already, and users only complete them. By its inbox, the application handles ${messages.toFixed(messages % 1 ? 2 : 0)} messages for
+each. ${TRANSITS} rides a round, ${USERS} users at a time, from the first request until no message is pending and each ride has its fee, miles,
 invoice, and a free driver. All steps run throughout, each with its processes, and are idle while another one is measured. On PostgreSQL
-it is the same application in one process with its pool of 10 connections; its rounds alternate with others of the application on
-SQLite, when the steps are gone.`,
+the same application runs in one process with a pool of 10 connections; its rounds alternate with rounds of the application on
+SQLite, after the steps have ended.`,
   };
 }
 

@@ -10,10 +10,10 @@ import { handlerStarts, openNotes, WriteNote } from './notes.js';
 import { alternating, median, type Findings, type TestBed } from './rounds.js';
 
 const POLL_MS = 500;
-/** Messages of a round: ours one after the other, those of the poll without waiting for each other. */
-const [OURS, POLLED] = [500, 250];
+/** Messages of a round: through the relay one after another, through the poll independently of each other. */
+const [RELAYED, POLLED] = [500, 250];
 
-/** From the commit of a message to the start of its handler, in an idle process, against the same outbox looked into every 500 ms. */
+/** The time from commit to the start of the handler in an idle process, against a poll of the same outbox every 500 ms. */
 export async function latency({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   const values = await alternating(
     rounds,
@@ -34,17 +34,17 @@ export async function latency({ rounds, newDatabasePath }: TestBed): Promise<Fin
         isReached: p50 < 2 && p99 < 10,
       },
     ],
-    notes: `**Commit to handler start.** In one process on SQLite, ${OURS} messages a round, each when the one before is done. The poll is the
-same application whose relay is asleep and is started every ${POLL_MS} ms until nothing is left; ${POLLED} messages a round, at times that
-have nothing to do with its own.`,
+    notes: `**Commit to handler start.** In one process on SQLite, ${RELAYED} messages a round, each after the one before is handled. The poll is the
+same application with a relay that is started every ${POLL_MS} ms until no message is left; ${POLLED} messages a round, at times
+independent of the poll.`,
   };
 }
 
-/** @returns ms, one for each message */
+/** @returns the latency of each message, in ms */
 async function latencyOfRelay(database: string): Promise<number[]> {
   const { app, commit } = await open(database);
   const found: number[] = [];
-  for (let n = 0; n < OURS; n++) {
+  for (let n = 0; n < RELAYED; n++) {
     const { id, committed } = await commit();
     while (!handlerStarts.byNote!.has(id)) await wait(1);
     found.push(Math.max(0, handlerStarts.byNote!.get(id)! - committed));
@@ -54,18 +54,18 @@ async function latencyOfRelay(database: string): Promise<number[]> {
   return found;
 }
 
-/** @returns ms, one for each message */
+/** @returns the latency of each message, in ms */
 async function latencyOfPoll(database: string): Promise<number[]> {
   const { app, commit } = await open(database);
   const relay = app.get(Relay);
   await relay.stop(0);
-  let looking = Promise.resolve();
-  const look = async () => {
+  let polling = Promise.resolve();
+  const poll = async () => {
     await relay.start(app.get(InboxReceiver).consumers);
     await relay.stop(performance.now() + POLL_MS);
   };
   const timer = setInterval(() => {
-    looking = looking.then(look);
+    polling = polling.then(poll);
   }, POLL_MS);
   const committed = new Map<string, number>();
   for (let n = 0; n < POLLED; n++) {
@@ -75,7 +75,7 @@ async function latencyOfPoll(database: string): Promise<number[]> {
   }
   while (handlerStarts.byNote!.size < POLLED) await wait(10);
   clearInterval(timer);
-  await looking;
+  await polling;
   await app.close();
   return [...committed].map(([id, at]) => Math.max(0, handlerStarts.byNote!.get(id)! - at));
 }

@@ -9,16 +9,16 @@ import { openNotes } from './notes.js';
 import { endProcess, nextMessage, startProcess } from './processes.js';
 import { alternatingWarm, median, perSecond, ratioRow, type Findings, type TestBed } from './rounds.js';
 
-/** Events in the outbox when the first is sent. */
+/** Events in the outbox at the start of a measurement. */
 const EVENTS = 10_000;
-/** As the publisher has it. */
-const IN_FLIGHT = 64;
+/** Requests in flight, as in the publisher. */
+const MAX_IN_FLIGHT = 64;
 
-/** Events published a second from an outbox on SQLite, against a bare client that posts the same bytes. */
+/** Events published per second from an outbox on SQLite, against an HTTP client that posts the same bytes. */
 export async function publishing({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   const sink = await startProcess('sink.mjs');
   const url = await portOf(sink);
-  // One application migrates a database for the other: what is in the outbox when ours starts leaves at once.
+  // A first application migrates the database; events have to be in the outbox before the measured one starts.
   const prepare = async () => {
     const path = newDatabasePath();
     await (await openNotes(`sqlite:${path}`)).close();
@@ -33,25 +33,25 @@ export async function publishing({ rounds, newDatabasePath }: TestBed): Promise<
   await endProcess(sink);
   const [mesh, client] = values.map(median) as [number, number];
   const what = `publishing to an HTTP sink (${EVENTS.toLocaleString('en')} in the outbox)`;
-  const against = `a bare keep-alive client (undici), the same bytes, ${IN_FLIGHT} at a time: ${perSecond(client)}`;
+  const against = `a bare keep-alive client (undici), the same bytes, ${MAX_IN_FLIGHT} at a time: ${perSecond(client)}`;
   return {
     rows: [ratioRow({ what, measured: perSecond(mesh), against }, mesh / client, { atLeast: 0.8 })],
-    notes: `**Publishing.** The sink is a process that reads what it gets and answers 202; it measures, from its first request to its last
-answer. Ours reads the events from SQLite, writes them as HTTP, keeps order within a partition key, and removes what was accepted,
-durably. The client posts headers and bodies that lie in memory, ready. Where the time goes, by a profile of November 2026 on two cores: about 25 µs of each
-message are undici's, sending it and hearing the answer, which is all that the client does; 2 to 4 are reading rows, 1.3 parsing them, 2 writing headers, 4 to 5 removing
-what was accepted, durably (a \`DELETE\` and a \`COMMIT\` for some 600), and 3 the order within a key and the log. A thread of its own for the
-database would close it.`,
+    notes: `**Publishing.** The sink is a process that reads each request and answers 202; it measures the time from its first request to its last
+answer. The mesh reads the events from SQLite, converts them to HTTP, keeps the order within a partition key, and deletes accepted events
+durably. The client posts headers and bodies that are ready in memory. A profile of November 2026 on two cores shows for each message: about 25 µs for
+undici to send the request and receive the answer, which is all that the client does; 2 to 4 µs to read rows, 1.3 µs to parse them, 2 µs to write headers,
+4 to 5 µs to delete accepted events durably (a \`DELETE\` and a \`COMMIT\` for about 600 events), and 3 µs for the order within a key and the log. A separate
+thread for the database would remove most of the difference.`,
   };
 }
 
 async function portOf(sink: ChildProcess): Promise<string> {
-  const told = nextMessage<{ port: number }>(sink, (message) => 'port' in message);
+  const answer = nextMessage<{ port: number }>(sink, (message) => 'port' in message);
   sink.send({ where: true });
-  return `http://127.0.0.1:${(await told).port}/`;
+  return `http://127.0.0.1:${(await answer).port}/`;
 }
 
-/** @returns events a second */
+/** @returns events per second */
 async function measured(sink: ChildProcess, send: () => Promise<unknown>): Promise<number> {
   const over = nextMessage<{ ms: number }>(sink, (message) => 'ms' in message);
   const expecting = nextMessage(sink, (message) => 'expecting' in message);
@@ -81,7 +81,7 @@ async function publishByClient(path: string, url: string, sink: ChildProcess): P
   const events = db.prepare('SELECT event FROM mesh_outbox ORDER BY seq').pluck().all() as string[];
   db.close();
   const messages = events.map((event) => toHttp(JSON.parse(event) as CloudEvent));
-  const pool = new Pool(url, { connections: IN_FLIGHT });
+  const pool = new Pool(url, { connections: MAX_IN_FLIGHT });
   const throughput = await measured(sink, async () => {
     let next = 0;
     const one = async () => {
@@ -91,7 +91,7 @@ async function publishByClient(path: string, url: string, sink: ChildProcess): P
         await reply.body.dump();
       }
     };
-    await Promise.all(Array.from({ length: IN_FLIGHT }, one));
+    await Promise.all(Array.from({ length: MAX_IN_FLIGHT }, one));
   });
   await pool.close();
   return throughput;

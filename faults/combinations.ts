@@ -82,22 +82,22 @@ export async function portsOf(combination: Combination): Promise<Map<string, num
 }
 
 /** How each process of a combination is started. */
-export function plansOf(combination: Combination, places: Map<string, number>, around: Addresses): ServicePlan[] {
+export function plansOf(combination: Combination, ports: Map<string, number>, addresses: Addresses): ServicePlan[] {
   const { transport, hasBroker } = combination;
-  const { url } = around;
-  const home = (module: string) => url(transport === 'split' ? module : 'cabs');
+  const { url } = addresses;
+  const urlOf = (module: string) => url(transport === 'split' ? module : 'cabs');
   const mesh = hasBroker && {
     MESH_TRANSPORT: 'knative',
     K_SINK: `${url('broker')}/cabs/default`,
-    ...Object.fromEntries(MODULES.map((it) => [`USVC_${it.toUpperCase()}`, home(it)])),
+    ...Object.fromEntries(MODULES.map((it) => [`USVC_${it.toUpperCase()}`, urlOf(it)])),
   };
   const applications = applicationsOf(combination);
   const plans = Object.entries(applications).map(([name, modules]): ServicePlan => {
-    const port = places.get(name)!;
+    const port = ports.get(name)!;
     const environment = {
       ...FAST_RETRIES,
       ...mesh,
-      DATABASE_URL: around.database(databaseOf(name)),
+      DATABASE_URL: addresses.database(databaseOf(name)),
       PORT: String(port),
     };
     return {
@@ -112,23 +112,23 @@ export function plansOf(combination: Combination, places: Map<string, number>, a
       },
     };
   });
-  const tool = (name: string, readyPath: string, file: string, words: string[]): ServicePlan => ({
+  const tool = (name: string, readyPath: string, file: string, args: string[]): ServicePlan => ({
     name,
     readyPath,
-    port: places.get(name)!,
+    port: ports.get(name)!,
     environment: {},
-    command: ['--import', 'tsx', file, '--port', String(places.get(name)), ...words],
+    command: ['--import', 'tsx', file, '--port', String(ports.get(name)), ...args],
   });
   if (hasBroker) {
-    const manifests = manifestsWithFastRetries(transport === 'split' ? 'split' : 'monolith', around.folder);
-    const services = Object.keys(applications).flatMap((it) => ['--service', `${it}=${around.deliveryUrl(it)}`]);
-    const words = ['--database', around.database('broker'), '--manifests', manifests, '--quiet', ...services];
-    plans.push(tool('broker', '/mesh/outbox', 'tools/mesh.ts', words));
+    const manifests = manifestsWithFastRetries(transport === 'split' ? 'split' : 'monolith', addresses.folder);
+    const services = Object.keys(applications).flatMap((it) => ['--service', `${it}=${addresses.deliveryUrl(it)}`]);
+    const args = ['--database', addresses.database('broker'), '--manifests', manifests, '--quiet', ...services];
+    plans.push(tool('broker', '/mesh/outbox', 'tools/mesh.ts', args));
   }
   if (transport === 'split') {
-    const homes = MODULES.flatMap((it) => ['--module', `${it}=${url(it)}`]);
-    const words = ['--broker', url('broker'), '--dead-letters', url('dead-letters'), ...homes];
-    plans.push(tool('gateway', '/health/live', 'tools/gateway.ts', words));
+    const modules = MODULES.flatMap((it) => ['--module', `${it}=${url(it)}`]);
+    const args = ['--broker', url('broker'), '--dead-letters', url('dead-letters'), ...modules];
+    plans.push(tool('gateway', '/health/live', 'tools/gateway.ts', args));
   }
   return plans;
 }

@@ -61,7 +61,8 @@ interface NetworkError {
 /** For commands that send requests by `fetch`: says when no process listens at the address. */
 export function formatRequestError(error: unknown): string {
   const { cause } = error as { cause?: NetworkError };
-  if (cause?.code !== 'ECONNREFUSED') return messageOf(error);
+  if (!cause) return messageOf(error);
+  if (cause.code !== 'ECONNREFUSED') return `${messageOf(error)}: ${messageOf(cause)}`;
   const { port } = cause.errors?.[0] ?? cause;
   return `Connection refused: no process listens on port ${port}. Is the application running?`;
 }

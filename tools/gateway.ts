@@ -145,7 +145,7 @@ const deadLetterRoutes: readonly Route[] = [
 /** @returns a process that is running: the API page is the same everywhere. @throws Unreachable */
 async function anyOf(services: readonly Service[], aggregator: Aggregator): Promise<Service> {
   for (const service of services) {
-    if ((await aggregator.ask(service, 'GET', '/health/live'))?.status === 200) return service;
+    if ((await aggregator.request(service, 'GET', '/health/live'))?.status === 200) return service;
   }
   throw new Unreachable('No process is running that could serve this page');
 }

@@ -11,7 +11,7 @@ export interface ClassSource {
 
 /** All classes of all modules, by `module/Class`. */
 export function classSourcesOf(sources: Sources): Map<string, ClassSource> {
-  const places = new Map<string, ClassSource>();
+  const classSources = new Map<string, ClassSource>();
   for (const [path, text] of sources) {
     const module = placeInModules(path)?.module;
     if (!module) continue;
@@ -19,10 +19,10 @@ export function classSourcesOf(sources: Sources): Map<string, ClassSource> {
       if (!ts.isClassDeclaration(node) || !node.name) continue;
       const comment = ts.getJSDocCommentsAndTags(node).find(ts.isJSDoc)?.comment;
       const sentence = ts.getTextOfJSDocComment(comment)?.replace(/\s+/g, ' ');
-      places.set(`${module}/${node.name.text}`, { path, sentence });
+      classSources.set(`${module}/${node.name.text}`, { path, sentence });
     }
   }
-  return places;
+  return classSources;
 }
 
 /** The modules that send each message: those with a `new RegisterMiles(…)`. Keys are `owner/Class`. */

@@ -131,12 +131,12 @@ describe('The fault rig finds defects', () => {
   it('that are planted in the databases of a run', async () => {
     const completed: string[] = [];
     const beforeCount = async (testBed: TestBed) => {
-      const [place] = testBed.moduleDatabases;
+      const [database] = testBed.moduleDatabases;
       const { select } = await import('../../faults/databases.js');
-      const rows = await select<{ id: string }>([place!], `SELECT id FROM rides_transit WHERE status = 'COMPLETED'`);
+      const rows = await select<{ id: string }>([database!], `SELECT id FROM rides_transit WHERE status = 'COMPLETED'`);
       completed.push(...rows.map(({ id }) => id));
       const statements = PLANTED.map(([it]) => it.replace(/\$(\d)/g, (_, n: string) => `'${completed[Number(n)]}'`));
-      await testBed.execute(place!, statements);
+      await testBed.execute(database!, statements);
     };
     const combination = COMBINATIONS.find(({ name }) => name === 'sqlite-in-process')!;
     const options = { combination, random: new Random(1), ms: 3000, folder: join(folder, 'run'), faults: [] };
@@ -241,19 +241,19 @@ function defectsOf({ defects }: Result, ride: string): string[] {
 }
 
 describe('The parts of the fault rig', () => {
-  const seen: string[] = [];
+  const received: string[] = [];
   let server: Server;
   beforeAll(async () => {
     server = createServer((incoming, response) => {
-      seen.push(incoming.url!);
+      received.push(incoming.url!);
       response.end('x'.repeat(1000));
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   });
   afterAll(() => new Promise((resolve) => server.close(resolve)));
-  beforeEach(() => seen.splice(0));
+  beforeEach(() => received.splice(0));
   const port = () => (server.address() as AddressInfo).port;
-  const ask = (url: string) =>
+  const post = (url: string) =>
     new Promise<number>((resolve, reject) => {
       const asking = request(url, { method: 'POST', agent: false }, (response) => {
         let length = 0;
@@ -267,21 +267,21 @@ describe('The parts of the fault rig', () => {
 
   it('cut connections, and forward everything before', async () => {
     const proxy = await TcpProxy.open(port(), new Random(1));
-    expect(await ask(proxy.url)).toBe(1000);
+    expect(await post(proxy.url)).toBe(1000);
     proxy.cutProbability = 1;
-    await expect(ask(proxy.url)).rejects.toThrow(/hang up|reset|aborted/);
+    await expect(post(proxy.url)).rejects.toThrow(/hang up|reset|aborted/);
     proxy.close();
   });
 
   it('deliver twice', async () => {
     const proxy = await DeliveryProxy.open(`http://127.0.0.1:${port()}`, new Random(1));
     proxy.duplicateProbability = 1;
-    expect(await ask(`${proxy.url}/mesh/rides`)).toBe(1000);
+    expect(await post(`${proxy.url}/mesh/rides`)).toBe(1000);
     await eventually(
       async () => proxy.busy,
       (busy) => !busy,
     );
-    expect(seen).toEqual(['/mesh/rides', '/mesh/rides']);
+    expect(received).toEqual(['/mesh/rides', '/mesh/rides']);
     await proxy.close();
   });
 
@@ -289,9 +289,9 @@ describe('The parts of the fault rig', () => {
     const proxy = await DeliveryProxy.open(`http://127.0.0.1:${port()}`, new Random(1));
     proxy.delayProbability = 0.5;
     const paths = Array.from({ length: 8 }, (_, n) => `/${n}`);
-    await Promise.all(paths.map((path) => ask(proxy.url + path)));
-    expect(seen).not.toEqual(paths);
-    expect([...seen].sort()).toEqual(paths);
+    await Promise.all(paths.map((path) => post(proxy.url + path)));
+    expect(received).not.toEqual(paths);
+    expect([...received].sort()).toEqual(paths);
     await proxy.close();
   });
 
@@ -299,9 +299,9 @@ describe('The parts of the fault rig', () => {
     const script = `const before = performance.now();
       const shown = [new Date(0).getTime(), new Date() instanceof Date, new Date().getTime() - Date.now() < 50];
       console.log(JSON.stringify([...shown, Date.now(), performance.now() - before < 1000]))`;
-    const words = ['--import', './faults/agent.mjs', '-e', script];
+    const args = ['--import', './faults/agent.mjs', '-e', script];
     const env = { PATH: process.env.PATH, FAULTS_STATE: '{"offsetMs":3600000}' };
-    const { stdout } = await promisify(execFile)(process.execPath, words, { cwd: ROOT, env });
+    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT, env });
     const [epoch, isDate, isSame, now, isEven] = JSON.parse(stdout) as [number, boolean, boolean, number, boolean];
     expect([epoch, isDate, isSame, isEven]).toEqual([0, true, true, true]);
     expect(Math.abs(now - Date.now() - 3_600_000)).toBeLessThan(5000);
@@ -331,7 +331,7 @@ describe('The parts of the fault rig', () => {
       const plan = { name: 'one', port: 1, readyPath: '/', command: ['-e', script], environment: {} };
       return new Service(plan, join(folder, 'log'), (exit) => exits.push(exit));
     };
-    const told = async (script: string) => {
+    const exitOf = async (script: string) => {
       const one = service(script);
       one.start();
       await eventually(
@@ -341,9 +341,9 @@ describe('The parts of the fault rig', () => {
       await one.stop();
       return exits.splice(0).map(({ how, hadStarted }) => ({ how, hadStarted }))[0];
     };
-    expect(await told('process.exit(3)')).toEqual({ how: 'with exit code 3', hadStarted: false });
+    expect(await exitOf('process.exit(3)')).toEqual({ how: 'with exit code 3', hadStarted: false });
     const listening = `require('net').createServer().listen(0, () =>`;
-    expect(await told(`${listening} setTimeout(() => process.exit(4), 100))`)).toEqual({
+    expect(await exitOf(`${listening} setTimeout(() => process.exit(4), 100))`)).toEqual({
       how: 'with exit code 4',
       hadStarted: true,
     });
@@ -361,9 +361,9 @@ describe('The parts of the fault rig', () => {
   it('disturb and record every handler of durable messages', async () => {
     const script = `const { disturbed } = await import('./faults/agent.mjs');
       console.log(JSON.stringify(disturbed))`;
-    const words = ['--import', './faults/agent.mjs', '--input-type=module', '-e', script];
+    const args = ['--import', './faults/agent.mjs', '--input-type=module', '-e', script];
     const env = { PATH: process.env.PATH, FAULTS_APPLICATION: pathToFileURL(join(ROOT, 'dist')).href };
-    const { stdout } = await promisify(execFile)(process.execPath, words, { cwd: ROOT, env });
+    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT, env });
     const providers = MODULES.flatMap((it) => Reflect.getMetadata('providers', it) as Type[]);
     const durable = providers.filter((it) => handlesCommand(it)?.kind ?? listensTo(it).length > 0);
     expect(durable.map(({ name }) => name)).toContain('WaitOnDriverRefused');

@@ -52,15 +52,15 @@ describe('The gateway in front of processes that keep dead letters', () => {
 
   const open = (modules: Record<string, string>, deadLetters: string) =>
     startGateway({ routes: [], modules, deadLetters, broker: broker.url, port: 0 });
-  const ask = async <Body>(method: string, path: string, from = gateway) => {
+  const send = async <Body>(method: string, path: string, from = gateway) => {
     const response = await fetch(from.url + path, { method, headers: { 'x-correlation-id': 'c' } });
     const text = await response.text();
     return { status: response.status, body: (text ? JSON.parse(text) : undefined) as Body };
   };
-  const list = (query = '') => ask<Listing>('GET', `/mesh/dead-letters?${query}`);
+  const list = (query = '') => send<Listing>('GET', `/mesh/dead-letters?${query}`);
   const answerWith = (answer: object, path = '/mesh/outbox') => {
-    broker.script = ({ path: asked }): Reply =>
-      asked.startsWith(path) ? { body: JSON.stringify(answer) } : { status: 404 };
+    broker.script = ({ path: requested }): Reply =>
+      requested.startsWith(path) ? { body: JSON.stringify(answer) } : { status: 404 };
   };
 
   it('lists the dead letters of all processes, page by page', async () => {
@@ -102,21 +102,21 @@ describe('The gateway in front of processes that keep dead letters', () => {
 
   it('shows, replays and discards a dead letter in the process that keeps it, or answers 404', async () => {
     const [one, other] = [await first.deadLetter('a.b'), await second.deadLetter('a.c')];
-    expect(await ask('GET', `/mesh/dead-letters/${one}`)).toMatchObject({
+    expect(await send('GET', `/mesh/dead-letters/${one}`)).toMatchObject({
       status: 200,
       body: { id: one, type: 'a.b' },
     });
-    expect(await ask('GET', `/mesh/dead-letters/${other}`)).toMatchObject({ body: { id: other, type: 'a.c' } });
+    expect(await send('GET', `/mesh/dead-letters/${other}`)).toMatchObject({ body: { id: other, type: 'a.c' } });
     // The address of its consumer is not known.
-    expect(await ask('POST', `/mesh/dead-letters/${other}/replay`)).toMatchObject({ status: 409 });
-    expect(await ask('DELETE', `/mesh/dead-letters/${other}`)).toEqual({ status: 204, body: undefined });
+    expect(await send('POST', `/mesh/dead-letters/${other}/replay`)).toMatchObject({ status: 409 });
+    expect(await send('DELETE', `/mesh/dead-letters/${other}`)).toEqual({ status: 204, body: undefined });
     expect((await list()).body).toMatchObject({ total: 1, items: [{ id: one }] });
     const path = `/mesh/dead-letters/${other}`;
-    expect(await ask('DELETE', path)).toMatchObject({
+    expect(await send('DELETE', path)).toMatchObject({
       status: 404,
       body: { title: 'Not found', instance: path, correlationId: 'c' },
     });
-    expect(await ask('GET', '/mesh/dead-letters/7')).toMatchObject({ status: 400 });
+    expect(await send('GET', '/mesh/dead-letters/7')).toMatchObject({ status: 400 });
   });
 
   it('replays all matching dead letters, and adds up the results', async () => {
@@ -126,18 +126,18 @@ describe('The gateway in front of processes that keep dead letters', () => {
       if (method === 'POST') replayed.push(path);
       return { status: 202, body: '{"replayed":3}' };
     };
-    expect(await ask('POST', '/mesh/dead-letters/replay?type=a.c&force=true')).toEqual({
+    expect(await send('POST', '/mesh/dead-letters/replay?type=a.c&force=true')).toEqual({
       status: 202,
       body: { replayed: 3 },
     });
     expect(replayed).toEqual(['/mesh/dead-letters/replay?type=a.c&force=true']);
     // One of the three processes fails; the results of the others count.
-    expect((await ask('POST', '/mesh/dead-letters/replay?type=a.b')).body).toEqual({
+    expect((await send('POST', '/mesh/dead-letters/replay?type=a.b')).body).toEqual({
       replayed: 3,
       processes: { clients: expect.stringMatching(/^Nobody knows where/) },
     });
     const before = replayed.length;
-    expect(await ask('POST', '/mesh/dead-letters/replay?force=perhaps')).toMatchObject({
+    expect(await send('POST', '/mesh/dead-letters/replay?force=perhaps')).toMatchObject({
       status: 400,
       body: { instance: '/mesh/dead-letters/replay', errors: [{ field: 'force' }] },
     });
@@ -148,47 +148,47 @@ describe('The gateway in front of processes that keep dead letters', () => {
     await first.deadLetter('a.b');
     await second.deadLetter('a.b');
     const quiet = { pending: 0, ready: 0, retrying: 0, deadLetters: 1, lagMs: 0, consumers: {} };
-    expect((await ask('GET', '/mesh/outbox')).body).toEqual({
+    expect((await send('GET', '/mesh/outbox')).body).toEqual({
       ...quiet,
       deadLetters: 2,
       processes: { clients: quiet, 'dead-letters': quiet },
     });
     const busy = { pending: 5, ready: 3, retrying: 2, deadLetters: 4, lagMs: 70, consumers: { 'cabs/x': 5 } };
     answerWith(busy);
-    const half = await open({ clients: first.url, drivers: NO_PROCESS }, second.url);
-    expect((await ask('GET', '/mesh/outbox', half)).body).toEqual({
+    const partial = await open({ clients: first.url, drivers: NO_PROCESS }, second.url);
+    expect((await send('GET', '/mesh/outbox', partial)).body).toEqual({
       ...busy,
       deadLetters: 6,
       processes: { clients: quiet, 'dead-letters': quiet, broker: busy, drivers: 'unreachable' },
     });
-    expect(await ask('GET', '/mesh/dead-letters', half)).toMatchObject({
+    expect(await send('GET', '/mesh/dead-letters', partial)).toMatchObject({
       status: 200,
       body: { total: 2, unreachable: ['drivers'] },
     });
-    expect(await ask('GET', `/mesh/dead-letters/${ID}`, half)).toMatchObject({
+    expect(await send('GET', `/mesh/dead-letters/${ID}`, partial)).toMatchObject({
       status: 503,
       body: { detail: expect.stringMatching('drivers') },
     });
-    expect(await ask('GET', '/health/live', half)).toEqual({ status: 200, body: { status: 'live' } });
-    expect(await ask('GET', '/health/ready', half)).toMatchObject({
+    expect(await send('GET', '/health/live', partial)).toEqual({ status: 200, body: { status: 'live' } });
+    expect(await send('GET', '/health/ready', partial)).toMatchObject({
       status: 503,
       body: { detail: 'Not ready: drivers' },
     });
-    expect(await ask('GET', '/health/ready')).toEqual({ status: 200, body: { status: 'ready' } });
-    await half.stop();
+    expect(await send('GET', '/health/ready')).toEqual({ status: 200, body: { status: 'ready' } });
+    await partial.stop();
   });
 
   it('requires the token of the processes, and sends the broker no change without it', async () => {
     const guarded = await startDeadLetterService({ MESH_ADMIN_TOKEN: 'secret' });
     await guarded.deadLetter('a.b');
-    const behind = await open({ clients: guarded.url }, guarded.url);
+    const guardedGateway = await open({ clients: guarded.url }, guarded.url);
     for (const [method, path] of OPERATIONS) {
-      expect(await ask(method, path, behind)).toMatchObject({ status: 401, body: { title: 'Who are you?' } });
+      expect(await send(method, path, guardedGateway)).toMatchObject({ status: 401, body: { title: 'Who are you?' } });
     }
     expect(broker.received.filter(({ method }) => method !== 'GET')).toEqual([]);
     const headers = { authorization: 'Bearer secret' };
-    expect((await fetch(`${behind.url}/mesh/outbox`, { headers })).status).toBe(200);
-    await behind.stop();
+    expect((await fetch(`${guardedGateway.url}/mesh/outbox`, { headers })).status).toBe(200);
+    await guardedGateway.stop();
     await guarded.cabs.close();
   });
 

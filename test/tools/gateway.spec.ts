@@ -112,7 +112,7 @@ describe('The gateway in front of the monolith', () => {
       ['GET', '/mesh/dead-letters?size=0'],
     ];
     for (const [method, path, sent, headers] of requests) {
-      const ask = async (url: string) => {
+      const send = async (url: string) => {
         const response = await fetch(url + path, {
           method,
           body: sent,
@@ -123,8 +123,8 @@ describe('The gateway in front of the monolith', () => {
         for (const name of ['date', 'etag', 'connection', 'keep-alive', 'cache-control']) delete given[name];
         return { method, path, status: response.status, headers: given, body: await response.text() };
       };
-      const direct = await ask(monolith.url);
-      expect(await ask(gateway.url)).toEqual(direct);
+      const direct = await send(monolith.url);
+      expect(await send(gateway.url)).toEqual(direct);
     }
   });
 
@@ -203,14 +203,14 @@ describe('The gateway', () => {
     const url = await listening((_, response) => void response.end('{"is":"here"}'));
     const gateway = await gatewayTo({ ...all(url), drivers: await unusedAddress(), clients: await closingServer() });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    const ask = async (method: string, path: string, body = '') => {
+    const send = async (method: string, path: string, body = '') => {
       const outgoing = request(gateway.url + path, { method, agent, headers: { 'x-correlation-id': 'c' } });
       outgoing.end(body);
       const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
       const { statusCode: status, headers } = incoming;
       return { status, headers, body: JSON.parse(await text(incoming)), port: incoming.socket?.localPort };
     };
-    const down = await ask('POST', '/drivers', '{}');
+    const down = await send('POST', '/drivers', '{}');
     expect(down).toMatchObject({
       status: 503,
       headers: { 'retry-after': '1', 'x-correlation-id': 'c' },
@@ -224,11 +224,11 @@ describe('The gateway', () => {
       },
     });
     expect(down.headers['content-type']).toMatch('application/problem+json');
-    expect(await ask('POST', '/clients', '{}')).toMatchObject({
+    expect(await send('POST', '/clients', '{}')).toMatchObject({
       status: 503,
       body: { detail: expect.stringMatching(/^clients did not answer/) },
     });
-    expect(await ask('GET', '/invoices')).toMatchObject({ status: 200, body: { is: 'here' } });
+    expect(await send('GET', '/invoices')).toMatchObject({ status: 200, body: { is: 'here' } });
     expect(Object.values(agent.freeSockets).flat()).toHaveLength(1);
     agent.destroy();
   });

@@ -164,10 +164,10 @@ describe('The manifests', () => {
       { MESH_TIMEOUT: delivery.timeout, MESH_BACKOFF_DELAY: delivery.backoffDelay },
       MODULE_NAMES,
     );
-    const ours = readConfig({}, MODULE_NAMES).delivery;
-    expect(config.delivery.timeoutMs).toBeGreaterThan(ours.timeoutMs + 1000);
-    expect(config.delivery.backoffDelayMs).toBe(ours.backoffDelayMs);
-    expect([delivery.retry, delivery.backoffPolicy]).toEqual([ours.retry, ours.backoffPolicy]);
+    const defaults = readConfig({}, MODULE_NAMES).delivery;
+    expect(config.delivery.timeoutMs).toBeGreaterThan(defaults.timeoutMs + 1000);
+    expect(config.delivery.backoffDelayMs).toBe(defaults.backoffDelayMs);
+    expect([delivery.retry, delivery.backoffPolicy]).toEqual([defaults.retry, defaults.backoffPolicy]);
   });
 
   it('never bind the dead letter sink to the Broker that waits for it', () => {

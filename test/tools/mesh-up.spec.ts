@@ -89,8 +89,8 @@ describe('npm run mesh:up', () => {
       cwd: ROOT,
       env: { PATH: process.env.PATH, PLANNED: JSON.stringify(planned) },
     });
-    const [told] = (await once(parent.stdout, 'data')) as [Buffer];
-    const pid = Number(told);
+    const [output] = (await once(parent.stdout, 'data')) as [Buffer];
+    const pid = Number(output);
     expect(isAlive(pid)).toBe(true);
     parent.kill('SIGKILL');
     await eventually(
@@ -138,7 +138,7 @@ async function startMeshUp(ports: MeshUp['ports'], data: string): Promise<MeshUp
   const isOver = () => child.exitCode !== null || /Ctrl-C stops all processes/.test(output());
   await eventually(async () => isOver(), Boolean, START_MS - 5000).catch(() => child.kill('SIGKILL'));
   if (child.exitCode !== null || child.killed) throw new Error(`mesh:up does not start:\n${output()}`);
-  const told = (name: string) =>
+  const pidsOf = (name: string) =>
     [...output().matchAll(new RegExp(`^${name} +(?:started again: pid )?(\\d+)(?: |$)`, 'gm'))].map((it) =>
       Number(it[1]),
     );
@@ -147,8 +147,8 @@ async function startMeshUp(ports: MeshUp['ports'], data: string): Promise<MeshUp
     ports,
     process: child,
     output,
-    pid: (name) => told(name).at(-1)!,
-    pids: () => told('[a-z-]+'),
+    pid: (name) => pidsOf(name).at(-1)!,
+    pids: () => pidsOf('[a-z-]+'),
     end: async (signal) => {
       const gone = once(child, 'exit');
       child.kill(signal);

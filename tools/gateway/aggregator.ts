@@ -41,13 +41,13 @@ export class Aggregator {
     private readonly headers: Record<string, string>,
   ) {}
 
-  get all(): readonly Service[] {
+  get allServices(): readonly Service[] {
     const { services, broker } = this.upstreams;
     return broker ? [...services, broker] : services;
   }
 
   /** @returns undefined when the process can't be reached, or answers with 500 or above */
-  async ask(service: Service, method: Dispatcher.HttpMethod, path: string): Promise<Answer | undefined> {
+  async request(service: Service, method: Dispatcher.HttpMethod, path: string): Promise<Answer | undefined> {
     const { headers } = this;
     const { dispatcher } = this.upstreams;
     // Only reading has a timeout: a person is waiting, and wants to know that a process hangs.
@@ -67,21 +67,21 @@ export class Aggregator {
    * @returns all answers, and the names of the processes without one
    * @throws ErrorAnswer when a process refuses the request
    */
-  async askAll(method: Dispatcher.HttpMethod, path: string): Promise<{ answers: Answer[]; missing: string[] }> {
-    const answers = await Promise.all(this.all.map((service) => this.ask(service, method, path)));
+  async requestAll(method: Dispatcher.HttpMethod, path: string): Promise<{ answers: Answer[]; missing: string[] }> {
+    const answers = await Promise.all(this.allServices.map((service) => this.request(service, method, path)));
     const received = answers.filter((it) => it !== undefined);
     const { broker } = this.upstreams;
     const refused = received.find(({ service, status }) => service !== broker && status >= 400);
     if (refused) throw new ErrorAnswer(refused);
     return {
       answers: received.filter(({ status }) => status < 400),
-      missing: this.all.filter((_, index) => !answers[index]).map(({ name }) => name),
+      missing: this.allServices.filter((_, index) => !answers[index]).map(({ name }) => name),
     };
   }
 
   /** The pending messages of all processes. They count at different moments, so a message may be missed or counted twice. */
   async outbox(): Promise<object> {
-    const { answers, missing } = await this.askAll('GET', '/mesh/outbox');
+    const { answers, missing } = await this.requestAll('GET', '/mesh/outbox');
     const each = answers.map(({ service, body }) => [service.name, body as unknown as OutboxStatistics] as const);
     const sum = (of: 'pending' | 'ready' | 'retrying' | 'deadLetters') =>
       each.reduce((total, [, statistics]) => total + statistics[of], 0);
@@ -102,7 +102,7 @@ export class Aggregator {
 
   /** The reconciliation runs of all modules. @throws ErrorAnswer */
   async reconciliations(method: 'GET' | 'POST', rest: string): Promise<object> {
-    const { answers, missing } = await this.askAll(method, `/mesh/reconciliations${rest}`);
+    const { answers, missing } = await this.requestAll(method, `/mesh/reconciliations${rest}`);
     const items = answers.flatMap(({ body }) => body.items as object[]);
     return { items, ...(missing.length > 0 && { unreachable: missing }) };
   }
@@ -110,13 +110,13 @@ export class Aggregator {
   /** @throws Unreachable with the names of the processes that are not ready */
   async ready(): Promise<object> {
     const isNotReady = await Promise.all(
-      this.all.map(async (service) => {
+      this.allServices.map(async (service) => {
         const isBroker = service === this.upstreams.broker;
-        const answer = await this.ask(service, 'GET', isBroker ? '/mesh/outbox' : '/health/ready');
+        const answer = await this.request(service, 'GET', isBroker ? '/mesh/outbox' : '/health/ready');
         return isBroker ? answer === undefined : answer?.status !== 200;
       }),
     );
-    const names = this.all.filter((_, index) => isNotReady[index]).map(({ name }) => name);
+    const names = this.allServices.filter((_, index) => isNotReady[index]).map(({ name }) => name);
     if (names.length > 0) throw new Unreachable(`Not ready: ${names.join(', ')}`);
     return { status: 'ready' };
   }
@@ -124,7 +124,7 @@ export class Aggregator {
   /** Combines the API documents of all processes that can be reached. @param isAnswered whether the gateway serves a path */
   async document(isAnswered: (path: string) => boolean): Promise<object> {
     const { services } = this.upstreams;
-    const answers = await Promise.all(services.map((service) => this.ask(service, 'GET', '/api-json')));
+    const answers = await Promise.all(services.map((service) => this.request(service, 'GET', '/api-json')));
     const documents = answers.filter((it) => it?.status === 200).map((it) => it!.body as OpenApi);
     if (documents.length === 0) throw new Unreachable('No process is running that could describe its API');
     const merged = documents.reduce((all, one) => ({

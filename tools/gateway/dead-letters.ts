@@ -10,7 +10,7 @@ const PAGE_SIZE = 100;
 /** Lists dead letters, the latest first, or counts them by cause. @throws ErrorAnswer */
 export async function listDeadLetters(aggregator: Aggregator, query: string): Promise<object> {
   const given = new URLSearchParams(query);
-  const { answers, missing } = await aggregator.askAll('GET', `/mesh/dead-letters?${query}`);
+  const { answers, missing } = await aggregator.requestAll('GET', `/mesh/dead-letters?${query}`);
   const total = answers.reduce((sum, { body }) => sum + Number(body.total), 0);
   const incomplete = missing.length > 0 ? { unreachable: missing } : {};
   if (given.has('by')) return { total, causes: causesOf(answers), ...incomplete };
@@ -58,7 +58,7 @@ async function* lettersOf(
     const query = new URLSearchParams(given);
     query.set('page', String(page));
     query.set('size', String(PAGE_SIZE));
-    const answer = await aggregator.ask(service, 'GET', `/mesh/dead-letters?${query}`);
+    const answer = await aggregator.request(service, 'GET', `/mesh/dead-letters?${query}`);
     const items = (answer?.body.items ?? []) as DeadLetter[];
     yield* items;
     if (items.length < PAGE_SIZE) return;
@@ -88,12 +88,12 @@ function comesFirst(a: DeadLetter, b: DeadLetter): boolean {
  */
 export async function keeperOf(aggregator: Aggregator, id: string): Promise<Service> {
   const answers = await Promise.all(
-    aggregator.all.map((service) => aggregator.ask(service, 'GET', `/mesh/dead-letters/${id}`)),
+    aggregator.allServices.map((service) => aggregator.request(service, 'GET', `/mesh/dead-letters/${id}`)),
   );
   const received = answers.filter((it) => it !== undefined);
   const keeper = received.find(({ status }) => status === 200);
   if (keeper) return keeper.service;
-  const missing = aggregator.all.filter((_, index) => !answers[index]).map(({ name }) => name);
+  const missing = aggregator.allServices.filter((_, index) => !answers[index]).map(({ name }) => name);
   const [refused] = received.filter(({ status }) => status !== 404);
   if (refused) throw new ErrorAnswer(refused);
   if (missing.length > 0)
@@ -103,7 +103,7 @@ export async function keeperOf(aggregator: Aggregator, id: string): Promise<Serv
 
 /** Requeues matching dead letters in all processes. @throws ErrorAnswer before a dead letter has been requeued */
 export async function replayDeadLetters(aggregator: Aggregator, query: string): Promise<object> {
-  const replay = (service: Service) => aggregator.ask(service, 'POST', `/mesh/dead-letters/replay?${query}`);
+  const replay = (service: Service) => aggregator.request(service, 'POST', `/mesh/dead-letters/replay?${query}`);
   const { services, broker } = aggregator.upstreams;
   const answers = await Promise.all(services.map(replay));
   // A conflict concerns one process; all other errors hold for all. The broker comes last, because it never refuses.
@@ -112,7 +112,7 @@ export async function replayDeadLetters(aggregator: Aggregator, query: string): 
   if (broker) answers.push(await replay(broker));
   let replayed = 0;
   const failures: Record<string, unknown> = {};
-  for (const [index, { name }] of aggregator.all.entries()) {
+  for (const [index, { name }] of aggregator.allServices.entries()) {
     const answer = answers[index];
     if (answer?.status === 202) replayed += Number(answer.body.replayed);
     // A broker that doesn't know the path is no failure.

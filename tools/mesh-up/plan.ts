@@ -51,11 +51,11 @@ export function planOf(options: PlanOptions): Plan {
   const others = (name?: string) =>
     [...addresses].filter(([it]) => it !== name).map(([it, { url }]) => [`USVC_${it.toUpperCase()}`, url] as const);
   const sink = `${at(brokerPort).url}/${BROKER}`;
-  const application = (name: string, modules: string, place: ReturnType<typeof at>): Planned => {
+  const application = (name: string, modules: string, address: ReturnType<typeof at>): Planned => {
     const database = `sqlite:${join(data, `${name}.db`)}`;
     return {
       name,
-      ...place,
+      ...address,
       readyPath: '/health/ready',
       database,
       command: ['dist/main.js'],
@@ -64,7 +64,7 @@ export function planOf(options: PlanOptions): Plan {
         MESH_TRANSPORT: 'knative',
         K_SINK: sink,
         ...Object.fromEntries(others(name)),
-        PORT: String(place.port),
+        PORT: String(address.port),
         DATABASE_URL: database,
         SEED: seed,
         NODE_ENV: 'development',
@@ -72,7 +72,7 @@ export function planOf(options: PlanOptions): Plan {
     };
   };
   const deadLetters = application('dead-letters', 'none', at(port + 1));
-  const modules = [...addresses].map(([name, place]) => application(name, name, place));
+  const modules = [...addresses].map(([name, address]) => application(name, name, address));
   const database = `sqlite:${join(data, 'mesh.db')}`;
   const services = [...modules, deadLetters].flatMap(({ name, url }) => ['--service', `${name}=${url}`]);
   const tool = ['--import', 'tsx'];
