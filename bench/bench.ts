@@ -67,7 +67,7 @@ async function measure(names: readonly string[], rounds: number): Promise<string
   const testBed: TestBed = {
     rounds,
     newDatabasePath: () => join(folder, `${++files}.db`),
-    ...(postgres && { newPostgresDatabase: () => postgres.fresh() }),
+    ...(postgres && { newPostgresDatabase: () => postgres.newDatabase() }),
   };
   const findings: Findings[] = [];
   try {

@@ -13,7 +13,7 @@ const POLL_MS = 500;
 /** Messages of a round: through the relay one after another, through the poll independently of each other. */
 const [RELAYED, POLLED] = [500, 250];
 
-/** The time from commit to the start of the handler in an idle process, against a poll of the same outbox every 500 ms. */
+/** The time from commit to the start of the handler in an idle process, against a poll every 500 ms. */
 export async function latency({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   const values = await alternating(
     rounds,

@@ -6,7 +6,7 @@ import { postgresBinaries, startServer } from './postgres-server.js';
 /** A PostgreSQL server that this process has started for itself. */
 export interface OwnPostgres {
   /** Creates a new, empty database. @returns its URL */
-  fresh(): Promise<string>;
+  newDatabase(): Promise<string>;
   /** `SELECT version()` without the platform. */
   readonly version: string;
   /** Stops the server, and removes its files. */
@@ -27,7 +27,7 @@ export async function startPostgres(): Promise<OwnPostgres | undefined> {
   let databases = 0;
   return {
     version: rows[0]!.version,
-    fresh: async () => {
+    newDatabase: async () => {
       const name = `fresh_${++databases}`;
       await admin.query(`CREATE DATABASE ${name}`);
       return url.replace(/\/postgres$/, `/${name}`);

@@ -67,9 +67,9 @@ describe('The gateway in front of the monolith', () => {
     const known = routesOf(MODULES).map(({ method, path }) => `${method} ${path}`);
     expect(known.sort()).toEqual(ofModules.map(({ method, path }) => `${method} ${written(path)}`).sort());
 
-    const gathering = await gatewayTo(all(monolith.url));
+    const aggregating = await gatewayTo(all(monolith.url));
     for (const { method, path } of operations.filter(isGathered)) {
-      const response = await fetch(gathering.url + path.replace(/{\w+}/g, '0'), { method });
+      const response = await fetch(aggregating.url + path.replace(/{\w+}/g, '0'), { method });
       expect(await response.text()).not.toMatch(/Cannot/);
     }
   });

@@ -79,7 +79,10 @@ export class Aggregator {
     };
   }
 
-  /** The pending messages of all processes. They count at different moments, so a message may be missed or counted twice. */
+  /**
+   * Adds up the pending messages of all processes. They count at different moments, so a message may be missed or counted
+   * twice.
+   */
   async outbox(): Promise<object> {
     const { answers, missing } = await this.requestAll('GET', '/mesh/outbox');
     const each = answers.map(({ service, body }) => [service.name, body as unknown as OutboxStatistics] as const);
@@ -121,7 +124,10 @@ export class Aggregator {
     return { status: 'ready' };
   }
 
-  /** Combines the API documents of all processes that can be reached. @param isAnswered whether the gateway serves a path */
+  /**
+   * Combines the API documents of all processes that can be reached.
+   * @param isAnswered whether the gateway serves a path
+   */
   async document(isAnswered: (path: string) => boolean): Promise<object> {
     const { services } = this.upstreams;
     const answers = await Promise.all(services.map((service) => this.request(service, 'GET', '/api-json')));
