@@ -1,60 +1,60 @@
 import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
 import { toCloudEvent } from '../src/infrastructure/cloudevents/mapping.js';
-import { JotNote, WriteNote } from './notes.js';
+import { WriteNotePrepared, WriteNote } from './notes.js';
 
-/** What every note says. */
+/** The text of each note. */
 export const TEXT = 'A note of some length, as a message might have it.';
 
-/** Where messages wait: to be fanned out or published, or to be handled. */
-export type Place = 'mesh_outbox' | 'mesh_delivery';
+/** The table with the pending messages: the outbox, or the deliveries. */
+export type BacklogTable = 'mesh_outbox' | 'mesh_delivery';
 
 interface Backlog {
   readonly howMany: number;
-  /** The outbox unless told. */
-  readonly place?: Place;
-  readonly command?: typeof WriteNote | typeof JotNote;
+  /** Default: the outbox. */
+  readonly table?: BacklogTable;
+  readonly command?: typeof WriteNote | typeof WriteNotePrepared;
 }
 
 /**
- * The statement that puts messages into a database of the notes: as the application would have left them, and each with a
- * partition key of its own.
- * @param first the number of the first one, in SQL
+ * The statement that inserts messages into a database of the notes, in the form in which the application stores them,
+ * each with its own partition key.
+ * @param first the number of the first message, as SQL
  */
-export function insertOf(database: string, { howMany, ...options }: Backlog, first: string): string {
-  const { place = 'mesh_outbox', command = WriteNote } = options;
+export function insertStatement(database: string, { howMany, ...options }: Backlog, first: string): string {
+  const { table = 'mesh_outbox', command = WriteNote } = options;
   const { id: _, ...event } = toCloudEvent(new command('{id}', { text: TEXT }), command, 'bench', 'notes');
   const template = JSON.stringify({ ...event, id: '{id}', correlationid: '{id}' });
   const now = Date.now();
   const [columns, values] =
-    place === 'mesh_outbox'
+    table === 'mesh_outbox'
       ? ['source, created_at', `'${event.source}', ${now}`]
       : ['consumer, created_at, due_at', `'notes', ${now}, ${now}`];
   const ids = database.startsWith('sqlite:')
     ? `WITH RECURSIVE n (i) AS (SELECT ${first} UNION ALL SELECT i + 1 FROM n LIMIT ${howMany})
        SELECT printf('00000000-0000-7000-8000-%012x', i) AS id FROM n`
     : `SELECT '00000000-0000-7000-8000-' || lpad(to_hex(${first} + i), 12, '0') AS id FROM generate_series(0, ${howMany - 1}) AS i`;
-  return `INSERT INTO ${place} (id, type, partition_key, event, ${columns})
-    SELECT id, '${event.type}', id, replace('${template}', '{id}', id), ${values} FROM (${ids}) AS them`;
+  return `INSERT INTO ${table} (id, type, partition_key, event, ${columns})
+    SELECT id, '${event.type}', id, replace('${template}', '{id}', id), ${values} FROM (${ids}) AS ids`;
 }
 
-/** Puts messages into a migrated database, all in one transaction. */
+/** Inserts messages into a migrated database in one transaction. */
 export async function fillMesh(database: string, { first = 0, ...backlog }: Backlog & { first?: number }) {
-  const insert = insertOf(database, backlog, String(first));
-  if (!database.startsWith('sqlite:')) return onPostgres(database, [insert, ...AFTERWARDS]);
+  const insert = insertStatement(database, backlog, String(first));
+  if (!database.startsWith('sqlite:')) return onPostgres(database, [insert, ...MAINTENANCE]);
   const db = new BetterSqlite3(database.slice('sqlite:'.length), { timeout: 60_000 });
   db.pragma('journal_mode = WAL');
   db.pragma('wal_autocheckpoint = 0');
   db.exec(insert);
-  // Nobody's clock shall run while the log of this is put in its place.
+  // Checkpoint now, so that no measurement includes it.
   db.pragma('wal_checkpoint(TRUNCATE)');
   db.close();
 }
 
-/** What PostgreSQL would do by itself some time later, in the midst of what is measured. */
-export const AFTERWARDS = ['ANALYZE', 'CHECKPOINT'];
+/** Otherwise PostgreSQL does this by itself later, perhaps during a measurement. */
+export const MAINTENANCE = ['ANALYZE', 'CHECKPOINT'];
 
-/** Runs statements one after the other, on a connection of their own. */
+/** Runs statements one after another on a new connection. */
 export async function onPostgres(database: string, statements: readonly string[]): Promise<void> {
   const client = new pg.Client({ connectionString: database });
   await client.connect();

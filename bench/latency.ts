@@ -6,19 +6,19 @@ import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 import { percentile } from '../workshop/lab/statistics.js';
 import { TEXT } from './backlog.js';
-import { began, openNotes, WriteNote } from './notes.js';
-import { alternating, median, type Findings, type Stand } from './rounds.js';
+import { handlerStarts, openNotes, WriteNote } from './notes.js';
+import { alternating, median, type Findings, type TestBed } from './rounds.js';
 
 const POLL_MS = 500;
-/** Messages of a round: ours one after the other, those of the poll without waiting for each other. */
-const [OURS, POLLED] = [500, 250];
+/** Messages of a round: through the relay one after another, through the poll independently of each other. */
+const [RELAYED, POLLED] = [500, 250];
 
-/** From the commit of a message to the start of its handler, in an idle process, against the same outbox looked into every 500 ms. */
-export async function latency({ rounds, fresh }: Stand): Promise<Findings> {
+/** The time from commit to the start of the handler in an idle process, against a poll every 500 ms. */
+export async function latency({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   const values = await alternating(
     rounds,
-    () => woken(`sqlite:${fresh()}`),
-    () => polled(`sqlite:${fresh()}`),
+    () => latencyOfRelay(`sqlite:${newDatabasePath()}`),
+    () => latencyOfPoll(`sqlite:${newDatabasePath()}`),
   );
   const [mesh, poll] = values.map((of) => [0.5, 0.99].map((share) => median(of.map((it) => percentile(it, share)))));
   const [[p50, p99], [pollP50, pollP99]] = [mesh!, poll!] as [[number, number], [number, number]];
@@ -26,44 +26,46 @@ export async function latency({ rounds, fresh }: Stand): Promise<Findings> {
   return {
     rows: [
       {
-        ...{ what: 'commit to handler start, idle system', against },
+        what: 'commit to handler start, idle system',
+        against,
         measured: `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`,
         ratio: `${(p50 / pollP50).toFixed(4)}, ${(p99 / pollP99).toFixed(4)}`,
-        ...{ aim: 'p50 under 2 ms, p99 under 10 ms', isReached: p50 < 2 && p99 < 10 },
+        aim: 'p50 under 2 ms, p99 under 10 ms',
+        isReached: p50 < 2 && p99 < 10,
       },
     ],
-    notes: `**Commit to handler start.** In one process on SQLite, ${OURS} messages a round, each when the one before is done. The poll is the
-same application whose relay is asleep and is started every ${POLL_MS} ms until nothing is left; ${POLLED} messages a round, at times that
-have nothing to do with its own.`,
+    notes: `**Commit to handler start.** In one process on SQLite, ${RELAYED} messages a round, each after the one before is handled. The poll is the
+same application with a relay that is started every ${POLL_MS} ms until no message is left; ${POLLED} messages a round, at times
+independent of the poll.`,
   };
 }
 
-/** @returns ms, one for each message */
-async function woken(database: string): Promise<number[]> {
+/** @returns the latency of each message, in ms */
+async function latencyOfRelay(database: string): Promise<number[]> {
   const { app, commit } = await open(database);
   const found: number[] = [];
-  for (let n = 0; n < OURS; n++) {
+  for (let n = 0; n < RELAYED; n++) {
     const { id, committed } = await commit();
-    while (!began.of!.has(id)) await wait(1);
-    found.push(Math.max(0, began.of!.get(id)! - committed));
+    while (!handlerStarts.byNote!.has(id)) await wait(1);
+    found.push(Math.max(0, handlerStarts.byNote!.get(id)! - committed));
     await wait(2);
   }
   await app.close();
   return found;
 }
 
-/** @returns ms, one for each message */
-async function polled(database: string): Promise<number[]> {
+/** @returns the latency of each message, in ms */
+async function latencyOfPoll(database: string): Promise<number[]> {
   const { app, commit } = await open(database);
   const relay = app.get(Relay);
   await relay.stop(0);
-  let looking = Promise.resolve();
-  const look = async () => {
+  let polling = Promise.resolve();
+  const poll = async () => {
     await relay.start(app.get(InboxReceiver).consumers);
     await relay.stop(performance.now() + POLL_MS);
   };
   const timer = setInterval(() => {
-    looking = looking.then(look);
+    polling = polling.then(poll);
   }, POLL_MS);
   const committed = new Map<string, number>();
   for (let n = 0; n < POLLED; n++) {
@@ -71,17 +73,17 @@ async function polled(database: string): Promise<number[]> {
     committed.set(it.id, it.committed);
     await wait(Math.random() * 30);
   }
-  while (began.of!.size < POLLED) await wait(10);
+  while (handlerStarts.byNote!.size < POLLED) await wait(10);
   clearInterval(timer);
-  await looking;
+  await polling;
   await app.close();
-  return [...committed].map(([id, at]) => Math.max(0, began.of!.get(id)! - at));
+  return [...committed].map(([id, at]) => Math.max(0, handlerStarts.byNote!.get(id)! - at));
 }
 
 async function open(database: string) {
   const app = await openNotes(database);
   const [work, commands] = [app.get(UnitOfWork), app.get(CommandBus)];
-  began.of = new Map();
+  handlerStarts.byNote = new Map();
   const commit = async () => {
     const id = uuidv7();
     let committed = 0;

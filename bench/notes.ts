@@ -9,14 +9,14 @@ import { durableCommand, type DurableCommandHandler } from '../src/infrastructur
 import { MeshFeature } from '../src/infrastructure/contracts/mesh-feature.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 
-/* The least that an application can be: one command, whose handler writes one row. */
+/* The smallest possible application: commands whose handlers write one row. */
 
 const schema = z.object({ text: z.string() });
 
-/** Its row is written through the ORM. */
+/** Its handler writes the row by TypeORM. */
 export class WriteNote extends durableCommand('bench.notes.write-note', schema) {}
-/** Its row is written by a prepared statement, below the ORM. */
-export class JotNote extends durableCommand('bench.notes.jot-note', schema) {}
+/** Its handler writes the row by a prepared statement, without TypeORM. */
+export class WriteNotePrepared extends durableCommand('bench.notes.jot-note', schema) {}
 
 @Entity('notes_note')
 export class Note {
@@ -26,10 +26,10 @@ export class Note {
   text: string;
 }
 
-/** When the handler of each note began, on the clock of `performance.now()`; only while somebody wants to know. */
-export const began: { of?: Map<string, number> } = {};
+/** The start of each note's handler, by `performance.now()`. Recorded while `byNote` is set. */
+export const handlerStarts: { byNote?: Map<string, number> } = {};
 
-/** Counts notes once they are committed. Times are on the clock of `performance.now()`. */
+/** Counts committed notes. Times are those of `performance.now()`. */
 class Settled {
   count = 0;
   private readonly marks = new Map<number, (at: number) => void>();
@@ -38,14 +38,14 @@ class Settled {
     this.marks.get(++this.count)?.(performance.now());
   }
 
-  /** From now on. @returns when the last of so many was committed */
+  /** Restarts the count. @returns the time of the commit of the last of these notes */
   next(howMany: number): Promise<number> {
     this.count = 0;
     this.marks.clear();
     return this.reached(howMany);
   }
 
-  /** Counted as the last `next()` does. */
+  /** Doesn't restart the count. @returns the time of the commit of this note since the last `next()` */
   reached(howMany: number): Promise<number> {
     return new Promise((resolve) => this.marks.set(howMany, resolve));
   }
@@ -58,17 +58,17 @@ export class WriteNoteHandler implements DurableCommandHandler<WriteNote> {
   constructor(private readonly work: UnitOfWork) {}
 
   async execute({ subject: id, data: { text } }: WriteNote): Promise<void> {
-    began.of?.set(id, performance.now());
+    handlerStarts.byNote?.set(id, performance.now());
     this.work.unit.afterCommit(() => settled.add());
     await this.work.repository(Note).insert({ id, text });
   }
 }
 
-@CommandHandler(JotNote)
-export class JotNoteHandler implements DurableCommandHandler<JotNote> {
+@CommandHandler(WriteNotePrepared)
+export class WriteNotePreparedHandler implements DurableCommandHandler<WriteNotePrepared> {
   constructor(private readonly work: UnitOfWork) {}
 
-  async execute({ subject, data: { text } }: JotNote): Promise<void> {
+  async execute({ subject, data: { text } }: WriteNotePrepared): Promise<void> {
     this.work.unit.afterCommit(() => settled.add());
     await this.work.sql.run('INSERT INTO notes_note (id, text) VALUES ($1, $2)', [subject, text]);
   }
@@ -84,16 +84,16 @@ class NotesTables1764000000000 implements MigrationInterface {
   }
 }
 
-@MeshFeature({ name: 'notes', contract: { WriteNote, JotNote }, entities: [Note] })
-@Module({ providers: [WriteNoteHandler, JotNoteHandler] })
+@MeshFeature({ name: 'notes', contract: { WriteNote, WriteNotePrepared }, entities: [Note] })
+@Module({ providers: [WriteNoteHandler, WriteNotePreparedHandler] })
 export class NotesModule {}
 
 @Module({})
 class Bench {}
 
 /**
- * Starts the application. It listens nowhere.
- * @param database `sqlite:<path>` or `postgres://…`; it is migrated
+ * Starts the application without an HTTP server.
+ * @param database `sqlite:<path>` or `postgres://…`; will be migrated
  */
 export async function openNotes(database: string, broker?: BrokerOptions) {
   const mesh = MeshModule.forRoot({

@@ -1,6 +1,6 @@
-import { fillMesh, type Place } from './backlog.js';
-import { endProcess, heard, residentMb, startProcess } from './processes.js';
-import type { Took } from './replica.js';
+import { fillMesh, type BacklogTable } from './backlog.js';
+import { endProcess, nextMessage, residentMb, startProcess } from './processes.js';
+import type { SettledInMs } from './replica.js';
 import {
   alternating,
   median,
@@ -9,72 +9,72 @@ import {
   ratioRow,
   type Findings,
   type Row,
-  type Stand,
+  type TestBed,
 } from './rounds.js';
 
 const [FEW, MANY] = [1000, 1_000_000];
-/** Messages that are settled under the clock, whatever is pending, and before it starts. */
+/** Messages that are settled during a measurement, and before it. */
 const MESSAGES = { SQLite: 60_000, PostgreSQL: 20_000 };
 const WARM_UP = { SQLite: 20_000, PostgreSQL: 10_000 };
-/** Rounds take long, as a million rows have to be written first. */
-const MOST_ROUNDS = 3;
+/** Each round inserts a million rows first, so there are fewer rounds. */
+const MAX_ROUNDS = 3;
 const SAMPLE_EVERY_MS = 50;
 
 interface Measured {
-  /** Messages settled a second. */
+  /** Messages settled per second. */
   readonly throughput: number;
-  /** The start of the relay, in ms, which is not part of that. */
+  /** The start of the relay, in ms; not part of the throughput. */
   readonly startMs: number;
-  /** Putting a message there for one that is settled, in ms; that is part of it. */
+  /** Inserting a message for each settled one, in ms; part of the throughput. */
   readonly topUpMs: number;
-  /** Resident memory in MB: when the relay starts, and its highest and last from then on. */
+  /** Resident memory in MB: at the start of the relay, its maximum, and at the end. */
   readonly memory: { readonly start: number; readonly peak: number; readonly end: number };
 }
 
-/** Messages settled a second, and memory, with a million rows pending against a thousand. */
-export async function pending({ rounds, fresh, freshPostgres }: Stand): Promise<Findings> {
-  const times = Math.min(rounds, MOST_ROUNDS);
+/** Messages settled per second, and memory, with a million rows pending, against a thousand. */
+export async function pending({ rounds, newDatabasePath, newPostgresDatabase }: TestBed): Promise<Findings> {
+  const times = Math.min(rounds, MAX_ROUNDS);
   const rows: Row[] = [];
   const topUps: string[] = [];
-  const add = async (databases: Databases, place: Place, database: (() => Promise<string>) | undefined) => {
-    const { row, topUp } = await measure(databases, place, times, database);
+  const add = async (databases: Databases, table: BacklogTable, database: (() => Promise<string>) | undefined) => {
+    const { row, topUp } = await measure(databases, table, times, database);
     rows.push(row);
     if (topUp) topUps.push(topUp);
   };
-  for (const place of ['mesh_delivery', 'mesh_outbox'] as const) {
-    await add('SQLite', place, async () => `sqlite:${fresh()}`);
-    await add('PostgreSQL', place, freshPostgres);
+  for (const table of ['mesh_delivery', 'mesh_outbox'] as const) {
+    await add('SQLite', table, async () => `sqlite:${newDatabasePath()}`);
+    await add('PostgreSQL', table, newPostgresDatabase);
   }
   const n = (value: number) => value.toLocaleString('en');
   return {
     rows,
-    notes: `**Pending.** The time for ${n(MESSAGES.SQLite)} messages (PostgreSQL: ${n(MESSAGES.PostgreSQL)}), the oldest first, after ${n(WARM_UP.SQLite)} (${n(WARM_UP.PostgreSQL)}) that don't
-count, in one go and in a process of its own; ${times} rounds. As many are put in as are settled, so that a thousand, or a million, are pending all the
-time, but for the few hundred that are put in next. The process does that itself, one statement for 250 over the connection that it writes with anyway:
-another process would take the lock of a SQLite file from it again and again, and it would wait. With a thousand and with a million, the statements
-took for each message ${topUps.join('; ')}. In one process a backlog waits as deliveries, since messages are fanned out by the commit that
-leaves them; with a broker it waits in the outbox. Memory is resident, in MB: at the start, at its highest, and at the end. The start of
-the relay looks for deliveries of consumers that live elsewhere, and isn't part of the throughput.`,
+    notes: `**Pending.** The time for ${n(MESSAGES.SQLite)} messages (PostgreSQL: ${n(MESSAGES.PostgreSQL)}), the oldest first, after ${n(WARM_UP.SQLite)} (${n(WARM_UP.PostgreSQL)}) to warm
+up, without a pause and in a separate process; ${times} rounds. A message is inserted for each settled one, so that about a thousand or a million are pending all
+the time. The process inserts them itself, 250 by one statement, over the connection that it writes with: a second process would compete for the
+lock of a SQLite file. With a thousand and with a million pending, the inserts
+took per message ${topUps.join('; ')}. In one process a backlog consists of deliveries, because the commit of a message creates them; with a
+broker it waits in the outbox. Memory is resident memory in MB: at the start, at its maximum, and at the end. The start of the relay looks for
+deliveries of consumers in other processes, and isn't part of the throughput.`,
   };
 }
 
 type Databases = keyof typeof MESSAGES;
 
-/** @returns a row of the table, and what putting messages in took */
+/** @returns a row of the table, and the time for inserting messages */
 async function measure(
   databases: Databases,
-  place: Place,
+  table: BacklogTable,
   rounds: number,
   database: (() => Promise<string>) | undefined,
 ): Promise<{ row: Row; topUp?: string }> {
   const n = (value: number) => value.toLocaleString('en');
-  const where = place === 'mesh_outbox' ? 'in the outbox' : 'as deliveries';
+  const where = table === 'mesh_outbox' ? 'in the outbox' : 'as deliveries';
   const what = `throughput, ${databases}, ${n(MANY)} rows pending ${where}`;
   if (!database) return { row: { what, measured: NO_POSTGRES, against: '', aim: 'at least 0.9' } };
   const [few, many] = (await alternating(
     rounds,
-    async () => settle(await database(), place, databases, FEW),
-    async () => settle(await database(), place, databases, MANY),
+    async () => settle(await database(), table, databases, FEW),
+    async () => settle(await database(), table, databases, MANY),
   )) as [Measured[], Measured[]];
   const row = ratioRow(
     { what, measured: shown(many), against: `${n(FEW)} pending: ${shown(few)}` },
@@ -85,22 +85,29 @@ async function measure(
   return { row, topUp: `${fewUs} and ${manyUs} µs (${databases}, ${where})` };
 }
 
-async function settle(database: string, place: Place, databases: Databases, howManyPending: number): Promise<Measured> {
+async function settle(
+  database: string,
+  table: BacklogTable,
+  databases: Databases,
+  howManyPending: number,
+): Promise<Measured> {
   const child = await startProcess('replica.ts', { DATABASE: database });
-  await fillMesh(database, { howMany: howManyPending, place });
+  await fillMesh(database, { howMany: howManyPending, table });
   const messages = MESSAGES[databases];
   const memory: number[] = [];
   const sample = () => memory.push(residentMb(child.pid!));
   sample();
   const timer = setInterval(sample, SAMPLE_EVERY_MS);
-  const over = heard<Took>(child, (message) => 'ms' in message);
-  child.send({ go: messages, warmUp: WARM_UP[databases], topUp: { place, first: howManyPending } });
+  const over = nextMessage<SettledInMs>(child, (message) => 'ms' in message);
+  child.send({ settle: messages, warmUp: WARM_UP[databases], topUp: { table, first: howManyPending } });
   const { ms, startMs, topUpMs } = await over;
   clearInterval(timer);
   sample();
   await endProcess(child);
   return {
-    ...{ throughput: (1000 * messages) / ms, startMs, topUpMs },
+    throughput: (1000 * messages) / ms,
+    startMs,
+    topUpMs,
     memory: { start: memory[0]!, peak: Math.max(...memory), end: memory.at(-1)! },
   };
 }

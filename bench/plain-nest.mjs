@@ -1,4 +1,4 @@
-// A Nest application with TypeORM and nothing else: what `process start` is measured against. Plain JavaScript, no build.
+// A Nest application with TypeORM only, for comparison with the start of the application. Plain JavaScript, no build.
 import 'reflect-metadata';
 import { Controller, Get, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

@@ -2,35 +2,35 @@ import { Logger, run, runMigrations } from 'graphile-worker';
 import pg from 'pg';
 import PgBoss from 'pg-boss';
 import { DataSource } from 'typeorm';
-import { AFTERWARDS, onPostgres, TEXT } from './backlog.js';
-import { JotNote, Note, WriteNote } from './notes.js';
-import { alternatingWarm, median, NO_POSTGRES, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
-import { ours } from './sqlite-contenders.js';
+import { MAINTENANCE, onPostgres, TEXT } from './backlog.js';
+import { WriteNotePrepared, Note, WriteNote } from './notes.js';
+import { alternatingWarm, median, NO_POSTGRES, perSecond, ratioRow, type Findings, type TestBed } from './rounds.js';
+import { settleByMesh } from './sqlite-contenders.js';
 
-/** Messages that are there when the clock starts. */
+/** Messages that are pending at the start of a measurement. */
 const MESSAGES = 5000;
-/** As graphile-worker's page on performance has it. */
+/** The settings of graphile-worker's page on performance. */
 const GRAPHILE = { concurrency: 24, maxPoolSize: 25 };
-/** Of 2, 4 and 8 workers with 100 to 500 jobs none was clearly faster. Each batch is followed by the next at once, see below. */
-const BOSS = { workers: 4, batchSize: 100 };
+/** 2, 4 and 8 workers with 100 to 500 jobs per batch were about equally fast. Each batch triggers the next one, see below. */
+const PG_BOSS = { workers: 4, batchSize: 100 };
 
 const NOTES = 'CREATE TABLE notes_note (id text PRIMARY KEY, text text NOT NULL)';
 
-/** Messages settled a second on PostgreSQL: ours, graphile-worker, and pg-boss. */
-export async function postgresContenders({ rounds, freshPostgres }: Stand): Promise<Findings> {
+/** Messages settled per second on PostgreSQL, against graphile-worker and pg-boss. */
+export async function postgresContenders({ rounds, newPostgresDatabase }: TestBed): Promise<Findings> {
   const what = `messages settled, PostgreSQL, one replica (${MESSAGES.toLocaleString('en')} pending)`;
-  if (!freshPostgres) {
+  if (!newPostgresDatabase) {
     return { rows: [{ what, measured: NO_POSTGRES, against: '', aim: 'at least 3' }], notes: '' };
   }
   const values = await alternatingWarm(
     rounds,
-    async () => ours(await freshPostgres(), MESSAGES, WriteNote),
-    async () => ours(await freshPostgres(), MESSAGES, JotNote),
-    async () => graphileWorker(await freshPostgres(), byOrm),
-    async () => pgBoss(await freshPostgres(), byOrm),
-    async () => graphileWorker(await freshPostgres(), prepared),
-    async () => pgBoss(await freshPostgres(), prepared),
-    async () => pgBoss(await freshPostgres(), atOnce),
+    async () => settleByMesh(await newPostgresDatabase(), MESSAGES, WriteNote),
+    async () => settleByMesh(await newPostgresDatabase(), MESSAGES, WriteNotePrepared),
+    async () => graphileWorker(await newPostgresDatabase(), byOrm),
+    async () => pgBoss(await newPostgresDatabase(), byOrm),
+    async () => graphileWorker(await newPostgresDatabase(), prepared),
+    async () => pgBoss(await newPostgresDatabase(), prepared),
+    async () => pgBoss(await newPostgresDatabase(), atOnce),
   );
   const medians: number[] = values.map(median);
   const [orm, jotted, graphileOrm, bossOrm, graphile, boss, batches] = medians;
@@ -48,15 +48,15 @@ export async function postgresContenders({ rounds, freshPostgres }: Stand): Prom
       row(whatJotted, jotted!, 'pg-boss 10.4.2, by one statement for the rows of a batch', batches!),
     ],
     notes: `**PostgreSQL.** The same server for all, at its default durability (\`fsync\` and \`synchronous_commit\` on), a fresh
-database for each round, \`ANALYZE\` and \`CHECKPOINT\` before the clock starts. Ours has its pool of 10 connections. graphile-worker:
-concurrency ${GRAPHILE.concurrency}, pool ${GRAPHILE.maxPoolSize}, as its page on performance has it (0.16 is the last to run on Node 20, and fetches and completes
-jobs one by one). pg-boss: ${BOSS.workers} workers that fetch ${BOSS.batchSize} jobs at a time, and are woken for the next
-batch at once instead of with its poll of at least 0.5 s. Their handlers write over a pool of 10, by TypeORM or prepared; those of a batch at the
-same time, or all by one statement. Neither keeps an inbox: what they write isn't in the transaction that completes the job, and a job that is tried again does its
-work again. Ours writes in the transaction that claims the message and remembers it. Where the time goes, by a profile of November 2026 on two cores: a
-message takes 56 µs of our process and 60 µs of the server, and the rest of the two cores is idle. Each handler's \`INSERT\` is a round trip of its own
-inside a shared transaction, which both wait for (the others pay for it too); one statement for the rows of a whole batch would close it, but
-then handlers don't write their own rows.`,
+database for each round, \`ANALYZE\` and \`CHECKPOINT\` before each measurement. The mesh has a pool of 10 connections. graphile-worker:
+concurrency ${GRAPHILE.concurrency}, pool ${GRAPHILE.maxPoolSize}, as on its page on performance (0.16 is the last version for Node 20; it fetches and completes
+jobs one by one). pg-boss: ${PG_BOSS.workers} workers that fetch ${PG_BOSS.batchSize} jobs at a time, and are woken for the next
+batch at once instead of by its poll of at least 0.5 s. Their handlers write over a pool of 10 connections, by TypeORM or prepared; the handlers of a
+batch run at the same time, or one statement writes all rows. Neither library keeps an inbox: the row isn't written in the transaction that completes the
+job, and a retry writes it again. The mesh writes the row in the transaction that claims the message and inserts the inbox record. A profile of November
+2026 on two cores shows: a message takes 56 µs of the process and 60 µs of the server, and the two cores are idle for the rest of the time. Each handler's
+\`INSERT\` is a round trip in a shared transaction, and process and server wait for each other (so do the other libraries). One statement for the rows of a
+whole batch would avoid this, but then handlers would not write their own rows.`,
   };
 }
 
@@ -68,19 +68,22 @@ async function graphileWorker(connectionString: string, writerOf: WriterOf): Pro
     `SELECT COUNT(*) FROM graphile_worker.add_jobs(ARRAY(
        SELECT ROW('note', json_build_object('id', gen_random_uuid(), 'text', '${TEXT}'), NULL, NULL, NULL, NULL, NULL, NULL)::graphile_worker.job_spec
        FROM generate_series(1, ${MESSAGES})))`,
-    ...AFTERWARDS,
+    ...MAINTENANCE,
   ]);
   const writer = await writerOf(connectionString);
   const started = performance.now();
   const runner = await run({
-    ...{ connectionString, ...GRAPHILE, logger, noHandleSignals: true },
+    connectionString,
+    ...GRAPHILE,
+    logger,
+    noHandleSignals: true,
     taskList: {
       note: async (payload) => void (await writer.write([payload as Row])),
     },
   });
   let done = 0;
   const ms = await new Promise<number>((resolve) => {
-    // After the statement that completes the job.
+    // The event comes after the statement that completes the job.
     runner.events.on('job:complete', () => {
       if (++done === MESSAGES) resolve(performance.now() - started);
     });
@@ -97,7 +100,7 @@ interface Row {
   readonly text: string;
 }
 
-/** How a rival's handler writes the rows of the jobs that it is given. */
+/** How the handlers of the other libraries write the rows of their jobs. */
 interface Writer {
   write(rows: readonly Row[]): Promise<unknown>;
   end(): Promise<unknown>;
@@ -137,28 +140,28 @@ async function pgBoss(connectionString: string, writerOf: WriterOf): Promise<num
     NOTES,
     `INSERT INTO pgboss.job (name, data)
      SELECT 'note', json_build_object('id', gen_random_uuid(), 'text', '${TEXT}') FROM generate_series(1, ${MESSAGES})`,
-    ...AFTERWARDS,
+    ...MAINTENANCE,
   ]);
   const writer = await writerOf(connectionString);
-  const watcher = new pg.Client({ connectionString });
-  await watcher.connect();
+  const observer = new pg.Client({ connectionString });
+  await observer.connect();
   let done = 0;
   const started = performance.now();
-  for (let n = 0; n < BOSS.workers; n++) {
-    const id: string = await boss.work<Row>('note', BOSS, async (jobs) => {
+  for (let n = 0; n < PG_BOSS.workers; n++) {
+    const id: string = await boss.work<Row>('note', PG_BOSS, async (jobs) => {
       await writer.write(jobs.map(({ data }) => data));
       done += jobs.length;
       boss.notifyWorker(id);
     });
   }
   while (done < MESSAGES) await new Promise((resolve) => setTimeout(resolve, 5));
-  // It doesn't wait for the statement that completes a batch before it fetches the next one.
+  // pg-boss fetches the next batch before the last one is marked as completed.
   const open = `SELECT COUNT(*)::int AS n FROM pgboss.job WHERE state <> 'completed'`;
-  while ((await watcher.query<{ n: number }>(open)).rows[0]!.n > 0)
+  while ((await observer.query<{ n: number }>(open)).rows[0]!.n > 0)
     await new Promise((resolve) => setTimeout(resolve, 5));
   const ms = performance.now() - started;
   await boss.stop({ graceful: false, wait: true });
-  await watcher.end();
+  await observer.end();
   await writer.end();
   return (1000 * MESSAGES) / ms;
 }

@@ -6,55 +6,55 @@ import { HTTP } from '../src/infrastructure/cloudevents/http-binding.js';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { fillMesh } from './backlog.js';
 import { openNotes } from './notes.js';
-import { endProcess, heard, startProcess } from './processes.js';
-import { alternatingWarm, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
+import { endProcess, nextMessage, startProcess } from './processes.js';
+import { alternatingWarm, median, perSecond, ratioRow, type Findings, type TestBed } from './rounds.js';
 
-/** Events in the outbox when the first is sent. */
+/** Events in the outbox at the start of a measurement. */
 const EVENTS = 10_000;
-/** As the publisher has it. */
-const UNDER_WAY = 64;
+/** Requests in flight, as in the publisher. */
+const MAX_IN_FLIGHT = 64;
 
-/** Events published a second from an outbox on SQLite, against a bare client that posts the same bytes. */
-export async function publishing({ rounds, fresh }: Stand): Promise<Findings> {
+/** Events published per second from an outbox on SQLite, against an HTTP client that posts the same bytes. */
+export async function publishing({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   const sink = await startProcess('sink.mjs');
   const url = await portOf(sink);
-  // One application migrates a database for the other: what is in the outbox when ours starts leaves at once.
+  // A first application migrates the database; events have to be in the outbox before the measured one starts.
   const prepare = async () => {
-    const path = fresh();
+    const path = newDatabasePath();
     await (await openNotes(`sqlite:${path}`)).close();
     await fillMesh(`sqlite:${path}`, { howMany: EVENTS });
     return path;
   };
   const values = await alternatingWarm(
     rounds,
-    async () => ours(await prepare(), url, sink),
-    async () => bare(await prepare(), url, sink),
+    async () => publishByMesh(await prepare(), url, sink),
+    async () => publishByClient(await prepare(), url, sink),
   );
   await endProcess(sink);
   const [mesh, client] = values.map(median) as [number, number];
   const what = `publishing to an HTTP sink (${EVENTS.toLocaleString('en')} in the outbox)`;
-  const against = `a bare keep-alive client (undici), the same bytes, ${UNDER_WAY} at a time: ${perSecond(client)}`;
+  const against = `a bare keep-alive client (undici), the same bytes, ${MAX_IN_FLIGHT} at a time: ${perSecond(client)}`;
   return {
     rows: [ratioRow({ what, measured: perSecond(mesh), against }, mesh / client, { atLeast: 0.8 })],
-    notes: `**Publishing.** The sink is a process that reads what it gets and answers 202; it measures, from its first request to its last
-answer. Ours reads the events from SQLite, writes them as HTTP, keeps order within a partition key, and removes what was accepted,
-durably. The client posts headers and bodies that lie in memory, ready. Where the time goes, by a profile of November 2026 on two cores: about 25 µs of each
-message are undici's, sending it and hearing the answer, which is all that the client does; 2 to 4 are reading rows, 1.3 parsing them, 2 writing headers, 4 to 5 removing
-what was accepted, durably (a \`DELETE\` and a \`COMMIT\` for some 600), and 3 the order within a key and the log. A thread of its own for the
-database would close it.`,
+    notes: `**Publishing.** The sink is a process that reads each request and answers 202; it measures the time from its first request to its last
+answer. The mesh reads the events from SQLite, converts them to HTTP, keeps the order within a partition key, and deletes accepted events
+durably. The client posts headers and bodies that are ready in memory. A profile of November 2026 on two cores shows for each message: about 25 µs for
+undici to send the request and receive the answer, which is all that the client does; 2 to 4 µs to read rows, 1.3 µs to parse them, 2 µs to write headers,
+4 to 5 µs to delete accepted events durably (a \`DELETE\` and a \`COMMIT\` for about 600 events), and 3 µs for the order within a key and the log. A separate
+thread for the database would remove most of the difference.`,
   };
 }
 
 async function portOf(sink: ChildProcess): Promise<string> {
-  const told = heard<{ port: number }>(sink, (message) => 'port' in message);
+  const answer = nextMessage<{ port: number }>(sink, (message) => 'port' in message);
   sink.send({ where: true });
-  return `http://127.0.0.1:${(await told).port}/`;
+  return `http://127.0.0.1:${(await answer).port}/`;
 }
 
-/** @returns events a second */
+/** @returns events per second */
 async function measured(sink: ChildProcess, send: () => Promise<unknown>): Promise<number> {
-  const over = heard<{ ms: number }>(sink, (message) => 'ms' in message);
-  const expecting = heard(sink, (message) => 'expecting' in message);
+  const over = nextMessage<{ ms: number }>(sink, (message) => 'ms' in message);
+  const expecting = nextMessage(sink, (message) => 'expecting' in message);
   sink.send({ expect: EVENTS });
   await expecting;
   const sending = send();
@@ -63,7 +63,7 @@ async function measured(sink: ChildProcess, send: () => Promise<unknown>): Promi
   return (1000 * EVENTS) / ms;
 }
 
-async function ours(path: string, url: string, sink: ChildProcess): Promise<number> {
+async function publishByMesh(path: string, url: string, sink: ChildProcess): Promise<number> {
   const opening: { app?: Awaited<ReturnType<typeof openNotes>> } = {};
   const throughput = await measured(sink, async () => {
     opening.app = await openNotes(`sqlite:${path}`, { sink: url });
@@ -76,12 +76,12 @@ async function ours(path: string, url: string, sink: ChildProcess): Promise<numb
   return throughput;
 }
 
-async function bare(path: string, url: string, sink: ChildProcess): Promise<number> {
+async function publishByClient(path: string, url: string, sink: ChildProcess): Promise<number> {
   const db = new BetterSqlite3(path, { readonly: true });
   const events = db.prepare('SELECT event FROM mesh_outbox ORDER BY seq').pluck().all() as string[];
   db.close();
   const messages = events.map((event) => HTTP.binary(JSON.parse(event) as CloudEvent));
-  const pool = new Pool(url, { connections: UNDER_WAY });
+  const pool = new Pool(url, { connections: MAX_IN_FLIGHT });
   const throughput = await measured(sink, async () => {
     let next = 0;
     const one = async () => {
@@ -91,7 +91,7 @@ async function bare(path: string, url: string, sink: ChildProcess): Promise<numb
         await reply.body.dump();
       }
     };
-    await Promise.all(Array.from({ length: UNDER_WAY }, one));
+    await Promise.all(Array.from({ length: MAX_IN_FLIGHT }, one));
   });
   await pool.close();
   return throughput;

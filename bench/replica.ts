@@ -3,54 +3,54 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { InboxReceiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
-import { insertOf, type Place } from './backlog.js';
+import { insertStatement, type BacklogTable } from './backlog.js';
 import { openNotes, settled } from './notes.js';
 
 /*
- * The application of the notes as a process of its own, on the DATABASE of its environment. Its relay stands still until it
- * is told to go; each time it says when so many messages were settled, and all the time how many have been.
+ * The application of the notes as a process, on the database of the environment variable DATABASE. Its relay runs only
+ * after a SettleCommand. It sends a message when all of these messages are settled, or the count in short intervals.
  */
 
-/** What it is told: to settle so many messages, which are there; or as many as there are. */
-export interface Go {
-  readonly go: number | 'on';
-  /** Messages that it settles before the clock starts. */
+/** Lets the process settle this number of pending messages, or `on`: all messages, and report the count. */
+export interface SettleCommand {
+  readonly settle: number | 'on';
+  /** Messages that are settled before the measurement. */
   readonly warmUp?: number;
-  /** Whether it puts as many messages there as it settles, and where: as many are pending all the time. */
-  readonly topUp?: { readonly place: Place; readonly first: number };
+  /** Inserts a message for each settled one, so that the number of pending messages stays the same. */
+  readonly topUp?: { readonly table: BacklogTable; readonly first: number };
 }
 
-/** What became of the messages that it was told to settle; times are in ms. */
-export interface Took {
-  /** From the start of its relay, or the last message that didn't count, to the last one. */
+/** The result of a SettleCommand. Times are in ms. */
+export interface SettledInMs {
+  /** From the start of the relay, or the last warm-up message, to the last message. */
   readonly ms: number;
   readonly startMs: number;
-  /** Its statements that put messages there, for each of them. */
+  /** Time of the inserts, per message. */
   readonly topUpMs: number;
 }
 
-/** What it tells: that it is ready; how many were settled since it was told to go; that those it was told are. */
-export type Told = { readonly ready: true } | { readonly settled: number } | Took;
+/** The messages of the process: ready, the number of settled messages, or the result. */
+export type ReplicaMessage = { readonly ready: true } | { readonly settled: number } | SettledInMs;
 
-const TELL_EVERY_MS = 10;
-/** Messages that are put there together. */
-const TOP_UP = 250;
+const REPORT_EVERY_MS = 10;
+/** Messages per insert. */
+const TOP_UP_BATCH = 250;
 
 const database = process.env.DATABASE!;
 const app = await openNotes(database);
 const [relay, work] = [app.get(Relay), app.get(UnitOfWork)];
 await relay.stop(0);
-const tell = (what: Told) => process.send!(what);
+const send = (what: ReplicaMessage) => process.send!(what);
 
-process.on('message', (message: Go) => void go(message));
+process.on('message', (message: SettleCommand) => void settle(message));
 process.once('disconnect', () => process.exit());
-tell({ ready: true });
+send({ ready: true });
 
-async function go({ go: howMany, warmUp = 0, topUp }: Go): Promise<void> {
+async function settle({ settle: howMany, warmUp = 0, topUp }: SettleCommand): Promise<void> {
   const last = settled.next(howMany === 'on' ? Infinity : warmUp + howMany);
   const warm = warmUp > 0 ? settled.reached(warmUp) : undefined;
-  if (howMany === 'on') setInterval(() => tell({ settled: settled.count }), TELL_EVERY_MS);
-  const asked = performance.now();
+  if (howMany === 'on') setInterval(() => send({ settled: settled.count }), REPORT_EVERY_MS);
+  const startingAt = performance.now();
   await relay.start(app.get(InboxReceiver).consumers);
   const started = performance.now();
   const over = new AbortController();
@@ -58,31 +58,31 @@ async function go({ go: howMany, warmUp = 0, topUp }: Go): Promise<void> {
   const ms = (await last) - ((await warm) ?? started);
   over.abort();
   const topUpMs = (await toppingUp) ?? 0;
-  // What is filled in from now on is left alone until it is told to go again.
+  // Messages that are inserted from now on stay pending until the next command.
   await relay.stop(0);
-  tell({ ms, startMs: started - asked, topUpMs });
+  send({ ms, startMs: started - startingAt, topUpMs });
 }
 
 /**
- * Puts as many messages there as are settled, over the connection that writes anyway: somebody else's would keep us waiting
- * for the lock of a SQLite file. @returns ms that its statements took, for each message
+ * Inserts a message for each settled one, over the connection of the application: a second one would compete for the lock
+ * of a SQLite file. @returns the time of the inserts in ms, per message
  */
-async function keepPending({ place, first }: NonNullable<Go['topUp']>, over: AbortSignal): Promise<number> {
-  const insert = insertOf(database, { howMany: TOP_UP, place }, '$1');
+async function keepPending({ table, first }: NonNullable<SettleCommand['topUp']>, over: AbortSignal): Promise<number> {
+  const insert = insertStatement(database, { howMany: TOP_UP_BATCH, table }, '$1');
   let [added, ms] = [0, 0];
   while (!over.aborted) {
-    if (settled.count - added < TOP_UP) {
+    if (settled.count - added < TOP_UP_BATCH) {
       await wait(1);
       continue;
     }
-    const put = async () => {
+    const insertBatch = async () => {
       const began = performance.now();
       await work.sql.run(insert, [first + added]);
       ms += performance.now() - began;
     };
-    await work.run(put, { isMessage: true });
-    added += TOP_UP;
-    if (place === 'mesh_outbox') relay.wake();
+    await work.run(insertBatch, { isMessage: true });
+    added += TOP_UP_BATCH;
+    if (table === 'mesh_outbox') relay.wake();
     else relay.wakeConsumer('notes');
   }
   return ms / added;

@@ -1,35 +1,35 @@
 import { percentile } from '../workshop/lab/statistics.js';
 
-/** A line of the table. */
+/** A row of the table. */
 export interface Row {
   readonly what: string;
   readonly measured: string;
   readonly against: string;
   readonly ratio?: string;
   readonly aim: string;
-  /** Absent where nothing was aimed at. */
+  /** Absent without an aim. */
   readonly isReached?: boolean;
 }
 
-/** What a subject has found out. */
+/** The results of a subject. */
 export interface Findings {
   readonly rows: readonly Row[];
-  /** What one has to know to judge them, in Markdown. */
+  /** Explanations of the rows, in Markdown. */
   readonly notes: string;
 }
 
-/** What is needed to measure. */
-export interface Stand {
+/** What all measurements need. */
+export interface TestBed {
   readonly rounds: number;
-  /** The path of a file that isn't there yet. */
-  readonly fresh: () => string;
-  /** The address of an empty database on PostgreSQL; absent without one. */
-  readonly freshPostgres?: () => Promise<string>;
+  /** @returns the path of a new SQLite file */
+  readonly newDatabasePath: () => string;
+  /** Creates an empty PostgreSQL database. @returns its URL. Absent when PostgreSQL is not installed */
+  readonly newPostgresDatabase?: () => Promise<string>;
 }
 
-export const NO_POSTGRES = 'no PostgreSQL here';
+export const NO_POSTGRES = 'PostgreSQL is not installed';
 
-/** Runs all contenders in turn, so often. @returns the values of each, in the order of the contenders */
+/** Runs all contenders in turn in each round. @returns the values of each contender */
 export async function alternating<Value>(rounds: number, ...contenders: (() => Promise<Value>)[]): Promise<Value[][]> {
   const values: Value[][] = contenders.map(() => []);
   for (let round = 0; round < rounds; round++) {
@@ -39,10 +39,10 @@ export async function alternating<Value>(rounds: number, ...contenders: (() => P
   return values;
 }
 
-/** Rounds that don't count. */
+/** Rounds before the measured ones. */
 export const WARM_UPS = 2;
 
-/** The same of contenders that live in this process: the code of each is as fast as it gets before the first round that counts. */
+/** For contenders in this process: runs WARM_UPS rounds first, so that their code is compiled. */
 export async function alternatingWarm<Value>(rounds: number, ...contenders: (() => Promise<Value>)[]) {
   await alternating(WARM_UPS, ...contenders);
   return alternating(rounds, ...contenders);
@@ -56,15 +56,15 @@ export function perSecond(value: number): string {
   return `${Math.round(value).toLocaleString('en')} / s`;
 }
 
-/** A row whose aim is a ratio that shall be reached or not be exceeded. */
+/** A row whose aim is a minimum or maximum of the ratio. */
 export function ratioRow(
   { what, measured, against }: Pick<Row, 'what' | 'measured' | 'against'>,
   ratio: number,
   aim: { atLeast: number } | { atMost: number },
 ): Row {
-  const [words, isReached] =
+  const [aimText, isReached] =
     'atLeast' in aim
       ? [`at least ${aim.atLeast}`, ratio >= aim.atLeast]
       : [`at most ${aim.atMost}`, ratio <= aim.atMost];
-  return { what, measured, against, ratio: ratio.toFixed(2), aim: words, isReached };
+  return { what, measured, against, ratio: ratio.toFixed(2), aim: aimText, isReached };
 }

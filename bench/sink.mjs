@@ -1,6 +1,6 @@
 /*
- * A process that takes what it is sent with 202, and reads it. Asked for it, it tells its port. Told `{ expect: n }`, it says when that many have come since:
- * `{ ms }`, from the first request to the last answer.
+ * A server that reads each request and answers 202. After the IPC message `{ where: true }` it sends its port. After
+ * `{ expect: n }` it sends `{ ms }` when n requests have arrived: the time from the first request to the last answer.
  */
 import { createServer } from 'node:http';
 

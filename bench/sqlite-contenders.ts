@@ -5,22 +5,22 @@ import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.j
 import { InboxReceiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Relay } from '../src/infrastructure/outbox/relay.js';
 import { fillMesh, TEXT } from './backlog.js';
-import { JotNote, openNotes, settled, WriteNote } from './notes.js';
-import { alternatingWarm, median, perSecond, ratioRow, type Findings, type Stand } from './rounds.js';
+import { WriteNotePrepared, openNotes, settled, WriteNote } from './notes.js';
+import { alternatingWarm, median, perSecond, ratioRow, type Findings, type TestBed } from './rounds.js';
 
-/** Messages that are there when the clock starts. */
+/** Messages that are pending at the start of a measurement. */
 const MESSAGES = 5000;
-/** As the application has it: messages that are fanned out together, looked up and committed together, and share a savepoint. */
+/** Batch sizes of the application: messages per fan-out, per lookup and commit, and per savepoint. */
 const [FAN_OUT, GROUP, SAVEPOINT] = [500, 128, 64];
 
-/** Messages settled a second on SQLite: ours, plainjob, and the statements alone. */
-export async function sqliteContenders({ rounds, fresh }: Stand): Promise<Findings> {
+/** Messages settled per second on SQLite, against plainjob and the bare statements. */
+export async function sqliteContenders({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   const values = await alternatingWarm(
     rounds,
-    () => ours(`sqlite:${fresh()}`, MESSAGES, WriteNote),
-    () => ours(`sqlite:${fresh()}`, MESSAGES, JotNote),
-    () => plainjob(fresh()),
-    () => bare(fresh()),
+    () => settleByMesh(`sqlite:${newDatabasePath()}`, MESSAGES, WriteNote),
+    () => settleByMesh(`sqlite:${newDatabasePath()}`, MESSAGES, WriteNotePrepared),
+    () => settleByPlainjob(newDatabasePath()),
+    () => settleByStatements(newDatabasePath()),
   );
   const [orm, prepared, queue, statements] = values.map(median) as [number, number, number, number];
   const what = `messages settled, SQLite, synchronous=FULL (${MESSAGES.toLocaleString('en')} pending)`;
@@ -36,17 +36,21 @@ export async function sqliteContenders({ rounds, fresh }: Stand): Promise<Findin
         { atLeast: 0.5 },
       ),
     ],
-    notes: `**SQLite.** Ours writes its row through TypeORM, or by \`work.sql.run(…)\` where it says prepared; in a unit of
-work with an inbox record. plainjob's handler writes it by a prepared statement on the queue's own connection, and keeps no
-inbox. "The same statements" are those of a trace of ours, in its order and batches: ${GROUP} deliveries are looked up and make one
-\`BEGIN IMMEDIATE\` … \`COMMIT\`; ${SAVEPOINT} of them share a savepoint, and are claimed by one \`DELETE … RETURNING\`, remembered in the inbox and
-written one by one; and ${FAN_OUT} are fanned out in a savepoint of the commit that has handled the last. They are
-prepared, on one connection (ours reads over another one), in one process without a framework. All with \`journal_mode=WAL\` and \`synchronous=FULL\`.`,
+    notes: `**SQLite.** The mesh writes the row of a message by TypeORM, or by \`work.sql.run(…)\` in the row "prepared", in a unit of
+work with an inbox record. plainjob's handler writes the row by a prepared statement on the queue's own connection, and keeps no
+inbox. "The same statements" are those of a trace of the mesh, in the same order and batches: ${GROUP} deliveries are looked up and share one
+\`BEGIN IMMEDIATE\` … \`COMMIT\`; ${SAVEPOINT} of them share a savepoint, and are claimed by one \`DELETE … RETURNING\`, inserted into the inbox and
+written one by one; and ${FAN_OUT} messages become deliveries in a savepoint of the commit that handled the last ones. These statements are
+prepared, on one connection (the mesh reads over another one), in one process without a framework. All use \`journal_mode=WAL\` and \`synchronous=FULL\`.`,
   };
 }
 
-/** Messages a second from the outbox to a committed row. @param database an empty one */
-export async function ours(database: string, howMany: number, command: typeof WriteNote | typeof JotNote) {
+/** @param database an empty database. @returns messages per second, from the outbox to a committed row */
+export async function settleByMesh(
+  database: string,
+  howMany: number,
+  command: typeof WriteNote | typeof WriteNotePrepared,
+) {
   const app = await openNotes(database);
   const relay = app.get(Relay);
   await relay.stop(0);
@@ -68,10 +72,10 @@ interface OutboxRow {
 }
 
 /**
- * The statements that ours runs, in its order and in batches of its sizes, prepared, on one connection of bare
- * better-sqlite3; messages a second. As a trace of ours has them, but for those that it runs once a second or less often.
+ * Runs the statements of the mesh in the same order and batches, prepared, on one connection of better-sqlite3, without
+ * the statements that the mesh runs once a second or less often. @returns messages per second
  */
-async function bare(path: string): Promise<number> {
+async function settleByStatements(path: string): Promise<number> {
   const app = await openNotes(`sqlite:${path}`);
   await app.close();
   await fillMesh(`sqlite:${path}`, { howMany: MESSAGES });
@@ -109,7 +113,7 @@ async function bare(path: string): Promise<number> {
   const handle = (deliveries: readonly { seq: number; event: CloudEvent }[]) => {
     savepoint.run();
     const taken = claim.all(JSON.stringify(deliveries.map(({ seq }) => seq))) as { seq: number }[];
-    if (taken.length < deliveries.length) throw new Error('There is nobody else');
+    if (taken.length < deliveries.length) throw new Error('A delivery was claimed by another connection');
     for (const { event } of deliveries) remember.run('notes', event.source, event.id, Date.now());
     for (const { event } of deliveries) write.run(event.subject, (event.data as { text: string }).text);
     release.run();
@@ -121,7 +125,7 @@ async function bare(path: string): Promise<number> {
     const deliveries = rows.map(({ seq, event }) => ({ seq, event: JSON.parse(event) as CloudEvent }));
     begin.run();
     for (let n = 0; n < deliveries.length; n += SAVEPOINT) handle(deliveries.slice(n, n + SAVEPOINT));
-    // With the commit of the last that were there.
+    // In the commit that handles the last deliveries.
     if (rows.length < GROUP && isLeft.get()) fanOut();
     commit.run();
     settled += rows.length;
@@ -131,12 +135,12 @@ async function bare(path: string): Promise<number> {
   return (1000 * MESSAGES) / ms;
 }
 
-/** The same with plainjob; messages a second. */
-async function plainjob(path: string): Promise<number> {
+/** @returns messages per second with plainjob */
+async function settleByPlainjob(path: string): Promise<number> {
   const db = new BetterSqlite3(path);
   const logger = { error: console.error, warn: console.warn, info: () => undefined, debug: () => undefined };
   const queue = defineQueue({ connection: better(db), logger });
-  // After plainjob has set its own pragmas: the same durability for both.
+  // After plainjob has set its pragmas, so that both have the same durability.
   db.pragma('synchronous = FULL');
   db.exec('CREATE TABLE note (id text PRIMARY KEY, text text NOT NULL)');
   const write = db.prepare('INSERT INTO note (id, text) VALUES (?, ?)');
@@ -153,7 +157,8 @@ async function plainjob(path: string): Promise<number> {
       write.run(id, text);
     },
     {
-      ...{ queue, logger },
+      queue,
+      logger,
       onCompleted: () => {
         if (++done === MESSAGES) finish(performance.now());
       },

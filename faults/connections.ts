@@ -1,25 +1,25 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Fault } from './fault.js';
 
-/* What happens between processes. */
+/* Faults of connections. */
 
 export const cut: Fault = {
   name: 'cut',
-  title: 'connections are cut midway: to users, processes, broker and PostgreSQL',
-  hindersStarting: true,
-  run: async ({ allLines }, random, ms) => {
+  title: 'connections of users, processes, broker and PostgreSQL are cut in the middle of a message',
+  hindersStart: true,
+  run: async ({ allProxies }, random, ms) => {
     const started = performance.now();
     while (performance.now() - started < ms) {
-      for (const line of allLines) line.cutting = random.chance(0.5) ? random.between(0, 0.1) : 0;
+      for (const proxy of allProxies) proxy.cutProbability = random.chance(0.5) ? random.between(0, 0.1) : 0;
       await wait(random.between(200, 1000));
-      for (const line of allLines) line.cut(random.next());
+      for (const proxy of allProxies) proxy.cutConnections(random.next());
     }
-    for (const line of allLines) line.cutting = 0;
+    for (const proxy of allProxies) proxy.cutProbability = 0;
   },
 };
 
-/** A delivery that is over comes back once, as if whoever removed it had died between handling it and saying so. */
-const TWICE = {
+/** Inserts each deleted delivery once more, as if the process had died between the handler and the deletion. */
+const REDELIVER_ONCE = {
   sqlite: [
     'CREATE TABLE IF NOT EXISTS faults_delivered (id text, consumer text, PRIMARY KEY (id, consumer))',
     `CREATE TRIGGER IF NOT EXISTS faults_twice AFTER DELETE ON mesh_delivery
@@ -45,35 +45,35 @@ const TWICE = {
      FOR EACH ROW EXECUTE FUNCTION faults_again()`,
   ],
 };
-const ONCE = {
+const STOP_REDELIVERING = {
   sqlite: ['DROP TRIGGER IF EXISTS faults_twice'],
   postgres: ['DROP TRIGGER IF EXISTS faults_twice ON mesh_delivery'],
 };
 
 export const duplicated: Fault = {
   name: 'duplicated',
-  title: 'deliveries arrive again, some of them later',
-  run: async (stand, _random, ms) => {
-    const { combination, couriers, moduleDatabases } = stand;
+  title: 'deliveries arrive twice, up to 3 s later',
+  run: async (testBed, _random, ms) => {
+    const { combination, deliveryProxies, moduleDatabases } = testBed;
     if (combination.hasBroker) {
-      for (const courier of couriers.values()) courier.doubling = 0.6;
+      for (const proxy of deliveryProxies.values()) proxy.duplicateProbability = 0.6;
       await wait(ms);
-      for (const courier of couriers.values()) courier.doubling = 0;
+      for (const proxy of deliveryProxies.values()) proxy.duplicateProbability = 0;
       return;
     }
-    for (const place of moduleDatabases) await stand.insist(place, TWICE[combination.database]);
+    for (const database of moduleDatabases) await testBed.execute(database, REDELIVER_ONCE[combination.database]);
     await wait(ms);
-    for (const place of moduleDatabases) await stand.insist(place, ONCE[combination.database]);
+    for (const database of moduleDatabases) await testBed.execute(database, STOP_REDELIVERING[combination.database]);
   },
 };
 
 export const reordered: Fault = {
   name: 'reordered',
-  title: 'deliveries are held back for up to 2 s, so that others overtake them',
-  inapplicable: ({ hasBroker }) => (hasBroker ? undefined : 'nothing travels'),
-  run: async ({ couriers }, random, ms) => {
-    for (const courier of couriers.values()) courier.holding = random.between(0.3, 0.8);
+  title: 'deliveries are delayed by up to 2 s, so that later ones overtake them',
+  inapplicable: ({ hasBroker }) => (hasBroker ? undefined : 'this combination has no broker'),
+  run: async ({ deliveryProxies }, random, ms) => {
+    for (const proxy of deliveryProxies.values()) proxy.delayProbability = random.between(0.3, 0.8);
     await wait(ms);
-    for (const courier of couriers.values()) courier.holding = 0;
+    for (const proxy of deliveryProxies.values()) proxy.delayProbability = 0;
   },
 };

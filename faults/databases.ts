@@ -2,8 +2,8 @@ import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
 import type { Rows } from '../workshop/runner/fixtures.js';
 
-/** A database, and where it is. */
-export interface Place {
+/** A database and its DATABASE_URL. */
+export interface NamedDatabase {
   readonly name: string;
   readonly url: string;
 }
@@ -11,24 +11,24 @@ export interface Place {
 type Value = string | number | boolean | null;
 type Row = Record<string, Value>;
 
-/** Rows of the databases of a combination, whichever of them has the table. @throws Error when one can't be read */
-export async function select<R extends object>(places: readonly Place[], statement: string): Promise<R[]> {
+/** Selects from all databases that have the table. @throws Error when a database can't be read */
+export async function select<R extends object>(databases: readonly NamedDatabase[], statement: string): Promise<R[]> {
   const found: R[] = [];
-  for (const { url } of places) {
+  for (const { url } of databases) {
     try {
       found.push(...((await read(url, statement)) as R[]));
     } catch (error) {
-      // The module lives elsewhere.
+      // This database has no tables of the module.
       if (!/no such table|does not exist/.test((error as Error).message)) throw error;
     }
   }
   return found;
 }
 
-/** Runs statements behind the application's back, in one transaction. @throws Error, also when a lock is held for long */
-export async function administer(url: string, statements: readonly string[]): Promise<void> {
+/** Runs statements in one transaction. @throws Error, also when another connection holds a lock for too long */
+export async function executeStatements(url: string, statements: readonly string[]): Promise<void> {
   if (url.startsWith('sqlite:')) {
-    // A short wait: the rig stands still meanwhile, with all that it passes on.
+    // A short timeout: better-sqlite3 is synchronous and blocks the rig's proxies while it waits.
     const db = new BetterSqlite3(url.slice('sqlite:'.length), { timeout: 50 });
     try {
       db.transaction(() => statements.forEach((it) => db.exec(it))).immediate();
@@ -44,14 +44,14 @@ export async function administer(url: string, statements: readonly string[]): Pr
   });
 }
 
-/** Puts rows into the database that has their table. */
-export async function insert({ url }: Place, { table, rows }: Rows): Promise<void> {
+/** Inserts rows; rows whose key exists are skipped. */
+export async function insert({ url }: NamedDatabase, { table, rows }: Rows): Promise<void> {
   if (rows.length === 0) return;
   const columns = Object.keys(rows[0]!);
   if (url.startsWith('sqlite:')) {
     const db = new BetterSqlite3(url.slice('sqlite:'.length), { timeout: 5000 });
-    const places = columns.map((it) => `@${it}`).join(', ');
-    const statement = db.prepare(`INSERT OR IGNORE INTO ${table} (${columns.join(', ')}) VALUES (${places})`);
+    const parameters = columns.map((it) => `@${it}`).join(', ');
+    const statement = db.prepare(`INSERT OR IGNORE INTO ${table} (${columns.join(', ')}) VALUES (${parameters})`);
     db.transaction(() => rows.forEach((row) => statement.run(row))).immediate();
     db.close();
     return;
@@ -59,15 +59,15 @@ export async function insert({ url }: Place, { table, rows }: Rows): Promise<voi
   const literal = (value: Value | undefined) =>
     value === null || value === undefined ? 'NULL' : `'${String(value).replaceAll("'", "''")}'`;
   const lines = rows.map((row) => `(${columns.map((it) => literal(row[it])).join(', ')})`);
-  await administer(url, [
+  await executeStatements(url, [
     `INSERT INTO ${table} (${columns.join(', ')}) VALUES ${lines.join(', ')} ON CONFLICT DO NOTHING`,
   ]);
 }
 
-/** Has to be done by a client of its own, which the caller ends. @throws Error when the server isn't there */
+/** Opens a connection that the caller has to end. @throws Error when the server can't be reached */
 export async function clientOf(url: string): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 3000, statement_timeout: 10_000 });
-  // Its server may be killed.
+  // The server may be killed while the connection is idle.
   client.on('error', () => undefined);
   await client.connect();
   return client;

@@ -5,17 +5,17 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Agent } from 'undici';
 import type { Random } from './random.js';
 
-/** The longest that a delivery is held back, and that its double lets wait for itself, in ms. */
-const HELD_MS = 2000;
-const DOUBLE_AFTER_MS = 3000;
+/** Longest delay of a delivery, and of its duplicate, in ms. */
+const MAX_DELAY_MS = 2000;
+const MAX_DUPLICATE_DELAY_MS = 3000;
 
-/** Stands between the broker and a process that it delivers to. It may bring things late, and twice. */
-export class Courier {
-  /** The probability that a delivery is held back, so that others overtake it. */
-  holding = 0;
-  /** The probability that a delivery comes again. */
-  doubling = 0;
-  private underWay = 0;
+/** A proxy between the broker and a process that it delivers to. Delays and duplicates deliveries. */
+export class DeliveryProxy {
+  /** Probability that a delivery is delayed, so that later deliveries overtake it. */
+  delayProbability = 0;
+  /** Probability that a delivery is sent a second time. */
+  duplicateProbability = 0;
+  private inFlight = 0;
   private readonly agent = new Agent({ connections: 256 });
 
   private constructor(
@@ -23,24 +23,24 @@ export class Courier {
     private readonly target: string,
     private readonly random: Random,
   ) {
-    server.on('request', (request: IncomingMessage, response: ServerResponse) => void this.take(request, response));
+    server.on('request', (request: IncomingMessage, response: ServerResponse) => void this.handle(request, response));
   }
 
   /** @param target the URL of the process that gets the deliveries */
-  static async open(target: string, random: Random): Promise<Courier> {
+  static async open(target: string, random: Random): Promise<DeliveryProxy> {
     const server = createServer();
-    const courier = new Courier(server, target, random);
+    const proxy = new DeliveryProxy(server, target, random);
     await once(server.listen(0, '127.0.0.1'), 'listening');
-    return courier;
+    return proxy;
   }
 
   get url(): string {
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 
-  /** Whether there is something that it hasn't brought yet. */
+  /** Whether a delivery is in flight. */
   get busy(): boolean {
-    return this.underWay > 0;
+    return this.inFlight > 0;
   }
 
   async close(): Promise<void> {
@@ -49,35 +49,38 @@ export class Courier {
     await this.agent.destroy();
   }
 
-  private async take(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    this.underWay++;
+  private async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.inFlight++;
     try {
       const chunks: Buffer[] = [];
       for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
       const body = Buffer.concat(chunks);
-      if (this.random.chance(this.doubling)) void this.again(request, body);
-      // It is brought also when the broker has died or lost patience meanwhile, as by a network that is slow.
-      if (this.random.chance(this.holding)) await wait(this.random.between(0, HELD_MS));
-      const answer = await this.bring(request, body);
+      if (this.random.chance(this.duplicateProbability)) void this.sendDuplicate(request, body);
+      // The delivery is sent also when the broker has died or timed out meanwhile, as on a slow network.
+      if (this.random.chance(this.delayProbability)) await wait(this.random.between(0, MAX_DELAY_MS));
+      const answer = await this.forward(request, body);
       response.writeHead(answer.status, answer.headers);
       response.end(answer.body);
     } catch {
       response.destroy();
     } finally {
-      this.underWay--;
+      this.inFlight--;
     }
   }
 
-  private async again(request: IncomingMessage, body: Buffer): Promise<void> {
-    this.underWay++;
-    await wait(this.random.between(0, DOUBLE_AFTER_MS));
-    await this.bring(request, body).catch(() => undefined);
-    this.underWay--;
+  private async sendDuplicate(request: IncomingMessage, body: Buffer): Promise<void> {
+    this.inFlight++;
+    await wait(this.random.between(0, MAX_DUPLICATE_DELAY_MS));
+    await this.forward(request, body).catch(() => undefined);
+    this.inFlight--;
   }
 
-  private async bring({ method, url, headers }: IncomingMessage, body: Buffer) {
+  private async forward({ method, url, headers }: IncomingMessage, body: Buffer) {
     const answer = await this.agent.request({
-      ...{ origin: this.target, path: url!, method: method as 'POST', body },
+      origin: this.target,
+      path: url!,
+      method: method as 'POST',
+      body,
       headers: without(headers, ['host', 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'expect']),
       signal: AbortSignal.timeout(60_000),
     });

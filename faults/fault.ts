@@ -1,22 +1,21 @@
 import type { Combination } from './combinations.js';
 import type { Random } from './random.js';
-import type { Stand } from './test-bed.js';
+import type { TestBed } from './test-bed.js';
 import type { Volume } from './volume.js';
 
-/** Something that goes wrong. */
+/** A kind of fault that the rig injects. */
 export interface Fault {
   readonly name: string;
   readonly title: string;
-  /** Whether a process may fail to start meanwhile: it needs its database then, as it does at no other time. */
-  readonly hindersStarting?: boolean;
-  /** How often it comes before any comes again; once unless told. */
-  readonly share?: number;
-  /** Why a combination can't have it. */
+  /** Whether a process may fail to start during the fault, because it can't reach its database. */
+  readonly hindersStart?: boolean;
+  /** How often the fault is drawn before all faults are shuffled again; default 1. */
+  readonly weight?: number;
+  /** @returns why the fault can't be injected into a combination */
   inapplicable?(combination: Combination, volume: Volume): string | undefined;
   /**
-   * Lets it go wrong, and takes it away again.
-   * @param ms for about so long
-   * @returns false when it did not come about
+   * Injects the fault for about `ms`, and ends its effects.
+   * @returns false when the fault had no effect; it isn't counted then
    */
-  run(stand: Stand, random: Random, ms: number): Promise<void | false>;
+  run(testBed: TestBed, random: Random, ms: number): Promise<void | false>;
 }

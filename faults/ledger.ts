@@ -1,36 +1,34 @@
 import { appendFileSync } from 'node:fs';
 
-/** What a user may be told to have happened. */
-export type Deed =
+/** What a user asked for. `accept` and `start` etc. are steps of a transit. */
+export type Action =
   'client' | 'account' | 'activated' | 'driver' | 'request' | 'publish' | 'accept' | 'start' | 'complete';
 
-/** A request that was answered with a success: what the application owes from then on. */
+/** A request that was answered with a success. The databases have to contain its effect from then on. */
 export interface Entry {
-  readonly deed: Deed;
-  /** Of the ride, the client or the driver. */
+  readonly action: Action;
+  /** The id of the transit, the client or the driver. */
   readonly id: string;
   readonly status: number;
   /** In ms since 1970. */
   readonly at: number;
 }
 
-/** Every accepted request, in memory and in a file of JSON lines. It is written by the rig, which is never killed. */
+/** All accepted requests, in memory and in a file of JSON lines. The rig writes it, and the rig is never killed. */
 export class Ledger {
   readonly entries: Entry[] = [];
-  /** Rides that users have asked something for, answered or not. */
-  readonly asked = new Set<string>();
-  /** Answers that no user of an application in order would get. */
+  /** Answers that a user of a correct application would never get. */
   readonly surprises: string[] = [];
 
   constructor(private readonly file?: string) {}
 
-  note(deed: Deed, id: string | number, status: number): void {
-    const entry = { deed, id: String(id), status, at: Date.now() };
+  record(action: Action, id: string | number, status: number): void {
+    const entry = { action, id: String(id), status, at: Date.now() };
     this.entries.push(entry);
     if (this.file) appendFileSync(this.file, `${JSON.stringify(entry)}\n`);
   }
 
-  surprise(text: string): void {
+  recordSurprise(text: string): void {
     this.surprises.push(text);
   }
 }

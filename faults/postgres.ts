@@ -4,16 +4,16 @@ import { chownSync, closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
-import { postgresBinaries, unprivileged } from '../test/support/postgres.js';
+import { postgresBinaries, unprivileged } from '../tools/postgres-server.js';
 import { freePort } from '../tools/ports.js';
 
-const living = new Set<PostgresServer>();
-process.once('exit', () => living.forEach((server) => server.killNow()));
+const runningServers = new Set<PostgresServer>();
+process.once('exit', () => runningServers.forEach((server) => server.killNow()));
 
-/** A PostgreSQL server of the rig's own, started again on the same data whenever it dies until it is asked to end. */
+/** A PostgreSQL server for one combination. It restarts on the same data after each exit, until it is stopped. */
 export class PostgresServer {
   private process?: ChildProcess;
-  private wanted = false;
+  private shouldRun = false;
 
   private constructor(
     private readonly binaries: string,
@@ -23,23 +23,23 @@ export class PostgresServer {
   ) {}
 
   /**
-   * @param folder an empty one, for its data
-   * @throws Error when it can't be started
+   * @param folder an empty folder for the data
+   * @throws Error when the server can't be started
    */
   static async open(folder: string, log: string): Promise<PostgresServer> {
     const binaries = postgresBinaries();
-    if (!binaries) throw new Error('There is no local installation of PostgreSQL');
+    if (!binaries) throw new Error('No local installation of PostgreSQL found');
     const user = unprivileged();
     if (user) chownSync(folder, user.uid, user.gid);
-    const words = ['-D', join(folder, 'data'), '-U', 'cabs', '-A', 'trust', '-E', 'UTF8', '--locale=C'];
-    execFileSync(join(binaries, 'initdb'), words, { ...user, cwd: folder, stdio: 'pipe' });
+    const args = ['-D', join(folder, 'data'), '-U', 'cabs', '-A', 'trust', '-E', 'UTF8', '--locale=C'];
+    execFileSync(join(binaries, 'initdb'), args, { ...user, cwd: folder, stdio: 'pipe' });
     const server = new PostgresServer(binaries, folder, log, await freePort());
     server.start();
     await server.ready(30_000);
     return server;
   }
 
-  /** @param port of a line to it; its own unless told */
+  /** @param port the port of a proxy; default: the server's own port */
   url(database: string, port = this.port): string {
     return `postgres://cabs@127.0.0.1:${port}/${database}`;
   }
@@ -48,7 +48,7 @@ export class PostgresServer {
     await this.query(`CREATE DATABASE ${database}`, 'postgres');
   }
 
-  /** Waits until it answers. @throws Error when that takes longer than `ms` */
+  /** Waits until the server answers. @throws Error when that takes longer than `ms` */
   async ready(ms: number): Promise<void> {
     for (const deadline = performance.now() + ms; ; await wait(100)) {
       try {
@@ -59,7 +59,7 @@ export class PostgresServer {
     }
   }
 
-  /** Ends it and all its processes without warning; it is started again. */
+  /** Sends SIGKILL to the server and all its processes; it restarts. */
   killNow(): void {
     const pid = this.process?.pid;
     if (!pid || this.process!.exitCode !== null || this.process!.signalCode !== null) return;
@@ -68,19 +68,19 @@ export class PostgresServer {
       try {
         process.kill(one, 'SIGKILL');
       } catch {
-        // It is gone already.
+        // This process has exited already.
       }
     }
   }
 
-  /** What `pg_ctl stop -m immediate` does; it is started again. */
+  /** Does what `pg_ctl stop -m immediate` does; the server restarts. */
   stopImmediately(): void {
     this.process?.kill('SIGQUIT');
   }
 
-  async end(): Promise<void> {
-    this.wanted = false;
-    living.delete(this);
+  async stop(): Promise<void> {
+    this.shouldRun = false;
+    runningServers.delete(this);
     const child = this.process;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const gone = once(child, 'exit');
@@ -91,8 +91,8 @@ export class PostgresServer {
   }
 
   private start(): void {
-    this.wanted = true;
-    living.add(this);
+    this.shouldRun = true;
+    runningServers.add(this);
     const settings = ['listen_addresses=127.0.0.1', `unix_socket_directories=${this.folder}`, 'max_connections=300'];
     const log = openSync(this.log, 'a');
     const child = spawn(
@@ -103,8 +103,8 @@ export class PostgresServer {
     closeSync(log);
     this.process = child;
     child.on('error', () => undefined);
-    // It may not start at once: what was killed holds its shared memory a little longer, and the disk may be full.
-    child.once('exit', () => setTimeout(() => this.wanted && this.start(), 300));
+    // A first restart may fail: killed processes still hold shared memory, or the disk is full.
+    child.once('exit', () => setTimeout(() => this.shouldRun && this.start(), 300));
   }
 
   private async query(statement: string, database: string): Promise<void> {
@@ -124,7 +124,7 @@ function childrenOf(pid: number): number[] {
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
     return children.split(' ').filter(Boolean).map(Number);
   } catch {
-    // Without /proc they notice by themselves that their parent is gone.
+    // Without /proc the children exit by themselves once they notice that their parent is gone.
     return [];
   }
 }

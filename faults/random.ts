@@ -1,8 +1,8 @@
-/** Everything that the rig leaves to chance comes from one of these: the same seed makes the same plan. */
+/** The source of all random numbers of the rig: the same seed makes the same plan. */
 export class Random {
   constructor(private state: number) {}
 
-  /** From 0 on, below 1 (mulberry32). */
+  /** At least 0, below 1 (mulberry32). */
   next(): number {
     this.state = (this.state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
@@ -18,9 +18,9 @@ export class Random {
     return this.next() < probability;
   }
 
-  /** @throws Error when there is nothing to choose from */
+  /** @throws Error for an empty list */
   pick<T>(from: readonly T[]): T {
-    if (from.length === 0) throw new Error('There is nothing to choose from');
+    if (from.length === 0) throw new Error('Cannot pick from an empty list');
     return from[Math.floor(this.next() * from.length)]!;
   }
 
@@ -29,7 +29,7 @@ export class Random {
     return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item);
   }
 
-  /** A generator of its own, so that what one part draws doesn't move what another one gets. */
+  /** An independent generator, so that the numbers drawn by one part of the rig don't shift those of another part. */
   fork(): Random {
     return new Random(Math.floor(this.next() * 2 ** 32));
   }

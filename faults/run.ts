@@ -5,156 +5,171 @@ import { insert, select } from './databases.js';
 import type { Combination } from './combinations.js';
 import { clock, failing, slow } from './consumers.js';
 import { cut, duplicated, reordered } from './connections.js';
-import { count, readBooks, type Verdict } from './count.js';
+import { count, type Verdict } from './count.js';
+import { readDatabases } from './database-contents.js';
 import { brokerKilled, frozen, killed, postgresKilled, rolling } from './kills.js';
 import type { Fault } from './fault.js';
 import { Ledger } from './ledger.js';
 import type { Random } from './random.js';
-import { Stand } from './test-bed.js';
+import { TestBed } from './test-bed.js';
 import { diskFull, locked } from './storage.js';
 import { Users } from './users.js';
 
 export const FAULTS: readonly Fault[] = [
-  ...[killed, rolling, brokerKilled, postgresKilled, frozen, cut, diskFull, locked, clock],
-  ...[duplicated, reordered, slow, failing],
+  killed,
+  rolling,
+  brokerKilled,
+  postgresKilled,
+  frozen,
+  cut,
+  diskFull,
+  locked,
+  clock,
+  duplicated,
+  reordered,
+  slow,
+  failing,
 ];
 
-/** How long a fault lasts, and the quiet before the next one, in ms. */
+/** Duration of a fault, and the pause before the next one, in ms. */
 const FAULT_MS = [2500, 7000] as const;
-const QUIET_MS = [0, 1200] as const;
+const PAUSE_MS = [0, 1200] as const;
 /**
- * The probabilities that something else goes wrong at the same time, and that processes are killed meanwhile. Beside a
- * process that stands still there is always something: it takes long.
+ * Probabilities that a second fault comes at the same time, and that processes are killed meanwhile. A frozen process is
+ * always accompanied by a second fault, as it takes long.
  */
-const ALSO_ANOTHER = 0.4;
-const ALSO_KILLED = 0.7;
-/** Users who are there when all is well again may go on asking for so long, in ms. */
-const LAST_ORDERS_MS = 30_000;
-/** Nothing more happens when nothing has been on its way for so long; and the longest wait for that, in ms. */
-const REST_MS = 2000;
-const LONGEST_REST_MS = 90_000;
-/** Rides of one client, which all change his account. */
-const RIDES_PER_CLIENT = 10;
+const SECOND_FAULT_PROBABILITY = 0.4;
+const KILL_PROBABILITY = 0.7;
+/** How long users may repeat their requests after recovery, in ms. */
+const LAST_REQUESTS_MS = 30_000;
+/** The run is at rest when no message was in flight for this long, in ms; and the longest wait for that, in ms. */
+const QUIET_AT_REST_MS = 2000;
+const MAX_REST_WAIT_MS = 90_000;
+/** Transits of one client. All of them change the same awards account. */
+const TRANSITS_PER_CLIENT = 10;
 
 export interface Result extends Verdict {
   readonly combination: string;
   readonly kills: number;
-  /** How often each fault was there. */
+  /** How often each fault had an effect. */
   readonly faults: Readonly<Record<string, number>>;
-  /** What went otherwise than it may, beside what is counted. */
+  /** Everything that must not happen, beside what is counted. */
   readonly surprises: readonly string[];
-  /** Why faults were left out. */
+  /** Which faults were left out, and why. */
   readonly leftOut: readonly string[];
 }
 
-export interface TrialOptions {
+export interface RunOptions {
   readonly combination: Combination;
   readonly random: Random;
-  /** How long things go wrong, in ms; starting, coming to rest and counting come on top. */
+  /** How long faults are injected, in ms; starting, coming to rest and counting come on top. */
   readonly ms: number;
-  /** Of the run of this combination. */
+  /** Keeps the logs and the ledger of this combination. */
   readonly folder: string;
-  /** The faults it is about; all that apply unless told. */
+  /** The faults to inject; default: all that apply to the combination. */
   readonly faults?: readonly Fault[];
-  readonly tell: (line: string) => void;
-  /** Does something to the databases before users come: for the proof that what is wrong then is found. */
-  readonly spoil?: (stand: Stand) => Promise<void>;
-  /** The same before they are counted. */
-  readonly plant?: (stand: Stand) => Promise<void>;
+  readonly log: (line: string) => void;
+  /** Changes the databases before users arrive: tests prove with it that the rig finds defects. */
+  readonly beforeLoad?: (testBed: TestBed) => Promise<void>;
+  /** Changes the databases before they are counted. */
+  readonly beforeCount?: (testBed: TestBed) => Promise<void>;
 }
 
-/** Where nobody was told anything, nothing is shown. */
+/** A run without any accepted request proves nothing, so it isn't clean. */
 export function isClean({ accepted, lost, duplicated, stuck, dead, disordered, surprises }: Result): boolean {
   return accepted > 0 && lost + duplicated + stuck + dead + disordered + surprises.length === 0;
 }
 
-/** Runs one combination under load and faults, and counts. @throws Error when it doesn't start at all */
-export async function run(options: TrialOptions): Promise<Result> {
-  const { combination, random, ms, folder, tell } = options;
-  const stand = await Stand.open(combination, folder, random.fork());
+/** Runs one combination under load and faults, and counts. @throws Error when a process does not start */
+export async function run(options: RunOptions): Promise<Result> {
+  const { combination, random, ms, folder, log } = options;
+  const testBed = await TestBed.open(combination, folder, random.fork());
   let result: Result | undefined;
   try {
     const ledger = new Ledger(join(folder, 'ledger.jsonl'));
-    const rides = manyRides(1, Math.ceil((combination.perSecond * ms) / 1000) + 10).map((ride, index) => {
-      return { ...ride, clientId: ride.clientId - (index % RIDES_PER_CLIENT) };
+    const transits = manyRides(1, Math.ceil((combination.perSecond * ms) / 1000) + 10).map((transit, index) => {
+      return { ...transit, clientId: transit.clientId - (index % TRANSITS_PER_CLIENT) };
     });
-    for (const rows of rowsUnderWay(rides, 'modules')) {
-      const home = stand.moduleDatabases.find(({ name }) => name === rows.owner || name === 'cabs')!;
-      await insert(home, rows);
+    for (const rows of rowsUnderWay(transits, 'modules')) {
+      const database = testBed.moduleDatabases.find(({ name }) => name === rows.owner || name === 'cabs')!;
+      await insert(database, rows);
     }
-    await options.spoil?.(stand);
-    const users = new Users(stand.urls, ledger, random.fork());
-    const load = users.come(rides, combination.perSecond);
-    const told = await goWrong(stand, options);
-    await stand.mend().catch((error: Error) => stand.surprises.push(error.message));
-    await users.close(LAST_ORDERS_MS);
+    await options.beforeLoad?.(testBed);
+    const users = new Users(testBed.urls, ledger, random.fork());
+    const load = users.run(transits, combination.perSecond);
+    const injected = await injectFaults(testBed, options);
+    await testBed.recover().catch((error: Error) => testBed.surprises.push(error.message));
+    await users.close(LAST_REQUESTS_MS);
     await load;
-    const rested = await comeToRest(stand);
-    if (!rested) tell(`${combination.name.padEnd(20)} has not come to rest`);
-    await stand.endProcesses();
-    await options.plant?.(stand);
-    const verdict = count(ledger, await readBooks(stand.moduleDatabases, stand.databases));
-    const surprises = [...ledger.surprises, ...stand.surprises];
-    result = { ...verdict, ...told, combination: combination.name, kills: stand.kills, surprises };
+    const rested = await comeToRest(testBed);
+    if (!rested) log(`${combination.name.padEnd(20)} still has messages in flight after ${MAX_REST_WAIT_MS / 1000} s`);
+    await testBed.stopServices();
+    await options.beforeCount?.(testBed);
+    const verdict = count(ledger, await readDatabases(testBed.moduleDatabases, testBed.databases));
+    const surprises = [...ledger.surprises, ...testBed.surprises];
+    result = { ...verdict, ...injected, combination: combination.name, kills: testBed.kills, surprises };
     return result;
   } finally {
-    await stand.close(result && isClean(result) ? undefined : join(folder, 'databases'));
+    await testBed.close(result && isClean(result) ? undefined : join(folder, 'databases'));
   }
 }
 
-/** Lets things go wrong, one or some at a time, until the time is over. */
-async function goWrong(stand: Stand, options: TrialOptions): Promise<Pick<Result, 'faults' | 'leftOut'>> {
-  const { combination, random, ms, tell, faults = FAULTS } = options;
-  const reason = (it: Fault) => it.inapplicable?.(combination, stand.volume);
+/** Injects faults, one to three at a time, until the time is over. */
+async function injectFaults(testBed: TestBed, options: RunOptions): Promise<Pick<Result, 'faults' | 'leftOut'>> {
+  const { combination, random, ms, log, faults = FAULTS } = options;
+  const reason = (it: Fault) => it.inapplicable?.(combination, testBed.volume);
   const applicable = faults.filter((it) => !reason(it));
-  const leftOut = stand.volume.unfillable && faults.includes(diskFull) ? [`disk-full: ${stand.volume.unfillable}`] : [];
-  const alsoKilled = faults.includes(killed) ? ALSO_KILLED : 0;
+  const leftOut =
+    testBed.volume.unfillable && faults.includes(diskFull) ? [`disk-full: ${testBed.volume.unfillable}`] : [];
+  const alsoKilled = faults.includes(killed) ? KILL_PROBABILITY : 0;
   const times: Record<string, number> = {};
   const began = performance.now();
   const left = () => ms - (performance.now() - began);
-  let bag: Fault[] = [];
+  let remaining: Fault[] = [];
   while (applicable.length > 0 && left() > 1000) {
-    if (bag.length === 0) bag = random.shuffled(applicable.flatMap((it) => Array<Fault>(it.share ?? 1).fill(it)));
-    const fault = bag.pop()!;
+    if (remaining.length === 0)
+      remaining = random.shuffled(applicable.flatMap((it) => Array<Fault>(it.weight ?? 1).fill(it)));
+    const fault = remaining.pop()!;
     const lasts = Math.min(left(), random.between(...FAULT_MS));
-    // Who is asked to end shall end in order; nobody promises that of a process whose disk is full.
+    // A process on a full disk may exit with an error, so `rolling` comes without other faults.
     const others = applicable.filter((it) => ![fault, killed, rolling].includes(it));
-    const also = fault === frozen ? 1 : fault === rolling ? 0 : ALSO_ANOTHER;
+    const also = fault === frozen ? 1 : fault === rolling ? 0 : SECOND_FAULT_PROBABILITY;
     const another = others.length > 0 && random.chance(also) ? [random.pick(others)] : [];
-    const dying = fault !== killed && random.chance(alsoKilled) ? [killed] : [];
-    const together = [fault, ...another, ...dying];
+    const kills = fault !== killed && random.chance(alsoKilled) ? [killed] : [];
+    const together = [fault, ...another, ...kills];
     const at = `${Math.round((performance.now() - began) / 1000)} s`;
-    tell(`${combination.name.padEnd(20)} ${at.padStart(6)}  ${together.map((it) => it.name).join(' + ')}`);
-    if (together.some(({ hindersStarting }) => hindersStarting)) stand.hinderedUntil = Infinity;
-    const outcomes = await Promise.allSettled(together.map((it) => it.run(stand, random.fork(), lasts)));
-    if (stand.hinderedUntil === Infinity) stand.hinderedUntil = performance.now();
+    log(`${combination.name.padEnd(20)} ${at.padStart(6)}  ${together.map((it) => it.name).join(' + ')}`);
+    if (together.some(({ hindersStart }) => hindersStart)) testBed.startHinderedUntil = Infinity;
+    const outcomes = await Promise.allSettled(together.map((it) => it.run(testBed, random.fork(), lasts)));
+    if (testBed.startHinderedUntil === Infinity) testBed.startHinderedUntil = performance.now();
     for (const [index, it] of outcomes.entries()) {
       const { name } = together[index]!;
-      if (it.status === 'rejected') stand.surprises.push(`${name}: ${(it.reason as Error).message}`);
+      if (it.status === 'rejected') testBed.surprises.push(`${name}: ${(it.reason as Error).message}`);
       else if (it.value !== false) times[name] = (times[name] ?? 0) + 1;
     }
-    await wait(Math.min(Math.max(0, left()), random.between(...QUIET_MS)));
+    await wait(Math.min(Math.max(0, left()), random.between(...PAUSE_MS)));
   }
   if (applicable.length === 0) await wait(ms);
   return { faults: times, leftOut };
 }
 
-/** Waits until no message is on its way. @returns whether that was reached */
-async function comeToRest(stand: Stand): Promise<boolean> {
-  const deadline = performance.now() + LONGEST_REST_MS;
+/** Waits until no message is in flight. @returns false when that takes too long */
+async function comeToRest(testBed: TestBed): Promise<boolean> {
+  const deadline = performance.now() + MAX_REST_WAIT_MS;
   let since = performance.now();
   while (performance.now() < deadline) {
-    if ((await isBusy(stand)) || [...stand.couriers.values()].some(({ busy }) => busy)) since = performance.now();
-    if (performance.now() - since > REST_MS) return true;
+    if ((await isBusy(testBed)) || [...testBed.deliveryProxies.values()].some(({ busy }) => busy))
+      since = performance.now();
+    if (performance.now() - since > QUIET_AT_REST_MS) return true;
     await wait(100);
   }
   return false;
 }
 
-async function isBusy({ databases }: Stand): Promise<boolean> {
-  const some = 'SELECT 1 AS n FROM mesh_outbox UNION ALL SELECT 1 FROM mesh_delivery LIMIT 1';
-  // One that can't be read now is not at rest.
-  return select(databases, some).then(
+async function isBusy({ databases }: TestBed): Promise<boolean> {
+  const anyMessage = 'SELECT 1 AS n FROM mesh_outbox UNION ALL SELECT 1 FROM mesh_delivery LIMIT 1';
+  // A database that can't be read now counts as busy.
+  return select(databases, anyMessage).then(
     (rows) => rows.length > 0,
     () => true,
   );

@@ -8,64 +8,65 @@ import { request } from 'undici';
 import { ROOT } from '../tools/source.js';
 
 const AGENT = pathToFileURL(join(ROOT, 'faults/agent.mjs')).href;
-/** What died by itself, for want of a database or of room, is started again after so long, in ms. */
-const PAUSE_MS = 300;
-/** How long a process may take to end when it is asked to, in ms. */
-const PATIENCE_MS = 25_000;
+/** Delay before a process that exited unexpectedly is started again, in ms. */
+const RESTART_DELAY_MS = 300;
+/** How long a process may take to exit after SIGTERM, in ms. */
+const STOP_TIMEOUT_MS = 25_000;
 
-/** What the agent is told. */
+/** The state that the rig sends to agent.mjs in a process. */
 export interface AgentState {
+  /** Added to the clock, in ms. */
   readonly offsetMs?: number;
   readonly slow?: number;
   readonly fail?: number;
-  readonly tape?: readonly number[];
+  readonly randoms?: readonly number[];
 }
 
-/** A process to be started. */
-export interface Plan {
+/** How to start a process. */
+export interface ServicePlan {
   readonly name: string;
   readonly port: number;
-  /** Answers with 200 when it can do its work. */
+  /** The path that answers with 200 when the process is ready. */
   readonly readyPath: string;
-  /** What Node is started with. */
+  /** The arguments of Node. */
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** An end that nobody asked for, and that was no kill of ours. */
-export interface Death {
+/** An exit that was neither requested nor caused by a kill of the rig. */
+export interface UnexpectedExit {
   readonly name: string;
   readonly how: string;
-  /** On the clock of `performance.now()`. */
+  /** By `performance.now()`. */
   readonly startedAt: number;
-  /** Whether it had begun to listen. */
+  /** Whether the process had begun to listen. */
   readonly hadStarted: boolean;
 }
 
-/** Whoever is still there when we end gets no time. */
-const living = new Set<ChildProcess>();
-process.once('exit', () => living.forEach((child) => child.kill('SIGKILL')));
+// Kills the children that are left when the rig exits.
+const runningChildren = new Set<ChildProcess>();
+process.once('exit', () => runningChildren.forEach((child) => child.kill('SIGKILL')));
 
-/** A process of the application, started again whenever it dies until it is asked to end. */
-export class Member {
+/** A process that is started again after each exit, until it is stopped. */
+export class Service {
   kills = 0;
-  /** Whether nobody may kill it for now. */
-  isSpared = false;
+  /** Set while other faults must not kill it. */
+  isProtected = false;
   private child?: ChildProcess;
-  private wanted = false;
-  private state: AgentState = {};
+  private shouldRun = false;
+  private agentState: AgentState = {};
   private isKilled = false;
   private hasStarted = false;
-  private standsStill = false;
+  private isFrozen = false;
 
   /**
-   * @param log a file for what it prints
-   * @param onDeath is told when it ends by itself
+   * @param log the file that gets its output
+   * @param onUnexpectedExit called when the process exits without being stopped or killed by the rig
    */
   constructor(
-    readonly plan: Plan,
+    readonly plan: ServicePlan,
     private readonly log: string,
-    private readonly onDeath: (death: Death) => void,
+    private readonly onUnexpectedExit: (exit: UnexpectedExit) => void,
   ) {}
 
   get name(): string {
@@ -73,77 +74,81 @@ export class Member {
   }
 
   start(): void {
-    this.wanted = true;
+    this.shouldRun = true;
     const log = openSync(this.log, 'a');
     const child = spawn(process.execPath, ['--import', AGENT, ...this.plan.command], {
-      ...{ cwd: ROOT, stdio: ['ignore', log, log, 'ipc'] },
-      env: { PATH: process.env.PATH, ...this.plan.environment, FAULTS_STATE: JSON.stringify(this.state) },
-      // In a group of its own: a Ctrl-C is ours.
+      cwd: ROOT,
+      stdio: ['ignore', log, log, 'ipc'],
+      env: { PATH: process.env.PATH, ...this.plan.environment, FAULTS_STATE: JSON.stringify(this.agentState) },
+      // In its own process group, so that Ctrl-C reaches only the rig.
       detached: true,
     });
     closeSync(log);
     const startedAt = performance.now();
     this.child = child;
-    this.isKilled = this.hasStarted = this.standsStill = false;
-    living.add(child);
+    this.isKilled = this.hasStarted = this.isFrozen = false;
+    runningChildren.add(child);
     child.on('error', () => undefined);
     child.once('message', () => (this.hasStarted = true));
     child.once('exit', (code, signal) => {
-      living.delete(child);
-      if (!this.wanted || this.child !== child) return;
+      runningChildren.delete(child);
+      if (!this.shouldRun || this.child !== child) return;
       const how = signal ? `by ${signal}` : `with exit code ${code}`;
-      if (!this.isKilled) this.onDeath({ name: this.name, how, startedAt, hadStarted: this.hasStarted });
-      setTimeout(() => this.wanted && this.child === child && this.start(), signal === 'SIGKILL' ? 0 : PAUSE_MS);
+      if (!this.isKilled) this.onUnexpectedExit({ name: this.name, how, startedAt, hadStarted: this.hasStarted });
+      setTimeout(
+        () => this.shouldRun && this.child === child && this.start(),
+        signal === 'SIGKILL' ? 0 : RESTART_DELAY_MS,
+      );
     });
   }
 
-  /** Waits until it can do its work. @throws Error when that takes longer than `ms` */
+  /** Waits until the process is ready. @throws Error when that takes longer than `ms` */
   async ready(ms: number): Promise<void> {
     for (const deadline = performance.now() + ms; !(await this.isReady()); await wait(100)) {
       if (performance.now() > deadline) throw new Error(`${this.name} is not ready after ${ms / 1000} s`);
     }
   }
 
-  /** Ends it without warning, also while it starts. */
+  /** Sends SIGKILL, also while the process starts. */
   kill(): void {
     if (!this.isRunning || !this.child!.kill('SIGKILL')) return;
     this.isKilled = true;
     this.kills++;
   }
 
-  /** Asks it to end. @returns what was not in order about that */
-  async end(): Promise<string | undefined> {
-    this.wanted = false;
+  /** Sends SIGTERM, and waits for the exit. @returns a description of the exit when it was not in order */
+  async stop(): Promise<string | undefined> {
+    this.shouldRun = false;
     const { child } = this;
-    // Between a death, which has been told, and its next start.
+    // The process has exited already and was to be started again.
     if (!child || !this.isRunning) return undefined;
     const gone = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
     child.kill('SIGTERM');
     let isLate = false;
-    const late = setTimeout(() => (isLate = child.kill('SIGKILL')), PATIENCE_MS);
+    const late = setTimeout(() => (isLate = child.kill('SIGKILL')), STOP_TIMEOUT_MS);
     const [code, signal] = await gone;
     clearTimeout(late);
-    if (isLate) return 'did not end when it was asked to';
-    // One that has just begun to start can't have said yet that it wants to end in order.
+    if (isLate) return `did not exit within ${STOP_TIMEOUT_MS / 1000} s after SIGTERM`;
+    // A process that has just been started has no handler for SIGTERM yet.
     if (code === 0 || this.isKilled || (signal === 'SIGTERM' && !this.hasStarted)) return undefined;
-    return `ended ${signal ? `by ${signal}` : `with exit code ${code}`} when it was asked to end`;
+    return `exited ${signal ? `by ${signal}` : `with exit code ${code}`} after SIGTERM`;
   }
 
-  stopTime(): void {
-    this.standsStill = this.child?.kill('SIGSTOP') ?? false;
+  freeze(): void {
+    this.isFrozen = this.child?.kill('SIGSTOP') ?? false;
   }
 
-  /** @returns whether it had stood still, and goes on */
-  letTimeGoOn(): boolean {
-    const goesOn = this.standsStill && this.isRunning && this.child!.kill('SIGCONT');
-    this.standsStill = false;
-    return goesOn;
+  /** @returns whether the process was frozen and now runs on */
+  resume(): boolean {
+    const isResumed = this.isFrozen && this.isRunning && this.child!.kill('SIGCONT');
+    this.isFrozen = false;
+    return isResumed;
   }
 
-  /** Tells its agent, and those of all who come after it. */
-  tell(changes: AgentState): void {
-    this.state = { ...this.state, ...changes };
-    if (this.isRunning && this.child!.connected) this.child!.send(this.state, () => undefined);
+  /** Changes the state of the agent, now and after each restart. */
+  updateAgent(changes: AgentState): void {
+    this.agentState = { ...this.agentState, ...changes };
+    if (this.isRunning && this.child!.connected) this.child!.send(this.agentState, () => undefined);
   }
 
   private get isRunning(): boolean {

@@ -2,54 +2,54 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ROOT } from '../tools/source.js';
-import { clientOf, type Place } from './databases.js';
+import { clientOf, type NamedDatabase } from './databases.js';
 import type { Fault } from './fault.js';
-import type { Stand } from './test-bed.js';
+import type { TestBed } from './test-bed.js';
 
-/* Databases that can't be written. */
+/* Faults of databases: full, or locked. */
 
 export const diskFull: Fault = {
   name: 'disk-full',
   title: 'the disk of the databases is full for some seconds',
-  hindersStarting: true,
+  hindersStart: true,
   inapplicable: (_, { unfillable }) => unfillable,
   run: async ({ volume, postgres }, random, ms) => {
     const until = performance.now() + Math.min(ms, random.between(2000, 7000));
-    // What processes give back is taken as well.
+    // Fill again and again: processes free space meanwhile.
     while (performance.now() < until) {
       volume.fill();
       await wait(100);
     }
     volume.empty();
-    // It may have ended itself.
+    // PostgreSQL may have stopped for lack of space.
     await postgres?.ready(60_000);
   },
 };
 
-/** The longest lock, in ms. */
-const LOCKED_MS = 8000;
+/** Longest lock, in ms. */
+const MAX_LOCK_MS = 8000;
 
 export const locked: Fault = {
   name: 'locked',
-  title: 'another process holds a lock on what everybody writes',
-  hindersStarting: true,
-  run: async (stand, random) => {
-    const place = random.pick(stand.databases);
-    const lockMs = random.between(500, LOCKED_MS);
-    if (place.url.startsWith('sqlite:')) await lockFile(place, random.pick(['IMMEDIATE', 'EXCLUSIVE']), lockMs);
-    else await lockTables(stand, place, random.pick(TABLES), lockMs);
+  title: 'another process holds a lock on a database file or on tables of the mesh',
+  hindersStart: true,
+  run: async (testBed, random) => {
+    const database = random.pick(testBed.databases);
+    const lockMs = random.between(500, MAX_LOCK_MS);
+    if (database.url.startsWith('sqlite:')) await lockFile(database, random.pick(['IMMEDIATE', 'EXCLUSIVE']), lockMs);
+    else await lockTables(testBed, database, random.pick(TABLES), lockMs);
   },
 };
 
-const LOCKER = `
+const LOCK_SCRIPT = `
   const db = new (require('better-sqlite3'))(process.argv[1], { timeout: 5000 });
   db.exec('BEGIN ' + process.argv[2]);
   setTimeout(() => db.close(), Number(process.argv[3]));
 `;
 
-async function lockFile({ url }: Place, mode: string, ms: number): Promise<void> {
-  const words = ['-e', LOCKER, url.slice('sqlite:'.length), mode, String(ms)];
-  const child = spawn(process.execPath, words, { cwd: ROOT, stdio: 'ignore' });
+async function lockFile({ url }: NamedDatabase, mode: string, ms: number): Promise<void> {
+  const args = ['-e', LOCK_SCRIPT, url.slice('sqlite:'.length), mode, String(ms)];
+  const child = spawn(process.execPath, args, { cwd: ROOT, stdio: 'ignore' });
   const late = setTimeout(() => child.kill('SIGKILL'), ms + 10_000);
   await once(child, 'exit');
   clearTimeout(late);
@@ -57,7 +57,7 @@ async function lockFile({ url }: Place, mode: string, ms: number): Promise<void>
 
 const TABLES = ['mesh_outbox, mesh_delivery', 'mesh_inbox', 'mesh_lease', 'mesh_replica', 'mesh_idempotency_key'];
 
-async function lockTables({ postgres }: Stand, { url }: Place, tables: string, ms: number): Promise<void> {
+async function lockTables({ postgres }: TestBed, { url }: NamedDatabase, tables: string, ms: number): Promise<void> {
   await postgres!.ready(30_000);
   const client = await clientOf(url);
   try {
@@ -66,7 +66,7 @@ async function lockTables({ postgres }: Stand, { url }: Place, tables: string, m
     await wait(ms);
     await client.query('ROLLBACK');
   } catch {
-    // Everybody else was quicker for as long as we may wait, or the server was killed.
+    // The lock could not be acquired in time, or the server was killed.
   } finally {
     await client.end().catch(() => undefined);
   }

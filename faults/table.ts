@@ -1,6 +1,6 @@
 import type { Result } from './run.js';
 
-/** What came of each combination, in lines for a terminal. */
+/** The results of all combinations as a table for a terminal. */
 export function table(results: readonly Result[]): string {
   const head = [
     '',

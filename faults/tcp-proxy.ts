@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Random } from './random.js';
 
-/** A connection that can be cut: a port in front of another, which passes on what it gets, until it doesn't. */
-export class Line {
-  /** The probability that a piece of what is sent, either way, is the last: half of it arrives. */
-  cutting = 0;
+/** Forwards a port to another port, and cuts connections on demand. */
+export class TcpProxy {
+  /** Probability that a chunk, in either direction, is cut in half and ends its connection. */
+  cutProbability = 0;
   private readonly sockets = new Set<Socket>();
 
   private constructor(
@@ -13,15 +13,15 @@ export class Line {
     private readonly target: number,
     private readonly random: Random,
   ) {
-    server.on('connection', (near: Socket) => this.join(near));
+    server.on('connection', (near: Socket) => this.connect(near));
   }
 
-  /** @param target the port that it leads to */
-  static async open(target: number, random: Random): Promise<Line> {
+  /** @param target the port to which connections are forwarded */
+  static async open(target: number, random: Random): Promise<TcpProxy> {
     const server = createServer({ allowHalfOpen: true });
-    const line = new Line(server, target, random);
+    const proxy = new TcpProxy(server, target, random);
     await once(server.listen(0, '127.0.0.1'), 'listening');
-    return line;
+    return proxy;
   }
 
   get port(): number {
@@ -32,27 +32,27 @@ export class Line {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** Cuts a share of the connections there are, wherever they stand. */
-  cut(share = 1): void {
-    for (const socket of this.sockets) if (this.random.chance(share)) socket.destroy();
+  /** Cuts a share of the connections there are, wherever they testBed. */
+  cutConnections(probability = 1): void {
+    for (const socket of this.sockets) if (this.random.chance(probability)) socket.destroy();
   }
 
   close(): void {
     this.server.close();
-    this.cut();
+    this.cutConnections();
   }
 
-  private join(near: Socket): void {
+  private connect(near: Socket): void {
     const far = connect({ port: this.target, host: '127.0.0.1', allowHalfOpen: true });
-    this.pass(near, far);
-    this.pass(far, near);
+    this.forward(near, far);
+    this.forward(far, near);
   }
 
-  private pass(from: Socket, to: Socket): void {
+  private forward(from: Socket, to: Socket): void {
     this.sockets.add(from);
     from.setNoDelay(true);
     from.on('data', (chunk: Buffer) => {
-      if (this.cutting > 0 && this.random.chance(this.cutting)) {
+      if (this.cutProbability > 0 && this.random.chance(this.cutProbability)) {
         to.write(chunk.subarray(0, chunk.length >> 1), () => to.destroy());
         from.destroy();
       } else if (!to.write(chunk)) {
@@ -61,7 +61,7 @@ export class Line {
       }
     });
     from.on('end', () => to.end());
-    // Who is refused or reset is told by the close.
+    // The close event follows, and closes the other side.
     from.on('error', () => undefined);
     from.on('close', () => {
       this.sockets.delete(from);

@@ -1,35 +1,36 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { administer, type Place } from './databases.js';
-import { applicationsOf, databaseOf, placesOf, plansOf, type Combination } from './combinations.js';
-import { NOTES } from './count.js';
-import { Courier } from './delivery-proxy.js';
-import { Line } from './tcp-proxy.js';
-import { Member, type Death } from './service.js';
+import { executeStatements, type NamedDatabase } from './databases.js';
+import { applicationsOf, databaseOf, portsOf, plansOf, type Combination } from './combinations.js';
+import { HANDLED_TABLE } from './handlings.js';
+import { DeliveryProxy } from './delivery-proxy.js';
+import { TcpProxy } from './tcp-proxy.js';
+import { Service, type UnexpectedExit } from './service.js';
 import { PostgresServer } from './postgres.js';
 import type { Random } from './random.js';
 import { Volume } from './volume.js';
 
-/** For all processes to be able to do their work, in ms. */
+/** Longest wait until all processes are ready, in ms. */
 const READY_MS = 90_000;
-const MEGABYTES = { sqlite: 192, postgres: 640 };
+/** Size of the file system of the databases, in MB. */
+const VOLUME_MB = { sqlite: 192, postgres: 640 };
 
-/** Real processes of one combination, with everything between them in the rig's hands. */
-export class Stand {
-  readonly members = new Map<string, Member>();
-  /** A line to each process, by its name. */
-  readonly lines = new Map<string, Line>();
-  readonly couriers = new Map<string, Courier>();
-  /** The databases there are. */
-  readonly databases: Place[] = [];
-  /** What went otherwise than it may, beside what is counted. */
+/** The processes of one combination. The rig controls all connections between them, their clocks and their disk. */
+export class TestBed {
+  readonly services = new Map<string, Service>();
+  /** A TCP proxy in front of each process, by the name of the process. */
+  readonly proxies = new Map<string, TcpProxy>();
+  /** A proxy between the broker and each process that it delivers to, by the name of the process. */
+  readonly deliveryProxies = new Map<string, DeliveryProxy>();
+  readonly databases: NamedDatabase[] = [];
+  /** Everything that must not happen, beside what is counted. */
   readonly surprises: string[] = [];
   postgres?: PostgresServer;
-  postgresLine?: Line;
+  postgresProxy?: TcpProxy;
   postgresKills = 0;
-  /** When starting was last made hard by what goes wrong, on the clock of `performance.now()`; Infinity while it is. */
-  hinderedUntil = -Infinity;
+  /** The end of the last fault that may keep processes from starting, by `performance.now()`; Infinity during one. */
+  startHinderedUntil = -Infinity;
 
   private constructor(
     readonly combination: Combination,
@@ -39,134 +40,137 @@ export class Stand {
   ) {}
 
   /**
-   * @param folder of the run; logs stay there
+   * @param folder keeps the logs of the run
    * @throws Error when something does not start
    */
-  static async open(combination: Combination, folder: string, random: Random): Promise<Stand> {
+  static async open(combination: Combination, folder: string, random: Random): Promise<TestBed> {
     mkdirSync(folder, { recursive: true });
-    const volume = Volume.open(join(folder, 'volume'), MEGABYTES[combination.database]);
-    const stand = new Stand(combination, folder, volume, random);
+    const volume = Volume.open(join(folder, 'volume'), VOLUME_MB[combination.database]);
+    const testBed = new TestBed(combination, folder, volume, random);
     try {
-      await stand.start();
+      await testBed.start();
     } catch (error) {
-      await stand.close();
+      await testBed.close();
       throw error;
     }
-    return stand;
+    return testBed;
   }
 
-  /** Where users ask. */
+  /** The addresses that users send their requests to. */
   get urls(): string[] {
     const { transport } = this.combination;
-    const doors = transport === 'split' ? ['front-door'] : transport === 'replicas' ? ['cabs-1', 'cabs-2'] : ['cabs'];
-    return doors.map((name) => this.lines.get(name)!.url);
+    const entryPoints =
+      transport === 'split' ? ['gateway'] : transport === 'replicas' ? ['cabs-1', 'cabs-2'] : ['cabs'];
+    return entryPoints.map((name) => this.proxies.get(name)!.url);
   }
 
   get kills(): number {
-    return [...this.members.values()].reduce((total, it) => total + it.kills, this.postgresKills);
+    return [...this.services.values()].reduce((total, it) => total + it.kills, this.postgresKills);
   }
 
-  /** The processes of the application, without the broker and the front door. */
-  get applications(): Member[] {
-    return Object.keys(applicationsOf(this.combination)).map((name) => this.members.get(name)!);
+  /** The processes of the application, without the broker and the gateway. */
+  get applications(): Service[] {
+    return Object.keys(applicationsOf(this.combination)).map((name) => this.services.get(name)!);
   }
 
-  /** The databases in which modules keep what is theirs. */
-  get moduleDatabases(): Place[] {
+  /** The databases that have tables of modules. */
+  get moduleDatabases(): NamedDatabase[] {
     return this.databases.filter(({ name }) => name !== 'broker' && name !== 'dead_letters');
   }
 
-  /** Waits until all processes can do their work. @throws Error when one can't in time */
+  /** Waits until all processes are ready. @throws Error when one is not ready in time */
   async ready(): Promise<void> {
     await this.postgres?.ready(READY_MS);
-    await Promise.all([...this.members.values()].map((it) => it.ready(READY_MS)));
+    await Promise.all([...this.services.values()].map((it) => it.ready(READY_MS)));
   }
 
-  /** Takes away whatever a fault may have left. */
-  async mend(): Promise<void> {
+  /** Ends the effects of all faults, and waits until all processes are ready. */
+  async recover(): Promise<void> {
     this.volume.empty();
-    for (const line of this.allLines) line.cutting = 0;
-    for (const courier of this.couriers.values()) Object.assign(courier, { holding: 0, doubling: 0 });
-    for (const member of this.members.values()) {
-      member.letTimeGoOn();
-      member.tell({ offsetMs: 0, slow: 0, fail: 0 });
+    for (const proxy of this.allProxies) proxy.cutProbability = 0;
+    for (const proxy of this.deliveryProxies.values())
+      Object.assign(proxy, { delayProbability: 0, duplicateProbability: 0 });
+    for (const service of this.services.values()) {
+      service.resume();
+      service.updateAgent({ offsetMs: 0, slow: 0, fail: 0 });
     }
     await this.ready();
   }
 
-  get allLines(): Line[] {
-    return [...this.lines.values(), ...(this.postgresLine ? [this.postgresLine] : [])];
+  get allProxies(): TcpProxy[] {
+    return [...this.proxies.values(), ...(this.postgresProxy ? [this.postgresProxy] : [])];
   }
 
-  /** Statements behind the application's back, tried until they work. @throws Error when they don't in 30 s */
-  async insist(place: Place, statements: readonly string[]): Promise<void> {
+  /** Runs statements on a database, and repeats them for up to 30 s. @throws Error when they still fail then */
+  async execute(database: NamedDatabase, statements: readonly string[]): Promise<void> {
     for (const deadline = performance.now() + 30_000; ; await wait(100)) {
       try {
-        return await administer(place.url, statements);
+        return await executeStatements(database.url, statements);
       } catch (error) {
         if (performance.now() > deadline) throw error;
       }
     }
   }
 
-  /** Ends one process as an operator does. What isn't an orderly end is a surprise. */
-  async endOrderly(member: Member): Promise<void> {
-    const complaint = await member.end();
-    if (complaint) this.surprises.push(`${member.name} ${complaint}`);
+  /** Stops one process by SIGTERM. Any exit code but 0 is a surprise. */
+  async stopGracefully(service: Service): Promise<void> {
+    const problem = await service.stop();
+    if (problem) this.surprises.push(`${service.name} ${problem}`);
   }
 
-  /** Who has started stays there, whatever becomes of its database; who starts may have to try again. */
-  private died({ name, how, startedAt, hadStarted }: Death): void {
-    if (hadStarted) this.surprises.push(`${name} ended ${how} by itself`);
-    else if (startedAt > this.hinderedUntil) this.surprises.push(`${name} ended ${how} while it started`);
+  /** A started process must not exit; a starting one may, if a fault kept it from its database. */
+  private recordExit({ name, how, startedAt, hadStarted }: UnexpectedExit): void {
+    if (hadStarted) this.surprises.push(`${name} exited ${how} unexpectedly`);
+    else if (startedAt > this.startHinderedUntil) this.surprises.push(`${name} exited ${how} while it started`);
   }
 
-  /** Ends all processes; those of PostgreSQL stay, for the counting. */
-  async endProcesses(): Promise<void> {
-    await Promise.all([...this.members.values()].map((it) => this.endOrderly(it)));
+  /** Stops all processes but PostgreSQL, which is needed for counting. */
+  async stopServices(): Promise<void> {
+    await Promise.all([...this.services.values()].map((it) => this.stopGracefully(it)));
   }
 
-  /** @param keep a folder for a copy of the databases */
+  /** @param keep a folder that gets a copy of the databases */
   async close(keep?: string): Promise<void> {
-    await Promise.all([...this.members.values()].map((it) => it.end()));
-    for (const line of this.allLines) line.close();
-    await Promise.all([...this.couriers.values()].map((it) => it.close()));
-    await this.postgres?.end();
+    await Promise.all([...this.services.values()].map((it) => it.stop()));
+    for (const proxy of this.allProxies) proxy.close();
+    await Promise.all([...this.deliveryProxies.values()].map((it) => it.close()));
+    await this.postgres?.stop();
     this.volume.close(keep);
   }
 
   private async start(): Promise<void> {
     const { combination, folder, volume, random } = this;
-    const places = await placesOf(combination);
-    for (const [name, port] of places) this.lines.set(name, await Line.open(port, random.fork()));
-    const url = (name: string) => this.lines.get(name)!.url;
+    const ports = await portsOf(combination);
+    for (const [name, port] of ports) this.proxies.set(name, await TcpProxy.open(port, random.fork()));
+    const url = (name: string) => this.proxies.get(name)!.url;
     const applications = Object.keys(applicationsOf(combination));
     if (combination.hasBroker) {
-      for (const name of applications) this.couriers.set(name, await Courier.open(url(name), random.fork()));
+      for (const name of applications)
+        this.deliveryProxies.set(name, await DeliveryProxy.open(url(name), random.fork()));
     }
     const names = new Set(applications.map(databaseOf));
     if (combination.hasBroker) names.add('broker');
     if (combination.database === 'postgres') await this.startPostgres([...names].filter((it) => it !== 'broker'));
-    // The laptop broker keeps its own in SQLite, whatever the application does.
+    // The laptop broker always uses SQLite.
     const isFile = (name: string) => combination.database === 'sqlite' || name === 'broker';
     const file = (name: string) => `sqlite:${join(volume.path, `${name}.db`)}`;
     for (const name of names) this.databases.push({ name, url: isFile(name) ? file(name) : this.postgres!.url(name) });
-    const database = (name: string) => (isFile(name) ? file(name) : this.postgres!.url(name, this.postgresLine!.port));
-    const deliveries = (name: string) => this.couriers.get(name)!.url;
-    for (const plan of plansOf(combination, places, { folder, database, url, deliveries })) {
-      const member = new Member(plan, join(folder, `${plan.name}.log`), (death) => this.died(death));
-      this.members.set(plan.name, member);
-      member.start();
+    const database = (name: string) => (isFile(name) ? file(name) : this.postgres!.url(name, this.postgresProxy!.port));
+    const deliveryUrl = (name: string) => this.deliveryProxies.get(name)!.url;
+    for (const plan of plansOf(combination, ports, { folder, database, url, deliveryUrl })) {
+      const service = new Service(plan, join(folder, `${plan.name}.log`), (exit) => this.recordExit(exit));
+      this.services.set(plan.name, service);
+      service.start();
     }
     await this.ready();
-    for (const place of this.moduleDatabases) await this.insist(place, [NOTES[combination.database]]);
+    for (const database of this.moduleDatabases) await this.execute(database, [HANDLED_TABLE[combination.database]]);
   }
 
   private async startPostgres(names: readonly string[]): Promise<void> {
     const folder = join(this.volume.path, 'postgres');
     mkdirSync(folder);
     this.postgres = await PostgresServer.open(folder, join(this.folder, 'postgres.log'));
-    this.postgresLine = await Line.open(this.postgres.port, this.random.fork());
+    this.postgresProxy = await TcpProxy.open(this.postgres.port, this.random.fork());
     for (const name of names) await this.postgres.create(name);
   }
 }

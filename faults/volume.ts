@@ -5,15 +5,15 @@ import { join } from 'node:path';
 const mounted = new Set<string>();
 process.once('exit', () => mounted.forEach(unmount));
 
-/** Where the databases of a combination are: a small file system of their own, which can be full. */
+/** A small file system for the databases of a combination, so that the rig can fill it. */
 export class Volume {
   private constructor(
     readonly path: string,
-    /** Why it can't be filled: it is a plain folder then. */
+    /** Why the volume can't be filled: it is a plain folder then. */
     readonly unfillable?: string,
   ) {}
 
-  /** @param megabytes its size */
+  /** Mounts a tmpfs; without the right to mount, uses a plain folder. */
   static open(path: string, megabytes: number): Volume {
     mkdirSync(path, { recursive: true });
     try {
@@ -26,7 +26,7 @@ export class Volume {
     }
   }
 
-  /** Takes all the room that is left. To be called again and again: what others give back is free otherwise. */
+  /** Fills all free space once. Call it repeatedly: other processes free space meanwhile. */
   fill(): void {
     const file = openSync(this.ballast, 'a');
     try {
@@ -46,7 +46,7 @@ export class Volume {
     rmSync(this.ballast, { force: true });
   }
 
-  /** @param keep a folder for a copy of what it holds */
+  /** @param keep a folder that gets a copy of the contents */
   close(keep?: string): void {
     this.empty();
     if (keep) cpSync(this.path, keep, { recursive: true, filter: (source) => !/\.s\.PGSQL/.test(source) });
@@ -62,6 +62,6 @@ function unmount(path: string): void {
   try {
     execFileSync('umount', ['-l', path], { stdio: 'pipe' });
   } catch {
-    // Somebody else has.
+    // It is not mounted any more.
   }
 }

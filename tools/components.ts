@@ -3,8 +3,8 @@ import { stringify } from 'yaml';
 import { AUDIENCE, labels, NAMESPACE } from './workloads.js';
 
 /*
- * What not every cluster wants, as components of kustomize: an overlay names those that it takes. They are patches of
- * JSON, as kustomize replaces whole lists of what it doesn't know.
+ * Components of kustomize for options of a cluster: an overlay lists the ones that it needs. They are JSON patches,
+ * because a strategic merge would replace whole lists of resources that kustomize doesn't know.
  */
 
 const APPLICATION = {
@@ -15,9 +15,9 @@ const APPLICATION = {
 const SERVICES = { group: 'serving.knative.dev', kind: 'Service' };
 const SPEC = '/spec/template/spec';
 const ENV = `${SPEC}/containers/0/env/-`;
-/** Where a SinkBinding mounts the token for the Broker. */
+/** The path at which a SinkBinding mounts the token for the Broker. */
 const BROKER_TOKEN = '/oidc/token';
-const OURS = '/var/run/mesh';
+const MESH_VOLUME = '/var/run/mesh';
 
 interface Operation {
   readonly op: 'add' | 'remove' | 'replace';
@@ -25,17 +25,17 @@ interface Operation {
   readonly value?: unknown;
 }
 
-/** The components, by their file. @param variants the workloads of each variant that may sleep */
+/** The files of all components. @param variants the workloads of each variant that may be scaled to zero */
 export function components(variants: Readonly<Record<string, readonly string[]>>): [path: string, objects: object[]][] {
   const files: [string, object[]][] = [
     ['demo/kustomization.yaml', [component([patch(APPLICATION, [variable('SEED', 'demo')])])]],
-    ['public/kustomization.yaml', [component([patch(APPLICATION, [beSeen])])]],
+    ['public/kustomization.yaml', [component([patch(APPLICATION, [makePublic])])]],
     ['oidc/kustomization.yaml', [component(oidc)]],
   ];
   for (const [variant, workloads] of Object.entries(variants)) {
     const folder = `scale-to-zero-${variant}`;
     files.push(
-      [`${folder}/kustomization.yaml`, [component([patch(APPLICATION, [sleep])], ['ping.yaml'])]],
+      [`${folder}/kustomization.yaml`, [component([patch(APPLICATION, [scaleToZero])], ['ping.yaml'])]],
       [`${folder}/ping.yaml`, workloads.map(ping)],
     );
   }
@@ -59,15 +59,15 @@ function variable(name: string, value: string): Operation {
   return { op: 'add', path: ENV, value: { name, value } };
 }
 
-const beSeen: Operation = { op: 'remove', path: '/metadata/labels/networking.knative.dev~1visibility' };
+const makePublic: Operation = { op: 'remove', path: '/metadata/labels/networking.knative.dev~1visibility' };
 
-const sleep: Operation = {
+const scaleToZero: Operation = {
   op: 'replace',
   path: '/spec/template/metadata/annotations/autoscaling.knative.dev~1min-scale',
   value: '0',
 };
 
-/** Wakes a workload that may hold messages whose broker was out of order when it fell asleep. */
+/** Wakes a workload that may have unpublished messages: the broker may have been down when it was scaled to zero. */
 function ping(workload: string): PingSource {
   const ref = { apiVersion: 'serving.knative.dev/v1', kind: 'Service', name: workload };
   const sink = { ref, uri: '/mesh/flush', audience: AUDIENCE };
@@ -77,7 +77,7 @@ function ping(workload: string): PingSource {
   });
 }
 
-/** The issuer is the cluster itself, as most of them call it; `kubectl get --raw /.well-known/openid-configuration` tells. */
+/** The issuer is the cluster. Check its name: `kubectl get --raw /.well-known/openid-configuration`. */
 const oidc = [
   patch(SERVICES, [
     {
@@ -98,14 +98,14 @@ const oidc = [
     {
       op: 'add',
       path: `${SPEC}/containers/0/volumeMounts`,
-      value: [{ name: 'mesh', mountPath: OURS, readOnly: true }],
+      value: [{ name: 'mesh', mountPath: MESH_VOLUME, readOnly: true }],
     },
     variable('MESH_OIDC_ISSUER', 'https://kubernetes.default.svc.cluster.local'),
     variable('MESH_OIDC_JWKS', 'https://kubernetes.default.svc/openid/v1/jwks'),
     variable('MESH_OIDC_AUDIENCE', AUDIENCE),
-    variable('NODE_EXTRA_CA_CERTS', `${OURS}/ca.crt`),
+    variable('NODE_EXTRA_CA_CERTS', `${MESH_VOLUME}/ca.crt`),
   ]),
   patch(APPLICATION, [variable('MESH_OIDC_TOKEN_FILE', BROKER_TOKEN)]),
-  // It has no Broker to talk to: what it replays goes to the consumers themselves.
-  patch({ ...SERVICES, name: 'dead-letters' }, [variable('MESH_OIDC_TOKEN_FILE', `${OURS}/token`)]),
+  // This process sends no messages to a Broker: it replays dead letters to the consumers directly.
+  patch({ ...SERVICES, name: 'dead-letters' }, [variable('MESH_OIDC_TOKEN_FILE', `${MESH_VOLUME}/token`)]),
 ];

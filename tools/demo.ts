@@ -1,19 +1,17 @@
-import { parseArgs } from 'node:util';
+import { formatRequestError, runCommand, urlOf } from './command-line.js';
 
-/*
- * npm run demo [-- --url http://localhost:3000]
- *
- * The whole journey from nothing, against a running instance: a client who collects miles, a driver, a ride, its
- * completion, and how it settles.
- */
+const USAGE = `npm run demo -- [options]
 
-const { values } = parseArgs({
-  options: { url: { type: 'string', default: process.env.CABS_URL ?? 'http://localhost:3000' } },
-});
-const url = values.url.replace(/\/$/, '');
+  Plays one transit against a running application: a client who collects miles, a driver, the transit, its completion,
+  and how it is settled.
+
+  --url U    the application; default: the environment variable CABS_URL, else http://localhost:3000`;
+
+const DEFAULT_URL = process.env.CABS_URL ?? 'http://localhost:3000';
 const correlationId = `demo-${Date.now().toString(36)}`;
+let url = DEFAULT_URL;
 
-interface Ride {
+interface Transit {
   readonly id: string;
   readonly status: string;
   readonly estimatedPrice: number;
@@ -26,7 +24,10 @@ interface Ride {
 }
 
 const address = (street: string, buildingNumber: number) => ({
-  ...{ country: 'Polska', city: 'Warszawa', street, buildingNumber },
+  country: 'Polska',
+  city: 'Warszawa',
+  street,
+  buildingNumber,
 });
 const money = (cents: number | undefined) => (cents === undefined ? '–' : (cents / 100).toFixed(2));
 
@@ -50,41 +51,41 @@ function say(text: string): void {
   console.log(`\n${text}`);
 }
 
-async function journey(): Promise<void> {
-  say(`A client joins and collects miles.   (every line of the log carries correlationId ${correlationId})`);
+async function playDemo(): Promise<void> {
+  say(`A client joins and collects miles.   (each log line contains the correlationId ${correlationId})`);
   const client = await call<{ id: number }>('POST', '/clients', { name: 'Anna', lastName: 'Nowak' });
   await call('POST', `/clients/${client.id}/awards`);
   await call('POST', `/clients/${client.id}/awards/activate`);
 
-  say('A driver joins; the company keeps 4.8 %, and he earns at least 10.00.');
+  say('A driver joins. The company keeps 4.8 %, and the driver earns at least 10.00.');
   const licence = { firstName: 'Jan', lastName: 'Kowalski', driverLicense: 'FARME100165AB5EW' };
   const fee = { type: 'percentage', amount: 480, min: 1000 };
   const driver = await call<{ id: number }>('POST', '/drivers', { ...licence, fee });
   await call('POST', `/drivers/${driver.id}/activate`);
 
-  say('She orders a ride.');
+  say('The client orders a ride.');
   const order = { clientId: client.id, from: address('Młynarska', 20), to: address('Żytnia', 25) };
-  const ride = await call<Ride>('POST', '/transits', order);
+  const transit = await call<Transit>('POST', '/transits', order);
   say(
-    `${ride.distanceKm} km by the ${ride.tariff.name} tariff: about ${money(ride.estimatedPrice)}. It is offered to drivers.`,
+    `${transit.distanceKm} km by the ${transit.tariff.name} tariff: about ${money(transit.estimatedPrice)}. It is offered to drivers.`,
   );
-  await call('POST', `/transits/${ride.id}/publish`);
+  await call('POST', `/transits/${transit.id}/publish`);
 
-  say('He accepts. The drivers module has to confirm that he is free; we prefer to wait for that.');
-  await call('POST', `/transits/${ride.id}/accept`, { driverId: driver.id }, 'wait=5');
-  say('She gets in.');
-  await call('POST', `/transits/${ride.id}/start`);
+  say('The driver accepts. The drivers module has to confirm that they are free; Prefer: wait=5 waits for that.');
+  await call('POST', `/transits/${transit.id}/accept`, { driverId: driver.id }, 'wait=5');
+  say('The client gets in.');
+  await call('POST', `/transits/${transit.id}/start`);
 
-  say('She gets out, elsewhere than planned. This is all that she has to wait for:');
+  say('The client gets out at another address than planned. The user waits only for this answer:');
   const began = performance.now();
-  await call('POST', `/transits/${ride.id}/complete`, address('Żytnia', 32));
+  await call('POST', `/transits/${transit.id}/complete`, address('Żytnia', 32));
   console.log(`       answered after ${(performance.now() - began).toFixed(0)} ms`);
 
-  say('The rest happens by itself:');
-  const settled = await watch(ride.id, began);
+  say('The rest happens asynchronously:');
+  const settled = await waitForSettlement(transit.id, began);
   say(`Price ${money(settled.price)}, of which the driver earns ${money(settled.driverFee)}.`);
-  await call('GET', `/transits/${ride.id}`);
-  const invoices = await call<{ amount: number; subjectName: string }[]>('GET', `/invoices?transitId=${ride.id}`);
+  await call('GET', `/transits/${transit.id}`);
+  const invoices = await call<{ amount: number; subjectName: string }[]>('GET', `/invoices?transitId=${transit.id}`);
   for (const { amount, subjectName } of invoices) console.log(`       invoice of ${money(amount)} for ${subjectName}`);
   const awards = await call<{ balance: number }>('GET', `/clients/${client.id}/awards`);
   console.log(`       ${awards.balance} miles`);
@@ -92,26 +93,29 @@ async function journey(): Promise<void> {
   console.log(`       the driver is ${occupied ? 'still occupied' : 'free'}`);
 }
 
-/** Prints each step of the settlement as it is seen. @throws Error when it takes longer than half a minute */
-async function watch(id: string, began: number): Promise<Ride> {
+/** Prints each step of the settlement as it is completed. @throws Error when it takes longer than 30 s */
+async function waitForSettlement(id: string, began: number): Promise<Transit> {
   let last = '';
-  for (let looks = 0; looks < 3000; looks++) {
-    const ride = (await (await fetch(`${url}/transits/${id}`)).json()) as Ride;
-    const steps = Object.entries(ride.settlement ?? {}).map(([step, state]) => `${step} ${state}`);
-    const line = `${ride.status.padEnd(10)}  ${steps.join(', ')}`;
+  for (let attempt = 0; attempt < 3000; attempt++) {
+    const transit = (await (await fetch(`${url}/transits/${id}`)).json()) as Transit;
+    const steps = Object.entries(transit.settlement ?? {}).map(([step, state]) => `${step} ${state}`);
+    const line = `${transit.status.padEnd(10)}  ${steps.join(', ')}`;
     if (line !== last) console.log(`  ${(performance.now() - began).toFixed(0).padStart(5)} ms  ${line}`);
     last = line;
-    if (ride.status === 'COMPLETED' && !ride.settlementSince) return ride;
+    if (transit.status === 'COMPLETED' && !transit.settlementSince) return transit;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  throw new Error(`Not settled after 30 s; look at ${url}/mesh/outbox and ${url}/mesh/dead-letters`);
+  throw new Error(`Not settled after 30 s. See ${url}/mesh/outbox and ${url}/mesh/dead-letters.`);
 }
 
-try {
-  await journey();
-} catch (error) {
-  const { cause, message } = error as Error & { cause?: { code?: string } };
-  const nobody = cause?.code === 'ECONNREFUSED';
-  console.error(`\n${nobody ? `Nobody listens at ${url}: start the application first (npm run start:dev)` : message}`);
-  process.exitCode = 1;
-}
+await runCommand(
+  {
+    usage: USAGE,
+    options: { url: { type: 'string', default: DEFAULT_URL } },
+    formatError: (error) => `\n${formatRequestError(error)}`,
+  },
+  async (values) => {
+    url = urlOf('--url', values.url);
+    await playDemo();
+  },
+);

@@ -1,66 +1,58 @@
 import 'reflect-metadata';
-import { parseArgs } from 'node:util';
 import { HISTORIES } from '../migrations/histories.js';
 import { APPLICATION_NAME, MODULE_NAMES } from '../src/app.module.js';
 import { loadVariables } from '../src/config-loader.js';
 import { readConfig } from '../src/config.js';
-import { extract, type Household } from './extraction/extraction.js';
+import { runCommand } from './command-line.js';
+import { UsageError } from './errors.js';
+import { extract, type DatabaseContents } from './extraction/extraction.js';
 
 const USAGE = `npm run extract -- <module> --to <database>
 
-  Moves a module out of the database of DATABASE_URL (sqlite:data/cabs.db unless told), and into one of its own: its
-  tables, what it has handled, what waits for it, what was given up, what it hasn't sent yet. Every process on either
-  database has to be stopped. Interrupted, wherever: run it again. docs/extraction.md tells the whole way.
+  Moves a module from the database of DATABASE_URL (default: sqlite:data/cabs.db) to a database of its own: its tables,
+  inbox records, deliveries, dead letters and unsent messages. Stop all processes on both databases first. After an
+  interruption at any point, run the command again. docs/extraction.md describes the whole procedure.
 
-  --to D                     sqlite:<path> or postgres://user:password@host:port/database; made empty, or never used for
-                             this module, or the one that it has left before: this is also the way back
-  one of                     ${MODULE_NAMES.join(', ')}`;
+  --to D       sqlite:<path> or postgres://user:password@host:port/database. The database is new, or has never hosted
+               the module, or is the one that the module has left before (this is the way back).
+  <module>     ${MODULE_NAMES.join(', ')}`;
 
-const options = { to: { type: 'string' }, help: { type: 'boolean', short: 'h' } } as const;
-
-class Usage extends Error {}
-
-async function run(): Promise<void> {
-  const { values, positionals } = parseArgs({ options, allowPositionals: true });
-  const [module, ...more] = positionals;
-  const { to } = values;
-  if (values.help || !module || !to || more.length > 0) throw new Usage();
-  const history = HISTORIES.find(({ owner }) => owner === module);
-  if (!history) throw new Error(`There is no module ${module}; there are ${MODULE_NAMES.join(', ')}`);
-  // Only where the database is; the rest of the environment belongs to a process that runs.
-  const { databaseUrl } = readConfig({ DATABASE_URL: (await loadVariables()).DATABASE_URL }, MODULE_NAMES);
-  const started = performance.now();
-  const homes = await extract({
-    ...{ history, from: databaseUrl, to, sender: `usvc://${APPLICATION_NAME}/${module}` },
-    say: (line) => console.log(line),
-  });
-  const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  console.log(`\nDone in ${seconds} s. Start with these and what else you set (user and password are left out here):`);
-  console.log([homes.to, homes.from].map(startCommand).join('\n'));
-}
-
-/** How a process for the modules of one database is started. */
-function startCommand({ address, modules }: Household): string {
+/** The command that starts a process for the modules of one database. */
+function startCommand({ address, modules }: DatabaseContents): string {
   const hosted = MODULE_NAMES.filter((it) => modules.includes(it));
-  if (hosted.length === 0) return `\n  # Nobody lives in ${address} any more.`;
+  if (hosted.length === 0) return `\n  # ${address} has no modules any more.`;
   const others = MODULE_NAMES.filter((it) => !hosted.includes(it));
   if (others.length === 0) return `\n  DATABASE_URL=${address} npm run start:prod`;
-  const services = others.map((it) => `USVC_${it.toUpperCase()}=http://<where ${it} listens>`);
+  const services = others.map((it) => `USVC_${it.toUpperCase()}=http://<address of ${it}>`);
   return [
     `\n  DATABASE_URL=${address}`,
-    `MODULES=${hosted.join(',')} MESH_TRANSPORT=knative K_SINK=http://<the broker>`,
+    `MODULES=${hosted.join(',')} MESH_TRANSPORT=knative K_SINK=http://<address of the broker>`,
     ...services,
     'npm run start:prod',
   ].join(' \\\n    ');
 }
 
-try {
-  await run();
-} catch (error) {
-  const { message, code, errors } = error as Error & { code?: string; errors?: Error[] };
-  const isMisuse = error instanceof Usage || code?.startsWith('ERR_PARSE_ARGS');
-  // A server that isn't there is one error for each of its addresses, under an empty one.
-  const told = message || errors?.[0]?.message || String(error);
-  console.error(isMisuse ? `${message ? `${message}\n\n` : ''}${USAGE}` : told);
-  process.exitCode = 1;
-}
+const options = { to: { type: 'string' } } as const;
+
+await runCommand({ usage: USAGE, options, allowPositionals: true }, async ({ to }, [module, ...more]) => {
+  if (!module) throw new UsageError(`Missing <module>: expected one of ${MODULE_NAMES.join(', ')}.`);
+  if (more.length > 0) throw new UsageError(`Unexpected argument "${more[0]}": expected one module.`);
+  const history = HISTORIES.find(({ owner }) => owner === module);
+  if (!history) throw new UsageError(`Unknown module "${module}": expected one of ${MODULE_NAMES.join(', ')}.`);
+  if (!to) throw new UsageError('Missing --to: the new database of the module.');
+  // The other variables are those of a running process; only the address of the database matters here.
+  const { databaseUrl } = readConfig({ DATABASE_URL: (await loadVariables()).DATABASE_URL }, MODULE_NAMES);
+  const started = performance.now();
+  const databases = await extract({
+    history,
+    from: databaseUrl,
+    to,
+    sender: `usvc://${APPLICATION_NAME}/${module}`,
+    log: (line) => console.log(line),
+  });
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(
+    `\nDone in ${seconds} s. Start the processes with these variables (user and password are left out here):`,
+  );
+  console.log([databases.to, databases.from].map(startCommand).join('\n'));
+});

@@ -4,88 +4,93 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
 import { Agent } from 'undici';
+import { namedUrlOf, portOf, runCommand, urlOf } from './command-line.js';
+import { UsageError } from './errors.js';
 import { exchange, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
 import { keeperOf, listDeadLetters, replayDeadLetters } from './gateway/dead-letters.js';
-import { forward, type Member } from './gateway/forwarding.js';
-import { Gathering, Refused, Unreachable } from './gateway/aggregator.js';
+import { forward, type Service } from './gateway/forwarding.js';
+import { Aggregator, ErrorAnswer, Unreachable } from './gateway/aggregator.js';
 import { routesOf, RouteTable, type ModuleRoute, type Route } from './gateway/routes.js';
 
 const USAGE = `npx tsx tools/gateway.ts [options]
 
-  One address for modules that run in processes of their own, as npm run mesh:up starts it. A development tool.
+  Starts the gateway: one address for modules that run as processes of their own. npm run mesh:up starts it, too. It is
+  a development tool.
 
-  --port N                   3000 unless told; the loopback address only
-  --module NAME=URL          where a module lives, for each of them
-  --dead-letters URL         the process that keeps dead letters
-  --broker URL               a laptop broker, which may keep some, too`;
+  --port N                   port on the loopback address; default 3000
+  --module NAME=URL          address of a module; once for each module
+  --dead-letters URL         address of the process that keeps dead letters
+  --broker URL               address of a laptop broker, which keeps messages and dead letters, too`;
 
-export interface FrontDoorOptions {
-  /** What the modules answer. */
+export interface GatewayOptions {
+  /** The routes of all modules. */
   readonly routes: readonly ModuleRoute[];
   /** Base URLs by module. */
   readonly modules: Readonly<Record<string, string>>;
   readonly deadLetters?: string;
   readonly broker?: string;
-  /** 0 for one that is free. */
+  /** 0 for a free port. */
   readonly port: number;
 }
 
-export interface FrontDoor {
+export interface Gateway {
   readonly url: string;
-  /** Lets what is under way end, for a while. */
+  /** Stops listening, and waits up to 3 s for requests in flight. */
   stop(): Promise<void>;
 }
 
-/** Longest wait for an answer, in ms; `Prefer: wait` may take 10 s of it. */
-const PATIENCE_MS = 30_000;
+/** Longest wait for an answer, in ms. `Prefer: wait` may take 10 s of it. */
+const RESPONSE_TIMEOUT_MS = 30_000;
+/** How long stop() waits for requests in flight, in ms. */
 const GRACE_MS = 3000;
 
 /**
- * Answers every path of the application at one address: those of a module are its process's, while /mesh, /health and
- * /api are gathered from all.
- * @throws Error when the port can't be had, or nobody has said where a module lives
+ * Serves all paths of the application at one address. Requests to a module's path are forwarded to the process of the
+ * module; answers of /mesh, /health and /api are aggregated from all processes.
+ * @throws UsageError when the address of a module is missing, Error when the port is taken
  */
-export async function startFrontDoor(options: FrontDoorOptions): Promise<FrontDoor> {
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { routes, modules, deadLetters, broker } = options;
-  const homeless = routes.find(({ module }) => !modules[module]);
-  if (homeless) throw new Error(`Nobody has said where ${homeless.module} lives: --module ${homeless.module}=URL`);
+  const unknown = routes.find(({ module }) => !modules[module]);
+  if (unknown) throw new UsageError(`Missing --module ${unknown.module}=URL: the address of ${unknown.module}.`);
   const table = new RouteTable(routes);
-  const members = Object.entries(modules).map(([name, url]) => ({ name, url }));
-  if (deadLetters) members.push({ name: 'dead-letters', url: deadLetters });
+  const services = Object.entries(modules).map(([name, url]) => ({ name, url }));
+  if (deadLetters) services.push({ name: 'dead-letters', url: deadLetters });
   const dispatcher = new Agent({
-    ...{ connect: { timeout: 2000 }, headersTimeout: PATIENCE_MS, bodyTimeout: PATIENCE_MS },
+    connect: { timeout: 2000 },
+    headersTimeout: RESPONSE_TIMEOUT_MS,
+    bodyTimeout: RESPONSE_TIMEOUT_MS,
   });
-  const around = { members, dispatcher, ...(broker && { broker: { name: 'broker', url: broker } }) };
+  const upstreams = { services, dispatcher, ...(broker && { broker: { name: 'broker', url: broker } }) };
 
-  const own = new RouteTable<OwnRoute>([
-    ...gathered(table),
-    ...keeping.map((route) => ({
+  const ownRoutes = new RouteTable<OwnRoute>([
+    ...aggregatedRoutes(table),
+    ...deadLetterRoutes.map((route) => ({
       ...route,
-      answer: async (to: Exchange, gathering: Gathering, id: string) =>
-        forward(await keeperOf(gathering, id), to, dispatcher),
+      answer: async (to: Exchange, aggregator: Aggregator, id: string) =>
+        forward(await keeperOf(aggregator, id), to, dispatcher),
     })),
   ]);
   const serve = async (to: Exchange) => {
     const { request, method, path } = to;
-    // Whose path it is also says what it is for other methods.
+    // A module also answers wrong methods on its own paths.
     const module = (table.find(method, path) ?? table.findPath(path))?.route.module;
     if (module) return forward({ name: module, url: modules[module]! }, to, dispatcher);
     const { authorization } = request.headers;
     const headers = { 'x-correlation-id': to.correlationId, ...(authorization && { authorization }) };
-    const gathering = new Gathering(around, headers);
-    if (/^\/api(\/|$)/i.test(path)) return forward(await anyOf(members, gathering), to, dispatcher);
-    const found = own.find(method, path);
+    const aggregator = new Aggregator(upstreams, headers);
+    if (/^\/api(\/|$)/i.test(path)) return forward(await anyOf(services, aggregator), to, dispatcher);
+    const found = ownRoutes.find(method, path);
     if (!found) return sendNotFound(to);
-    return found.route.answer(to, gathering, found.parameters.id ?? '');
+    return found.route.answer(to, aggregator, found.parameters.id ?? '');
   };
-  let underWay = 0;
+  let inFlight = 0;
   const server = createServer((request, response) => {
-    underWay++;
-    response.once('close', () => underWay--);
+    inFlight++;
+    response.once('close', () => inFlight--);
     const to = exchange(request, response);
-    serve(to).catch((error: unknown) => apologise(to, error));
+    serve(to).catch((error: unknown) => sendError(to, error));
   });
   server.listen(options.port, '127.0.0.1');
   await once(server, 'listening');
@@ -94,7 +99,7 @@ export async function startFrontDoor(options: FrontDoorOptions): Promise<FrontDo
     stop: async () => {
       const closed = once(server, 'close');
       server.close();
-      for (const end = Date.now() + GRACE_MS; underWay > 0 && Date.now() < end;) await wait(10);
+      for (const end = Date.now() + GRACE_MS; inFlight > 0 && Date.now() < end;) await wait(10);
       server.closeAllConnections();
       await closed;
       await dispatcher.destroy();
@@ -103,13 +108,13 @@ export async function startFrontDoor(options: FrontDoorOptions): Promise<FrontDo
 }
 
 interface OwnRoute extends Route {
-  answer(to: Exchange, gathering: Gathering, id: string): Promise<void>;
+  answer(to: Exchange, aggregator: Aggregator, id: string): Promise<void>;
 }
 
-/** What no single process knows. */
-function gathered(table: RouteTable<ModuleRoute>): OwnRoute[] {
-  const reply = (status: number, gather: (gathering: Gathering, query: string) => Promise<object>) => ({
-    answer: async (to: Exchange, gathering: Gathering) => sendJson(to, status, await gather(gathering, to.query)),
+/** Routes whose answers are aggregated from all processes. */
+function aggregatedRoutes(table: RouteTable<ModuleRoute>): OwnRoute[] {
+  const reply = (status: number, aggregate: (aggregator: Aggregator, query: string) => Promise<object>) => ({
+    answer: async (to: Exchange, aggregator: Aggregator) => sendJson(to, status, await aggregate(aggregator, to.query)),
   });
   const shown = (path: string) =>
     /^\/(health|mesh\/(outbox|dead-letters|reconciliations))\b/.test(path) ||
@@ -130,56 +135,56 @@ function gathered(table: RouteTable<ModuleRoute>): OwnRoute[] {
   ];
 }
 
-/** What is done with one dead letter is done by whoever keeps it. */
-const keeping: readonly Route[] = [
+/** Routes that are forwarded to the process that keeps the dead letter. */
+const deadLetterRoutes: readonly Route[] = [
   { method: 'GET', path: '/mesh/dead-letters/:id' },
   { method: 'DELETE', path: '/mesh/dead-letters/:id' },
   { method: 'POST', path: '/mesh/dead-letters/:id/replay' },
 ];
 
-/** The API page is the same everywhere. @throws Unreachable */
-async function anyOf(members: readonly Member[], gathering: Gathering): Promise<Member> {
-  for (const member of members) {
-    if ((await gathering.ask(member, 'GET', '/health/live'))?.status === 200) return member;
+/** @returns a process that is running: the API page is the same everywhere. @throws Unreachable */
+async function anyOf(services: readonly Service[], aggregator: Aggregator): Promise<Service> {
+  for (const service of services) {
+    if ((await aggregator.request(service, 'GET', '/health/live'))?.status === 200) return service;
   }
-  throw new Unreachable('No process can be asked for the page now');
+  throw new Unreachable('No process is running that could serve this page');
 }
 
-function apologise(to: Exchange, error: unknown): void {
+function sendError(to: Exchange, error: unknown): void {
   if (to.response.headersSent || to.response.destroyed) return void to.response.destroy();
   if (error instanceof Unreachable) return sendProblem(to, 503, error.message);
-  if (error instanceof Refused) {
-    const { status, body } = error.told;
+  if (error instanceof ErrorAnswer) {
+    const { status, body } = error.answer;
     to.response.setHeader('Content-Type', 'application/problem+json; charset=utf-8');
     return sendJson(to, status, { ...body, instance: to.path });
   }
   console.error(error);
-  sendProblem(to, 500, 'The front door failed');
+  sendProblem(to, 500, 'The gateway failed');
 }
 
-async function run(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      ...{ port: { type: 'string', default: '3000' }, module: { type: 'string', multiple: true, default: [] } },
-      ...{ 'dead-letters': { type: 'string' }, broker: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
-    },
-  });
-  if (values.help) return console.log(USAGE);
-  const pairs = values.module.map((it) => it.split(/=(.*)/s, 2) as [string, string]);
-  const { MODULES } = await import('../src/app.module.js');
-  const door = await startFrontDoor({
-    ...{ routes: routesOf(MODULES), modules: Object.fromEntries(pairs), port: Number(values.port) },
-    ...{ deadLetters: values['dead-letters'], broker: values.broker },
-  });
-  console.log(`The front door is at ${door.url}`);
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => void door.stop().then(() => process.exit(0)));
-  }
-}
+const commandOptions = {
+  port: { type: 'string', default: '3000' },
+  module: { type: 'string', multiple: true, default: [] as string[] },
+  'dead-letters': { type: 'string' },
+  broker: { type: 'string' },
+} as const;
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  run().catch((error: Error) => {
-    console.error(`${error.message}\n\n${USAGE}`);
-    process.exitCode = 1;
+  await runCommand({ usage: USAGE, options: commandOptions }, async (values) => {
+    const modules = Object.fromEntries(values.module.map((it) => namedUrlOf('--module', it)));
+    const deadLetters = values['dead-letters'];
+    const port = portOf('--port', values.port);
+    const { MODULES } = await import('../src/app.module.js');
+    const gateway = await startGateway({
+      routes: routesOf(MODULES),
+      modules,
+      port,
+      ...(deadLetters && { deadLetters: urlOf('--dead-letters', deadLetters) }),
+      ...(values.broker && { broker: urlOf('--broker', values.broker) }),
+    });
+    console.log(`The gateway listens at ${gateway.url}`);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => void gateway.stop().then(() => process.exit(0)));
+    }
   });
 }

@@ -3,9 +3,6 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Provider, Type } from '@nestjs/common';
-import ts from 'typescript';
-import { z } from 'zod';
-import { toWire } from '../src/infrastructure/cloudevents/mapping.js';
 import type { MessageClass, QueryClass } from '../src/infrastructure/contracts/message.js';
 import {
   queryOf,
@@ -14,12 +11,19 @@ import {
   eventsOf,
   meshFeatureOf,
 } from '../src/infrastructure/contracts/mesh-feature.js';
-import { nodes, parse, placeInModules, readSources, ROOT, type Sources } from './source.js';
+import { runCommand } from './command-line.js';
+import { classSourcesOf, sendersOf } from './message-sources.js';
+import { schemaTable } from './schema-table.js';
+import { readSources, ROOT, type Sources } from './source.js';
 
 /*
- * Writes docs/modules.md from the contracts, the handlers' decorators and the sources: what is there, not what
- * somebody meant to write. A test fails when the committed page is stale; `npm run docs` writes it anew.
+ * Generates docs/modules.md from the contracts, the handlers' decorators and the sources. A test fails when the committed
+ * page is out of date.
  */
+
+const USAGE = `npm run docs
+
+  Generates docs/modules.md: the commands, events and queries of all modules.`;
 
 const PAGE = 'docs/modules.md';
 
@@ -32,16 +36,10 @@ interface ModuleFacts {
   readonly handlers: readonly Type[];
 }
 
-/** Where a class stands, and what its comment says. */
-interface Place {
-  readonly path: string;
-  readonly sentence?: string;
-}
-
-/** The page, in Markdown. */
+/** Generates the page as Markdown. */
 export function modulesDoc(modules: readonly Type[], sources: Sources): string {
   const facts = modules.map(factsOf);
-  const places = placesOf(sources);
+  const classSources = classSourcesOf(sources);
   const senders = sendersOf(sources);
   const handledBy = (message: Message) =>
     facts.flatMap(({ name, handlers }) =>
@@ -50,32 +48,32 @@ export function modulesDoc(modules: readonly Type[], sources: Sources): string {
 
   const section = ({ name, messages, queries }: ModuleFacts): string => {
     const parts = [`## ${name}`];
-    const describe = (message: Message, verb: string, data: string, nobody: string) => {
-      const { path, sentence } = places.get(`${name}/${message.name}`) ?? {};
+    const addMessage = (message: Message, verb: string, data: string, none: string) => {
+      const { path, sentence } = classSources.get(`${name}/${message.name}`) ?? {};
       const wireName = message.kind === 'query' ? message.queryName : message.type;
-      const whoSends = [...(senders.get(`${name}/${message.name}`) ?? [])].sort().join(', ');
-      const whoHandles = handledBy(message).map(({ module, handler }) => {
-        const file = places.get(`${module}/${handler.name}`)?.path;
+      const senderNames = [...(senders.get(`${name}/${message.name}`) ?? [])].sort().join(', ');
+      const handlerLinks = handledBy(message).map(({ module, handler }) => {
+        const file = classSources.get(`${module}/${handler.name}`)?.path;
         return `${module === name ? '' : `${module}: `}[${handler.name}](../${file})`;
       });
       const by = { command: 'sent by', query: 'asked by', event: 'published by' }[message.kind];
       parts.push(
         `#### [${message.name}](../${path}) \`${wireName}\``,
         ...(sentence ? [sentence] : []),
-        `- ${by} ${whoSends || 'nobody in this code'}\n- ${verb} ${whoHandles.join(', ') || nobody}`,
+        `- ${by} ${senderNames || 'no module'}\n- ${verb} ${handlerLinks.join(', ') || none}`,
         data,
       );
     };
     const commands = messages.filter((it) => it.kind === 'command');
     const events = messages.filter((it) => it.kind === 'event');
     if (commands.length > 0) parts.push('### Commands');
-    for (const it of commands) describe(it, 'handled by', fields(it.schema, 'field', true), 'nobody');
+    for (const it of commands) addMessage(it, 'handled by', schemaTable(it.schema, 'field', true), 'no module');
     if (events.length > 0) parts.push('### Events');
-    for (const it of events) describe(it, 'listened to by', fields(it.schema, 'field', true), 'nobody yet');
+    for (const it of events) addMessage(it, 'listened to by', schemaTable(it.schema, 'field', true), 'no module');
     if (queries.length > 0) parts.push('### Queries');
     for (const it of queries) {
-      const data = [fields(it.schema, 'asks with', false), fields(it.result, 'answers', false)].join('\n\n');
-      describe(it, 'answered by', data, 'nobody');
+      const data = [schemaTable(it.schema, 'asks with', false), schemaTable(it.result, 'answers', false)].join('\n\n');
+      addMessage(it, 'answered by', data, 'no module');
     }
     return parts.join('\n\n');
   };
@@ -83,15 +81,15 @@ export function modulesDoc(modules: readonly Type[], sources: Sources): string {
   return `${[
     '# Modules',
     '<!-- Generated by `npm run docs`; changes made by hand are lost. -->',
-    'What each module takes, says and answers: all that others know of it. Commands and events are CloudEvents; their ' +
-      'subject is the transit, and their fields are in kebab case on the wire. Queries are answered at once, over HTTP where the module lives elsewhere. ' +
-      '“Sent by” is whoever makes such a message in its code; a controller is part of its module.',
+    'The commands, events and queries of each module. Other modules use nothing else of it. Commands and events are CloudEvents; their ' +
+      'subject is the transit, and their fields are in kebab case on the wire. Queries are answered synchronously, over HTTP when the module runs in another process. ' +
+      '“Sent by” names the modules whose code creates such a message, including their controllers.',
     flow(facts, senders, handledBy),
     ...facts.map(section),
   ].join('\n\n')}\n`;
 }
 
-/** Who sends what to whom: a solid arrow for a command, a thick one for a query, a dotted one for an event. */
+/** A diagram of all messages: solid arrows for commands, thick ones for queries, dotted ones for events. */
 function flow(
   facts: readonly ModuleFacts[],
   senders: ReadonlyMap<string, ReadonlySet<string>>,
@@ -103,7 +101,7 @@ function flow(
     for (const message of [...messages, ...queries]) {
       for (const from of senders.get(`${name}/${message.name}`) ?? []) {
         for (const { module: to } of handledBy(message)) {
-          // What a module asks itself, for its own controller, is nobody else's business.
+          // Queries of a module's own controller are internal.
           if (message.kind === 'query' && from === to) continue;
           const edge = `  ${from} ${arrow[message.kind]}|"LABEL"| ${to}`;
           labels.set(edge, [...(labels.get(edge) ?? []), message.name]);
@@ -127,115 +125,10 @@ function handles(handler: Type, message: Message): boolean {
   return message.kind === 'command' ? commandOf(handler) === message : eventsOf(handler).includes(message);
 }
 
-/** Every class of every module, as `module/Class`. */
-function placesOf(sources: Sources): Map<string, Place> {
-  const places = new Map<string, Place>();
-  for (const [path, text] of sources) {
-    const module = placeInModules(path)?.module;
-    if (!module) continue;
-    for (const node of nodes(parse(path, text))) {
-      if (!ts.isClassDeclaration(node) || !node.name) continue;
-      const comment = ts.getJSDocCommentsAndTags(node).find(ts.isJSDoc)?.comment;
-      const sentence = ts.getTextOfJSDocComment(comment)?.replace(/\s+/g, ' ');
-      places.set(`${module}/${node.name.text}`, { path, sentence });
-    }
-  }
-  return places;
-}
-
-/** Which modules make a message of a contract: whoever says `new RegisterMiles(…)` sends it. Keys are `owner/Class`. */
-function sendersOf(sources: Sources): Map<string, Set<string>> {
-  const senders = new Map<string, Set<string>>();
-  for (const [path, text] of sources) {
-    const module = placeInModules(path)?.module;
-    if (!module) continue;
-    const tree = parse(path, text);
-    const owners = new Map<string, string>();
-    for (const statement of tree.statements) {
-      if (!ts.isImportDeclaration(statement)) continue;
-      const bindings = statement.importClause?.namedBindings;
-      const from = (statement.moduleSpecifier as ts.StringLiteral).text;
-      const [, owner = module] = /^\.\.\/([^/]+)\/contract\.js$/.exec(from) ?? [];
-      if (!from.endsWith('/contract.js') || !bindings || !ts.isNamedImports(bindings)) continue;
-      for (const { name, propertyName } of bindings.elements) {
-        owners.set(name.text, `${owner}/${(propertyName ?? name).text}`);
-      }
-    }
-    for (const node of nodes(tree)) {
-      if (!ts.isNewExpression(node) || !ts.isIdentifier(node.expression)) continue;
-      const message = owners.get(node.expression.text);
-      if (message) senders.set(message, (senders.get(message) ?? new Set()).add(module));
-    }
-  }
-  return senders;
-}
-
-interface JsonSchema {
-  readonly type?: string;
-  readonly format?: string;
-  readonly description?: string;
-  readonly enum?: unknown[];
-  readonly const?: unknown;
-  readonly anyOf?: JsonSchema[];
-  readonly items?: JsonSchema;
-  readonly properties?: Record<string, JsonSchema>;
-  readonly required?: string[];
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly minLength?: number;
-  readonly maxLength?: number;
-}
-
-/** A table of a schema's fields, those of inner objects with a dot. */
-function fields(schema: z.ZodType, title: string, isOnWire: boolean): string {
-  const root = z.toJSONSchema(schema, { io: 'output', unrepresentable: 'any' }) as JsonSchema;
-  const rows: string[] = [];
-  const walk = (name: string, it: JsonSchema, isOptional: boolean): void => {
-    const { schema: bare, suffix } = withoutNull(it);
-    const type = `${typeOf(bare)}${suffix}${isOptional ? ', optional' : ''}`;
-    const remark = it.description ?? bare.description;
-    if (name) rows.push(`| \`${name}\` | ${type}${remark ? ` (${remark})` : ''} |`);
-    const inner = bare.items ? withoutNull(bare.items).schema : bare;
-    const prefix = name ? `${name}${bare.items ? '[]' : ''}.` : '';
-    for (const [key, property] of Object.entries(inner.properties ?? {})) {
-      const [shown] = isOnWire ? Object.keys(toWire({ [key]: 0 }) as object) : [key];
-      walk(`${prefix}${shown}`, property, !inner.required?.includes(key));
-    }
-  };
-  walk('', root, false);
-  const { schema: bare, suffix } = withoutNull(root);
-  const whole = typeOf(bare) === 'object' && !suffix ? '' : `${typeOf(bare)}${suffix}`;
-  const header = `| ${title} | ${whole || 'type'} |\n| --- | --- |`;
-  return rows.length > 0 ? [header, ...rows].join('\n') : `${title}: ${whole || 'nothing'}`;
-}
-
-function withoutNull(schema: JsonSchema): { schema: JsonSchema; suffix: string } {
-  const rest = schema.anyOf?.filter(({ type }) => type !== 'null');
-  const isNullable = rest?.length === 1 && rest.length < schema.anyOf!.length;
-  return isNullable ? { schema: rest[0]!, suffix: ' or null' } : { schema, suffix: '' };
-}
-
-function typeOf(schema: JsonSchema): string {
-  if (schema.enum) return schema.enum.map((it) => `\`${String(it)}\``).join(' or ');
-  if (schema.const !== undefined) return `\`${JSON.stringify(schema.const)}\``;
-  if (schema.anyOf) return schema.anyOf.map(typeOf).join(' or ');
-  if (schema.type === 'array') return `list of ${schema.items ? typeOf(withoutNull(schema.items).schema) : 'anything'}`;
-  const type = schema.format ?? schema.type ?? 'anything';
-  const isNumber = schema.type === 'integer' || schema.type === 'number';
-  return `${type}${isNumber ? range(schema.minimum, schema.maximum) : range(schema.minLength, schema.maxLength)}`;
-}
-
-/** Bounds that somebody chose; every integer in JSON ends at 2^53. */
-function range(from: number | undefined, to: number | undefined): string {
-  const low = from !== undefined && from > Number.MIN_SAFE_INTEGER ? from : undefined;
-  const high = to !== undefined && to < Number.MAX_SAFE_INTEGER ? to : undefined;
-  if (low === undefined && high === undefined) return '';
-  if (low === undefined) return ` up to ${high}`;
-  return high === undefined ? ` from ${low}` : ` ${low} to ${high}`;
-}
-
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const { MODULES } = await import('../src/app.module.js');
-  writeFileSync(join(ROOT, PAGE), modulesDoc(MODULES, readSources('src')));
-  console.log(`Wrote ${PAGE}`);
+  await runCommand({ usage: USAGE, options: {} }, async () => {
+    const { MODULES } = await import('../src/app.module.js');
+    writeFileSync(join(ROOT, PAGE), modulesDoc(MODULES, readSources('src')));
+    console.log(`Wrote ${PAGE}`);
+  });
 }

@@ -1,19 +1,19 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 
-/** Below those that systems give to clients, from 32768 on: nobody else gets one of these by chance. */
-const [LOWEST, HIGHEST] = [10_000, 32_000];
+/** Below the ports that systems assign to clients (32768 and up), so that no client gets one of these by chance. */
+const [MIN_PORT, MAX_PORT] = [10_000, 32_000];
 
-/** A port that nobody has, the first of so many in a row. */
+/** Finds a free port. @param inARow number of free ports in a row, of which the first is returned */
 export async function freePort(inARow = 1): Promise<number> {
   for (;;) {
-    const first = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST - inARow));
+    const first = MIN_PORT + Math.floor(Math.random() * (MAX_PORT - MIN_PORT - inARow));
     const free = await Promise.all(Array.from({ length: inARow }, (_, index) => isFree(first + index)));
     if (free.every(Boolean)) return first;
   }
 }
 
-/** Whether somebody could listen at a port of the loopback address. */
+/** Whether a port of the loopback address is free. */
 export async function isFree(port: number): Promise<boolean> {
   const server = createServer();
   try {

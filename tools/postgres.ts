@@ -1,24 +1,24 @@
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import pg from 'pg';
-import { postgresBinaries, start } from '../test/support/postgres.js';
+import { postgresBinaries, startServer } from './postgres-server.js';
 
-/** A PostgreSQL of our own. */
+/** A PostgreSQL server that this process has started for itself. */
 export interface OwnPostgres {
-  /** Makes a new, empty database. @returns its address */
-  fresh(): Promise<string>;
-  /** Of `SELECT version()`, the beginning. */
+  /** Creates a new, empty database. @returns its URL */
+  newDatabase(): Promise<string>;
+  /** `SELECT version()` without the platform. */
   readonly version: string;
-  /** Ends it, and removes its files. */
+  /** Stops the server, and removes its files. */
   stop(): Promise<void>;
 }
 
-/** Starts a PostgreSQL from a local installation, at its default durability; undefined where there is none. */
+/** Starts PostgreSQL from a local installation, at its default durability. @returns undefined without an installation */
 export async function startPostgres(): Promise<OwnPostgres | undefined> {
   const binaries = postgresBinaries();
   if (!binaries) return undefined;
-  const { server, url, folder } = await start(binaries);
-  // Whoever ends us in our midst ends it too.
+  const { server, url, folder } = await startServer(binaries);
+  // The server must not outlive this process.
   const kill = () => server.kill('SIGKILL');
   process.once('exit', kill);
   const admin = new pg.Client({ connectionString: url });
@@ -27,16 +27,16 @@ export async function startPostgres(): Promise<OwnPostgres | undefined> {
   let databases = 0;
   return {
     version: rows[0]!.version,
-    fresh: async () => {
+    newDatabase: async () => {
       const name = `fresh_${++databases}`;
       await admin.query(`CREATE DATABASE ${name}`);
       return url.replace(/\/postgres$/, `/${name}`);
     },
     stop: async () => {
       await admin.end();
-      const gone = once(server, 'exit');
+      const exited = once(server, 'exit');
       server.kill('SIGINT');
-      await gone;
+      await exited;
       process.off('exit', kill);
       rmSync(folder, { recursive: true, force: true });
     },

@@ -1,27 +1,27 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { formatRequestError, runCommand, urlOf } from './command-line.js';
 
 const USAGE = `npm run reconcile -- [options]
 
-  Compares what every ride that is over should have with what its owners answer, and sends again what is missing. An
-  application does that by itself every MESH_RECONCILE_EVERY; this begins a pass now, and tells what it finds.
+  Starts a run of the reconcile loops and prints what they find. A reconcile loop compares all completed transits with
+  the data of the other modules, and sends missing commands again. The application also runs it every
+  MESH_RECONCILE_EVERY.
 
-  --dry-run      only tells what is missing
-  --url U        the application, http://localhost:3000 unless told (or MESH_URL)
-  MESH_ADMIN_TOKEN is sent along when set.
+  --dry-run      prints what is missing, but sends nothing
+  --url U        the application; default: the environment variable MESH_URL, else http://localhost:3000
 
-  The exit code is 0 when the pass reached its end, 1 otherwise.`;
+  The token of the environment variable MESH_ADMIN_TOKEN is sent along when set.
+  The exit code is 0 when the run was completed, otherwise 1.`;
 
 const options = {
   'dry-run': { type: 'boolean', default: false },
   url: { type: 'string', default: process.env.MESH_URL ?? 'http://localhost:3000' },
-  help: { type: 'boolean', short: 'h' },
 } as const;
 
-/** How long it may be before whoever has begun a pass shows that it is still at it, in ms. */
-const PATIENCE_MS = 30_000;
+/** Longest time without a sign of progress before a run counts as lost, in ms. */
+const PROGRESS_TIMEOUT_MS = 30_000;
 
-interface Pass {
+interface ReconciliationRun {
   readonly module: string;
   readonly isRunning: boolean;
   readonly isDryRun: boolean;
@@ -33,52 +33,41 @@ interface Pass {
   readonly interrupted?: string;
 }
 
-async function call(url: string, method: 'GET' | 'POST'): Promise<Pass[]> {
+async function call(url: string, method: 'GET' | 'POST'): Promise<ReconciliationRun[]> {
   const token = process.env.MESH_ADMIN_TOKEN;
   const response = await fetch(url, { method, headers: token ? { authorization: `Bearer ${token}` } : {} });
-  const reply = (await response.json()) as { items?: Pass[]; detail?: string; title?: string };
+  const reply = (await response.json()) as { items?: ReconciliationRun[]; detail?: string; title?: string };
   if (!response.ok) throw new Error(`${response.status}: ${reply.detail ?? reply.title}`);
   return reply.items ?? [];
 }
 
-async function run(): Promise<void> {
-  const { values } = parseArgs({ options });
-  if (values.help) return console.log(USAGE);
-  const url = `${values.url.replace(/\/$/, '')}/mesh/reconciliations`;
-  const begun = await call(`${url}/run?dry-run=${values['dry-run']}`, 'POST');
-  if (begun.length === 0) throw new Error('No module there has a reconcile loop.');
-  for (const pass of begun) {
-    const ended = await endOf(pass, url);
-    tell(ended);
-    if (ended.interrupted) process.exitCode = 1;
+/** Polls, as each answer may come from another replica. @throws Error when no replica reports the run any more */
+async function waitForEnd(started: ReconciliationRun, url: string): Promise<ReconciliationRun> {
+  for (let seen = performance.now(); performance.now() - seen < PROGRESS_TIMEOUT_MS; await wait(200)) {
+    const run = (await call(url, 'GET')).find(({ module }) => module === started.module);
+    if (!run || run.startedAt < started.startedAt) continue;
+    // A run that started later has examined everything, too.
+    if (run.finishedAt) return run;
+    if (run.isRunning) seen = performance.now();
   }
+  throw new Error(`${started.module}: no process has reported the run for ${PROGRESS_TIMEOUT_MS / 1000} s.`);
 }
 
-/** Behind one address there may be several processes, and each answers for itself. @throws Error when none knows of it */
-async function endOf(begun: Pass, url: string): Promise<Pass> {
-  for (let seen = performance.now(); performance.now() - seen < PATIENCE_MS; await wait(200)) {
-    const pass = (await call(url, 'GET')).find(({ module }) => module === begun.module);
-    if (!pass || pass.startedAt < begun.startedAt) continue;
-    // One that began later has looked at everything, too.
-    if (pass.finishedAt) return pass;
-    if (pass.isRunning) seen = performance.now();
-  }
-  throw new Error(`${begun.module}: nobody there knows any more of the pass that was begun.`);
-}
-
-function tell({ module, examined, missing, sent, isDryRun, interrupted }: Pass): void {
+function print({ module, examined, missing, sent, isDryRun, interrupted }: ReconciliationRun): void {
   const found = Object.entries(missing).map(([what, n]) => `${what} ${n}`);
   console.log(`${module}: ${examined} examined, missing: ${found.join(', ') || 'nothing'}`);
-  if (isDryRun) console.log('  A dry run: nothing was sent.');
-  else if (sent > 0) console.log(`  ${sent} commands were sent again.`);
-  if (interrupted) console.log(`  Interrupted: ${interrupted}. The next pass goes on from there.`);
+  if (isDryRun) console.log('  Dry run: no commands were sent.');
+  else if (sent > 0) console.log(`  Commands sent again: ${sent}`);
+  if (interrupted) console.log(`  Interrupted: ${interrupted}. The next run continues from there.`);
 }
 
-try {
-  await run();
-} catch (error) {
-  const { message, code, cause } = error as Error & { code?: string; cause?: { code?: string } };
-  const nobody = cause?.code === 'ECONNREFUSED' ? 'Nobody listens there: is the application running?' : message;
-  console.error(code?.startsWith('ERR_PARSE_ARGS') ? `${message}\n\n${USAGE}` : nobody);
-  process.exitCode = 1;
-}
+await runCommand({ usage: USAGE, options, formatError: formatRequestError }, async (values) => {
+  const url = `${urlOf('--url', values.url)}/mesh/reconciliations`;
+  const runs = await call(`${url}/run?dry-run=${values['dry-run']}`, 'POST');
+  if (runs.length === 0) throw new Error('No module of this application has a reconcile loop.');
+  for (const started of runs) {
+    const run = await waitForEnd(started, url);
+    print(run);
+    if (run.interrupted) process.exitCode = 1;
+  }
+});

@@ -3,14 +3,14 @@ import { dirname, join, posix, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
-/* Reads TypeScript as TypeScript does: what a regular expression takes for an import may be a comment. */
+/* Parses TypeScript. A regular expression would also find imports in comments. */
 
-/** Source texts by path, from the root of the project, with slashes. */
+/** Source texts by path, relative to the root of the project, with slashes. */
 export type Sources = ReadonlyMap<string, string>;
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** All TypeScript under a folder of the project. */
+/** Reads all TypeScript files below a folder of the project. */
 export function readSources(folder: string): Sources {
   const paths = readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
     .filter((it) => it.isFile() && it.name.endsWith('.ts'))
@@ -20,12 +20,12 @@ export function readSources(folder: string): Sources {
   );
 }
 
-/** The syntax tree of a text; nodes know their parents. */
+/** The syntax tree of a text, with parents. */
 export function parse(path: string, text: string): ts.SourceFile {
   return ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
 }
 
-/** The node and everything in it. */
+/** A node and all nodes in it. */
 export function* nodes(node: ts.Node): Generator<ts.Node> {
   yield node;
   const children: ts.Node[] = [];
@@ -33,7 +33,7 @@ export function* nodes(node: ts.Node): Generator<ts.Node> {
   for (const child of children) yield* nodes(child);
 }
 
-/** What a file reaches for, as a path of the project or the name of a package; undefined where only a run could tell. */
+/** The imports of a file: paths in the project, names of packages, or undefined for a computed import. */
 export function importsOf(file: ts.SourceFile): (string | undefined)[] {
   const found: (string | undefined)[] = [];
   const add = (specifier: ts.Node | undefined) => {
@@ -59,13 +59,13 @@ function resolve(from: string, specifier: string): string {
   return posix.join(posix.dirname(from), specifier).replace(/\.js$/, '.ts');
 }
 
-/** The module that a file belongs to, and its path in there. */
+/** The module of a file, and the path of the file in the module's folder. */
 export function placeInModules(path: string): { module: string; file: string } | undefined {
   const [, module, file] = /^src\/modules\/([^/]+)\/(.+)$/.exec(path) ?? [];
   return module && file ? { module, file } : undefined;
 }
 
-/** The decorators' names of a class or its member. */
+/** The decorators of a class or class member, by name. */
 export function decoratorsOf(node: ts.Node): { name: string; call?: ts.CallExpression }[] {
   const decorators = ts.canHaveDecorators(node) ? (ts.getDecorators(node) ?? []) : [];
   return decorators.map(({ expression }) =>

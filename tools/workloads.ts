@@ -1,19 +1,19 @@
 import { Service, type IService } from '@kubernetes-models/knative/serving.knative.dev/v1';
 
-/* The processes of a cluster: what runs there, with which environment and rights. */
+/* The workloads of a cluster, with their environment and rights. */
 
 export const NAMESPACE = 'cabs';
-/** Knative looks up the digest of every tag in its registry, but not for dev.local: an image loaded into kind has none. */
+/** Knative looks up each tag in its registry, except for dev.local. An image loaded into kind is in no registry. */
 const IMAGE = 'dev.local/meshy-cabs:dev';
 const PORT = 3000;
-/** Whom the tokens of the Broker are made out for, and of whoever else calls us: the value of MESH_OIDC_AUDIENCE. */
+/** The audience of all tokens for these services: the value of MESH_OIDC_AUDIENCE. */
 export const AUDIENCE = 'cabs';
 
 type PodSpec = NonNullable<NonNullable<NonNullable<IService['spec']>['template']>['spec']>;
 type Container = PodSpec['containers'][number];
 type Variables = NonNullable<Container['env']>;
 
-/** The least that it can do with: it writes nothing but to its database. */
+/** A container with minimal rights. The application writes only to its database. */
 const CONTAINER: Container = {
   image: IMAGE,
   imagePullPolicy: 'IfNotPresent',
@@ -31,19 +31,19 @@ const CONTAINER: Container = {
 export interface Workload {
   readonly name: string;
   readonly component: 'application' | 'dead-letters';
-  /** The value of MODULES; absent when it hosts all of them. */
+  /** The value of MODULES; absent when the workload hosts all modules. */
   readonly modules?: string;
-  /** Base URLs of the modules that live elsewhere, by module. */
+  /** Base URLs of the modules in other workloads, by module. */
   readonly elsewhere: Readonly<Record<string, string>>;
   readonly maxScale: number;
 }
 
-/** What others call a workload by, inside the cluster. */
+/** The address of a workload inside the cluster. */
 export function urlOf(workload: string): string {
   return `http://${workload}.${NAMESPACE}.svc.cluster.local`;
 }
 
-/** Nobody reaches it from outside: its endpoints take events from anyone as long as OIDC is off. */
+/** The Service is cluster-local: without OIDC its endpoints accept events from any client. */
 export function service(workload: Workload): Service {
   const { name, component, elsewhere, maxScale } = workload;
   return new Service({
@@ -65,9 +65,9 @@ export function service(workload: Workload): Service {
           },
         },
         spec: {
-          // More would only wait for the database; the rest waits in front of the process.
+          // More concurrent requests would only wait for the database. The rest waits in queue-proxy.
           containerConcurrency: 100,
-          // Also the grace of the pod: 30 s in which queue-proxy waits for the routes to change, then twice SHUTDOWN_GRACE.
+          // Also the termination grace period: queue-proxy waits 30 s for the routes to change, then twice SHUTDOWN_GRACE.
           timeoutSeconds: 120,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
@@ -94,7 +94,7 @@ export function service(workload: Workload): Service {
   });
 }
 
-/** A production process doesn't change its tables by itself. The Job removes itself, so that the next one can be applied. */
+/** A Job that migrates the database: production processes don't. It is deleted after 300 s, so it can be applied again. */
 export function migration(workload: Workload): object {
   const { name } = workload;
   return {

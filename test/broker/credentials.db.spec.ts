@@ -7,17 +7,17 @@ import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js
 import { eventually } from '../support/cabs.js';
 import { connect } from '../support/notes.js';
 import { plant, Work } from '../support/planted.js';
-import { postgresBinaries, start, unprivileged } from '../support/postgres.js';
+import { postgresBinaries, startServer, unprivileged } from '../../tools/postgres-server.js';
 
 const binaries = postgresBinaries();
 
 (binaries ? describe : describe.skip)('On a PostgreSQL that asks for a password and for a certificate', () => {
-  let server: Awaited<ReturnType<typeof start>>;
+  let server: Awaited<ReturnType<typeof startServer>>;
   let key: string;
   let cert: string;
 
   beforeAll(async () => {
-    server = await start(binaries!);
+    server = await startServer(binaries!);
     const file = (name: string) => join(server.folder, 'data', name);
     const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=cabs'];
     execFileSync('openssl', [...request, '-keyout', file('cabs.key'), '-out', file('cabs.crt')], { stdio: 'pipe' });

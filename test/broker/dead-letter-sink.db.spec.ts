@@ -5,7 +5,7 @@ import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-even
 import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
-import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
+import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 

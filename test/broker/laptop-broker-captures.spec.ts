@@ -10,17 +10,17 @@ import {
   without,
   type Exchange,
 } from '../support/broker-recordings.js';
-import { rig } from '../support/laptop-broker.js';
+import { laptopBroker } from '../support/laptop-broker.js';
 import { broker, manifests, Recorder, send, settled, trigger, type Received } from '../support/broker-requests.js';
 
 /*
- * Everything that was recorded from a real Knative broker is sent to the laptop broker. It answers and forwards the
- * same, or the case stands in the list of differences; a case in the list that doesn't differ is a mistake too.
+ * Sends all recorded requests of a real Knative broker to the laptop broker. The laptop broker has to answer and forward
+ * as recorded, except for the cases in the list of differences. A listed case that doesn't differ fails, too.
  */
 
-const { subscriber, startFor } = rig();
+const { subscriber, startFor } = laptopBroker();
 
-/** What the ingress forwards, where that isn't what it got: KNATIVE facts by the name of the case. */
+/** What the ingress forwards where that differs from the request, by the name of the case. */
 const FORWARDED: Record<string, { headers?: Record<string, string | undefined>; body?: string | Buffer }> = {
   'binary: source with space': { headers: { 'ce-source': 'not%20a%20uri' } },
   'binary: empty subject': { headers: { 'ce-subject': undefined } },
@@ -52,7 +52,10 @@ function expectedForward(it: Exchange): { headers: Record<string, string>; body:
   const isStructured = sent['content-type']?.toLowerCase().startsWith('application/cloudevents+json');
   const plain = isStructured
     ? {
-        ...{ 'ce-id': 'id-1', 'ce-source': '/src', 'ce-type': 'com.example.a', 'ce-specversion': '1.0' },
+        'ce-id': 'id-1',
+        'ce-source': '/src',
+        'ce-type': 'com.example.a',
+        'ce-specversion': '1.0',
         'content-type': 'application/json',
       }
     : Object.fromEntries(Object.entries(sent).filter(([name]) => name.startsWith('ce-') || name === 'content-type'));
@@ -62,7 +65,7 @@ function expectedForward(it: Exchange): { headers: Record<string, string>; body:
   return { headers: without(Object.fromEntries(present), ...BY_THE_BROKER), body: Buffer.from(body) };
 }
 
-/** Set by the broker itself, whatever the event brought along. */
+/** Headers that the broker sets itself. */
 const BY_THE_BROKER = ['ce-knativebrokerttl', 'ce-knativearrivaltime', 'traceparent', 'kn-namespace', 'prefer'];
 
 test('the ingress answers as recorded, and forwards what it accepts', async () => {
@@ -93,11 +96,11 @@ test('the ingress answers as recorded, and forwards what it accepts', async () =
   });
   expectDifferences(found, 'ingress');
   await settled(url);
-  // Nothing that was refused has been forwarded.
+  // No refused event has been forwarded.
   expect(subscriber.received).toHaveLength(accepted);
 }, 120_000);
 
-test('a subscriber gets what was recorded, and its answer has the recorded effect', async () => {
+test('a subscriber gets the recorded request, and its answer has the recorded effect', async () => {
   const closed = await new Recorder().start();
   const refusing = closed.url;
   await closed.stop();
@@ -105,14 +108,16 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
   const { url } = await startFor([
     ...['direct', 'hostonly', 'refused'].map((name) => broker(name)),
     trigger('direct', {
-      ...{ broker: 'direct', delivery, subscriber: { uri: `${subscriber.url}/sub` } },
+      broker: 'direct',
+      delivery,
+      subscriber: { uri: `${subscriber.url}/sub` },
       filter: { attributes: { type: 'com.example.a' } },
     }),
     trigger('watch', { broker: 'direct', subscriber: { uri: `${subscriber.url}/watch` } }),
     trigger('hostonly', { broker: 'hostonly', subscriber: { uri: subscriber.url } }),
     trigger('refused', { broker: 'refused', delivery, subscriber: { uri: `${refusing}/x` } }),
   ]);
-  // The ports of the recording are those of its rig.
+  // The recording has the ports of the machine on which it was made.
   const local = (text: string) =>
     text.replaceAll('127.0.0.1:9100', `127.0.0.1:${subscriber.port}`).replaceAll('http://127.0.0.1:9199', refusing);
   const likewise = new Set<string>();
@@ -123,12 +128,14 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
     const name = /^\/triggers\/default\/(\w+)\/uid-\1$/.exec(it.path)?.[1] ?? '';
     const isEvent = it.method === 'POST' && ['direct', 'hostonly', 'refused'].includes(name);
     const answer = await send(url, isEvent ? `/default/${name}` : it.path, {
-      ...{ method: it.method, headers: headersOf(it), body: bodyOf(it) },
+      method: it.method,
+      headers: headersOf(it),
+      body: bodyOf(it),
     });
     await settled(url);
     if (!isEvent || answer.status !== 202) return expect(answer.status).toBe(it.response.status);
     const direct = subscriber.received.filter(({ path }) => path !== '/watch' && path !== '/dead');
-    // A reply of the same type comes round again.
+    // A reply of the same type is delivered to the subscriber again.
     const own = direct.filter(({ headers }) => headers['ce-id'] !== 'r1');
     expect(own.map(shown)).toEqual((it.forwarded ?? []).map((forward) => shown(recorded(forward))));
     for (const [index, { headers }] of (it.forwarded ?? []).entries()) {
@@ -136,23 +143,24 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
     }
     expectEffect(it.response, local);
   });
-  // A header that is listed as different has to be.
+  // A header that is listed as different must differ.
   expect([...likewise]).toEqual([]);
   expectDifferences(found, 'filter-direct');
 
-  // What the filter answered to the channel shows in replies and dead letters.
+  // The answer of the filter to the channel can be seen in replies and dead letters.
   function expectEffect({ status, headers, body = '' }: Exchange['response'], local: (text: string) => string): void {
     const [dead] = subscriber.to('/dead');
     const [reply] = subscriber.to('/watch').slice(1);
     const said = ({ headers: it }: Received) => ({
-      ...{ dest: it['ce-knativeerrordest'], code: it['ce-knativeerrorcode'] },
+      dest: it['ce-knativeerrordest'],
+      code: it['ce-knativeerrorcode'],
       text:
         it['ce-knativeerrordata'] === undefined
           ? undefined
           : Buffer.from(it['ce-knativeerrordata'], 'base64').toString(),
     });
     if (status < 300 && headers['ce-specversion'] && !headers['ce-id']) {
-      // The filter passes it on, and the ingress refuses it.
+      // The filter forwards the reply, and the ingress refuses it.
       expect(said(dead!)).toEqual({ dest: `${url}/default/direct`, code: '400', text: '' });
     } else if (status < 300) {
       expect(dead).toBeUndefined();
@@ -167,7 +175,8 @@ test('a subscriber gets what was recorded, and its answer has the recorded effec
       const recorded = JSON.parse(body) as { errdestination: string; errresponsebody: string };
       const text = local(Buffer.from(recorded.errresponsebody, 'base64').toString());
       expect(said(dead!)).toEqual({
-        ...{ dest: local(recorded.errdestination), code: String(status) },
+        dest: local(recorded.errdestination),
+        code: String(status),
         text: text.replace('dial tcp 127.0.0.1:9199', `dial tcp ${refusing.slice('http://'.length)}`),
       });
     }
@@ -178,7 +187,7 @@ function recorded({ method, path, headers, body = '' }: NonNullable<Exchange['fo
   return { method, path, headers, body: Buffer.from(body), at: 0 };
 }
 
-/** Everything of a request that can be compared: the trace has a span of its own, and arrival is now. */
+/** The comparable parts of a request. The span of the trace and the time of arrival always differ. */
 function shown({ method, path, headers, body }: Received): object {
   const { traceparent = '', 'x-b3-traceid': b3 } = headers;
   const trace = { flags: traceparent.slice(-2), isContinued: traceparent.slice(3, 35) === b3 };
@@ -215,7 +224,9 @@ test('each status of a subscriber has the recorded effect', async () => {
     async ({ name: _name, ...it }) => {
       const [letter] = of('/dead', it.status);
       expect({
-        ...{ status: it.status, attempts: of('/sub', it.status).length, deadLettered: letter !== undefined },
+        status: it.status,
+        attempts: of('/sub', it.status).length,
+        deadLettered: letter !== undefined,
         knativeerrorcode: letter?.headers['ce-knativeerrorcode'] ?? null,
       }).toEqual(it);
     },
@@ -235,7 +246,8 @@ test('filters let the recorded events pass', async () => {
     'filters',
   );
   const spec = ({ spec: { filter, filters } }: FilterCase, path: number) => ({
-    ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/${path}` } },
+    broker: 'demo',
+    subscriber: { uri: `${subscriber.url}/${path}` },
     ...(filter && { filter: { attributes: filter } }),
     ...(filters && { filters }),
   });

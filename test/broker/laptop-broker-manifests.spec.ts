@@ -10,7 +10,7 @@ const subscriber = { ref: { apiVersion: 'serving.knative.dev/v1', kind: 'Service
 const sink = { ref: { apiVersion: 'serving.knative.dev/v1', kind: 'Service', name: 'dead-letters' } };
 
 describe('the manifests', () => {
-  test('are every Broker and Trigger of a folder; other kinds are for a cluster', () => {
+  test('are all Brokers and Triggers of a folder; other kinds are ignored', () => {
     const folder = manifests(
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'cabs' } },
       broker(
@@ -26,19 +26,17 @@ describe('the manifests', () => {
     expect(brokers).toEqual(['cabs/default']);
     expect(triggers).toMatchObject([
       {
-        ...{
-          namespace: 'cabs',
-          name: 'one',
-          broker: 'cabs/default',
-          subscriber: { service: 'shop', uri: '/mesh/shop' },
-        },
+        namespace: 'cabs',
+        name: 'one',
+        broker: 'cabs/default',
+        subscriber: { service: 'shop', uri: '/mesh/shop' },
         delivery: { retry: 10, backoffPolicy: 'exponential', backoffDelayMs: 200, retryAfterMaxMs: 0 },
         deadLetterSink: { service: 'dead-letters' },
       },
     ]);
   });
 
-  test('of a Trigger replace the delivery of its Broker as a whole, but for a missing dead letter sink', () => {
+  test('of a Trigger replace the delivery of its Broker as a whole, except for a missing dead letter sink', () => {
     const inherited = {
       retry: 10,
       backoffPolicy: 'linear',
@@ -65,7 +63,7 @@ describe('the manifests', () => {
     [
       'CESQL',
       trigger('t', { broker: 'default', subscriber, filters: [{ any: [{ cesql: 'TRUE' }] }] }),
-      /CESQL is not spoken/,
+      /CESQL is not supported/,
     ],
     ['an unknown dialect', trigger('t', { broker: 'default', subscriber, filters: [{ like: {} }] }), /like/],
     [
@@ -80,7 +78,7 @@ describe('the manifests', () => {
     expect(() => readManifests(folder)).toThrow(/^\/\S+all\.yaml: .*$/);
   });
 
-  test('that are no YAML stop the program with 1', () => {
+  test('that are no YAML end the command with exit code 1', () => {
     const { path, remove } = scratch();
     writeFileSync(join(path, 'broken.yaml'), 'kind: [Broker\n');
     const { status, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'tools/mesh.ts', '--manifests', path]);
@@ -90,7 +88,7 @@ describe('the manifests', () => {
   });
 });
 
-describe('values are read as Go reads them', () => {
+describe('values are parsed as in Go', () => {
   test.each([
     ['/src', '/src'],
     ['not a uri', 'not%20a%20uri'],
@@ -144,8 +142,8 @@ describe('values are read as Go reads them', () => {
 test('the page about the laptop broker lists every difference', () => {
   const page = readFileSync(new URL('../../docs/laptop-broker.md', import.meta.url), 'utf8').replace(/\s+/g, ' ');
   const list = page.slice(page.indexOf('## Differences'));
-  for (const { what, reason } of DIFFERENCES) {
-    expect(list).toContain(`**${what}** ${reason}`.replace(/\s+/g, ' '));
+  for (const { difference, reason } of DIFFERENCES) {
+    expect(list).toContain(`**${difference}** ${reason}`.replace(/\s+/g, ' '));
   }
   expect(list.match(/- \*\*/g)).toHaveLength(DIFFERENCES.length);
 });

@@ -1,12 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { rig } from '../support/laptop-broker.js';
+import { laptopBroker } from '../support/laptop-broker.js';
 import { broker, event, manifests, settled, trigger } from '../support/broker-requests.js';
 
-const { subscriber, start, startFor, answering, newDatabase, post } = rig();
+const { subscriber, start, startFor, answering, newDatabase, post } = laptopBroker();
 
-describe('what is given up', () => {
+describe('a message that has failed for good', () => {
   interface Parked {
     readonly id: string;
     readonly consumer: string;
@@ -18,7 +18,7 @@ describe('what is given up', () => {
   test('is parked when its sink fails as well, and can be replayed to the sink', async () => {
     const url = await start({ retry: 1, deadLetterSink: { uri: `${subscriber.url}/dead` } });
     subscriber.script = () => ({ status: 500 });
-    // As bytes of UTF-8, which are legible again where people look.
+    // The header holds bytes of UTF-8; the list of dead letters shows them as text.
     await post(url, { subject: Buffer.from('zażółć').toString('latin1') }, '"é"');
     await settled(url);
     const { items, total } = await parked(url);
@@ -54,15 +54,17 @@ describe('what is given up', () => {
 describe('replies', () => {
   const reply = { status: 200, headers: { 'ce-id': 'r', 'ce-source': '/r', 'ce-type': 'r', 'ce-specversion': '1.0' } };
 
-  test('come back as new events of the broker', async () => {
+  test('become new events of the broker', async () => {
     const { url } = await startFor([
       broker('demo'),
       trigger('one', {
-        ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } },
+        broker: 'demo',
+        subscriber: { uri: `${subscriber.url}/sub` },
         filters: [{ exact: { type: 'com.example.a' } }],
       }),
       trigger('two', {
-        ...{ broker: 'demo', subscriber: { uri: `${subscriber.url}/replies` } },
+        broker: 'demo',
+        subscriber: { uri: `${subscriber.url}/replies` },
         filters: [{ exact: { type: 'r' } }],
       }),
     ]);
@@ -72,27 +74,29 @@ describe('replies', () => {
     expect(replied!.headers).toMatchObject({ 'ce-id': 'r', 'ce-source': '/r' });
   });
 
-  test('live one hop less than what they reply to, so that a loop ends in the dead letter sink', async () => {
+  test('have one hop less to live than the event they reply to, so that a loop ends in the dead letter sink', async () => {
     const url = await start({ deadLetterSink: { uri: `${subscriber.url}/dead` } });
     answering(reply);
     await post(url, { knativebrokerttl: '10' });
     const [letter] = await subscriber.expect('/dead', 1);
     expect(subscriber.to('/sub')).toHaveLength(9);
     expect(letter!.headers).toMatchObject({
-      ...{ 'ce-knativebrokerttl': '1', 'ce-knativeerrordest': `${url}/default/demo`, 'ce-knativeerrorcode': '400' },
+      'ce-knativebrokerttl': '1',
+      'ce-knativeerrordest': `${url}/default/demo`,
+      'ce-knativeerrorcode': '400',
       'ce-knativeerrordata': '',
     });
   });
 });
 
-test('each message is told as it crosses, with the end of its id', async () => {
+test('each step of a message is printed, with the end of its id', async () => {
   const lines: string[] = [];
   const resources = [
     broker('demo', { retry: 1, deadLetterSink: { ref: { kind: 'Service', name: 'nowhere' } } }),
     trigger('one', { broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } }),
   ];
-  const tell = (line: string) => lines.push(line.replace(/^\S+ +/, ''));
-  const { url, description } = await startFor(resources, { tell });
+  const print = (line: string) => lines.push(line.replace(/^\S+ +/, ''));
+  const { url, description } = await startFor(resources, { print });
   expect(description.join('\n')).toMatch(/UNRESOLVED \(--service nowhere=URL\)/);
   answering({}, { status: 500, body: 'oh' });
   await post(url, { id: '01a20c4c-d9b2-744b-b5e5-d8813ad29d0d' });
@@ -106,13 +110,13 @@ test('each message is told as it crosses, with the end of its id', async () => {
     'accepted   com.example.a  it  2  for default/one',
     'failed     com.example.a  it  2  default/one: retry 1 in 0 ms (500 oh)',
     'dead       com.example.a  it  2  default/one: gave up (500 oh)',
-    'failed     com.example.a  it  2  default/one dead letters: retry 1 in 0 ms (nobody has said where it lives)',
-    'parked     com.example.a  it  2  default/one dead letters: gave up as well, parked here (nobody has said where it lives)',
+    'failed     com.example.a  it  2  default/one dead letters: retry 1 in 0 ms (its address is unknown: pass --service NAME=URL)',
+    'parked     com.example.a  it  2  default/one dead letters: gave up as well, parked here (its address is unknown: pass --service NAME=URL)',
     'refused    400: The source is no URI reference',
   ]);
 });
 
-test('first attempts of a partition key come in order, one after the other', async () => {
+test('first attempts of a partition key are made in order, one after another', async () => {
   const url = await start();
   let together = 0;
   subscriber.script = async ({ headers }) => {
@@ -129,7 +133,7 @@ test('first attempts of a partition key come in order, one after the other', asy
   expect(ids).toEqual(Array.from({ length: 20 }, (_, n) => 2 * n + 1));
 });
 
-test('a body that does not come is answered 400 after ten seconds', async () => {
+test('a request whose body does not arrive is answered 400 after 10 s', async () => {
   const url = await start();
   const began = Date.now();
   const { hostname, port } = new URL(url);
@@ -171,7 +175,7 @@ describe('the process', () => {
     return code;
   }
 
-  test('killed right after its 202s, it delivers everything when it is started again, and ends with 0 on SIGTERM', async () => {
+  test('killed after its answers 202, delivers all messages after a restart, and exits with 0 on SIGTERM', async () => {
     const folder = manifests(
       broker('demo', { retry: 20, backoffPolicy: 'linear', backoffDelay: 'PT0.1S' }),
       trigger('one', { broker: 'demo', subscriber: { ref: { kind: 'Service', name: 'shop' }, uri: '/sub' } }),
@@ -187,7 +191,7 @@ describe('the process', () => {
       `shop=${subscriber.url}`,
     ];
     const first = await spawned(...options);
-    // Nothing is handled before the crash.
+    // No message is handled before the crash.
     subscriber.script = () => ({ status: 503 });
     const ids = Array.from({ length: 200 }, (_, n) => `id-${n}`);
     const answers = await Promise.all(ids.map((id) => post(first.url, { id })));
@@ -197,7 +201,7 @@ describe('the process', () => {
     subscriber.script = () => undefined;
     const second = await spawned(...options);
     await settled(second.url);
-    // What the first process had sent when it died may be read here only now: at least once, not once.
+    // Delivery is at least once: requests of the killed process may be read only now.
     const received = new Set(subscriber.received.map((it) => it.headers['ce-id']));
     expect([...received].sort()).toEqual([...ids].sort());
     expect(second.output()).toMatch(/a development tool\. Production is Knative/);

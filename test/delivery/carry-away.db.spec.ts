@@ -138,7 +138,7 @@ describe.each(DATABASES)('Infrastructure, carried into a shop on $kind', ({ fres
     const database = `sqlite:${join(mkdtempSync(join(tmpdir(), 'shop-broker-')), 'mesh.db')}`;
     const told: string[] = [];
     const tell = (line: string) => told.push(line);
-    const broker = await startBroker({ manifests: folder, port: brokerPort, database, services: {}, tell });
+    const broker = await startBroker({ manifests: folder, port: brokerPort, database, services: {}, print });
     const environment = { K_SINK: `http://127.0.0.1:${brokerPort}/shop/default`, PORT: String(shopPort) };
     shop = await Shop.open(carried, optionsOf(await fresh()), environment);
     await shop.post('/orders', { id: 'a', item: 'tea' });

@@ -5,7 +5,7 @@ import { request } from 'undici';
 import { MODULES } from '../../src/app.module.js';
 import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
 import { toWire } from '../../src/infrastructure/cloudevents/mapping.js';
-import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
+import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
 import { messagesIn, meshFeatureOf } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';

@@ -8,21 +8,21 @@ import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { connect, Note, notesHistory, numbers, outcome, together, type Connection } from '../support/notes.js';
 import { plant, Work, type Planted } from '../support/planted.js';
-import { wayTo, type Way } from '../support/half-open-proxy.js';
+import { openHalfOpenProxy, type HalfOpenProxy } from '../support/half-open-proxy.js';
 
 const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 
 (postgres ? describe : describe.skip)('When PostgreSQL falls silent without hanging up,', () => {
-  let way: Way;
+  let proxy: HalfOpenProxy;
   let onlooker: Connection;
 
   beforeEach(async () => {
     const location = await postgres!.fresh();
-    way = await wayTo(location);
+    proxy = await openHalfOpenProxy(location);
     onlooker = await connect(location);
   });
   afterEach(async () => {
-    way.close();
+    proxy.close();
     await onlooker.close();
   });
 
@@ -41,7 +41,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 
     beforeEach(async () => {
       const entities = [Note];
-      const of = { database: way.url, histories: [notesHistory], migrate: true, poolSize: 1 };
+      const of = { database: proxy.url, histories: [notesHistory], migrate: true, poolSize: 1 };
       database = await Database.open({ ...of, entities });
       work = new UnitOfWork(database);
     });
@@ -56,7 +56,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
         await add('lost, too');
       });
     };
-    const fall = () => way.fallSilent('everything', 'refused');
+    const fall = () => proxy.dropTraffic('everything', 'refused');
 
     it.each<[string, () => Promise<unknown>]>([
       ['begin', () => unit(fall)],
@@ -75,7 +75,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
       const { came, ms } = await timed(lost());
       expect(came).toBeInstanceOf(DatabaseUnavailable);
       expect(ms).toBeLessThan(5000);
-      way.speak();
+      proxy.passTraffic();
       expect(await together(numbers(6).map((n) => work.run(() => add(`next ${n}`))))).toEqual({ done: 6, errors: [] });
       expect(await seen()).toEqual(numbers(6).map((n) => `next ${n}`));
     });
@@ -88,12 +88,12 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     it('a unit whose COMMIT is not answered is refused, whatever became of it', async () => {
       const lost = work.run(async () => {
         await add('kept');
-        work.unit.beforeCommit(async () => way.fallSilent('answers', 'refused'));
+        work.unit.beforeCommit(async () => proxy.dropTraffic('answers', 'refused'));
       });
       const { came, ms } = await timed(lost);
       expect(came).toBeInstanceOf(DatabaseUnavailable);
       expect(ms).toBeLessThan(7000);
-      way.speak();
+      proxy.passTraffic();
       await work.run(() => add('next'));
       expect(await seen()).toEqual(['kept', 'next']);
     });
@@ -109,7 +109,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
         const { came, ms } = await timed(read());
         expect(isConnectionLost(came)).toBe(true);
         expect(ms).toBeLessThan(7500);
-        way.speak();
+        proxy.passTraffic();
         expect(await Promise.all(numbers(4).map(read))).toEqual(numbers(4).map(() => []));
       },
       20_000,
@@ -142,7 +142,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
       const slowly = async ({ data: { n } }: { data: { n: number } }) => {
         await planted.app.get(UnitOfWork).sql.run('INSERT INTO left_effect VALUES ($1, $2)', ['work', n]);
       };
-      planted = await plant({ database: way.url }, { work: slowly });
+      planted = await plant({ database: proxy.url }, { work: slowly });
     };
     const send = (from: number, howMany: number) =>
       planted.app.get(UnitOfWork).run(async () => {
@@ -162,10 +162,10 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
         await start();
         await send(0, 2000);
         await eventually(handled, ({ length }) => length > 100);
-        way.fallSilent(what, newOnes);
+        proxy.dropTraffic(what, newOnes);
         await wait(ms);
         expect((await handled()).length).toBeLessThan(2000);
-        way.speak();
+        proxy.passTraffic();
         await eventually(handled, ({ length }) => length >= 2000, 20_000);
         await send(2000, 10);
         await eventually(handled, ({ length }) => length >= 2010);
@@ -180,7 +180,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
       await start();
       await send(0, 500);
       await eventually(handled, ({ length }) => length > 50);
-      way.fallSilent('everything', 'refused');
+      proxy.dropTraffic('everything', 'refused');
       await wait(500);
       const { came, ms } = await timed(planted.app.close());
       expect(came).toBe('done');

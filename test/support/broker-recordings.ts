@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { DIFFERENCES } from '../../tools/broker/differences.js';
 import type { Reply } from './broker-requests.js';
 
-/* Recordings of a real broker, and the comparison with them. */
+/* Recordings of a real broker, and their comparison with the laptop broker. */
 
-/** A recording, as it stands in the fixtures. */
+/** Reads a recording from the fixtures. */
 export function capture<T>(name: string): T {
   return JSON.parse(readFileSync(new URL(`../fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as T;
 }
@@ -43,14 +43,14 @@ export const headersOf = ({ headers }: Exchange) =>
 export const bodyOf = ({ body = '', bodyBase64 }: Exchange) =>
   bodyBase64 ? Buffer.from(bodyBase64, 'base64') : filled(body);
 
-/** The cases of a recording that are listed as different. */
+/** The cases of a recording in the list of differences. */
 const listed = (file: string) =>
   DIFFERENCES.flatMap(({ captures }) => captures)
     .filter((name) => name.startsWith(`${file}: `))
     .map((name) => name.slice(file.length + 2))
     .sort();
 
-/** Headers that differ everywhere, and those that no two connections have in common. */
+/** Headers that differ in all requests, and headers that belong to a connection. */
 export const ALWAYS = DIFFERENCES.flatMap(({ headers = [] }) => headers);
 const OF_THE_CONNECTION = ['host', 'connection', 'keep-alive', 'date', 'content-length', 'transfer-encoding'];
 
@@ -59,7 +59,7 @@ export function without(headers: Record<string, string>, ...names: string[]): Re
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !unwanted.includes(name)));
 }
 
-/** What differs between a case and the recording, in the order of the cases; each is compared by `check`. */
+/** The cases for which `check` throws, by name, with the messages of the errors. */
 export async function differing<Case extends { name: string }>(
   cases: readonly Case[],
   check: (it: Case) => Promise<void>,

@@ -7,15 +7,15 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { stringify } from 'yaml';
 
-/* What the tests of the laptop broker share: manifests in a folder, a server that records, requests to the byte. */
+/* Shared by the tests of the laptop broker: manifests in a folder, a recording server, and byte-exact requests. */
 
-/** A folder that is there for one suite. */
+/** A temporary folder for one suite. */
 export function scratch(): { path: string; remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), 'broker-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 
-/** Writes Kubernetes resources into one YAML file of a folder of its own. @returns the folder */
+/** Writes Kubernetes resources into a YAML file in a new folder. @returns the folder */
 export function manifests(...resources: object[]): string {
   const folder = mkdtempSync(join(tmpdir(), 'manifests-'));
   writeFileSync(join(folder, 'all.yaml'), resources.map((it) => stringify(it)).join('---\n'));
@@ -40,7 +40,7 @@ export interface Received {
   /** The first value of each header. */
   readonly headers: Record<string, string>;
   readonly body: Buffer;
-  /** ms since 1970. */
+  /** In ms since 1970. */
   readonly at: number;
 }
 
@@ -48,11 +48,11 @@ export interface Reply {
   readonly status?: number;
   readonly headers?: Record<string, string>;
   readonly body?: string;
-  /** Drops the connection instead. */
+  /** Closes the connection without an answer. */
   readonly destroyed?: boolean;
 }
 
-/** A server that notes what it receives, and answers what `script` says: 200 without a body unless told. */
+/** A server that records its requests, and answers as `script` says; default: 200 without a body. */
 export class Recorder {
   readonly received: Received[] = [];
   script: (it: Received) => Reply | undefined | Promise<Reply | undefined> = () => undefined;
@@ -81,10 +81,10 @@ export class Recorder {
     return this.received.filter((it) => it.path === path);
   }
 
-  /** Waits until `count` requests have come to a path. @throws Error after 10 s */
+  /** Waits until `count` requests have arrived at a path. @throws Error after `forMs` */
   async expect(path: string, count: number, forMs = 10_000): Promise<Received[]> {
     for (const end = Date.now() + forMs; this.to(path).length < count; await wait(5)) {
-      if (Date.now() > end) throw new Error(`Only ${this.to(path).length} of ${count} requests came to ${path}`);
+      if (Date.now() > end) throw new Error(`Expected ${count} requests to ${path}, got ${this.to(path).length}`);
     }
     return this.to(path);
   }
@@ -99,7 +99,10 @@ export class Recorder {
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     const received = {
-      ...{ method: incoming.method!, path: incoming.url!, headers: first(incoming), body: Buffer.concat(chunks) },
+      method: incoming.method!,
+      path: incoming.url!,
+      headers: first(incoming),
+      body: Buffer.concat(chunks),
       at: Date.now(),
     };
     this.received.push(received);
@@ -113,7 +116,7 @@ function first({ rawHeaders }: IncomingMessage): Record<string, string> {
   return headers;
 }
 
-/** A request with headers and path as they are. */
+/** Sends a request whose path and headers are not normalised. */
 export async function send(
   url: string,
   path: string,
@@ -124,7 +127,7 @@ export async function send(
   const length = chunked ? [] : [['Content-Length', String(Buffer.byteLength(body))] as [string, string]];
   const flat = [['Host', host] as [string, string], ...headers, ...length].flat();
   const outgoing = request({ hostname, port, path, method, headers: flat as never, agent: false });
-  // As bytes: before a string Node would write the headers as UTF-8.
+  // A Buffer, because with a string Node would encode the headers as UTF-8.
   outgoing.end(Buffer.from(body));
   const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
   outgoing.on('error', () => undefined);
@@ -133,7 +136,7 @@ export async function send(
   return { status: incoming.statusCode!, headers: first(incoming), body: Buffer.concat(chunks).toString() };
 }
 
-/** A binary event; attributes without `ce-`. */
+/** The headers of a binary event. @param attributes by their names without `ce-` */
 export function event(attributes: Record<string, string> = {}): [string, string][] {
   const all = { id: 'id-1', source: '/src', type: 'com.example.a', specversion: '1.0', ...attributes };
   return [
@@ -142,11 +145,11 @@ export function event(attributes: Record<string, string> = {}): [string, string]
   ];
 }
 
-/** Waits until the broker has nothing on its way, not even a retry. */
+/** Waits until the broker has no pending messages or retries. @throws Error after 20 s */
 export async function settled(url: string): Promise<void> {
   for (const end = Date.now() + 20_000; ; await wait(5)) {
     const { pending } = (await (await fetch(`${url}/mesh/outbox`)).json()) as { pending: number };
     if (pending === 0) return;
-    if (Date.now() > end) throw new Error(`${pending} messages are still on their way`);
+    if (Date.now() > end) throw new Error(`${pending} messages are still pending after 20 s`);
   }
 }

@@ -5,11 +5,12 @@ import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-even
 import { migrateDatabase } from '../../src/infrastructure/persistence/database.js';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
-import { extract, type Point } from '../../tools/extraction/extraction.js';
+import { extract } from '../../tools/extraction/extraction.js';
+import type { Point } from '../../tools/extraction/move.js';
 import { DATABASES } from './databases.js';
 import { connect } from './notes.js';
 
-/* Databases with modules in them, furnished and looked at from outside. */
+/* Databases that are populated and read without the application, for the tests of the extraction. */
 
 export const HISTORIES = [meshMigrations, ...MODULE_HISTORIES];
 
@@ -17,7 +18,7 @@ export function historyOf(module: string): MigrationHistory {
   return HISTORIES.find(({ owner }) => owner === module)!;
 }
 
-/** An environment in which modules live apart. */
+/** An environment for modules in processes of their own. */
 export const KNATIVE = {
   MESH_TRANSPORT: 'knative',
   K_SINK: 'http://127.0.0.1:9/cabs/default',
@@ -25,23 +26,26 @@ export const KNATIVE = {
 };
 export const OTHERS = 'rides,geolocation,loyalty,invoicing,clients';
 
-/** From each kind of database to each. */
+/** All pairs of kinds of databases. */
 export const PAIRS = DATABASES.flatMap((source) =>
   DATABASES.map((target) => ({ source, target, from: source.kind, to: target.kind })),
 );
 
-/** Moves a module, by hand of a process that throws at a point: the first time, or the second where it comes more often. */
+/** Moves a module, and throws at a point; at `copying`, which is reached for each batch, the third time. */
 export function move(from: string, to: string, { module = 'drivers', point }: { module?: string; point?: Point } = {}) {
   let times = 0;
   return extract({
-    ...{ from, to, history: historyOf(module), sender: `usvc://cabs/${module}` },
-    at: (reached) => {
-      if (reached === point && (reached !== 'copying' || ++times === 3)) throw new Error('The lights go out');
+    from,
+    to,
+    history: historyOf(module),
+    sender: `usvc://cabs/${module}`,
+    onPoint: (reached) => {
+      if (reached === point && (reached !== 'copying' || ++times === 3)) throw new Error('Interrupted by the test');
     },
   });
 }
 
-/** Runs a script of this project. */
+/** Runs a script of this project as a process. */
 export async function run(
   script: string,
   args: string[],
@@ -59,7 +63,7 @@ export async function run(
   return { code, signal, output, errors };
 }
 
-/** Runs statements, one after the other. */
+/** Runs statements, one after another. */
 export async function write(url: string, ...statements: string[]): Promise<void> {
   const connection = await connect(url);
   for (const statement of statements) await connection.run(statement);
@@ -73,11 +77,16 @@ export async function read<Row>(url: string, statement: string): Promise<Row[]> 
   return rows;
 }
 
-/** What the drivers are told, and say. */
+/** A command for the drivers. */
 export function calculateFee(id: string, transitId: string, driverId = 1): CloudEvent {
   return {
-    ...{ specversion: '1.0', id, source: 'usvc://cabs/rides', type: 'cabs.drivers.calculate-fee' },
-    ...{ subject: transitId, partitionkey: transitId, data: { 'driver-id': driverId, 'transit-price': 5000 } },
+    specversion: '1.0',
+    id,
+    source: 'usvc://cabs/rides',
+    type: 'cabs.drivers.calculate-fee',
+    subject: transitId,
+    partitionkey: transitId,
+    data: { 'driver-id': driverId, 'transit-price': 5000 },
   };
 }
 
@@ -103,15 +112,16 @@ export function outbox(from: string, id: string): string {
     VALUES ('${id}', '${event.source}', '${event.type}', 't', ${quoted(event)}, 1)`;
 }
 
-/** All modules at home, with a little of everything, of several of them: what the drivers leave has to stay. */
-export async function furnish(url: string): Promise<void> {
+/** Migrates all modules, and inserts rows of each kind for several of them, so that a test sees which rows stay. */
+export async function populate(url: string): Promise<void> {
   await migrateDatabase(url, HISTORIES);
   const driver = (id: number, fee: string) =>
     `INSERT INTO drivers_driver (id, first_name, last_name, driver_license, status, fee)
      VALUES (${id}, 'Żaneta', 'O''Neill \\ "x"', 'AD9SS564564AA1ZZ', 'ACTIVE', ${fee})`;
   await write(
     url,
-    ...[driver(1, 'NULL'), driver(7, `'{"type":"flat","amount":300}'`)],
+    driver(1, 'NULL'),
+    driver(7, `'{"type":"flat","amount":300}'`),
     `INSERT INTO drivers_occupancy (driver_id, transit_id, state) VALUES (1, 'a', 'OCCUPIED'), (1, 'b', 'FREED')`,
     `INSERT INTO drivers_fee (transit_id, driver_id, price, fee) VALUES ('b', 1, 2147483647, 100)`,
     `INSERT INTO loyalty_account (client_id, active, transactions, opened_at) VALUES (1, true, 3, 'x'), (2, false, 0, 'y')`,
@@ -122,7 +132,7 @@ export async function furnish(url: string): Promise<void> {
     ...['drivers', 'rides', 'loyalty', 'geolocation'].flatMap((module) => [
       inbox(module, 'handled'),
       delivery(module, calculateFee(`${module}-first`, 'c')),
-      // As a retry with jitter leaves it.
+      // A retry with jitter has a due time that is no integer.
       delivery(module, calculateFee(`${module}-retry`, 'd'), 3, Date.now() + 900.5),
       delivery(module, calculateFee(`${module}-second`, 'c')),
       deadLetter(`${module}-dead`, module, calculateFee(`${module}-died`, 'e')),
@@ -130,11 +140,11 @@ export async function furnish(url: string): Promise<void> {
       outbox(module, `${module}-1`),
       outbox(module, `${module}-2`),
     ]),
-    // On PostgreSQL it lies behind the others now; its place in the order is the same.
+    // On PostgreSQL an updated row is stored behind the others; its order by seq is the same.
     `UPDATE mesh_delivery SET created_at = 2 WHERE id LIKE '%-first'`,
     `INSERT INTO mesh_idempotency_key (idempotency_key, fingerprint, reply, created_at) VALUES ('key', 'f', '{}', 1)`,
   );
-  // More than is carried at a time.
+  // More rows than fit into one batch of the copy.
   const many = url.startsWith('sqlite:')
     ? `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 700)`
     : `WITH numbers AS (SELECT generate_series(1, 700) AS n)`;
@@ -145,20 +155,20 @@ export async function furnish(url: string): Promise<void> {
   );
 }
 
-/** All that a module owns, in a form that is the same on both kinds of database, and in its order. */
-export async function belongings(url: string, module: string): Promise<Record<string, string[]>> {
+/** All rows of a module, in their order, and in a form that is equal for both kinds of databases. */
+export async function rowsOfModule(url: string, module: string): Promise<Record<string, string[]>> {
   const connection = await connect(url);
   const list = url.startsWith('sqlite:')
     ? `SELECT name FROM sqlite_master WHERE type = 'table'`
     : `SELECT tablename AS name FROM pg_tables`;
   const tables = (await connection.all<{ name: string }>(list)).map(({ name }) => name);
   const own = tables.filter((name) => name.startsWith(`${module}_`) && name !== `${module}_migrations`);
-  const mine = `consumer = '${module}' OR (consumer = 'k-sink' AND event LIKE '%usvc://cabs/${module}"%')`;
+  const isOwn = `consumer = '${module}' OR (consumer = 'k-sink' AND event LIKE '%usvc://cabs/${module}"%')`;
   const selects: [string, string][] = [
     ...own.sort().map((table): [string, string] => [table, `SELECT * FROM ${table}`]),
     ['inbox', `SELECT * FROM mesh_inbox WHERE consumer = '${module}'`],
     ['deliveries', `SELECT * FROM mesh_delivery WHERE consumer = '${module}' ORDER BY seq`],
-    ['dead letters', `SELECT * FROM mesh_dead_letter WHERE ${mine}`],
+    ['dead letters', `SELECT * FROM mesh_dead_letter WHERE ${isOwn}`],
     ['unsent', `SELECT * FROM mesh_outbox WHERE source = 'usvc://cabs/${module}' ORDER BY seq`],
   ];
   const found: Record<string, string[]> = {};

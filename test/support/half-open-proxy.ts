@@ -1,56 +1,57 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
-/** A way to a database that can fall silent, as if a cable had been cut somewhere: nobody hangs up. */
-export interface Way {
-  /** The URL of the database by this way. */
+/** A TCP proxy in front of a database. It can drop traffic as after a power loss, so that connections are half-open. */
+export interface HalfOpenProxy {
+  /** The URL of the database through the proxy. */
   readonly url: string;
   /**
-   * From now on nothing comes back, and with `everything` nothing gets there either, not even that somebody hangs up. What
-   * is connected stays so for good. New connections are hung up at once (`refused`), or told nothing, too (`accepted`).
+   * Drops the database's answers from now on, or `everything`, including the ends of connections. Existing connections
+   * stay half-open for good. New connections are closed at once (`refused`), or accepted without an answer (`accepted`).
    */
-  fallSilent(what: 'everything' | 'answers', newOnes: 'refused' | 'accepted'): void;
-  /** New connections get through again; the old ones don't. */
-  speak(): void;
+  dropTraffic(what: 'everything' | 'answers', newConnections: 'refused' | 'accepted'): void;
+  /** Forwards new connections again. Half-open ones stay half-open. */
+  passTraffic(): void;
   close(): void;
 }
 
-interface Pair {
-  readonly near: Socket;
-  readonly far?: Socket;
-  silent?: 'everything' | 'answers';
+interface Connection {
+  readonly client: Socket;
+  /** Absent when the connection was accepted while traffic is dropped. */
+  readonly server?: Socket;
+  dropped?: 'everything' | 'answers';
 }
 
-export async function wayTo(database: string): Promise<Way> {
+export async function openHalfOpenProxy(database: string): Promise<HalfOpenProxy> {
   const target = new URL(database);
-  const pairs = new Set<Pair>();
-  let silence: { what: Pair['silent']; newOnes: 'refused' | 'accepted' } | undefined;
-  const server = createServer((near) => {
-    near.on('error', () => undefined);
-    if (silence?.newOnes === 'refused') return void near.destroy();
-    if (silence) return void pairs.add({ near });
-    const far = connect(Number(target.port), target.hostname);
-    const pair: Pair = { near, far };
-    pairs.add(pair);
-    far.on('error', () => undefined);
-    far.on('data', (chunk) => pair.silent ?? near.write(chunk));
-    far.on('close', () => pair.silent ?? near.destroy());
-    near.on('data', (chunk) => pair.silent === 'everything' || far.write(chunk));
-    near.on('close', () => pair.silent === 'everything' || far.destroy());
+  const connections = new Set<Connection>();
+  let newConnections: 'forwarded' | 'refused' | 'accepted' = 'forwarded';
+  const proxy = createServer((client) => {
+    client.on('error', () => undefined);
+    if (newConnections === 'refused') return void client.destroy();
+    if (newConnections === 'accepted') return void connections.add({ client });
+    const server = connect(Number(target.port), target.hostname);
+    const connection: Connection = { client, server };
+    connections.add(connection);
+    server.on('error', () => undefined);
+    server.on('data', (chunk) => connection.dropped ?? client.write(chunk));
+    server.on('close', () => connection.dropped ?? client.destroy());
+    client.on('data', (chunk) => connection.dropped === 'everything' || server.write(chunk));
+    client.on('close', () => connection.dropped === 'everything' || server.destroy());
   });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
   const url = new URL(database);
-  url.port = String((server.address() as AddressInfo).port);
+  url.port = String((proxy.address() as AddressInfo).port);
   return {
     url: url.href,
-    fallSilent: (what, newOnes) => {
-      silence = { what, newOnes };
-      for (const pair of pairs) pair.silent = what;
+    dropTraffic: (what, howNewConnections) => {
+      newConnections = howNewConnections;
+      for (const connection of connections) connection.dropped = what;
     },
-    speak: () => (silence = undefined),
+    passTraffic: () => (newConnections = 'forwarded'),
     close: () => {
-      server.close();
-      for (const { near, far } of pairs) [near, far].forEach((it) => it?.destroy());
+      proxy.close();
+      for (const { client, server } of connections) [client, server].forEach((it) => it?.destroy());
     },
   };
 }

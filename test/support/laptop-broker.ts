@@ -1,8 +1,8 @@
 import { startBroker, type Broker, type BrokerOptions } from '../../tools/broker/broker.js';
 import { broker, event, manifests, Recorder, scratch, send, trigger, type Reply } from './broker-requests.js';
 
-/** A laptop broker and a subscriber for each test of a suite, and what stops them. */
-export function rig() {
+/** A laptop broker and a subscriber for each test of a suite. Both are stopped after the tests. */
+export function laptopBroker() {
   const folder = scratch();
   const subscriber = new Recorder();
   let running: Broker | undefined;
@@ -15,7 +15,7 @@ export function rig() {
     subscriber.script = () => undefined;
   }
 
-  /** A broker for these resources. */
+  /** Starts a broker for these resources. */
   async function startFor(resources: object[], options: Partial<BrokerOptions> = {}): Promise<Broker> {
     await stop();
     const defaults = { manifests: manifests(...resources), port: 0, database: newDatabase(), services: {} };
@@ -23,13 +23,13 @@ export function rig() {
     return running;
   }
 
-  /** A broker `default/demo` with one trigger, to /sub. @returns its url */
+  /** Starts a broker `default/demo` with one trigger for the subscriber's /sub. @returns its URL */
   async function start(delivery?: object): Promise<string> {
     const spec = { broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } };
     return (await startFor([broker('demo', delivery), trigger('one', spec)])).url;
   }
 
-  /** What comes to /sub is answered with these, one after the other, and then with the last for ever. */
+  /** Sets the answers of /sub, one after another. The last one is repeated. */
   function answering(...replies: Reply[]): void {
     let n = 0;
     subscriber.script = ({ path }) => (path === '/sub' ? replies[Math.min(n++, replies.length - 1)] : {});

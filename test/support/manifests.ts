@@ -8,10 +8,11 @@ import { manifests } from '../../tools/manifests.js';
 
 /* eslint-disable @typescript-eslint/no-explicit-any -- objects of Kubernetes, read back from YAML */
 
-/** What the code makes, and how a test looks at it. */
+/* The generated manifests, parsed for tests. */
+
 export const VARIANTS = ['monolith', 'split'] as const;
 const MODELS: Record<string, Type<{ validate(): void }>> = { ...eventing, ...serving, ...sources } as never;
-/** These have no model among Knative's. */
+/** Kinds without a model in the package. */
 const PLAIN = ['Namespace', 'Job', 'Kustomization', 'Component'];
 
 export const files = manifests(MODULES);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { startFrontDoor, type FrontDoor } from '../../tools/gateway.js';
+import { startGateway, type Gateway } from '../../tools/gateway.js';
 import { routesOf } from '../../tools/gateway/routes.js';
 import { ROOT } from '../../tools/source.js';
 import { freePort } from '../../tools/ports.js';
@@ -18,7 +18,7 @@ import type { Transport } from './transports.js';
 
 /*
  * The application in real processes, on each transport: one process; one process, a laptop broker and the dead letters;
- * a process for each module, the broker, the dead letters and a front door.
+ * a process for each module, the broker, the dead letters and a gateway.
  */
 
 /** A process that can be killed and started again, at the same address and on the same database. */
@@ -35,7 +35,7 @@ export class Deployment {
   private readonly ports = new Map<string, number>();
   private readonly databases = new Map<string, string>();
   readonly brokerDatabase = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-broker-')), 'mesh.db')}`;
-  private frontDoor?: FrontDoor;
+  private gateway?: Gateway;
 
   /**
    * @param fresh makes an empty database
@@ -49,7 +49,7 @@ export class Deployment {
 
   /** The one address of the application. */
   get url(): string {
-    return this.frontDoor?.url ?? this.urlOf('cabs');
+    return this.gateway?.url ?? this.urlOf('cabs');
   }
 
   /** The databases of the modules; those of the broker and the dead letters hold nothing of theirs. */
@@ -70,14 +70,14 @@ export class Deployment {
     if (this.transport === 'split') {
       const modules = Object.fromEntries(MODULE_NAMES.map((name) => [name, this.urlOf(name)]));
       const others = { deadLetters: this.urlOf('dead-letters'), broker: this.urlOf('broker') };
-      this.frontDoor = await startFrontDoor({ routes: routesOf(MODULES), modules, ...others, port: 0 });
+      this.gateway = await startGateway({ routes: routesOf(MODULES), modules, ...others, port: 0 });
     }
     return this;
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    await this.frontDoor?.stop();
-    this.frontDoor = undefined;
+    await this.gateway?.stop();
+    this.gateway = undefined;
     await Promise.all([...this.members.values()].map(({ process }) => process.end(signal)));
     this.members.clear();
   }

@@ -14,7 +14,7 @@ const containersOf = (variant: string) =>
 describe('docs/cluster.md', () => {
   const page = readFileSync(join(ROOT, 'docs/cluster.md'), 'utf8');
 
-  it('names folders and files that are there', () => {
+  it('names only existing folders and files', () => {
     const named = new Set(
       [...page.matchAll(/deploy\/knative\/[\w./-]*\w/g)].map(([path]) => path.slice(FOLDER.length + 1)),
     );
@@ -22,7 +22,7 @@ describe('docs/cluster.md', () => {
     for (const path of named) expect([...files.keys()].some((it) => `${it}/`.startsWith(`${path}/`))).toBe(true);
   });
 
-  it('creates the secrets that the Services of the monolith need, and names the services that need one in split', () => {
+  it('creates the secrets of the monolith, and names the services of split that need a secret', () => {
     const secrets = (variant: string) =>
       new Set(
         containersOf(variant)
@@ -42,7 +42,7 @@ describe('The image', () => {
     .slice(1);
   const last = stages.at(-1)!.replace(/^#.*\n/gm, '');
 
-  it('runs as a user that Kubernetes can tell from root', () => {
+  it('runs as a numeric user that is not root', () => {
     expect(/^USER (.+)$/m.exec(last)![1]).toMatch(/^[1-9]\d*(:[1-9]\d*)?$/);
     for (const { securityContext } of VARIANTS.flatMap(containersOf)) {
       expect(securityContext).toMatchObject({
@@ -53,19 +53,19 @@ describe('The image', () => {
     }
   });
 
-  it('starts the application itself, so that signals reach it', () => {
+  it('starts the application without a shell, so that signals reach it', () => {
     expect(JSON.parse(/^CMD (.+)$/m.exec(last)![1]!)).toEqual(['node', 'dist/src/main.js']);
     expect(last).not.toMatch(/^(ENTRYPOINT|RUN) /m);
     expect(last).toMatch(/^STOPSIGNAL SIGTERM$/m);
   });
 
-  it('listens where the Services expect it to', () => {
+  it('listens on the port of the Services', () => {
     const port = Number(/^EXPOSE (\d+)$/m.exec(last)![1]);
     expect(readConfig({}, MODULE_NAMES).port).toBe(port);
     expect(containersOf('monolith')[0].ports).toEqual([{ containerPort: port }]);
   });
 
-  it('is built from what the build copies, and from nothing else in the folder', () => {
+  it('gets only the files that the build copies', () => {
     const [everything, ...allowed] = readFileSync(join(ROOT, '.dockerignore'), 'utf8')
       .split('\n')
       .filter((it) => /^[^#]/.test(it));

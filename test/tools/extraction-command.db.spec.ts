@@ -5,7 +5,7 @@ import { startCabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import {
   calculateFee,
-  furnish,
+  populate,
   historyOf,
   KNATIVE,
   move,
@@ -20,11 +20,11 @@ import { startServer } from '../support/server.js';
 describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh }) => {
   const tool = (from: string, ...args: string[]) => run('tools/extract.ts', args, { DATABASE_URL: from });
 
-  it('refuses what it does not know, and a database that a server uses, also one that does nothing', async () => {
+  it('refuses an unknown module, and a database that a server uses, also an idle server', async () => {
     const [from, to] = [await fresh(), await fresh()];
     expect(await tool(from, 'trains', '--to', to)).toMatchObject({
-      code: 1,
-      errors: expect.stringMatching(/^There is no module trains; .*\n$/),
+      code: 2,
+      errors: expect.stringMatching(/^Unknown module "trains": expected one of .*\n\nnpm run extract/),
     });
     const server = await startServer({ DATABASE_URL: from });
     expect(await tool(from, 'drivers', '--to', to)).toMatchObject({
@@ -42,13 +42,16 @@ describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh
     expect(output).toContain(`MODULES=${OTHERS} MESH_TRANSPORT=knative`);
   }, 90_000);
 
-  it('keeps a server from starting in the middle of it', async () => {
+  it('keeps a server from starting during an extraction', async () => {
     const [from, to] = [await fresh(), await fresh()];
-    await furnish(from);
+    await populate(from);
     let starting: Promise<string> | undefined;
     await extract({
-      ...{ from, to, history: historyOf('drivers'), sender: 'usvc://cabs/drivers' },
-      at: () => {
+      from,
+      to,
+      history: historyOf('drivers'),
+      sender: 'usvc://cabs/drivers',
+      onPoint: () => {
         starting ??= startCabs(from).then((cabs) => cabs.close().then(() => 'started'), String);
       },
     });
@@ -59,9 +62,9 @@ describe.each(DATABASES)('The command line of the extraction on $kind', ({ fresh
 
 const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 
-(postgres ? it : it.skip)('The extraction waits for a process that is just leaving its database', async () => {
+(postgres ? it : it.skip)('The extraction waits for the connection of a stopped process to end', async () => {
   const [from, to] = [await postgres!.fresh(), await postgres!.fresh()];
-  await furnish(from);
+  await populate(from);
   const leaving = new pg.Client({ connectionString: from, application_name: 'mesh' });
   await leaving.connect();
   const left = wait(500).then(() => leaving.end());
@@ -70,15 +73,15 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
   expect(await read(to, 'SELECT 1 FROM drivers_driver LIMIT 1')).toHaveLength(1);
 });
 
-// Where values are translated on the way, if there is such a way here.
-const TRANSLATED = PAIRS.filter(({ source, target }) => source.kind !== target.kind);
+// Between different kinds of databases values are converted, if PostgreSQL is installed.
+const CONVERTED = PAIRS.filter(({ source, target }) => source.kind !== target.kind);
 
-describe.each(TRANSLATED.length > 0 ? TRANSLATED : PAIRS)(
+describe.each(CONVERTED.length > 0 ? CONVERTED : PAIRS)(
   'The extraction of a large module from $from to $to',
   ({ source, target }) => {
-    it('needs less memory than it carries', async () => {
+    it('needs less memory than the size of its rows', async () => {
       const [from, to] = [await source.fresh(), await target.fresh()];
-      await furnish(from);
+      await populate(from);
       const numbers = (last: number) =>
         source.kind === 'sqlite'
           ? `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${last})`

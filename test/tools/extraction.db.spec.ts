@@ -1,15 +1,15 @@
 import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
 import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { Database, migrateDatabase } from '../../src/infrastructure/persistence/database.js';
-import { POINTS } from '../../tools/extraction/extraction.js';
+import { POINTS } from '../../tools/extraction/move.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import type { DatabaseKind } from '../support/databases.js';
 import {
-  belongings,
+  rowsOfModule,
   calculateFee,
   deadLetter,
   delivery,
-  furnish,
+  populate,
   HISTORIES,
   historyOf,
   inbox,
@@ -27,8 +27,8 @@ const DRIVERS = [meshMigrations, historyOf('drivers')];
 
 const DEAD = '01932f3c-0000-7000-8000-000000000001';
 
-/** Whether a process that hosts the drivers starts there. */
-async function isHome(url: string): Promise<boolean> {
+/** Whether a process that hosts the drivers can start on a database. */
+async function canHostDrivers(url: string): Promise<boolean> {
   const opening = Database.open({ database: url, entities: [], histories: DRIVERS, migrate: false });
   return opening.then(
     (database) => database.close().then(() => true),
@@ -36,8 +36,8 @@ async function isHome(url: string): Promise<boolean> {
   );
 }
 
-/** Every point at which it can end, from each kind of database to the other one where there are two. */
-const ENDINGS = (source: DatabaseKind, target: DatabaseKind) =>
+/** The points at which a test interrupts an extraction: all of them between different kinds of databases. */
+const interruptions = (source: DatabaseKind, target: DatabaseKind) =>
   source.kind !== target.kind || PAIRS.length === 1 ? POINTS : [];
 
 describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, target }) => {
@@ -45,7 +45,7 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
   let to: string;
   const opened: Cabs[] = [];
 
-  /** Starts an application, closed after the test at the latest. */
+  /** Starts an application that is closed after the test at the latest. */
   async function start(url: string, environment: Record<string, string> = {}): Promise<Cabs> {
     const cabs = await startCabs(url, environment);
     opened.push(cabs);
@@ -54,129 +54,132 @@ describe.each(PAIRS)('The extraction of a module from $from to $to', ({ source, 
 
   beforeEach(async () => {
     [from, to] = [await source.fresh(), await target.fresh()];
-    await furnish(from);
+    await populate(from);
   });
   afterEach(async () => {
     for (const cabs of opened.splice(0)) await cabs.close();
   });
 
   it.each(['drivers', 'loyalty', 'geolocation'])(
-    'takes all of %s, nothing of others, and brings it back',
+    'moves all rows of %s, none of other modules, and moves them back',
     async (module) => {
-      const before = await belongings(from, module);
-      const others = await belongings(from, 'rides');
+      const before = await rowsOfModule(from, module);
+      const others = await rowsOfModule(from, 'rides');
       expect(Object.values(before).every((rows) => rows.length > 0)).toBe(true);
 
       await move(from, to, { module });
-      expect(await belongings(to, module)).toEqual(before);
-      expect(Object.values(await belongings(from, module)).flat()).toEqual([]);
-      expect(await belongings(from, 'rides')).toEqual(others);
+      expect(await rowsOfModule(to, module)).toEqual(before);
+      expect(Object.values(await rowsOfModule(from, module)).flat()).toEqual([]);
+      expect(await rowsOfModule(from, 'rides')).toEqual(others);
       expect(await read(to, 'SELECT reply FROM mesh_idempotency_key')).toHaveLength(1);
 
       await move(to, from, { module });
-      expect(await belongings(from, module)).toEqual(before);
-      expect(Object.values(await belongings(to, module)).flat()).toEqual([]);
+      expect(await rowsOfModule(from, module)).toEqual(before);
+      expect(Object.values(await rowsOfModule(to, module)).flat()).toEqual([]);
       expect(await read(from, 'SELECT * FROM mesh_module')).toEqual([]);
-      // And once more: what a life elsewhere has left behind is in nobody's way.
+      // A third move: nothing that the first two left behind is in the way.
       await move(from, to, { module });
-      expect(await belongings(to, module)).toEqual(before);
+      expect(await rowsOfModule(to, module)).toEqual(before);
     },
   );
 
-  it('leaves a mark by which no process hosts the module in its old home, and every one does without it', async () => {
+  it('leaves a mark in the old database, so that no process hosts the module there', async () => {
     await move(from, to);
     await expect(startCabs(from)).rejects.toThrow(`drivers has moved to`);
     await expect(startCabs(from, { ...KNATIVE, MODULES: 'drivers' })).rejects.toThrow(`drivers has moved to`);
     await expect(migrateDatabase(from, HISTORIES)).rejects.toThrow('drivers has moved to');
     await (await start(from, { ...KNATIVE, MODULES: OTHERS })).close();
-    expect(await isHome(to)).toBe(true);
+    expect(await canHostDrivers(to)).toBe(true);
     const [mark] = await read<{ place: string }>(from, 'SELECT place FROM mesh_module');
     expect(mark!.place).toBe(to.replace(/\/\/.*@/, '//'));
   });
 
-  for (const point of ENDINGS(source, target)) {
-    it(`that ends at the point "${point}" is there or here, and ends well when it is repeated`, async () => {
-      await expect(move(from, to, { point })).rejects.toThrow('The lights go out');
+  for (const point of interruptions(source, target)) {
+    it(`interrupted at the point "${point}" leaves the module in one database, and is completed when it is repeated`, async () => {
+      await expect(move(from, to, { point })).rejects.toThrow('Interrupted by the test');
       const hasLeft = point === 'left';
-      expect(await isHome(from)).toBe(!hasLeft);
+      expect(await canHostDrivers(from)).toBe(!hasLeft);
       expect(await read(from, 'SELECT * FROM mesh_module')).toHaveLength(hasLeft ? 1 : 0);
-      // Before its tables are announced there, nothing forbids to make them.
-      if (point !== 'locked' && point !== 'prepared') expect(await isHome(to)).toBe(false);
+      // Before the announcement, a process may still create the module's tables in the new database.
+      if (point !== 'locked' && point !== 'prepared') expect(await canHostDrivers(to)).toBe(false);
       if (!hasLeft) {
-        // Life goes on where it was, before somebody has the time to repeat it.
+        // The module goes on in the old database before the extraction is repeated.
         await write(
           from,
-          ...[`DELETE FROM mesh_delivery WHERE id = 'drivers-first'`, inbox('drivers', 'drivers-first')],
-          ...[`DELETE FROM mesh_dead_letter WHERE id = 'drivers-dead'`, `DELETE FROM drivers_driver WHERE id = 7`],
+          `DELETE FROM mesh_delivery WHERE id = 'drivers-first'`,
+          inbox('drivers', 'drivers-first'),
+          `DELETE FROM mesh_dead_letter WHERE id = 'drivers-dead'`,
+          `DELETE FROM drivers_driver WHERE id = 7`,
           delivery('drivers', calculateFee('drivers-third', 'g')),
         );
       }
-      const expected = await belongings(hasLeft ? to : from, 'drivers');
+      const expected = await rowsOfModule(hasLeft ? to : from, 'drivers');
       await move(from, to);
-      expect(await belongings(to, 'drivers')).toEqual(expected);
-      expect(Object.values(await belongings(from, 'drivers')).flat()).toEqual([]);
-      expect([await isHome(from), await isHome(to)]).toEqual([false, true]);
+      expect(await rowsOfModule(to, 'drivers')).toEqual(expected);
+      expect(Object.values(await rowsOfModule(from, 'drivers')).flat()).toEqual([]);
+      expect([await canHostDrivers(from), await canHostDrivers(to)]).toEqual([false, true]);
     });
   }
 
-  it('that is killed while it copies has left all in its old home, and none of it in the new one', async () => {
-    const before = await belongings(from, 'drivers');
+  it('killed while it copies leaves all rows in the old database, and none in the new one', async () => {
+    const before = await rowsOfModule(from, 'drivers');
     const args = [JSON.stringify({ module: 'drivers', from, to, point: 'copying' })];
     expect(await run('test/support/extraction-child.ts', args)).toMatchObject({ signal: 'SIGKILL' });
-    expect(await belongings(from, 'drivers')).toEqual(before);
-    expect(Object.values(await belongings(to, 'drivers')).flat()).toEqual([]);
-    // A server of PostgreSQL may take a moment to find that nobody is there any more.
+    expect(await rowsOfModule(from, 'drivers')).toEqual(before);
+    expect(Object.values(await rowsOfModule(to, 'drivers')).flat()).toEqual([]);
+    // PostgreSQL lists the connection of the killed process for a moment.
     await eventually(
       () => move(from, to).then(String, String),
       (outcome) => !outcome.includes('in use'),
     );
-    expect(await belongings(to, 'drivers')).toEqual(before);
+    expect(await rowsOfModule(to, 'drivers')).toEqual(before);
   }, 60_000);
 
-  it('repeated, sends after it what came too late, once', async () => {
+  it('repeated, moves late messages, and each once', async () => {
     await move(from, to);
-    const there = await belongings(to, 'drivers');
+    const there = await rowsOfModule(to, 'drivers');
     await write(
       from,
-      ...[delivery('drivers', calculateFee('late', 'h')), deadLetter('late', 'drivers', calculateFee('later', 'h'))],
+      delivery('drivers', calculateFee('late', 'h')),
+      deadLetter('late', 'drivers', calculateFee('later', 'h')),
     );
-    // An earlier try got as far as the other side.
+    // An interrupted extraction has copied one of them.
     await write(to, delivery('drivers', calculateFee('late', 'h'), 2));
     await move(from, to);
-    const after = await belongings(to, 'drivers');
+    const after = await rowsOfModule(to, 'drivers');
     expect(after.deliveries).toHaveLength(there.deliveries!.length + 1);
     expect(after['dead letters']).toHaveLength(there['dead letters']!.length + 1);
-    expect(Object.values(await belongings(from, 'drivers')).flat()).toEqual([]);
+    expect(Object.values(await rowsOfModule(from, 'drivers')).flat()).toEqual([]);
     await move(from, to);
-    expect(await belongings(to, 'drivers')).toEqual(after);
+    expect(await rowsOfModule(to, 'drivers')).toEqual(after);
   });
 
-  it("refuses where a database is not the module's to leave or to enter, and says why in a line", async () => {
+  it('is refused in one line when the module can not leave or enter a database', async () => {
     const third = await target.fresh();
-    const refused = async (outcome: Promise<unknown>, why: RegExp) => {
-      await expect(outcome).rejects.toThrow(why);
-      await expect(outcome).rejects.toMatchObject({ name: 'Refused', message: expect.not.stringContaining('\n') });
+    const expectRefused = async (outcome: Promise<unknown>, reason: RegExp) => {
+      await expect(outcome).rejects.toThrow(reason);
+      await expect(outcome).rejects.toMatchObject({ name: 'RefusedError', message: expect.not.stringContaining('\n') });
     };
-    await refused(move(from, from), /is where drivers leaves/);
-    await refused(move(third, to), /There is no|lacks migrations of mesh/);
+    await expectRefused(move(from, from), /is the database that drivers leaves/);
+    await expectRefused(move(third, to), /There is no|lacks migrations of mesh/);
     await migrateDatabase(third, [meshMigrations]);
-    await refused(move(third, to), /lacks migrations of drivers/);
-    await furnish(to);
-    await refused(move(from, to), /has a drivers of its own, with \d+ rows/);
-    await expect(move(from, third, { point: 'announced' })).rejects.toThrow('lights');
-    await refused(move(third, to), /still on its way into/);
-    await refused(move(to, third), /is on its way into .* from/);
+    await expectRefused(move(third, to), /lacks migrations of drivers/);
+    await populate(to);
+    await expectRefused(move(from, to), /has a drivers of its own, with \d+ rows/);
+    await expect(move(from, third, { point: 'announced' })).rejects.toThrow('Interrupted');
+    await expectRefused(move(third, to), /still on its way into/);
+    await expectRefused(move(to, third), /is on its way into .* from/);
     await move(from, third);
-    await refused(move(from, to), /has moved to .* already/);
-    await refused(move(to, from), /can come back from there only/);
+    await expectRefused(move(from, to), /has moved to .* already/);
+    await expectRefused(move(to, from), /can come back from there only/);
     await write(from, delivery('drivers', calculateFee('late', 'h')));
-    await refused(move(third, from), /got 1 messages for drivers after it had left/);
+    await expectRefused(move(third, from), /got 1 messages for drivers after it had left/);
     await move(from, third);
     await move(third, from);
-    expect(await isHome(from)).toBe(true);
+    expect(await canHostDrivers(from)).toBe(true);
   });
 
-  it('goes on at the new place as if it had always been there', async () => {
+  it('lets the module go on in the new database: inbox, ids, replies, retries and dead letters', async () => {
     [from, to] = [await source.fresh(), await target.fresh()];
     const newDriver = { firstName: 'Bob', lastName: 'Falc', driverLicense: 'AD9SS564564AA1ZZ' };
     const register = async ({ http }: Cabs, key: string) => {

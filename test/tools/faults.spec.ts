@@ -10,13 +10,15 @@ import { promisify } from 'node:util';
 import type { Type } from '@nestjs/common';
 import { COMBINATIONS } from '../../faults/combinations.js';
 import { duplicated } from '../../faults/connections.js';
-import { count, type Books, type Found, type Handling } from '../../faults/count.js';
-import { Courier } from '../../faults/delivery-proxy.js';
+import { count } from '../../faults/count.js';
+import type { DatabaseContents, TransitState } from '../../faults/database-contents.js';
+import type { Handling } from '../../faults/handlings.js';
+import { DeliveryProxy } from '../../faults/delivery-proxy.js';
 import { Ledger } from '../../faults/ledger.js';
-import { Line } from '../../faults/tcp-proxy.js';
-import { Member, type Death } from '../../faults/service.js';
+import { TcpProxy } from '../../faults/tcp-proxy.js';
+import { Service, type UnexpectedExit } from '../../faults/service.js';
 import { Random } from '../../faults/random.js';
-import type { Stand } from '../../faults/test-bed.js';
+import type { TestBed } from '../../faults/test-bed.js';
 import { isClean, run, type Result } from '../../faults/run.js';
 import { Users } from '../../faults/users.js';
 import { MODULES } from '../../src/app.module.js';
@@ -24,27 +26,27 @@ import { commandOf, eventsOf } from '../../src/infrastructure/contracts/mesh-fea
 import { ROOT } from '../../tools/source.js';
 import type { UnderWay } from '../../workshop/runner/fixtures.js';
 import { eventually } from '../support/cabs.js';
-import { postgresBinaries } from '../support/postgres.js';
+import { postgresBinaries } from '../../tools/postgres-server.js';
 
 const RIG = ['--import', './workshop/runner/typescript.mjs', 'faults/faults.ts'];
 
-interface Ended {
+interface CommandResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-function faults(...words: string[]): Promise<Ended> {
+function faults(...args: string[]): Promise<CommandResult> {
   const { NODE_OPTIONS: _, ...env } = process.env;
   return new Promise((resolve) => {
-    execFile(process.execPath, [...RIG, ...words], { cwd: ROOT, env }, (error, stdout, stderr) =>
+    execFile(process.execPath, [...RIG, ...args], { cwd: ROOT, env }, (error, stdout, stderr) =>
       resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     );
   });
 }
 
 describe('npm run faults', () => {
-  it('loses nothing, doubles nothing, and leaves nothing stuck', async () => {
+  it('finds nothing lost, duplicated or stuck', async () => {
     const only = postgresBinaries() ? 'sqlite-in-process,postgres-split' : 'sqlite-in-process';
     const { code, stdout, stderr } = await faults('--minutes', '1', '--seed', '3', '--only', only);
     expect({ code, report: `${stderr}\n${stdout}` }).toMatchObject({ code: 0 });
@@ -61,20 +63,19 @@ describe('npm run faults', () => {
   }, 180_000);
 
   it.each([
-    [['--minutes', 'x'], '--minutes x is no time'],
-    [['--seed', '1.5'], '--seed 1.5 is no whole number'],
-    [['--only', 'mysql'], 'There is no mysql'],
-    [['--loud'], '--loud'],
-  ])('refuses %j', async (words, says) => {
-    const { code, stderr } = await faults(...words);
-    expect(code).toBe(1);
-    expect(stderr).toContain(says);
-    expect(stderr).toContain('npm run faults -- [options]');
+    [['--minutes', 'x'], 'Invalid --minutes "x": expected a number above 0.'],
+    [['--seed', '1.5'], 'Invalid --seed "1.5": expected an integer.'],
+    [['--only', 'mysql'], 'Invalid --only "mysql": no combination, database, transport or fault has this name.'],
+    [['--loud'], "Unknown option '--loud'"],
+  ])('refuses %j', async (args, message) => {
+    const { code, stderr } = await faults(...args);
+    expect(code).toBe(2);
+    expect(stderr).toContain(`${message}\n\nnpm run faults`);
   });
 });
 
-/** What somebody breaks behind the rig's back, in a ride that is over. `$n` is the n-th of them. */
-const PLANTED: readonly [statement: string, remark: RegExp][] = [
+/** Defects that the test plants in completed transits. `$n` stands for the id of the n-th completed transit. */
+const PLANTED: readonly [statement: string, defect: RegExp][] = [
   [`DELETE FROM invoicing_invoice WHERE transit_id = $0`, /^no invoice$/],
   [`UPDATE rides_transit SET status = 'IN_TRANSIT' WHERE id = $1`, /^complete is lost$/],
   ['CREATE TABLE twice AS SELECT * FROM drivers_fee', /^$/],
@@ -95,141 +96,164 @@ const PLANTED: readonly [statement: string, remark: RegExp][] = [
   [`UPDATE rides_transit SET miles_settled = 'pending' WHERE id = $6`, /^miles is not settled$/],
 ];
 
-/** What is handled for the ride `r`, each message by its owner, and the owners' answers by rides. */
+/** All messages that are handled for the transit `r`: by their owners, and the owners' answers by rides. */
 const HANDLED: readonly Handling[] = [
-  ...['rides.complete-transit', 'drivers.calculate-fee', 'drivers.driver-free', 'loyalty.register-miles'],
-  ...['invoicing.issue-invoice', 'drivers.driver-fee', 'drivers.driver-freed', 'loyalty.miles-registered'],
+  'rides.complete-transit',
+  'drivers.calculate-fee',
+  'drivers.driver-free',
+  'loyalty.register-miles',
+  'invoicing.issue-invoice',
+  'drivers.driver-fee',
+  'drivers.driver-freed',
+  'loyalty.miles-registered',
   'invoicing.invoice-issued',
 ].map((name, index) => ({
-  ...{ consumer: index < 5 ? name.split('.')[0]! : 'rides', type: `cabs.${name}`, subject: 'r', event_id: `${index}` },
-  ...{ partition_key: 'r', cause: index === 0 ? null : index < 5 ? '0' : `${index - 4}`, attempts: 0 },
+  consumer: index < 5 ? name.split('.')[0]! : 'rides',
+  type: `cabs.${name}`,
+  subject: 'r',
+  event_id: `${index}`,
+  partition_key: 'r',
+  cause: index === 0 ? null : index < 5 ? '0' : `${index - 4}`,
+  attempts: 0,
 }));
 
-/** The driver is freed before the fee is calculated. */
+/** The driver is freed before the fee is calculated: the reverse of the order of sending. */
 function swapped(late: Partial<Handling> = {}): Handling[] {
   const [complete, fee, free, ...rest] = HANDLED;
   return [complete!, free!, { ...fee!, ...late }, ...rest];
 }
 
-describe('The rig finds what is broken', () => {
+describe('The fault rig finds defects', () => {
   const folder = mkdtempSync(join(tmpdir(), 'cabs-faults-test-'));
   chmodSync(folder, 0o755);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('in the databases of a run', async () => {
-    const over: string[] = [];
-    const plant = async (stand: Stand) => {
-      const [place] = stand.moduleDatabases;
+  it('that are planted in the databases of a run', async () => {
+    const completed: string[] = [];
+    const beforeCount = async (testBed: TestBed) => {
+      const [database] = testBed.moduleDatabases;
       const { select } = await import('../../faults/databases.js');
-      const rows = await select<{ id: string }>([place!], `SELECT id FROM rides_transit WHERE status = 'COMPLETED'`);
-      over.push(...rows.map(({ id }) => id));
-      const statements = PLANTED.map(([it]) => it.replace(/\$(\d)/g, (_, n: string) => `'${over[Number(n)]}'`));
-      await stand.insist(place!, statements);
+      const rows = await select<{ id: string }>([database!], `SELECT id FROM rides_transit WHERE status = 'COMPLETED'`);
+      completed.push(...rows.map(({ id }) => id));
+      const statements = PLANTED.map(([it]) => it.replace(/\$(\d)/g, (_, n: string) => `'${completed[Number(n)]}'`));
+      await testBed.execute(database!, statements);
     };
     const combination = COMBINATIONS.find(({ name }) => name === 'sqlite-in-process')!;
     const options = { combination, random: new Random(1), ms: 3000, folder: join(folder, 'run'), faults: [] };
-    const result = await run({ ...options, tell: () => undefined, plant });
+    const result = await run({ ...options, log: () => undefined, beforeCount });
     expect(result).toMatchObject({ lost: 1, dead: 1, stuck: 5, surprises: [] });
-    // The miles of the ride that is not over any more are too many as well.
+    // The second duplicate: the transit that is set back to IN_TRANSIT still has miles.
     expect(result.duplicated).toBe(2);
     expect(isClean(result)).toBe(false);
-    for (const [statement, remark] of PLANTED) {
+    for (const [statement, defect] of PLANTED) {
       const [, n] = /\$(\d)/.exec(statement) ?? [];
-      if (n !== undefined) expect(remarksOn(result, over[Number(n)]!)).toContainEqual(expect.stringMatching(remark));
+      if (n !== undefined)
+        expect(defectsOf(result, completed[Number(n)]!)).toContainEqual(expect.stringMatching(defect));
     }
   }, 60_000);
 
-  it('in an application that forgets what it has handled', async () => {
-    const spoil = (stand: Stand) =>
-      stand.insist(stand.moduleDatabases[0]!, [
+  it('in an application whose inbox forgets messages', async () => {
+    const beforeLoad = (testBed: TestBed) =>
+      testBed.execute(testBed.moduleDatabases[0]!, [
         'CREATE TRIGGER forget AFTER INSERT ON mesh_inbox BEGIN DELETE FROM mesh_inbox WHERE rowid = NEW.rowid; END',
       ]);
     const combination = COMBINATIONS.find(({ name }) => name === 'sqlite-in-process')!;
     const options = { combination, random: new Random(2), ms: 4000, folder: join(folder, 'forgetful') };
-    const result = await run({ ...options, faults: [duplicated], tell: () => undefined, spoil });
+    const result = await run({ ...options, faults: [duplicated], log: () => undefined, beforeLoad });
     expect(result.accepted).toBeGreaterThan(0);
     expect(result.duplicated).toBeGreaterThan(0);
-    expect(result.remarks.map(({ what }) => what)).toContainEqual(
+    expect(result.defects.map(({ what }) => what)).toContainEqual(
       expect.stringMatching(/^loyalty has handled cabs\.loyalty\.register-miles \S+ \d times$/),
     );
-    // Its modules have unique keys: without the notes of the agent, nobody would see it.
-    expect(result.remarks.filter(({ what }) => !/ has handled /.test(what))).toEqual([]);
+    // Unique keys hide the duplicates in the modules' tables, so only the rows of the agent show them.
+    expect(result.defects.filter(({ what }) => !/ has handled /.test(what))).toEqual([]);
     expect(isClean(result)).toBe(false);
   }, 60_000);
 
-  it('in a run in which nobody was told anything', () => {
-    const nothing = { accepted: 0, settled: 0, lost: 0, duplicated: 0, dead: 0, stuck: 0, disordered: 0, remarks: [] };
+  it('in a run without any accepted request', () => {
+    const nothing = { accepted: 0, settled: 0, lost: 0, duplicated: 0, dead: 0, stuck: 0, disordered: 0, defects: [] };
     const result = { ...nothing, combination: 'x', kills: 0, faults: {}, surprises: [], leftOut: [] };
     expect(isClean(result)).toBe(false);
     expect(isClean({ ...result, accepted: 1 })).toBe(true);
   });
 
-  const whole: Found = {
-    ...{ status: 'COMPLETED', settled: ['driver_fee', 'driver_freed', 'miles', 'invoice'], clientId: 1 },
-    ...{ fees: 1, miles: 1, invoices: 1, occupied: false },
+  const settledTransit: TransitState = {
+    status: 'COMPLETED',
+    settled: ['driver_fee', 'driver_freed', 'miles', 'invoice'],
+    clientId: 1,
+    fees: 1,
+    miles: 1,
+    invoices: 1,
+    occupied: false,
   };
-  const books = (ride: Partial<Found>, more: Partial<Books> = {}): Books => ({
-    ...{ rides: new Map([['r', { ...whole, ...ride }]]), clients: new Set(['1']), drivers: new Set(['2']) },
-    ...{ accounts: new Map([['1', 1]]), active: new Set(['1']), waiting: [], dead: [], handlings: HANDLED },
+  const contents = (transit: Partial<TransitState>, more: Partial<DatabaseContents> = {}): DatabaseContents => ({
+    transits: new Map([['r', { ...settledTransit, ...transit }]]),
+    clients: new Set(['1']),
+    drivers: new Set(['2']),
+    accounts: new Map([['1', 1]]),
+    active: new Set(['1']),
+    pending: [],
+    deadLetters: [],
+    handlings: HANDLED,
     ...more,
   });
-  const counted = (found: Books) => {
+  const counted = (found: DatabaseContents) => {
     const ledger = new Ledger();
-    for (const deed of ['request', 'start', 'complete'] as const) ledger.note(deed, 'r', 202);
-    for (const deed of ['client', 'account', 'activated'] as const) ledger.note(deed, 1, 201);
-    ledger.note('driver', 2, 201);
-    const { remarks: _, accepted: __, ...verdict } = count(ledger, found);
+    for (const action of ['request', 'start', 'complete'] as const) ledger.record(action, 'r', 202);
+    for (const action of ['client', 'account', 'activated'] as const) ledger.record(action, 1, 201);
+    ledger.record('driver', 2, 201);
+    const { defects: _, accepted: __, ...verdict } = count(ledger, found);
     return verdict;
   };
-  const fine = { settled: 1, lost: 0, duplicated: 0, dead: 0, stuck: 0, disordered: 0 };
+  const noDefects = { settled: 1, lost: 0, duplicated: 0, dead: 0, stuck: 0, disordered: 0 };
   const message = { type: 'x', subject: 'r' };
 
-  it.each<[string, Books, object]>([
-    ['nothing', books({}), fine],
-    ['a ride that is gone', books({}, { rides: new Map(), accounts: new Map([['1', 0]]) }), { lost: 1, settled: 0 }],
-    ['a completion that is gone', books({ status: 'IN_TRANSIT' }), { lost: 1, settled: 0, duplicated: 1 }],
-    ['a ride that goes on completing', books({ status: 'COMPLETING' }), { stuck: 1, settled: 0, duplicated: 1 }],
-    ['a client who is gone', books({}, { clients: new Set() }), { lost: 1 }],
-    ['an account that is inactive again', books({}, { active: new Set() }), { lost: 1 }],
-    ['no miles', books({ miles: 0 }, { accounts: new Map([['1', 0]]) }), { stuck: 1, settled: 0 }],
-    ['miles that the account has counted twice', books({}, { accounts: new Map([['1', 2]]) }), { duplicated: 1 }],
-    ['miles that the account has not counted', books({}, { accounts: new Map([['1', 0]]) }), { stuck: 1 }],
-    ['two invoices', books({ invoices: 2 }), { duplicated: 1, settled: 0 }],
-    ['a driver who is not free', books({ occupied: true }), { stuck: 1, settled: 0 }],
-    ['an answer that did not arrive', books({ settled: ['miles'] }), { stuck: 1, settled: 0 }],
-    ['a message that waits', books({}, { waiting: [message] }), { stuck: 1 }],
-    ['a message that was handled twice', books({}, { handlings: [...HANDLED, HANDLED[3]!] }), { duplicated: 1 }],
+  it.each<[string, DatabaseContents, object]>([
+    ['nothing', contents({}), noDefects],
+    ['a lost transit', contents({}, { transits: new Map(), accounts: new Map([['1', 0]]) }), { lost: 1, settled: 0 }],
+    ['a lost completion', contents({ status: 'IN_TRANSIT' }), { lost: 1, settled: 0, duplicated: 1 }],
+    ['a transit that stays COMPLETING', contents({ status: 'COMPLETING' }), { stuck: 1, settled: 0, duplicated: 1 }],
+    ['a lost client', contents({}, { clients: new Set() }), { lost: 1 }],
+    ['an account whose activation is lost', contents({}, { active: new Set() }), { lost: 1 }],
+    ['no miles', contents({ miles: 0 }, { accounts: new Map([['1', 0]]) }), { stuck: 1, settled: 0 }],
+    ['miles that the account counted twice', contents({}, { accounts: new Map([['1', 2]]) }), { duplicated: 1 }],
+    ['miles that the account did not count', contents({}, { accounts: new Map([['1', 0]]) }), { stuck: 1 }],
+    ['two invoices', contents({ invoices: 2 }), { duplicated: 1, settled: 0 }],
+    ['a driver who is not free', contents({ occupied: true }), { stuck: 1, settled: 0 }],
+    ['a settlement that the transit does not know', contents({ settled: ['miles'] }), { stuck: 1, settled: 0 }],
+    ['a pending message', contents({}, { pending: [message] }), { stuck: 1 }],
+    ['a message that was handled twice', contents({}, { handlings: [...HANDLED, HANDLED[3]!] }), { duplicated: 1 }],
     [
-      'an end that became two messages',
-      books({}, { handlings: [...HANDLED, { ...HANDLED[0]!, event_id: 'other' }] }),
+      'a completion that became two messages',
+      contents({}, { handlings: [...HANDLED, { ...HANDLED[0]!, event_id: 'other' }] }),
       { duplicated: 1 },
     ],
-    ['a message that nobody has handled', books({}, { handlings: HANDLED.slice(1) }), { stuck: 1, settled: 0 }],
-    ['a message that has overtaken another', books({}, { handlings: swapped() }), { disordered: 1 }],
-    ['a message that was late after a failure', books({}, { handlings: swapped({ attempts: 1 }) }), {}],
-    ['a message that a broker brought late', books({}, { handlings: swapped({ attempts: null }) }), {}],
-    ['a dead letter', books({}, { dead: [message] }), { stuck: 1, dead: 1 }],
-  ])('in books with %s', (_, found, expected) => expect(counted(found)).toEqual({ ...fine, ...expected }));
+    ['a message that no consumer handled', contents({}, { handlings: HANDLED.slice(1) }), { stuck: 1, settled: 0 }],
+    ['a message that overtook another', contents({}, { handlings: swapped() }), { disordered: 1 }],
+    ['a message that was late because of a retry', contents({}, { handlings: swapped({ attempts: 1 }) }), {}],
+    ['a message that a broker delivered late', contents({}, { handlings: swapped({ attempts: null }) }), {}],
+    ['a dead letter', contents({}, { deadLetters: [message] }), { stuck: 1, dead: 1 }],
+  ])('in databases with %s', (_, found, expected) => expect(counted(found)).toEqual({ ...noDefects, ...expected }));
 });
 
-function remarksOn({ remarks }: Result, ride: string): string[] {
-  return remarks.filter(({ id }) => id === ride).map(({ what }) => what);
+function defectsOf({ defects }: Result, ride: string): string[] {
+  return defects.filter(({ id }) => id === ride).map(({ what }) => what);
 }
 
-describe('Its tools', () => {
-  const seen: string[] = [];
+describe('The parts of the fault rig', () => {
+  const received: string[] = [];
   let server: Server;
   beforeAll(async () => {
     server = createServer((incoming, response) => {
-      seen.push(incoming.url!);
+      received.push(incoming.url!);
       response.end('x'.repeat(1000));
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   });
   afterAll(() => new Promise((resolve) => server.close(resolve)));
-  beforeEach(() => seen.splice(0));
+  beforeEach(() => received.splice(0));
   const port = () => (server.address() as AddressInfo).port;
-  const ask = (url: string) =>
+  const post = (url: string) =>
     new Promise<number>((resolve, reject) => {
       const asking = request(url, { method: 'POST', agent: false }, (response) => {
         let length = 0;
@@ -241,111 +265,112 @@ describe('Its tools', () => {
       asking.end('{}');
     });
 
-  it('cut connections, and pass on everything until they do', async () => {
-    const line = await Line.open(port(), new Random(1));
-    expect(await ask(line.url)).toBe(1000);
-    line.cutting = 1;
-    await expect(ask(line.url)).rejects.toThrow(/hang up|reset|aborted/);
-    line.close();
+  it('cut connections, and forward everything before', async () => {
+    const proxy = await TcpProxy.open(port(), new Random(1));
+    expect(await post(proxy.url)).toBe(1000);
+    proxy.cutProbability = 1;
+    await expect(post(proxy.url)).rejects.toThrow(/hang up|reset|aborted/);
+    proxy.close();
   });
 
-  it('bring deliveries twice', async () => {
-    const courier = await Courier.open(`http://127.0.0.1:${port()}`, new Random(1));
-    courier.doubling = 1;
-    expect(await ask(`${courier.url}/mesh/rides`)).toBe(1000);
+  it('deliver twice', async () => {
+    const proxy = await DeliveryProxy.open(`http://127.0.0.1:${port()}`, new Random(1));
+    proxy.duplicateProbability = 1;
+    expect(await post(`${proxy.url}/mesh/rides`)).toBe(1000);
     await eventually(
-      async () => courier.busy,
+      async () => proxy.busy,
       (busy) => !busy,
     );
-    expect(seen).toEqual(['/mesh/rides', '/mesh/rides']);
-    await courier.close();
+    expect(received).toEqual(['/mesh/rides', '/mesh/rides']);
+    await proxy.close();
   });
 
-  it('bring deliveries in another order', async () => {
-    const courier = await Courier.open(`http://127.0.0.1:${port()}`, new Random(1));
-    courier.holding = 0.5;
+  it('deliver in another order', async () => {
+    const proxy = await DeliveryProxy.open(`http://127.0.0.1:${port()}`, new Random(1));
+    proxy.delayProbability = 0.5;
     const paths = Array.from({ length: 8 }, (_, n) => `/${n}`);
-    await Promise.all(paths.map((path) => ask(courier.url + path)));
-    expect(seen).not.toEqual(paths);
-    expect([...seen].sort()).toEqual(paths);
-    await courier.close();
+    await Promise.all(paths.map((path) => post(proxy.url + path)));
+    expect(received).not.toEqual(paths);
+    expect([...received].sort()).toEqual(paths);
+    await proxy.close();
   });
 
-  it('move the clock of a process, and nothing else of it', async () => {
+  it('shift the clock of a process, but not its timers', async () => {
     const script = `const before = performance.now();
       const shown = [new Date(0).getTime(), new Date() instanceof Date, new Date().getTime() - Date.now() < 50];
       console.log(JSON.stringify([...shown, Date.now(), performance.now() - before < 1000]))`;
-    const words = ['--import', './faults/agent.mjs', '-e', script];
+    const args = ['--import', './faults/agent.mjs', '-e', script];
     const env = { PATH: process.env.PATH, FAULTS_STATE: '{"offsetMs":3600000}' };
-    const { stdout } = await promisify(execFile)(process.execPath, words, { cwd: ROOT, env });
+    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT, env });
     const [epoch, isDate, isSame, now, isEven] = JSON.parse(stdout) as [number, boolean, boolean, number, boolean];
     expect([epoch, isDate, isSame, isEven]).toEqual([0, true, true, true]);
     expect(Math.abs(now - Date.now() - 3_600_000)).toBeLessThan(5000);
   });
 
-  it('notice users who are never answered, and errors when all is well', async () => {
-    const deaf = createServer((_, response) =>
+  it('report users who are never answered, and errors after recovery', async () => {
+    const unavailable = createServer((_, response) =>
       response.writeHead(503, { 'content-type': 'application/json' }).end('{}'),
     );
-    await new Promise<void>((resolve) => deaf.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => unavailable.listen(0, '127.0.0.1', resolve));
     const ledger = new Ledger();
-    const users = new Users([`http://127.0.0.1:${(deaf.address() as AddressInfo).port}`], ledger, new Random(1));
-    const load = users.come([{ id: 'r' }] as UnderWay[], 100);
+    const users = new Users([`http://127.0.0.1:${(unavailable.address() as AddressInfo).port}`], ledger, new Random(1));
+    const load = users.run([{ id: 'r' }] as UnderWay[], 100);
     await wait(200);
     expect(ledger.surprises).toEqual([]);
     await users.close(1500);
     await load;
-    expect(ledger.surprises).toContain('POST /transits/r/complete when all was well: 503 {}');
+    expect(ledger.surprises).toContain('POST /transits/r/complete after recovery: 503 {}');
     expect(ledger.surprises).toContain('/transits/r/complete (complete) until the end: 503 {}');
-    deaf.close();
+    unavailable.close();
   });
 
-  it('notice a process that ends by itself, and know their own doing from that', async () => {
-    const deaths: Death[] = [];
-    const folder = mkdtempSync(join(tmpdir(), 'cabs-faults-member-'));
-    const member = (script: string) => {
+  it('report an unexpected exit of a process, but not a kill of their own', async () => {
+    const exits: UnexpectedExit[] = [];
+    const folder = mkdtempSync(join(tmpdir(), 'cabs-faults-service-'));
+    const service = (script: string) => {
       const plan = { name: 'one', port: 1, readyPath: '/', command: ['-e', script], environment: {} };
-      return new Member(plan, join(folder, 'log'), (death) => deaths.push(death));
+      return new Service(plan, join(folder, 'log'), (exit) => exits.push(exit));
     };
-    const told = async (script: string) => {
-      const one = member(script);
+    const exitOf = async (script: string) => {
+      const one = service(script);
       one.start();
       await eventually(
-        async () => deaths.length,
+        async () => exits.length,
         (length) => length > 0,
       );
-      await one.end();
-      return deaths.splice(0).map(({ how, hadStarted }) => ({ how, hadStarted }))[0];
+      await one.stop();
+      return exits.splice(0).map(({ how, hadStarted }) => ({ how, hadStarted }))[0];
     };
-    expect(await told('process.exit(3)')).toEqual({ how: 'with exit code 3', hadStarted: false });
+    expect(await exitOf('process.exit(3)')).toEqual({ how: 'with exit code 3', hadStarted: false });
     const listening = `require('net').createServer().listen(0, () =>`;
-    expect(await told(`${listening} setTimeout(() => process.exit(4), 100))`)).toEqual({
-      ...{ how: 'with exit code 4', hadStarted: true },
+    expect(await exitOf(`${listening} setTimeout(() => process.exit(4), 100))`)).toEqual({
+      how: 'with exit code 4',
+      hadStarted: true,
     });
-    const steady = member(`setInterval(() => 0, 1000)`);
+    const steady = service(`setInterval(() => 0, 1000)`);
     steady.start();
-    steady.stopTime();
-    expect(steady.letTimeGoOn()).toBe(true);
-    expect(steady.letTimeGoOn()).toBe(false);
+    steady.freeze();
+    expect(steady.resume()).toBe(true);
+    expect(steady.resume()).toBe(false);
     steady.kill();
-    expect(await steady.end()).toBeUndefined();
-    expect(deaths).toEqual([]);
+    expect(await steady.stop()).toBeUndefined();
+    expect(exits).toEqual([]);
     rmSync(folder, { recursive: true });
   });
 
-  it('disturb and note every handler of durable messages', async () => {
+  it('disturb and record every handler of durable messages', async () => {
     const script = `const { disturbed } = await import('./faults/agent.mjs');
       console.log(JSON.stringify(disturbed))`;
-    const words = ['--import', './faults/agent.mjs', '--input-type=module', '-e', script];
+    const args = ['--import', './faults/agent.mjs', '--input-type=module', '-e', script];
     const env = { PATH: process.env.PATH, FAULTS_APPLICATION: pathToFileURL(join(ROOT, 'dist/src')).href };
-    const { stdout } = await promisify(execFile)(process.execPath, words, { cwd: ROOT, env });
+    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT, env });
     const providers = MODULES.flatMap((it) => Reflect.getMetadata('providers', it) as Type[]);
     const durable = providers.filter((it) => commandOf(it)?.kind ?? eventsOf(it).length > 0);
     expect(durable.map(({ name }) => name)).toContain('WaitOnDriverRefused');
     expect((JSON.parse(stdout) as string[]).sort()).toEqual(durable.map(({ name }) => name).sort());
   });
 
-  it('draw the same from the same seed', () => {
+  it('draw the same numbers from the same seed', () => {
     const drawn = (seed: number) => Array.from({ length: 5 }, () => new Random(seed).next());
     expect(drawn(1)).toEqual(drawn(1));
     expect(drawn(1)).not.toEqual(drawn(2));

@@ -2,21 +2,19 @@ import { execFile } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
+import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
 import { DeadLetterSink } from '../../src/infrastructure/broker/dead-letter-sink.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
-import { startFrontDoor, type FrontDoor } from '../../tools/gateway.js';
+import { startGateway, type Gateway } from '../../tools/gateway.js';
 import { ROOT } from '../../tools/source.js';
 import { Recorder, type Reply } from '../support/broker-requests.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 
-/*
- * Two processes that keep dead letters, as the modules' and the one that is there for them do; in between, a broker that
- * says what the test has it say.
- */
+/* Two processes that keep dead letters, and a broker whose answers the test sets. */
 
-const NOBODY = 'http://127.0.0.1:1';
+/** No process listens here. */
+const NO_PROCESS = 'http://127.0.0.1:1';
 
 const ID = '0b9e5a4c-8d8f-4c1e-9a57-3d2f6c1b7e42';
 const OPERATIONS = [
@@ -28,50 +26,50 @@ const OPERATIONS = [
   ['POST', '/mesh/dead-letters/replay'],
 ] as const;
 
-interface Keeper {
+interface DeadLetterService {
   readonly cabs: Cabs;
   readonly url: string;
-  /** Buries a message of the type, one whose consumer is gone. @returns its id */
-  bury(type: string, error?: string): Promise<string>;
+  /** Stores a dead letter of the type, whose consumer does not exist. @returns its id */
+  deadLetter(type: string, error?: string): Promise<string>;
 }
 
-describe('A front door before processes that keep dead letters', () => {
-  let first: Keeper;
-  let second: Keeper;
+describe('The gateway in front of processes that keep dead letters', () => {
+  let first: DeadLetterService;
+  let second: DeadLetterService;
   let broker: Recorder;
-  let door: FrontDoor;
+  let gateway: Gateway;
   beforeEach(async () => {
-    [first, second] = [await startKeeper(), await startKeeper()];
+    [first, second] = [await startDeadLetterService(), await startDeadLetterService()];
     broker = await new Recorder().start();
     broker.script = () => ({ status: 404 });
-    door = await open({ clients: first.url }, second.url);
+    gateway = await open({ clients: first.url }, second.url);
   });
   afterEach(async () => {
-    await door.stop();
+    await gateway.stop();
     await broker.stop();
     for (const { cabs } of [first, second]) await cabs.close();
   });
 
   const open = (modules: Record<string, string>, deadLetters: string) =>
-    startFrontDoor({ routes: [], modules, deadLetters, broker: broker.url, port: 0 });
-  const ask = async <Body>(method: string, path: string, from = door) => {
+    startGateway({ routes: [], modules, deadLetters, broker: broker.url, port: 0 });
+  const send = async <Body>(method: string, path: string, from = gateway) => {
     const response = await fetch(from.url + path, { method, headers: { 'x-correlation-id': 'c' } });
     const text = await response.text();
     return { status: response.status, body: (text ? JSON.parse(text) : undefined) as Body };
   };
-  const list = (query = '') => ask<Listing>('GET', `/mesh/dead-letters?${query}`);
-  const tell = (answer: object, path = '/mesh/outbox') => {
-    broker.script = ({ path: asked }): Reply =>
-      asked.startsWith(path) ? { body: JSON.stringify(answer) } : { status: 404 };
+  const list = (query = '') => send<Listing>('GET', `/mesh/dead-letters?${query}`);
+  const answerWith = (answer: object, path = '/mesh/outbox') => {
+    broker.script = ({ path: requested }): Reply =>
+      requested.startsWith(path) ? { body: JSON.stringify(answer) } : { status: 404 };
   };
 
-  it('lists them as if one had kept them, page by page', async () => {
+  it('lists the dead letters of all processes, page by page', async () => {
     const ids: string[] = [];
-    // Some of the same millisecond, and more than a process lists at once.
+    // More than the largest page of a process, and some with the same millisecond.
     for (let i = 0; i < 115; i++) {
-      for (const keeper of [first, second]) ids.push(await keeper.bury('a.b'));
+      for (const service of [first, second]) ids.push(await service.deadLetter('a.b'));
     }
-    ids.push(await second.bury('a.c'));
+    ids.push(await second.deadLetter('a.c'));
     const seen: DeadLetter[] = [];
     for (let page = 1; page <= 6; page++) {
       const { status, body } = await list(`page=${page}&size=40`);
@@ -87,14 +85,14 @@ describe('A front door before processes that keep dead letters', () => {
     expect((await list('page=9999999&size=100')).body).toMatchObject({ total: 231, items: [] });
   });
 
-  it('counts them by cause, wherever they are', async () => {
-    for (const keeper of [first, second, second]) await keeper.bury('a.b', 'late');
-    await first.bury('a.c', 'lost');
+  it('counts the dead letters of all processes by cause', async () => {
+    for (const service of [first, second, second]) await service.deadLetter('a.b', 'late');
+    await first.deadLetter('a.c', 'lost');
     const { body } = await list('by=cause');
     expect(body).toMatchObject({
       total: 4,
       causes: [
-        { consumer: NOBODY + '/', type: 'a.b', count: 3 },
+        { consumer: NO_PROCESS + '/', type: 'a.b', count: 3 },
         { type: 'a.c', count: 1 },
       ],
     });
@@ -102,96 +100,103 @@ describe('A front door before processes that keep dead letters', () => {
     expect([lastAt, firstAt]).toEqual([items[0]!.deadAt, items.at(-1)!.deadAt]);
   });
 
-  it('shows, replays and discards one where it is kept, and says when there is none', async () => {
-    const [one, other] = [await first.bury('a.b'), await second.bury('a.c')];
-    expect(await ask('GET', `/mesh/dead-letters/${one}`)).toMatchObject({
+  it('shows, replays and discards a dead letter in the process that keeps it, or answers 404', async () => {
+    const [one, other] = [await first.deadLetter('a.b'), await second.deadLetter('a.c')];
+    expect(await send('GET', `/mesh/dead-letters/${one}`)).toMatchObject({
       status: 200,
       body: { id: one, type: 'a.b' },
     });
-    expect(await ask('GET', `/mesh/dead-letters/${other}`)).toMatchObject({ body: { id: other, type: 'a.c' } });
-    // Nobody knows where its consumer lives.
-    expect(await ask('POST', `/mesh/dead-letters/${other}/replay`)).toMatchObject({ status: 409 });
-    expect(await ask('DELETE', `/mesh/dead-letters/${other}`)).toEqual({ status: 204, body: undefined });
+    expect(await send('GET', `/mesh/dead-letters/${other}`)).toMatchObject({ body: { id: other, type: 'a.c' } });
+    // The address of its consumer is not known.
+    expect(await send('POST', `/mesh/dead-letters/${other}/replay`)).toMatchObject({ status: 409 });
+    expect(await send('DELETE', `/mesh/dead-letters/${other}`)).toEqual({ status: 204, body: undefined });
     expect((await list()).body).toMatchObject({ total: 1, items: [{ id: one }] });
     const path = `/mesh/dead-letters/${other}`;
-    expect(await ask('DELETE', path)).toMatchObject({
-      ...{ status: 404, body: { title: 'Not found', instance: path, correlationId: 'c' } },
+    expect(await send('DELETE', path)).toMatchObject({
+      status: 404,
+      body: { title: 'Not found', instance: path, correlationId: 'c' },
     });
-    expect(await ask('GET', '/mesh/dead-letters/7')).toMatchObject({ status: 400 });
+    expect(await send('GET', '/mesh/dead-letters/7')).toMatchObject({ status: 400 });
   });
 
-  it('replays all that match, and adds up what came of it', async () => {
-    await first.bury('a.b');
+  it('replays all matching dead letters, and adds up the results', async () => {
+    await first.deadLetter('a.b');
     const replayed: string[] = [];
     broker.script = ({ method, path }) => {
       if (method === 'POST') replayed.push(path);
       return { status: 202, body: '{"replayed":3}' };
     };
-    expect(await ask('POST', '/mesh/dead-letters/replay?type=a.c&force=true')).toEqual({
-      ...{ status: 202, body: { replayed: 3 } },
+    expect(await send('POST', '/mesh/dead-letters/replay?type=a.c&force=true')).toEqual({
+      status: 202,
+      body: { replayed: 3 },
     });
     expect(replayed).toEqual(['/mesh/dead-letters/replay?type=a.c&force=true']);
-    // One of the three can't: the others' work counts.
-    expect((await ask('POST', '/mesh/dead-letters/replay?type=a.b')).body).toEqual({
-      ...{ replayed: 3, processes: { clients: expect.stringMatching(/^Nobody knows where/) } },
+    // One of the three processes fails; the results of the others count.
+    expect((await send('POST', '/mesh/dead-letters/replay?type=a.b')).body).toEqual({
+      replayed: 3,
+      processes: { clients: expect.stringMatching(/^Nobody knows where/) },
     });
     const before = replayed.length;
-    expect(await ask('POST', '/mesh/dead-letters/replay?force=perhaps')).toMatchObject({
-      ...{ status: 400, body: { instance: '/mesh/dead-letters/replay', errors: [{ field: 'force' }] } },
+    expect(await send('POST', '/mesh/dead-letters/replay?force=perhaps')).toMatchObject({
+      status: 400,
+      body: { instance: '/mesh/dead-letters/replay', errors: [{ field: 'force' }] },
     });
     expect(replayed).toHaveLength(before);
   });
 
-  it('adds up what is on its way, and says who did not answer', async () => {
-    await first.bury('a.b');
-    await second.bury('a.b');
+  it('adds up pending messages, and names the processes that did not answer', async () => {
+    await first.deadLetter('a.b');
+    await second.deadLetter('a.b');
     const quiet = { pending: 0, ready: 0, retrying: 0, deadLetters: 1, lagMs: 0, consumers: {} };
-    expect((await ask('GET', '/mesh/outbox')).body).toEqual({
+    expect((await send('GET', '/mesh/outbox')).body).toEqual({
       ...quiet,
-      ...{ deadLetters: 2, processes: { clients: quiet, 'dead-letters': quiet } },
+      deadLetters: 2,
+      processes: { clients: quiet, 'dead-letters': quiet },
     });
     const busy = { pending: 5, ready: 3, retrying: 2, deadLetters: 4, lagMs: 70, consumers: { 'cabs/x': 5 } };
-    tell(busy);
-    const half = await open({ clients: first.url, drivers: NOBODY }, second.url);
-    expect((await ask('GET', '/mesh/outbox', half)).body).toEqual({
-      ...{ ...busy, deadLetters: 6 },
+    answerWith(busy);
+    const partial = await open({ clients: first.url, drivers: NO_PROCESS }, second.url);
+    expect((await send('GET', '/mesh/outbox', partial)).body).toEqual({
+      ...busy,
+      deadLetters: 6,
       processes: { clients: quiet, 'dead-letters': quiet, broker: busy, drivers: 'unreachable' },
     });
-    expect(await ask('GET', '/mesh/dead-letters', half)).toMatchObject({
-      ...{ status: 200, body: { total: 2, unreachable: ['drivers'] } },
+    expect(await send('GET', '/mesh/dead-letters', partial)).toMatchObject({
+      status: 200,
+      body: { total: 2, unreachable: ['drivers'] },
     });
-    expect(await ask('GET', `/mesh/dead-letters/${ID}`, half)).toMatchObject({
+    expect(await send('GET', `/mesh/dead-letters/${ID}`, partial)).toMatchObject({
       status: 503,
       body: { detail: expect.stringMatching('drivers') },
     });
-    expect(await ask('GET', '/health/live', half)).toEqual({ status: 200, body: { status: 'live' } });
-    expect(await ask('GET', '/health/ready', half)).toMatchObject({
+    expect(await send('GET', '/health/live', partial)).toEqual({ status: 200, body: { status: 'live' } });
+    expect(await send('GET', '/health/ready', partial)).toMatchObject({
       status: 503,
       body: { detail: 'Not ready: drivers' },
     });
-    expect(await ask('GET', '/health/ready')).toEqual({ status: 200, body: { status: 'ready' } });
-    await half.stop();
+    expect(await send('GET', '/health/ready')).toEqual({ status: 200, body: { status: 'ready' } });
+    await partial.stop();
   });
 
-  it('asks for the token that they ask for, and has nobody do anything without it', async () => {
-    const guarded = await startKeeper({ MESH_ADMIN_TOKEN: 'secret' });
-    await guarded.bury('a.b');
-    const behind = await open({ clients: guarded.url }, guarded.url);
+  it('requires the token of the processes, and sends the broker no change without it', async () => {
+    const guarded = await startDeadLetterService({ MESH_ADMIN_TOKEN: 'secret' });
+    await guarded.deadLetter('a.b');
+    const guardedGateway = await open({ clients: guarded.url }, guarded.url);
     for (const [method, path] of OPERATIONS) {
-      expect(await ask(method, path, behind)).toMatchObject({ status: 401, body: { title: 'Who are you?' } });
+      expect(await send(method, path, guardedGateway)).toMatchObject({ status: 401, body: { title: 'Who are you?' } });
     }
     expect(broker.received.filter(({ method }) => method !== 'GET')).toEqual([]);
     const headers = { authorization: 'Bearer secret' };
-    expect((await fetch(`${behind.url}/mesh/outbox`, { headers })).status).toBe(200);
-    await behind.stop();
+    expect((await fetch(`${guardedGateway.url}/mesh/outbox`, { headers })).status).toBe(200);
+    await guardedGateway.stop();
     await guarded.cabs.close();
   });
 
-  it('serves the command line', async () => {
-    const id = await second.bury('a.b', 'no way');
+  it('works with npm run mesh:dead-letters', async () => {
+    const id = await second.deadLetter('a.b', 'no way');
     const run = promisify(execFile);
     const mesh = async (...args: string[]) => {
-      const command = ['--import', 'tsx', 'tools/dead-letters.ts', ...args, '--url', door.url];
+      const command = ['--import', 'tsx', 'tools/dead-letters.ts', ...args, '--url', gateway.url];
       return (await run(process.execPath, command, { cwd: ROOT })).stdout;
     };
     expect(await mesh('list')).toMatch(new RegExp(`${id}.*a\\.b[^]*no way[^]*1 in all`));
@@ -212,7 +217,7 @@ interface Listing {
   readonly total: number;
 }
 
-async function startKeeper(environment: Record<string, string> = {}): Promise<Keeper> {
+async function startDeadLetterService(environment: Record<string, string> = {}): Promise<DeadLetterService> {
   const keeping = { MESH_TRANSPORT: 'knative', MODULES: 'none', ...environment };
   const cabs = await startCabs(await DATABASES[0]!.fresh(), keeping);
   await cabs.app.listen(0, '127.0.0.1');
@@ -221,9 +226,13 @@ async function startKeeper(environment: Record<string, string> = {}): Promise<Ke
   return {
     cabs,
     url: `http://127.0.0.1:${(cabs.app.getHttpServer().address() as AddressInfo).port}`,
-    bury: async (type, error = 'lost') => {
+    deadLetter: async (type, error = 'lost') => {
       const event = { specversion: '1.0' as const, id: `${type}-${n++}`, source: '/test', type };
-      await sink.store({ ...event, knativeerrordest: NOBODY, knativeerrordata: Buffer.from(error).toString('base64') });
+      await sink.store({
+        ...event,
+        knativeerrordest: NO_PROCESS,
+        knativeerrordata: Buffer.from(error).toString('base64'),
+      });
       if (n % 3 === 0) await wait(1);
       const { sql } = cabs.app.get(UnitOfWork);
       const [letter] = await sql.all<{ id: string }>('SELECT id FROM mesh_dead_letter WHERE event_id = $1', [event.id]);

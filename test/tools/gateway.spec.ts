@@ -3,13 +3,13 @@ import { Agent, createServer, request, type IncomingMessage, type RequestListene
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
-import { startFrontDoor, type FrontDoor } from '../../tools/gateway.js';
+import { startGateway, type Gateway } from '../../tools/gateway.js';
 import { routesOf, RouteTable } from '../../tools/gateway/routes.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { startServer, type ServerProcess } from '../support/server.js';
 
-/** What a test closes when it ends. */
+/** Servers that are stopped after the test. */
 const open: { stop(): Promise<unknown> }[] = [];
 afterEach(async () => {
   for (const it of open.splice(0).reverse()) await it.stop();
@@ -27,26 +27,26 @@ async function listening(answer: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-async function doorTo(modules: Record<string, string>): Promise<FrontDoor> {
-  const door = await startFrontDoor({ routes: routesOf(MODULES), modules, port: 0 });
-  open.push(door);
-  return door;
+async function gatewayTo(modules: Record<string, string>): Promise<Gateway> {
+  const gateway = await startGateway({ routes: routesOf(MODULES), modules, port: 0 });
+  open.push(gateway);
+  return gateway;
 }
 
 const all = (url: string) => Object.fromEntries(MODULE_NAMES.map((name) => [name, url]));
 
-describe('A front door before the monolith', () => {
+describe('The gateway in front of the monolith', () => {
   let monolith: ServerProcess;
   beforeAll(async () => {
     monolith = await startServer({ DATABASE_URL: await DATABASES[0]!.fresh(), SEED: 'demo' });
   }, 30_000);
   afterAll(() => monolith?.end('SIGKILL'));
 
-  it('sends every operation of its API to the module that answers it', async () => {
+  it('forwards each operation of the API to the module that answers it', async () => {
     const ownNames = MODULE_NAMES.map(async (name) => {
       return [name, await listening((_, response) => void response.end(JSON.stringify({ name })))] as const;
     });
-    const door = await doorTo(Object.fromEntries(await Promise.all(ownNames)));
+    const gateway = await gatewayTo(Object.fromEntries(await Promise.all(ownNames)));
     type Operations = Record<string, { tags: string[] }>;
     const { paths } = await json<{ paths: Record<string, Operations> }>(`${monolith.url}/api-json`);
     const operations = Object.entries(paths).flatMap(([path, methods]) =>
@@ -56,7 +56,7 @@ describe('A front door before the monolith', () => {
     const ofModules = operations.filter((it) => !isGathered(it));
     const answeredBy: string[] = [];
     for (const { method, path } of ofModules) {
-      const response = await fetch(door.url + path.replace(/{\w+}/g, '1'), { method });
+      const response = await fetch(gateway.url + path.replace(/{\w+}/g, '1'), { method });
       answeredBy.push(((await response.json()) as { name: string }).name);
     }
     const tags: Record<string, string> = { Rides: 'rides', Geolocation: 'geolocation', Invoicing: 'invoicing' };
@@ -67,15 +67,15 @@ describe('A front door before the monolith', () => {
     const known = routesOf(MODULES).map(({ method, path }) => `${method} ${path}`);
     expect(known.sort()).toEqual(ofModules.map(({ method, path }) => `${method} ${written(path)}`).sort());
 
-    const gathering = await doorTo(all(monolith.url));
+    const aggregating = await gatewayTo(all(monolith.url));
     for (const { method, path } of operations.filter(isGathered)) {
-      const response = await fetch(gathering.url + path.replace(/{\w+}/g, '0'), { method });
+      const response = await fetch(aggregating.url + path.replace(/{\w+}/g, '0'), { method });
       expect(await response.text()).not.toMatch(/Cannot/);
     }
   });
 
-  it('answers as it does, also what nobody should ask', async () => {
-    const door = await doorTo(all(monolith.url));
+  it('answers as the monolith does, also for invalid requests', async () => {
+    const gateway = await gatewayTo(all(monolith.url));
     const body = '{"name":"Anna","lastName":"Nowak"}';
     const type = { 'content-type': 'application/json' };
     const requests: [method: string, path: string, sent?: string, headers?: Record<string, string>][] = [
@@ -99,7 +99,7 @@ describe('A front door before the monolith', () => {
       ['PUT', '/clients'],
       ['OPTIONS', '/clients'],
       ['DELETE', '/transits/1/complete'],
-      ['POST', '/clients', body, { ...type, 'idempotency-key': 'front-door' }],
+      ['POST', '/clients', body, { ...type, 'idempotency-key': 'gateway' }],
       ['POST', '/clients', '{"name":', type],
       ['POST', '/clients', '{"name":"Anna"}', type],
       ['POST', '/clients', 'name=Anna', { 'content-type': 'application/x-www-form-urlencoded' }],
@@ -112,48 +112,66 @@ describe('A front door before the monolith', () => {
       ['GET', '/mesh/dead-letters?size=0'],
     ];
     for (const [method, path, sent, headers] of requests) {
-      const ask = async (url: string) => {
+      const send = async (url: string) => {
         const response = await fetch(url + path, {
-          ...{ method, body: sent, redirect: 'manual', headers: { ...headers, 'x-correlation-id': 'same' } },
+          method,
+          body: sent,
+          redirect: 'manual',
+          headers: { ...headers, 'x-correlation-id': 'same' },
         });
         const given = Object.fromEntries(response.headers);
         for (const name of ['date', 'etag', 'connection', 'keep-alive', 'cache-control']) delete given[name];
         return { method, path, status: response.status, headers: given, body: await response.text() };
       };
-      const direct = await ask(monolith.url);
-      expect(await ask(door.url)).toEqual(direct);
+      const direct = await send(monolith.url);
+      expect(await send(gateway.url)).toEqual(direct);
     }
   });
 
   it('shows one document of the API', async () => {
-    const door = await doorTo(all(monolith.url));
-    expect(await json(`${door.url}/api-json`)).toEqual(await json(`${monolith.url}/api-json`));
+    const gateway = await gatewayTo(all(monolith.url));
+    expect(await json(`${gateway.url}/api-json`)).toEqual(await json(`${monolith.url}/api-json`));
   });
 });
 
-describe('A front door', () => {
-  it('hands on requests and answers as they are, but for what is between two ends of a connection', async () => {
+describe('The gateway', () => {
+  it('forwards requests and answers unchanged, except for the headers of a connection', async () => {
     let seen: IncomingMessage | undefined;
     const url = await listening((request, response) => {
       seen = request;
       response.writeHead(202, [
-        ...['Location', '/transits/7', 'Preference-Applied', 'wait=10', 'X-Hop', 'no', 'Connection', 'close, x-hop'],
-        ...['Set-Cookie', 'a=1', 'Set-Cookie', 'b=2', 'Content-Type', 'text/plain'],
+        'Location',
+        '/transits/7',
+        'Preference-Applied',
+        'wait=10',
+        'X-Hop',
+        'no',
+        'Connection',
+        'close, x-hop',
+        'Set-Cookie',
+        'a=1',
+        'Set-Cookie',
+        'b=2',
+        'Content-Type',
+        'text/plain',
       ]);
       request.pipe(response);
     });
-    const door = await doorTo(all(url));
+    const gateway = await gatewayTo(all(url));
     const body = 'Żytnia '.repeat(500_000);
     const given = { prefer: 'wait=10', 'idempotency-key': 'k', 'x-correlation-id': 'c', authorization: 'Bearer t' };
-    const outgoing = request(`${door.url}/transits/7/complete?a=%C5%BB&b`, { method: 'POST', headers: given });
+    const outgoing = request(`${gateway.url}/transits/7/complete?a=%C5%BB&b`, { method: 'POST', headers: given });
     outgoing.setHeader('Connection', 'keep-alive, X-Hop').setHeader('X-Hop', 'no').setHeader('X-Two', ['1', '2']);
     outgoing.end(body);
     const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
     expect(await text(incoming)).toBe(body);
     expect(incoming.statusCode).toBe(202);
     expect(incoming.headers).toMatchObject({
-      ...{ location: '/transits/7', 'preference-applied': 'wait=10', 'set-cookie': ['a=1', 'b=2'] },
-      ...{ 'content-type': 'text/plain', connection: 'keep-alive' },
+      location: '/transits/7',
+      'preference-applied': 'wait=10',
+      'set-cookie': ['a=1', 'b=2'],
+      'content-type': 'text/plain',
+      connection: 'keep-alive',
     });
     expect(incoming.headers).not.toHaveProperty('x-hop');
     expect(seen).toMatchObject({ method: 'POST', url: '/transits/7/complete?a=%C5%BB&b' });
@@ -161,15 +179,15 @@ describe('A front door', () => {
     expect(seen!.headers).not.toHaveProperty('x-hop');
   });
 
-  it('hands on each part of an answer when it comes, and lets go when the client leaves', async () => {
+  it('forwards each chunk of an answer at once, and closes the request when the client disconnects', async () => {
     const ends: string[] = [];
     const url = await listening((_, response) => {
       response.once('close', () => ends.push(response.writableFinished ? 'finished' : 'left'));
       response.writeHead(200).write('first');
     });
-    const door = await doorTo(all(url));
+    const gateway = await gatewayTo(all(url));
     const leave = new AbortController();
-    const response = await fetch(`${door.url}/drivers/1`, { signal: leave.signal });
+    const response = await fetch(`${gateway.url}/drivers/1`, { signal: leave.signal });
     const { value } = await response.body!.getReader().read();
     expect(Buffer.from(value!).toString()).toBe('first');
     expect(ends).toEqual([]);
@@ -181,64 +199,73 @@ describe('A front door', () => {
     expect(ends).toEqual(['left']);
   });
 
-  it('says which module is down, on a connection that stays, and answers for the others', async () => {
+  it('names the module that is down, keeps the connection open, and answers for the other modules', async () => {
     const url = await listening((_, response) => void response.end('{"is":"here"}'));
-    const door = await doorTo({ ...all(url), drivers: await nobody(), clients: await hangingUp() });
+    const gateway = await gatewayTo({ ...all(url), drivers: await unusedAddress(), clients: await closingServer() });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    const ask = async (method: string, path: string, body = '') => {
-      const outgoing = request(door.url + path, { method, agent, headers: { 'x-correlation-id': 'c' } });
+    const send = async (method: string, path: string, body = '') => {
+      const outgoing = request(gateway.url + path, { method, agent, headers: { 'x-correlation-id': 'c' } });
       outgoing.end(body);
       const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
       const { statusCode: status, headers } = incoming;
       return { status, headers, body: JSON.parse(await text(incoming)), port: incoming.socket?.localPort };
     };
-    const down = await ask('POST', '/drivers', '{}');
+    const down = await send('POST', '/drivers', '{}');
     expect(down).toMatchObject({
-      ...{ status: 503, headers: { 'retry-after': '1', 'x-correlation-id': 'c' } },
+      status: 503,
+      headers: { 'retry-after': '1', 'x-correlation-id': 'c' },
       body: {
-        ...{ type: 'about:blank', title: 'Not available now', status: 503, instance: '/drivers', correlationId: 'c' },
+        type: 'about:blank',
+        title: 'Not available now',
+        status: 503,
+        instance: '/drivers',
+        correlationId: 'c',
         detail: 'drivers is not running now',
       },
     });
     expect(down.headers['content-type']).toMatch('application/problem+json');
-    expect(await ask('POST', '/clients', '{}')).toMatchObject({
-      ...{ status: 503, body: { detail: expect.stringMatching(/^clients did not answer/) } },
+    expect(await send('POST', '/clients', '{}')).toMatchObject({
+      status: 503,
+      body: { detail: expect.stringMatching(/^clients did not answer/) },
     });
-    expect(await ask('GET', '/invoices')).toMatchObject({ status: 200, body: { is: 'here' } });
+    expect(await send('GET', '/invoices')).toMatchObject({ status: 200, body: { is: 'here' } });
     expect(Object.values(agent.freeSockets).flat()).toHaveLength(1);
     agent.destroy();
   });
 
-  it('breaks off an answer that a module breaks off', async () => {
+  it('aborts an answer that a module aborts', async () => {
     const url = await listening((_, response) => {
       response.writeHead(200, { 'content-length': 100 }).write('half of');
       setTimeout(() => response.destroy(), 20);
     });
-    const door = await doorTo(all(url));
-    await expect(fetch(`${door.url}/drivers/1`).then((it) => it.text())).rejects.toThrow('terminated');
+    const gateway = await gatewayTo(all(url));
+    await expect(fetch(`${gateway.url}/drivers/1`).then((it) => it.text())).rejects.toThrow('terminated');
   });
 
-  it('takes a name before a parameter', () => {
+  it('prefers a name to a parameter', () => {
     const paths = ['/:any/b', '/a/:id', '/a/b', '/:any/:id'].map((path) => ({ method: 'GET', path }));
     const find = (path: string) => new RouteTable(paths).find('HEAD', path)?.route.path;
     expect(['/a/b', '/A/x/', '/x/b', '/x/y', '/a'].map(find)).toEqual([
-      ...['/a/b', '/a/:id', '/:any/b', '/:any/:id'],
+      '/a/b',
+      '/a/:id',
+      '/:any/b',
+      '/:any/:id',
       undefined,
     ]);
   });
 
-  it('does not start without knowing where each module lives', async () => {
+  it('does not start without the address of each module', async () => {
     const { rides: _, ...others } = all('http://localhost:1');
-    await expect(doorTo(others)).rejects.toThrow('Nobody has said where rides lives: --module rides=URL');
+    await expect(gatewayTo(others)).rejects.toThrow('Missing --module rides=URL: the address of rides.');
   });
 });
 
-/** The address of a process that has died before it answered. */
-function hangingUp(): Promise<string> {
+/** The address of a server that closes each connection without an answer. */
+function closingServer(): Promise<string> {
   return listening((request) => void request.socket.destroy());
 }
 
-async function nobody(): Promise<string> {
+async function unusedAddress(): Promise<string> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

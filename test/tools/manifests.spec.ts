@@ -26,7 +26,7 @@ class RingHandler {}
 @EventsHandler(DriverFreed)
 class DriverFreedHandler {}
 
-/** The modules, and one more with these handlers. */
+/** The modules of the application, and a module `bell` with these handlers. */
 function withBell(...providers: Type[]): Type[] {
   @MeshFeature({ name: 'bell', contract: { Ring } })
   @Module({ providers })
@@ -35,11 +35,11 @@ function withBell(...providers: Type[]): Type[] {
 }
 
 describe('The manifests', () => {
-  it('are committed as the code makes them; if not, `npm run manifests` writes them anew', () => {
+  it('are committed as generated; if this fails, run `npm run manifests`', () => {
     expect(Object.fromEntries(readManifests(join(ROOT, FOLDER)))).toEqual(Object.fromEntries(files));
   });
 
-  it('have a Trigger for each consumer and type of the running application, and no other', async () => {
+  it('have exactly one Trigger for each consumer and type of the running application', async () => {
     const database = join(mkdtempSync(join(tmpdir(), 'cabs-manifests-')), 'cabs.db');
     const cabs = await startCabs(`sqlite:${database}`);
     const registry = cabs.app.get(HandlerRegistry);
@@ -56,7 +56,7 @@ describe('The manifests', () => {
     }
   });
 
-  it('send each Trigger to the Service that hosts its consumer', () => {
+  it('have the Service that hosts the consumer as the subscriber of each Trigger', () => {
     for (const { spec } of objectsOf('monolith', 'Trigger')) expect(spec.subscriber.ref.name).toBe('cabs');
     for (const { spec } of objectsOf('split', 'Trigger')) {
       expect(spec.subscriber.uri).toBe(`/mesh/${spec.subscriber.ref.name}`);
@@ -77,7 +77,7 @@ describe('The manifests', () => {
     });
   });
 
-  it('lose the Trigger of a handler that is gone, and the file of a consumer without any', () => {
+  it('lose the Trigger of a removed handler, and the file of a consumer without handlers', () => {
     const whole = manifests(withBell(RingHandler, DriverFreedHandler));
     const less = manifests(withBell(RingHandler));
     expect(objects(less.get('monolith/bell-triggers.yaml')!).map(({ metadata }) => metadata.name)).toEqual([
@@ -90,9 +90,9 @@ describe('The manifests', () => {
     expect(parse(none.get('split/kustomization.yaml')!).resources).not.toContain('bell-triggers.yaml');
   });
 
-  it('are what the models of Knative say, also read back from YAML', () => {
+  it('conform to the models of Knative, also when read back from YAML', () => {
     for (const [, text] of files) objects(text).forEach(validate);
-    // The proof that a model would say so.
+    // Proof that a model reports violations.
     expect(() => validate({ kind: 'Trigger', spec: { broker: 1 } })).toThrow('must be string');
     const [, service] = objects(files.get('monolith/dead-letters.yaml')!);
     const withoutName = [{ value: 'x' }];
@@ -100,7 +100,7 @@ describe('The manifests', () => {
     expect(() => validate(service)).toThrow('name');
   });
 
-  it('hold to the same rules in a Job as in a Service', () => {
+  it('have the same container rules in a Job as in a Service', () => {
     const jobs = objectsOf('split', 'Job');
     expect(jobs).toHaveLength(MODULES.length + 1);
     for (const { spec } of jobs) {
@@ -110,7 +110,7 @@ describe('The manifests', () => {
     }
   });
 
-  it.each([...VARIANTS, 'components'])('list each file of %s in a kustomization, once', (folder) => {
+  it.each([...VARIANTS, 'components'])('list each file of %s once in a kustomization', (folder) => {
     const kustomizations = [...files].filter(
       ([path]) => path.startsWith(folder) && path.endsWith('/kustomization.yaml'),
     );
@@ -121,14 +121,14 @@ describe('The manifests', () => {
     expect(listed.sort()).toEqual([...files.keys()].filter((path) => path.startsWith(`${folder}/`)).sort());
   });
 
-  it('name every object once', () => {
+  it('have unique names', () => {
     for (const variant of VARIANTS) {
       const names = objectsOf(variant).map(({ kind, metadata }) => `${kind} ${metadata?.name}`);
       expect(new Set(names).size).toBe(names.length);
     }
   });
 
-  it.each(VARIANTS)('give every process of %s an environment that it understands', (variant) => {
+  it.each(VARIANTS)('give each process of %s a valid environment', (variant) => {
     const cluster = { KUBERNETES_SERVICE_HOST: '10.0.0.1' };
     const bound = objectsOf(variant, 'SinkBinding').map(({ spec }) => spec.subject.name as string);
     for (const { metadata, spec } of objectsOf(variant, 'Service')) {
@@ -139,10 +139,10 @@ describe('The manifests', () => {
       const hosted = { cabs: MODULE_NAMES, 'dead-letters': [] }[metadata.name as string] ?? [metadata.name];
       expect(config.modules).toEqual(hosted);
       expect(config.broker!.sink).toBe(sink.K_SINK);
-      // What it has to ask for from others, it knows where to find.
+      // It has the addresses of all other modules, for queries.
       if (variant === 'split' && hosted.length > 0)
         expect([...Object.keys(config.broker!.services!), metadata.name].sort()).toEqual([...MODULE_NAMES].sort());
-      // Whatever fails, the dead letter sink can give it back to.
+      // The dead letter sink has the addresses of all consumers, to requeue messages.
       if (hosted.length === 0) {
         const hosts = objectsOf(variant, 'Trigger').map(({ spec: { subscriber } }) => [
           (subscriber.uri as string).replace('/mesh/', ''),
@@ -150,7 +150,7 @@ describe('The manifests', () => {
         ]);
         expect(config.broker!.services).toEqual(Object.fromEntries(hosts));
       }
-      // Draining by queue-proxy, requests, deliveries: all of it fits into the grace of the pod.
+      // The termination grace period covers draining by queue-proxy, requests and deliveries.
       expect(spec.template.spec.timeoutSeconds * 1000).toBeGreaterThan(30_000 + 2 * config.shutdownGraceMs);
     }
     for (const { spec } of objectsOf(variant, 'Job')) {
@@ -158,19 +158,19 @@ describe('The manifests', () => {
     }
   });
 
-  it('cut no try off that the receiver would have ended by itself', () => {
+  it('have a longer timeout for the Broker than for the receiver', () => {
     const { delivery } = objectsOf('monolith', 'Broker')[0].spec;
     const config = readConfig(
       { MESH_TIMEOUT: delivery.timeout, MESH_BACKOFF_DELAY: delivery.backoffDelay },
       MODULE_NAMES,
     );
-    const ours = readConfig({}, MODULE_NAMES).delivery;
-    expect(config.delivery.timeoutMs).toBeGreaterThan(ours.timeoutMs + 1000);
-    expect(config.delivery.backoffDelayMs).toBe(ours.backoffDelayMs);
-    expect([delivery.retry, delivery.backoffPolicy]).toEqual([ours.retry, ours.backoffPolicy]);
+    const defaults = readConfig({}, MODULE_NAMES).delivery;
+    expect(config.delivery.timeoutMs).toBeGreaterThan(defaults.timeoutMs + 1000);
+    expect(config.delivery.backoffDelayMs).toBe(defaults.backoffDelayMs);
+    expect([delivery.retry, delivery.backoffPolicy]).toEqual([defaults.retry, defaults.backoffPolicy]);
   });
 
-  it('never let the Broker wait for its own dead letter sink to be bound to it', () => {
+  it('never bind the dead letter sink to the Broker that waits for it', () => {
     for (const variant of VARIANTS) {
       const sink = objectsOf(variant, 'Broker')[0].spec.delivery.deadLetterSink;
       expect(sink).toMatchObject({ ref: { name: 'dead-letters' }, uri: '/mesh/dead-letters' });
@@ -178,7 +178,7 @@ describe('The manifests', () => {
     }
   });
 
-  it('make tokens out for whom the services take them for', () => {
+  it('use the audience that the services accept in all tokens', () => {
     const audience = /name: MESH_OIDC_AUDIENCE\n +value: (\w+)/.exec(
       files.get('components/oidc/kustomization.yaml')!,
     )![1];
@@ -191,7 +191,7 @@ describe('The manifests', () => {
     }
   });
 
-  it('patch, in the components, what is there', () => {
+  it('have components that patch existing paths', () => {
     for (const it of objectsOf('components', 'Component')) {
       for (const { target, patch } of it.patches) {
         const selected = VARIANTS.flatMap((variant) => objectsOf(variant, target.kind as string)).filter(
@@ -215,7 +215,7 @@ describe('The manifests', () => {
     }
   });
 
-  it('depend on nobody’s environment, and leave no file behind that is no longer made', () => {
+  it('do not depend on the environment, and remove files that are no longer generated', () => {
     const folder = mkdtempSync(join(tmpdir(), 'cabs-manifests-'));
     writeFileSync(join(folder, 'of-old.yaml'), 'kind: Trigger\n');
     const weird = {

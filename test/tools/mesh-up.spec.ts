@@ -14,9 +14,9 @@ import { atOnce, call, prepareRides, REACHED } from '../support/server.js';
 /** As in the README. */
 const BODY = '{"country":"Polska","city":"Warszawa","street":"Żytnia","buildingNumber":32,"hash":-580606919}';
 const SETTLED = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
-const VICTIMS = ['drivers', 'broker', 'rides', 'front-door'];
+const VICTIMS = ['drivers', 'broker', 'rides', 'gateway'];
 const RIDES_EACH = 8;
-/** The machine of a test may have other things to do. */
+/** Longest wait for the start, in ms; other tests may run at the same time. */
 const START_MS = 100_000;
 
 interface Ride {
@@ -33,15 +33,17 @@ describe('npm run mesh:up', () => {
     for (const pid of up?.pids().filter(isAlive) ?? []) process.kill(pid, 'SIGKILL');
   });
 
-  it('settles the demo and all rides once, whatever of it is killed, and ends without a trace', async () => {
+  it('settles all transits once while processes are killed, and leaves no process behind', async () => {
     const { url, ports, output, pid, pids, end } = (up = await startMeshUp(await freePorts(), data));
     const second = spawnMeshUp(ports, data);
     expect(await once(second.process, 'exit')).toEqual([1, null]);
-    expect(second.output()).toMatch(/^Ports \d+ \(front-door\), .* are taken: .*\n$/);
+    expect(second.output()).toMatch(/^Ports \d+ \(gateway\), .* are taken: .*\n$/);
     expect(pids().filter(isAlive)).toHaveLength(9);
 
     const answer = await fetch(`${url}/transits/${DEMO_RIDE}/complete`, {
-      ...{ method: 'POST', body: BODY, headers: { 'content-type': 'application/json' } },
+      method: 'POST',
+      body: BODY,
+      headers: { 'content-type': 'application/json' },
     });
     expect(answer.status).toBe(202);
     expect(answer.headers.get('location')).toBe(`/transits/${DEMO_RIDE}`);
@@ -53,7 +55,7 @@ describe('npm run mesh:up', () => {
     const rides = await prepareRides(url, VICTIMS.length * RIDES_EACH);
     for (const [index, victim] of VICTIMS.entries()) {
       const some = rides.slice(index * RIDES_EACH, (index + 1) * RIDES_EACH);
-      const load = atOnce(RIDES_EACH, some.length, (it) => insist(`${url}/transits/${some[it]!}/complete`));
+      const load = atOnce(RIDES_EACH, some.length, (it) => completeTransit(`${url}/transits/${some[it]!}/complete`));
       await wait(Math.random() * 100);
       const before = pid(victim);
       process.kill(before, 'SIGKILL');
@@ -76,7 +78,7 @@ describe('npm run mesh:up', () => {
     expect(await effects(data)).toEqual({ invoices: n, fees: n, miles: n, transactions: n, occupied: 0 });
   }, 150_000);
 
-  it('leaves no process behind when it is killed itself', async () => {
+  it('leaves no process behind when it is killed', async () => {
     const { port } = await freePorts();
     const command = [
       '-e',
@@ -84,10 +86,11 @@ describe('npm run mesh:up', () => {
     ];
     const planned = { name: 'child', port, url: `http://127.0.0.1:${port}`, readyPath: '/', command, environment: {} };
     const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', PARENT], {
-      ...{ cwd: ROOT, env: { PATH: process.env.PATH, PLANNED: JSON.stringify(planned) } },
+      cwd: ROOT,
+      env: { PATH: process.env.PATH, PLANNED: JSON.stringify(planned) },
     });
-    const [told] = (await once(parent.stdout, 'data')) as [Buffer];
-    const pid = Number(told);
+    const [output] = (await once(parent.stdout, 'data')) as [Buffer];
+    const pid = Number(output);
     expect(isAlive(pid)).toBe(true);
     parent.kill('SIGKILL');
     await eventually(
@@ -97,7 +100,7 @@ describe('npm run mesh:up', () => {
   });
 });
 
-/** Somebody who starts a process as mesh:up does, and does nothing else. */
+/** A parent process that starts a child as mesh:up does. */
 const PARENT = `
   import { Child } from './tools/mesh-up/child.ts';
   const child = new Child(JSON.parse(process.env.PLANNED), process.env, {});
@@ -110,9 +113,9 @@ interface MeshUp {
   readonly ports: { port: number; brokerPort: number };
   readonly process: ChildProcess;
   readonly output: () => string;
-  /** Of a process, as it was last told. */
+  /** The latest pid of a process, from the output. */
   readonly pid: (name: string) => number;
-  /** Of all processes that there ever were. */
+  /** The pids of all processes since the start. */
   readonly pids: () => number[];
   readonly end: (signal: NodeJS.Signals) => Promise<number | null>;
 }
@@ -120,27 +123,32 @@ interface MeshUp {
 function spawnMeshUp({ port, brokerPort }: MeshUp['ports'], data: string) {
   const options = ['--port', String(port), '--broker-port', String(brokerPort), '--data', data];
   const child = spawn(process.execPath, ['--import', 'tsx', 'tools/mesh-up.ts', ...options], {
-    ...{ cwd: ROOT, env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe'] },
+    cwd: ROOT,
+    env: { PATH: process.env.PATH },
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += String(chunk)));
   return { process: child as ChildProcess, output: () => output };
 }
 
-/** @throws Error with its output when it isn't ready in time */
+/** @throws Error with the output when mesh:up isn't ready in time */
 async function startMeshUp(ports: MeshUp['ports'], data: string): Promise<MeshUp> {
   const { process: child, output } = spawnMeshUp(ports, data);
-  const isOver = () => child.exitCode !== null || /Ctrl-C ends it all/.test(output());
+  const isOver = () => child.exitCode !== null || /Ctrl-C stops all processes/.test(output());
   await eventually(async () => isOver(), Boolean, START_MS - 5000).catch(() => child.kill('SIGKILL'));
-  if (child.exitCode !== null || child.killed) throw new Error(`It does not start:\n${output()}`);
-  const told = (name: string) =>
+  if (child.exitCode !== null || child.killed) throw new Error(`mesh:up does not start:\n${output()}`);
+  const pidsOf = (name: string) =>
     [...output().matchAll(new RegExp(`^${name} +(?:started again: pid )?(\\d+)(?: |$)`, 'gm'))].map((it) =>
       Number(it[1]),
     );
   return {
-    ...{ url: `http://localhost:${ports.port}`, ports, process: child, output },
-    pid: (name) => told(name).at(-1)!,
-    pids: () => told('[a-z-]+'),
+    url: `http://localhost:${ports.port}`,
+    ports,
+    process: child,
+    output,
+    pid: (name) => pidsOf(name).at(-1)!,
+    pids: () => pidsOf('[a-z-]+'),
     end: async (signal) => {
       const gone = once(child, 'exit');
       child.kill(signal);
@@ -149,7 +157,7 @@ async function startMeshUp(ports: MeshUp['ports'], data: string): Promise<MeshUp
   };
 }
 
-/** Where a front door, a process for dead letters, six modules and a broker find a place. */
+/** Free ports for a gateway, a process for dead letters, six modules and a broker. */
 async function freePorts(): Promise<MeshUp['ports']> {
   const port = await freePort(21);
   return { port, brokerPort: port + 20 };
@@ -163,8 +171,8 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Until it is accepted, as users do. */
-async function insist(url: string): Promise<void> {
+/** Repeats a request until it is accepted. */
+async function completeTransit(url: string): Promise<void> {
   for (;;) {
     const answer = await call('POST', url, REACHED).catch(() => undefined);
     if (answer) return;
@@ -176,11 +184,14 @@ function isSettled({ status, settlementSince }: Ride): boolean {
   return status === 'COMPLETED' && !settlementSince;
 }
 
-/** What the completed rides have left behind, counted in the databases of those whose it is. */
+/** Counts the effects of all completed transits in the databases of the modules. */
 async function effects(data: string): Promise<Record<string, number>> {
   const count = async (module: string, statement: string) => {
     const database = await Database.open({
-      ...{ database: `sqlite:${join(data, `${module}.db`)}`, entities: [], histories: [], migrate: false },
+      database: `sqlite:${join(data, `${module}.db`)}`,
+      entities: [],
+      histories: [],
+      migrate: false,
     });
     const [row] = await database.read.all<{ n: number }>(`SELECT ${statement}`);
     await database.close();

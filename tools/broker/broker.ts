@@ -10,84 +10,92 @@ import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
-import { administer } from './administration.js';
+import { Administration } from './administration.js';
 import { consumerName, consumersOf, type Addresses } from './consumers.js';
-import { answer, answerBroken, HEADER_LIMIT } from './ingress.js';
+import { answer, answerBroken, MAX_HEADER_BYTES } from './ingress.js';
 import { readManifests, type Destination, type Manifests, type TriggerManifest } from './manifests.js';
-import { Narrator } from './reporter.js';
+import { Reporter } from './reporter.js';
 import { Subscribers } from './subscribers.js';
-import type { StoredEvent } from './wire.js';
+import type { StoredEvent } from './stored-event.js';
 
 export interface BrokerOptions {
-  /** A folder of YAML with Brokers and Triggers, or what was read from one. */
+  /** A folder of YAML files with Brokers and Triggers, or its parsed contents. */
   readonly manifests: string | Manifests;
-  /** 0 for one that is free. */
+  /** 0 for a free port. */
   readonly port: number;
-  /** `sqlite:<path>`; one broker for each file. */
+  /** `sqlite:<path>`. Only one broker may use the file. */
   readonly database: string;
-  /** Base URLs of Services, by their name. */
+  /** Base URLs of Services, by name. */
   readonly services: Readonly<Record<string, string>>;
-  /** Where each message is told, line by line; nowhere unless given. */
-  readonly tell?: (line: string) => void;
+  /** Prints a line for each step of a message; default: no output. */
+  readonly print?: (line: string) => void;
   readonly isColoured?: boolean;
 }
 
 export interface Broker {
   readonly url: string;
-  /** What is subscribed to what, in lines for a terminal. */
+  /** The subscriptions, as lines for a terminal. */
   readonly description: readonly string[];
-  /** Stops listening, and delivers what can be delivered within `graceMs`; the rest is there at the next start. */
+  /** Stops listening, and delivers messages for up to `graceMs`; the others are delivered after the next start. */
   stop(graceMs?: number): Promise<void>;
 }
 
-/** Time to deliver what is ready when it is told to stop, in ms. */
+/** Time for deliveries after stop() is called, in ms. */
 const GRACE_MS = 5000;
 
 /**
- * A Knative Broker for a laptop: a development tool, in production it is Knative. Other than the in-memory channel it
- * keeps what it accepted: 202 means on disk.
- * @throws BadManifest, or Error when the port or the database can't be had
+ * Starts a Knative Broker for a laptop. It is a development tool; production is Knative. Unlike Knative's in-memory
+ * channel it stores each accepted event on disk before it answers 202.
+ * @throws BadManifest, or Error when the port or the database can't be opened
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { services, tell = () => undefined } = options;
+  const { services, print = () => undefined } = options;
   const { brokers, triggers } =
     typeof options.manifests === 'string' ? readManifests(options.manifests) : options.manifests;
-  const sinks = new Set(triggers.filter(({ deadLetterSink }) => deadLetterSink).map(consumerName));
-  const narrator = new Narrator(tell, options.isColoured ?? false, (consumer) => sinks.has(consumer));
+  const consumersWithSink = new Set(triggers.filter(({ deadLetterSink }) => deadLetterSink).map(consumerName));
+  const reporter = new Reporter(print, options.isColoured ?? false, (consumer) => consumersWithSink.has(consumer));
   const database = await Database.open({
-    ...{ database: options.database, entities: [], histories: [meshMigrations], migrate: true },
+    database: options.database,
+    entities: [],
+    histories: [meshMigrations],
+    migrate: true,
   });
   const work = new UnitOfWork(database);
-  const wanting = (event: StoredEvent) =>
-    triggers.filter(({ broker, wants }) => broker === event._mesh.broker && wants(event)).map(consumerName);
-  const route = (_type: string, json: string) => wanting(JSON.parse(json) as StoredEvent);
-  const workers = new DeliveryWorkers(work, SINGLE_PROCESS, narrator.logger);
-  const relay = new Relay(new InProcessDispatcher(work, route, narrator.logger), workers);
-  const wakeConsumer = (name: string) => relay.wakeConsumer(name);
+  const matchingTriggers = (event: StoredEvent) =>
+    triggers.filter(({ broker, matches }) => broker === event._mesh.broker && matches(event)).map(consumerName);
+  const route = (_type: string, json: string) => matchingTriggers(JSON.parse(json) as StoredEvent);
+  const workers = new DeliveryWorkers(work, SINGLE_PROCESS, reporter.logger);
+  const relay = new Relay(new InProcessDispatcher(work, route, reporter.logger), workers);
+  const administration = new Administration(work, relay);
   const subscribers = new Subscribers();
   let isStopping = false;
   let url = '';
-  const around = {
-    ...{ work, subscribers, url: () => url, stopping: () => isStopping, wake: () => relay.wake(), wakeConsumer },
+  const context = {
+    work,
+    subscribers,
+    url: () => url,
+    isStopping: () => isStopping,
+    wake: () => relay.wake(),
+    wakeConsumer: (name: string) => relay.wakeConsumer(name),
   };
-  const consumers = triggers.flatMap((trigger) => consumersOf(trigger, addresses(trigger, services), around));
-  const keep = async (event: StoredEvent) => {
+  const consumers = triggers.flatMap((trigger) => consumersOf(trigger, addresses(trigger, services), context));
+  const store = async (event: StoredEvent) => {
     await work.run(async () => {
       await insertIntoOutbox(work.sql, [event]);
-      // Fanned out by the very commit that keeps it.
+      // The same commit creates the deliveries.
       relay.beforeCommit();
       work.unit.afterCommit(() => relay.wake());
     });
-    narrator.accepted(event, wanting(event));
+    reporter.accepted(event, matchingTriggers(event));
   };
-  const refused = (status: number, reason: string) => narrator.refused(status, reason);
+  const onRefused = (status: number, reason: string) => reporter.refused(status, reason);
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
-    if (request.url?.startsWith('/mesh/') && (await administer(request, response, work, wakeConsumer))) return;
-    await answer(request, response, { brokers, keep, refused });
+    if (request.url?.startsWith('/mesh/') && (await administration.answer(request, response))) return;
+    await answer(request, response, { brokers, store, onRefused });
   };
-  const server = createServer({ maxHeaderSize: HEADER_LIMIT, keepAliveTimeout: 120_000 }, (request, response) => {
+  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: 120_000 }, (request, response) => {
     serve(request, response).catch((error: Error) => {
-      narrator.refused(500, error.message);
+      reporter.refused(500, error.message);
       response.destroy();
     });
   });
@@ -101,10 +109,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   }
   url = `http://localhost:${(server.address() as AddressInfo).port}`;
   await relay.start(consumers);
-  const waiting = await outboxStatistics(work.sql);
+  const statistics = await outboxStatistics(work.sql);
   return {
     url,
-    description: describe(url, brokers, triggers, services, waiting),
+    description: describe(url, brokers, triggers, services, statistics),
     stop: async (graceMs = GRACE_MS) => {
       const closed = once(server, 'close');
       server.close();
@@ -113,7 +121,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       await relay.idle(deadline);
       isStopping = true;
       await subscribers.close();
-      // What was cut off lets go at once.
+      // Aborted deliveries return at once.
       await relay.stop(performance.now() + 1000);
       server.closeAllConnections();
       await closed;
@@ -144,16 +152,18 @@ function describe(
 ): string[] {
   const shown = (to: Destination) => urlOf(to, services) ?? `UNRESOLVED (--service ${to.service}=URL)`;
   const lines = new Map<string, string[]>();
-  for (const { wanted, broker, subscriber, deadLetterSink, delivery } of triggers) {
+  for (const { filterText, broker, subscriber, deadLetterSink, delivery } of triggers) {
     const sink = deadLetterSink ? `dead letters to ${shown(deadLetterSink)}` : 'dead letters parked here';
     const terms = `Broker ${broker}, retries ${delivery.retry}, ${sink}:`;
-    lines.set(terms, [...(lines.get(terms) ?? []), `  ${wanted} -> ${shown(subscriber)}`]);
+    lines.set(terms, [...(lines.get(terms) ?? []), `  ${filterText} -> ${shown(subscriber)}`]);
   }
   return [
     'Laptop broker: a development tool. Production is Knative.',
     ...brokers.map((broker) => `Broker ${broker}: ${url}/${broker}`),
     ...[...lines].flatMap(([terms, subscriptions]) => [terms, ...subscriptions]),
-    ...(pending > 0 ? [`${pending} messages of an earlier run are on their way.`] : []),
-    ...(deadLetters > 0 ? [`${deadLetters} are parked: npm run mesh:dead-letters -- list --url ${url}`] : []),
+    ...(pending > 0 ? [`${pending} messages of an earlier run are still to be delivered.`] : []),
+    ...(deadLetters > 0
+      ? [`${deadLetters} dead letters are parked here: npm run mesh:dead-letters -- list --url ${url}`]
+      : []),
   ];
 }

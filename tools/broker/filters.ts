@@ -1,9 +1,9 @@
-import { asHeader, type StoredEvent } from './wire.js';
+import { asHeader, type StoredEvent } from './stored-event.js';
 
-/** Whether a Trigger wants an event. */
+/** Whether an event matches the filter of a Trigger. */
 export type Filter = (event: StoredEvent) => boolean;
 
-/** What a Trigger says about the events that it wants. */
+/** The filter fields of a Trigger's spec. */
 export interface FilterSpec {
   readonly filter?: { readonly attributes?: Record<string, string> };
   readonly filters?: readonly Record<string, unknown>[];
@@ -12,15 +12,15 @@ export interface FilterSpec {
 const everything: Filter = () => true;
 
 /**
- * The filter of a Trigger. `filters` wins over the older `filter` where both are given.
- * @throws Error when it is in a dialect that the laptop broker doesn't speak
+ * Compiles the filter of a Trigger. `filters` takes precedence over the older `filter`.
+ * @throws Error for a dialect that the laptop broker doesn't support
  */
 export function compile({ filter, filters }: FilterSpec): Filter {
   if (filters && filters.length > 0) return all(filters.map(dialect));
   return attributes(filter?.attributes ?? {});
 }
 
-/** Exactly these values; `""` stands for any value of an attribute that is there. */
+/** Compares for equality. `""` matches every event that has the attribute. */
 function attributes(wanted: Record<string, string>): Filter {
   const entries = Object.entries(wanted).map(([name, value]) => [name, asHeader(value)] as const);
   return (event) => {
@@ -34,7 +34,7 @@ function dialect(spec: Record<string, unknown>): Filter {
   if (!first) return everything;
   if (more.length > 0)
     throw new Error(
-      `One dialect for each filter, not ${Object.keys(spec)
+      `A filter has one dialect, but here are ${Object.keys(spec)
         .map((it) => JSON.stringify(it))
         .join(' and ')}`,
     );
@@ -57,16 +57,18 @@ function dialect(spec: Record<string, unknown>): Filter {
       return (event) => !unwanted(event);
     }
     case 'cesql':
-      throw new Error('CESQL is not spoken by the laptop broker: use exact, prefix, suffix, all, any or not');
+      throw new Error('CESQL is not supported by the laptop broker: use exact, prefix, suffix, all, any or not');
     default:
-      throw new Error(`No filter dialect is called ${JSON.stringify(name)}`);
+      throw new Error(
+        `Unknown filter dialect ${JSON.stringify(name)}: expected exact, prefix, suffix, all, any or not`,
+      );
   }
 }
 
-/** An empty value is no condition; an attribute that isn't there matches nothing. */
+/** An empty value is no condition. A missing attribute matches no other value. */
 function matching(spec: Record<string, unknown>, matches: (has: string, wanted: string) => boolean): Filter {
   const entries = Object.entries(spec).map(([name, text]) => {
-    if (typeof text !== 'string') throw new Error(`A filter compares with text, and ${JSON.stringify(name)} has none`);
+    if (typeof text !== 'string') throw new Error(`Filter attribute ${JSON.stringify(name)}: expected text`);
     return [name, asHeader(text)] as const;
   });
   return (event) => {
@@ -79,22 +81,22 @@ function matching(spec: Record<string, unknown>, matches: (has: string, wanted: 
   };
 }
 
-/** @throws Error when a dialect isn't given filters */
+/** @throws Error when the value is no list of filters */
 function listOf(dialect: string, value: unknown): Record<string, unknown>[] {
-  if (!Array.isArray(value)) throw new Error(`The dialect ${dialect} takes a list of filters`);
+  if (!Array.isArray(value)) throw new Error(`Filter dialect ${dialect}: expected a list of filters`);
   return value.map((it) => oneOf(dialect, it));
 }
 
 function oneOf(dialect: string, value: unknown): Record<string, unknown> {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  throw new Error(`The dialect ${dialect} takes fields, not ${JSON.stringify(value)}`);
+  throw new Error(`Filter dialect ${dialect}: expected fields, got ${JSON.stringify(value)}`);
 }
 
 function all(filters: readonly Filter[]): Filter {
   return (event) => filters.every((filter) => filter(event));
 }
 
-/** What the older filter sees: some attributes by two names, and `time` as Go prints it. */
+/** The attributes as the older filter sees them: some have two names, and `time` is formatted by Go. */
 function legacyAttributes(event: StoredEvent): Record<string, string | undefined> {
   const { data: _data, data_base64: _base64, _mesh, ...named } = event;
   const type = event.datacontenttype;

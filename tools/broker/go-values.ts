@@ -1,13 +1,13 @@
 /*
- * What Go's standard library makes of the values of an event: a real broker is written in Go, and takes, refuses and
- * rewrites attributes as `net/url`, `time` and `strconv` do. Values are headers as Node gives them, one character for
- * each byte.
+ * Values of attributes as Go's standard library parses and prints them. A real broker is written in Go: it accepts,
+ * refuses and rewrites attributes as `net/url`, `time` and `strconv` do. Values are headers as Node gives them, one
+ * character for each byte.
  */
 
 /**
- * A URI reference as Go's `url.Parse` reads it and `URL.String` writes it: what is no URI at all is often taken and
- * percent-encoded (`not a uri` becomes `not%20a%20uri`).
- * @returns undefined when Go refuses it
+ * A URI reference, parsed as by `url.Parse` and printed as by `URL.String`. Go accepts and percent-encodes many texts
+ * that are no URI: `not a uri` becomes `not%20a%20uri`.
+ * @returns undefined when Go refuses the text
  */
 export function goUri(text: string): { text: string; isAbsolute: boolean } | undefined {
   if (/[\0-\x1f\x7f]/.test(text) || text.startsWith(':')) return undefined;
@@ -17,7 +17,7 @@ export function goUri(text: string): { text: string; isAbsolute: boolean } | und
   const [beforeQuery = '', query] = split(beforeFragment.slice(start.length), '?');
   const end = (query === undefined ? '' : `?${query}`) + (fragment ? `#${encoded(fragment) ?? ''}` : '');
   if (fragment && encoded(fragment) === undefined) return undefined;
-  // `urn:uuid:1`: opaque, and kept to the letter.
+  // An opaque URI such as `urn:uuid:1` is not changed.
   if (scheme !== undefined && !beforeQuery.startsWith('/'))
     return { text: start + beforeQuery + end, isAbsolute: true };
   if (scheme === undefined && /^[^/]*:/.test(beforeQuery)) return undefined;
@@ -34,11 +34,11 @@ function split(text: string, separator: string): [string, string?] {
   return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-/** A path with whatever may not stand in one percent-encoded; as it is when nothing has to be. */
+/** Percent-encodes a path, if it has characters that need it. */
 function encoded(path: string): string | undefined {
   if (/%(?![0-9A-Fa-f]{2})/.test(path)) return undefined;
   if (/^[\w.~!$&'()*+,;=:@[\]/%-]*$/.test(path)) return path;
-  // Go decodes and encodes anew, and leaves fewer characters alone than it would have accepted.
+  // Go then decodes and encodes the whole path, and encodes more characters than necessary.
   const decoded = path.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
   return decoded.replace(
     /[^\w.~$&+,/:;=@-]/g,
@@ -47,8 +47,8 @@ function encoded(path: string): string | undefined {
 }
 
 /**
- * An RFC 3339 time in UTC, with the digits that it has, trailing zeros of the fraction cut off.
- * @returns undefined when Go refuses it: no zone, lower-case letters, no such day
+ * An RFC 3339 time, converted to UTC, without trailing zeros of the fraction.
+ * @returns undefined when Go refuses the text: no zone, lower-case letters, a day that doesn't exist
  */
 export function goTime(text: string): string | undefined {
   const parts = /^(\d{4}-\d\d-(\d\d))T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$/.exec(text);
@@ -62,7 +62,7 @@ export function goTime(text: string): string | undefined {
   return `${utc.toISOString().slice(0, 19)}${digits}Z`;
 }
 
-/** A number as `strconv.ParseFloat` reads it, cut to a 32-bit integer; undefined when it is none. */
+/** A number, parsed as by `strconv.ParseFloat` and truncated to a 32-bit integer. @returns undefined for other text */
 export function goInt32(text: string): number | undefined {
   if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) return undefined;
   const number = Number(text);
@@ -70,8 +70,8 @@ export function goInt32(text: string): number | undefined {
 }
 
 /**
- * A duration of a delivery spec in ms, as Knative 1.12 understands it: ISO 8601 with a precision of 0.1 s, cut off.
- * @returns undefined when it is none
+ * An ISO 8601 duration of a delivery spec in ms. Knative 1.12 truncates it to 0.1 s.
+ * @returns undefined for other text
  */
 export function goPeriodMs(text: string): number | undefined {
   const parts = /^P(?=.)(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$/.exec(text);

@@ -1,28 +1,30 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { accept, read, Refused, type StoredEvent } from './wire.js';
+import { RefusedError } from '../errors.js';
+import type { StoredEvent } from './stored-event.js';
+import { accept, read } from './wire.js';
 
 /*
- * The HTTP face of a broker: what is answered to whom, as recorded from Knative Eventing 1.12.6. Every answer has an
- * empty body, also the refusals: a publisher never learns the reason, but the terminal does.
+ * The HTTP endpoint of a broker. It answers as recorded from Knative Eventing 1.12.6. All answers have an empty body, so
+ * a publisher doesn't learn why an event is refused; the terminal shows the reason.
  */
 
-/** Longest event that is taken, in bytes. */
-export const BODY_LIMIT = 16 * 1024 * 1024;
-/** Longest request header block, in bytes, as in Go. */
-export const HEADER_LIMIT = 1024 * 1024;
-/** How long the body of a request may take, in ms. */
-const BODY_PATIENCE_MS = 10_000;
+/** Largest body of an event, in bytes. */
+export const MAX_BODY_BYTES = 16 * 1024 * 1024;
+/** Largest header block of a request, in bytes, as in Go. */
+export const MAX_HEADER_BYTES = 1024 * 1024;
+/** Longest wait for the body of a request, in ms. */
+const BODY_TIMEOUT_MS = 10_000;
 
 const ALLOW = 'POST, OPTIONS';
 
 export interface Ingress {
-  /** As `<namespace>/<name>`. */
+  /** Names as `<namespace>/<name>`. */
   readonly brokers: readonly string[];
   /** Resolves when the event is on disk. */
-  keep(event: StoredEvent): Promise<void>;
-  /** For whoever watches: the reasons that the publisher isn't told. */
-  refused(status: number, reason: string, request: IncomingMessage): void;
+  store(event: StoredEvent): Promise<void>;
+  /** Called with the reason when an event is refused. */
+  onRefused(status: number, reason: string): void;
 }
 
 /** Answers a request to a broker. */
@@ -38,18 +40,18 @@ export async function answer(request: IncomingMessage, response: ServerResponse,
   if (request.method !== 'POST') return end(response, 405);
   try {
     const event = await eventIn(request, ingress.brokers);
-    await ingress.keep(event);
+    await ingress.store(event);
     end(response, 202);
   } catch (error) {
-    const status = error instanceof Refusal ? error.status : error instanceof Refused ? 400 : 500;
-    ingress.refused(status, (error as Error).message, request);
-    // What is still coming of the body would have to be read before the connection could be used again.
+    const status = error instanceof RefusedError ? error.status : 500;
+    ingress.onRefused(status, (error as Error).message);
+    // The connection can't be reused, because the rest of the body has not been read.
     if (!request.complete) response.setHeader('Connection', 'close');
     end(response, status);
   }
 }
 
-/** Answers what isn't even HTTP to Node, as Go would. */
+/** Answers a request that Node can't parse, as Go does. */
 export function answerBroken(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
@@ -63,33 +65,25 @@ export function answerBroken(error: NodeJS.ErrnoException, socket: Duplex): void
   socket.end(`HTTP/1.1 ${reply}`);
 }
 
-class Refusal extends Error {
-  constructor(
-    readonly status: number,
-    message: string,
-  ) {
-    super(message);
-  }
-}
-
-/** @throws Refused or Refusal */
+/** @throws RefusedError with the status of the answer */
 async function eventIn(request: IncomingMessage, brokers: readonly string[]): Promise<StoredEvent> {
   const path = request.url ?? '';
-  if (path === '/') throw new Refusal(404, 'There is nothing at /');
+  if (path === '/') throw new RefusedError('There is no broker at /', 404);
   const broker = /^\/([^/?]+\/[^/?]+)\/?$/.exec(path)?.[1];
-  if (broker === undefined) throw new Refused(`${path.slice(0, 100)} is not /<namespace>/<broker>`);
+  if (broker === undefined)
+    throw new RefusedError(`Invalid path ${path.slice(0, 100)}: expected /<namespace>/<broker>`);
   const event = accept(read({ headers: firstHeaders(request), body: await bodyOf(request) }, broker));
-  if (!brokers.includes(broker)) throw new Refused(`There is no Broker ${broker}`);
+  if (!brokers.includes(broker)) throw new RefusedError(`There is no Broker ${broker}`);
   return event;
 }
 
-/** Kubernetes and Knative look by whether somebody is there, with any method on any path. */
+/** Whether this is a health check of Kubernetes or Knative: they use any method and path. */
 function isProbe({ headers }: IncomingMessage): boolean {
   const isKubelet = headers['user-agent']?.startsWith('kube-probe/') || headers['k-kubelet-probe'] !== undefined;
   return isKubelet || headers['k-network-probe'] === 'probe';
 }
 
-/** Of a header that comes twice the first one counts; Node would join them. */
+/** The headers, with the first value of a repeated header. Node would join the values. */
 function firstHeaders({ rawHeaders }: IncomingMessage): Record<string, string> {
   const headers: Record<string, string> = {};
   for (let index = 0; index < rawHeaders.length; index += 2) {
@@ -102,21 +96,24 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   let late: NodeJS.Timeout | undefined;
   try {
     return await new Promise<Buffer>((resolve, reject) => {
-      late = setTimeout(() => reject(new Refused('The body took too long')), BODY_PATIENCE_MS);
+      late = setTimeout(
+        () => reject(new RefusedError(`The body did not arrive within ${BODY_TIMEOUT_MS / 1000} s`)),
+        BODY_TIMEOUT_MS,
+      );
       let chunks: Buffer[] = [];
       let length = 0;
       request.on('data', (chunk: Buffer) => {
         length += chunk.length;
-        // Read to its end all the same: who is cut off while sending never sees the answer, and tries again for ever.
-        if (length > BODY_LIMIT) chunks = [];
+        // Read to the end all the same: a publisher that is cut off while it sends misses the 413, and retries for ever.
+        if (length > MAX_BODY_BYTES) chunks = [];
         else chunks.push(chunk);
       });
       request.once('end', () => {
-        if (length > BODY_LIMIT) reject(new Refusal(413, `It is longer than ${BODY_LIMIT} bytes`));
+        if (length > MAX_BODY_BYTES) reject(new RefusedError(`The body is larger than ${MAX_BODY_BYTES} bytes`, 413));
         else resolve(Buffer.concat(chunks));
       });
       request.once('error', reject);
-      request.once('close', () => reject(new Refused('The connection broke')));
+      request.once('close', () => reject(new RefusedError('The connection was closed before the end of the body')));
     });
   } finally {
     clearTimeout(late);

@@ -1,8 +1,8 @@
 import type { Logger } from '@nestjs/common';
-import { Stopping } from './consumers.js';
-import { asText, type StoredEvent } from './wire.js';
+import { BrokerStopping } from './consumers.js';
+import { asText, type StoredEvent } from './stored-event.js';
 
-/** What our delivery engine tells of a delivery. */
+/** The fields that the delivery engine logs for a delivery. */
 interface Facts {
   readonly consumer?: string;
   readonly type?: string;
@@ -15,44 +15,44 @@ interface Facts {
 
 const COLOURS = { good: 32, waiting: 33, bad: 31, quiet: 90 } as const;
 
-/** Tells what crosses the broker, one line each. It is the logger of the delivery engine, too. */
-export class Narrator {
+/** Prints one line for each step of a message. It is also the logger of the delivery engine. */
+export class Reporter {
   constructor(
     private readonly write: (line: string) => void,
     private readonly isColoured: boolean,
-    /** Whether what this consumer gives up goes to a dead letter sink. */
+    /** Whether failed messages of this consumer go to a dead letter sink. */
     private readonly hasSink: (consumer: string) => boolean,
   ) {}
 
-  /** For the engine, which asks for Nest's logger and uses three of its methods. */
+  /** For the delivery engine, which expects Nest's Logger and uses only log, warn and error. */
   get logger(): Logger {
     return this as unknown as Logger;
   }
 
-  /** @param wanting the Triggers that it goes to */
-  accepted(event: StoredEvent, wanting: readonly string[]): void {
-    const whose = wanting.length === 0 ? 'nobody wants it' : `for ${wanting.join(', ')}`;
-    this.line('quiet', 'accepted', { ...event, event: event.id }, whose);
+  /** @param consumers the Triggers that get the event */
+  accepted(event: StoredEvent, consumers: readonly string[]): void {
+    const recipients = consumers.length === 0 ? 'no Trigger matches' : `for ${consumers.join(', ')}`;
+    this.line('quiet', 'accepted', { ...event, event: event.id }, recipients);
   }
 
   refused(status: number, reason: string): void {
     this.line('bad', 'refused', {}, `${status}: ${reason}`);
   }
 
-  /** A delivery that is over. */
+  /** Prints a finished delivery. */
   log(facts: Facts, outcome: string): void {
     this.line('good', 'delivered', facts, outcome.replace(/^delivered /, ''));
   }
 
-  /** A delivery that will be tried again, or trouble of the broker itself. */
+  /** Prints a delivery that will be retried, or a problem of the broker itself. */
   warn(facts: Facts, text: string): void {
-    if (facts.err instanceof Stopping) return;
+    if (facts.err instanceof BrokerStopping) return;
     const what =
       facts.retryInMs === undefined ? text : `${facts.consumer}: retry ${facts.attempts} in ${facts.retryInMs} ms`;
     this.line('waiting', facts.retryInMs === undefined ? 'trouble' : 'failed', facts, `${what}${because(facts.err)}`);
   }
 
-  /** A delivery that was given up. */
+  /** Prints a delivery that has failed for good. */
   error(facts: Facts, _text: string): void {
     const isSink = facts.consumer?.endsWith(' dead letters');
     const isParked = isSink || !this.hasSink(facts.consumer ?? '');
@@ -67,7 +67,7 @@ export class Narrator {
   }
 }
 
-/** The end of a UUID v7 differs more than its beginning, which is a time. */
+/** Shortens a UUID v7 to its last 8 digits. The first digits are a time and hardly differ. */
 function shortened(text: string): string {
   return text.replace(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{4}(?=[0-9a-f]{8}$)/i, '…');
 }

@@ -1,20 +1,20 @@
 import { Agent, request } from 'undici';
 import { Reject } from '../../src/infrastructure/contracts/message.js';
 import { isRetriedByKnative } from '../../src/infrastructure/broker/response-classes.js';
-import { asHeader, type Message } from './wire.js';
+import { asHeader, type Message } from './stored-event.js';
 
-/** What a dead letter says of its death, in `knativeerror*`. */
+/** The failure that a dead letter describes in its `knativeerror*` attributes. */
 export interface ErrorInfo {
   readonly destination: string;
   readonly code: number;
   readonly body: string | Buffer;
 }
 
-/** A try that failed; another may help. */
+/** A failed attempt. A retry may succeed. */
 export class DeliveryFailed extends Error {
   override readonly name = 'DeliveryFailed';
 
-  /** @param retryAfterMs what the receiver asked for */
+  /** @param retryAfterMs the delay that the subscriber asked for */
   constructor(
     message: string,
     readonly info?: ErrorInfo,
@@ -24,7 +24,7 @@ export class DeliveryFailed extends Error {
   }
 }
 
-/** A try that failed in a way that no other try can mend. */
+/** A failed attempt. No retry can succeed. */
 export class DeliveryRefused extends Reject {
   constructor(
     message: string,
@@ -38,23 +38,25 @@ export interface Answer extends Message {
   readonly status: number;
 }
 
-/** Longest answer that is read, in bytes. */
-const ANSWER_LIMIT = 16 * 1024 * 1024;
-/** How long an answer is waited for where no timeout is given, in ms; a real broker would wait for ever. */
-const PATIENCE_MS = 300_000;
+/** Largest answer that is read, in bytes. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+/** Longest wait for an answer when the manifest has no timeout, in ms. A real broker waits for ever. */
+const RESPONSE_TIMEOUT_MS = 300_000;
 
-/** Connections to one address. */
-const CONNECTIONS = 256;
+/** Most connections to one address. */
+const MAX_CONNECTIONS = 256;
 
-/** Posts events, over connections that are kept. */
+/** Posts events to subscribers over keep-alive connections. */
 export class Subscribers {
   private readonly agent = new Agent({
-    ...{ connections: CONNECTIONS, keepAliveTimeout: 30_000 },
-    ...{ headersTimeout: PATIENCE_MS, bodyTimeout: PATIENCE_MS },
+    connections: MAX_CONNECTIONS,
+    keepAliveTimeout: 30_000,
+    headersTimeout: RESPONSE_TIMEOUT_MS,
+    bodyTimeout: RESPONSE_TIMEOUT_MS,
   });
 
   /**
-   * One try. Redirects are not followed: what they'd turn the event into is listed among the differences.
+   * Makes one attempt. Redirects are not followed, see differences.ts.
    * @returns an answer with a 2xx status
    * @throws DeliveryFailed, DeliveryRefused
    */
@@ -62,7 +64,7 @@ export class Subscribers {
     const answer = await this.send(url, { headers, body }, timeoutMs);
     const { status } = answer;
     if (status >= 200 && status < 300) return answer;
-    // Measured: 304 has no body, so that the filter's report of it gets lost on the way.
+    // Measured: 304 has no body, so the dead letter has no error attributes.
     const info = status === 304 ? undefined : { destination: url, code: status, body: answer.body };
     const text = `${status}${answer.body.length > 0 ? ` ${excerpt(answer.body)}` : ''}`;
     if (!isRetriedByKnative(status)) throw new DeliveryRefused(text, info);
@@ -80,15 +82,15 @@ export class Subscribers {
       const answer = await request(url, { method: 'POST', headers, body, signal, dispatcher: this.agent });
       return { status: answer.statusCode, headers: flat(answer.headers), body: await limited(answer.body) };
     } catch (error) {
-      // Measured: a dead letter that timed out says nothing of its death.
+      // Measured: after a timeout the dead letter has no error attributes.
       if (signal?.aborted) throw new DeliveryFailed(`No answer within ${timeoutMs} ms`);
-      const text = inGo(error as NetworkError);
+      const text = goMessageOf(error as NetworkError);
       throw new DeliveryFailed(text, { destination: url, code: 500, body: `dispatch error: Post "${url}": ${text}` });
     }
   }
 }
 
-/** Undici reads headers as UTF-8; here they are bytes. */
+/** undici decodes headers as UTF-8, but events keep one character for each byte. */
 function flat(headers: Record<string, string | string[] | undefined>): Record<string, string> {
   const first = (value: string | string[] = '') => asHeader(Array.isArray(value) ? (value[0] ?? '') : value);
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, first(value)]));
@@ -99,7 +101,7 @@ async function limited(body: AsyncIterable<Buffer>): Promise<Buffer> {
   let length = 0;
   for await (const chunk of body) {
     length += chunk.length;
-    if (length > ANSWER_LIMIT) throw new Error('the answer is too long');
+    if (length > MAX_ANSWER_BYTES) throw new Error(`the answer is larger than ${MAX_ANSWER_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
@@ -111,15 +113,15 @@ interface NetworkError extends Error {
   readonly port?: number;
 }
 
-/** Network errors in the words of a Go client, where there are any. */
-function inGo(error: NetworkError): string {
-  // Several addresses of one name, each with its own error.
+/** The message of a Go client for a network error. */
+function goMessageOf(error: NetworkError): string {
+  // A host with several addresses has an error for each.
   const { code, address, port, message } = (error as { errors?: NetworkError[] }).errors?.[0] ?? error;
   if (code === 'ECONNREFUSED') return `dial tcp ${address}:${port}: connect: connection refused`;
   return code === 'UND_ERR_SOCKET' ? 'EOF' : message || String(code);
 }
 
-/** Seconds, or the date of an HTTP header; anything else is nothing. */
+/** @param text seconds or an HTTP date; other text is ignored */
 function retryAfterMs(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^\d+$/.test(text)) return Number(text) * 1000;

@@ -1,52 +1,41 @@
 import { existsSync } from 'node:fs';
-import { migrationNames, type MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
-import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
 import type { Moving } from '../../src/infrastructure/persistence/ownership.js';
-import { Cargo } from './row-set.js';
-import { addressOf, fileOf, openPlace } from './open-location.js';
-import { Refused, type Place } from './location.js';
+import { RefusedError } from '../errors.js';
+import type { Location } from './location.js';
+import { Extraction, type Move } from './move.js';
+import { addressOf, fileOf, openLocation } from './open-location.js';
 
-export interface Move {
-  /** The module, with all of its migrations. */
-  readonly history: MigrationHistory;
-  /** Stands as the source in the messages that the module sends. */
-  readonly sender: string;
-  /** Where it lives and where it is to live, as in DATABASE_URL. */
-  readonly from: string;
-  readonly to: string;
-  /** Hears of each step, in a line. */
-  readonly say?: (line: string) => void;
-  /** Called between steps, and in the middle of them, for tests: a process can end anywhere. */
-  readonly at?: (point: Point) => void;
+/** A database, and the modules that it hosts. */
+export interface DatabaseContents {
+  readonly address: string;
+  readonly modules: readonly string[];
 }
 
-export const POINTS = ['locked', 'prepared', 'announced', 'copying', 'copied', 'kept', 'leaving', 'left'] as const;
-export type Point = (typeof POINTS)[number];
-
 /**
- * Moves a module from one database to another. Whatever was interrupted, and wherever: called again it goes on from
- * there, by the marks in `mesh_module`. Up to `left` the module is at home where it was, from then on at the new place;
- * in between no process may host it, and there is no moment at which both may.
- * @throws Refused when one of the databases is in use, or it isn't the module's to leave or to enter
- * @returns who lives where now
+ * Moves a module from one database to another. After an interruption at any point, call it again: it continues by the
+ * marks in `mesh_module`. The old database hosts the module up to the point `left`, the new one from then on. In between
+ * no process may host the module, and at no time may processes on both databases host it.
+ * @throws RefusedError when a database is in use, or when the module can't leave the one or enter the other
+ * @returns the modules of both databases after the move
  */
-export async function extract(move: Move): Promise<{ from: Household; to: Household }> {
+export async function extract(move: Move): Promise<{ from: DatabaseContents; to: DatabaseContents }> {
   const [from, to] = [addressOf(move.from), addressOf(move.to)];
-  if (from === to) throw new Refused(`${to} is where ${move.history.owner} leaves`);
+  const { owner } = move.history;
+  if (from === to) throw new RefusedError(`${to} is the database that ${owner} leaves`);
   const file = fileOf(move.from);
-  if (file !== undefined && !existsSync(file)) throw new Refused(`There is no ${file}: is DATABASE_URL right?`);
-  const source = await openPlace(move.from);
+  if (file !== undefined && !existsSync(file)) throw new RefusedError(`There is no ${file}: is DATABASE_URL right?`);
+  const source = await openLocation(move.from);
   try {
     await source.begin();
     const extraction = new Extraction(move, source);
-    const hasLeft = await extraction.lockSource();
-    const target = await openPlace(move.to);
+    const movedTo = await extraction.lockSource();
+    const target = await openLocation(move.to);
     try {
       if ((await source.identity()) === (await target.identity())) {
-        throw new Refused(`${to} is where ${move.history.owner} leaves, by another name`);
+        throw new RefusedError(`${to} is another name of the database that ${owner} leaves`);
       }
-      await (hasLeft === undefined ? extraction.moveTo(target) : extraction.goOn(target, hasLeft));
-      return { from: await householdOf(source), to: await householdOf(target) };
+      await (movedTo === undefined ? extraction.moveTo(target) : extraction.finish(target, movedTo));
+      return { from: await contentsOf(source), to: await contentsOf(target) };
     } finally {
       await target.close();
     }
@@ -55,180 +44,8 @@ export async function extract(move: Move): Promise<{ from: Household; to: Househ
   }
 }
 
-/** A database, and the modules that are at home there. */
-export interface Household {
-  readonly address: string;
-  readonly modules: readonly string[];
-}
-
-async function householdOf(place: Place): Promise<Household> {
-  const marked = (await place.all<Moving>('SELECT name FROM mesh_module')).map(({ name }) => name);
-  const owners = (await place.tables('')).flatMap((table) => /^(.+)_migrations$/.exec(table)?.[1] ?? []);
-  return { address: place.address, modules: owners.filter((it) => it !== 'mesh' && !marked.includes(it)) };
-}
-
-class Extraction {
-  private readonly module: string;
-  private readonly say: (line: string) => void;
-  private readonly at: (point: Point) => void;
-
-  constructor(
-    private readonly move: Move,
-    private readonly source: Place,
-  ) {
-    this.module = move.history.owner;
-    this.say = move.say ?? (() => undefined);
-    this.at = move.at ?? (() => undefined);
-  }
-
-  /** From here on nobody else writes the source. @returns where to the module has left it before, if it has */
-  async lockSource(): Promise<string | undefined> {
-    const { module, source } = this;
-    const tables = [...(await source.tables('mesh_')), ...(await source.tables(`${module}_`))];
-    await source.lock(tables);
-    await this.assertMigrated(source, meshMigrations);
-    const mark = await this.markAt(source);
-    if (mark?.state === 'arriving') {
-      throw new Refused(`${module} is still on its way into ${source.address} from ${mark.place}: finish that first`);
-    }
-    if (mark?.state === 'moved') return mark.place;
-    await this.assertMigrated(source, this.move.history);
-    this.say(`${source.address}: locked, nobody else is there`);
-    this.at('locked');
-    return undefined;
-  }
-
-  async moveTo(target: Place): Promise<void> {
-    const { module, source } = this;
-    await target.begin();
-    await target.lock([]);
-    await this.assertRoom(target);
-    await target.commit();
-    const applied = await target.migrate([meshMigrations, this.move.history]);
-    await this.assertMigrated(target, this.move.history);
-    this.say(`${target.address}: ${applied.length > 0 ? `migrated (${applied.join(', ')})` : 'has its tables'}`);
-    this.at('prepared');
-
-    await target.begin();
-    // Whoever starts there now waits for this lock before he believes himself at home, and reads 'arriving' then.
-    await target.lock(['mesh_module']);
-    await this.assertRoom(target);
-    await this.mark(target, 'arriving', source.address);
-    await target.commit();
-    this.say(`${target.address}: ${module} is announced; no process may host it yet`);
-    this.at('announced');
-
-    const cargo = await this.cargoAt(source);
-    await target.begin();
-    const arrived = await this.cargoAt(target);
-    await arrived.clear(); // what an earlier try has brought, since which life has gone on
-    await cargo.copyTo(
-      arrived,
-      (table, rows) => this.say(`  ${table}: ${rows}`),
-      () => this.at('copying'),
-    );
-    this.at('copied');
-    await target.commit();
-    this.say(`${target.address}: has all of it`);
-    this.at('kept');
-
-    await this.mark(source, 'moved', target.address);
-    await cargo.clear();
-    for (const table of [...cargo.tables].reverse()) await source.run(`DROP TABLE ${table}`);
-    await source.run(`DROP TABLE ${module}_migrations`);
-    this.at('leaving');
-    await source.commit();
-    this.say(`${source.address}: ${module} has moved out; no process may host it any more`);
-    this.at('left');
-    await this.arrive(target);
-  }
-
-  /** The source is left already. What came there for the module since, against the rules, goes after it. */
-  async goOn(target: Place, leftTo: string): Promise<void> {
-    const { module, source } = this;
-    if (leftTo !== target.address) throw new Refused(`${module} has moved to ${leftTo} already`);
-    await target.begin();
-    await target.lock(await target.tables('mesh_'));
-    const mark = await this.markAt(target);
-    const isThere = mark?.state === 'moved' || (await this.namesAt(target, module)).length > 0;
-    if (!isThere || (mark?.state === 'arriving' && mark.place !== source.address)) {
-      throw new Refused(`${module} has moved to ${target.address}, but isn't there: is that the right database?`);
-    }
-    this.say(`${source.address}: ${module} has moved out before`);
-    const cargo = await this.cargoAt(source);
-    await cargo.follow(await this.cargoAt(target), (table, rows) => this.say(`  ${table}: ${rows} came late`));
-    await target.commit();
-    await cargo.clear('mesh');
-    await source.commit();
-    if (mark?.state !== 'moved') await this.arrive(target);
-  }
-
-  private async arrive(target: Place): Promise<void> {
-    await target.run(`DELETE FROM mesh_module WHERE name = $1 AND state = 'arriving'`, [this.module]);
-    this.say(`${target.address}: ${this.module} is at home`);
-  }
-
-  /** @throws Refused when the module could meet another life of itself there */
-  private async assertRoom(target: Place): Promise<void> {
-    const { module, source } = this;
-    const mark = await this.markAt(target);
-    if (mark?.state === 'arriving') {
-      if (mark.place === source.address) return; // an earlier try of this move
-      throw new Refused(`${module} is on its way into ${target.address} from ${mark.place}: finish that first`);
-    }
-    if (mark && mark.place !== source.address) {
-      throw new Refused(
-        `${module} has moved from ${target.address} to ${mark.place}, and can come back from there only. Has that one ` +
-          `another address by now? UPDATE mesh_module SET place = '${source.address}' WHERE name = '${module}'`,
-      );
-    }
-    const rows = await (await this.cargoAt(target)).count();
-    if (rows === 0) return;
-    throw new Refused(
-      mark
-        ? `${target.address} got ${rows} messages for ${module} after it had left: extract it from there once more, they follow`
-        : `${target.address} has a ${module} of its own, with ${rows} rows`,
-    );
-  }
-
-  /** @throws Refused when other migrations were applied there than this code knows */
-  private async assertMigrated(place: Place, history: MigrationHistory): Promise<void> {
-    const { owner } = history;
-    const applied = await this.namesAt(place, owner);
-    const known = migrationNames(history);
-    const missing = known.filter((name) => !applied.includes(name));
-    const strange = applied.filter((name) => !known.includes(name));
-    if (missing.length > 0) {
-      throw new Refused(
-        `${place.address} lacks migrations of ${owner}; apply them first (npm run migrate): ${missing.join(', ')}`,
-      );
-    }
-    if (strange.length > 0) {
-      throw new Refused(
-        `${place.address} has migrations of ${owner} that this version doesn't know: ${strange.join(', ')}`,
-      );
-    }
-  }
-
-  private cargoAt(place: Place): Promise<Cargo> {
-    return Cargo.of(this.module, this.move.sender, place);
-  }
-
-  private async namesAt(place: Place, owner: string): Promise<string[]> {
-    if (!(await place.tables(`${owner}_migrations`)).includes(`${owner}_migrations`)) return [];
-    return (await place.all<{ name: string }>(`SELECT name FROM ${owner}_migrations`)).map(({ name }) => name);
-  }
-
-  private async markAt(place: Place): Promise<Moving | undefined> {
-    if (!(await place.tables('mesh_module')).includes('mesh_module')) return undefined;
-    return (await place.all<Moving>('SELECT name, state, place FROM mesh_module WHERE name = $1', [this.module]))[0];
-  }
-
-  private async mark(at: Place, state: Moving['state'], place: string): Promise<void> {
-    await at.run(
-      `INSERT INTO mesh_module (name, state, place, since) VALUES ($1, $2, $3, $4)
-       ON CONFLICT (name) DO UPDATE SET state = excluded.state, place = excluded.place, since = excluded.since`,
-      [this.module, state, place, Date.now()],
-    );
-  }
+async function contentsOf(location: Location): Promise<DatabaseContents> {
+  const moving = (await location.all<Moving>('SELECT name FROM mesh_module')).map(({ name }) => name);
+  const owners = (await location.tables('')).flatMap((table) => /^(.+)_migrations$/.exec(table)?.[1] ?? []);
+  return { address: location.address, modules: owners.filter((it) => it !== 'mesh' && !moving.includes(it)) };
 }

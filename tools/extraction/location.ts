@@ -1,7 +1,8 @@
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import type { Sql } from '../../src/infrastructure/persistence/sql.js';
+import { RefusedError } from '../errors.js';
 
-/** A value on its way from one database to the other. PostgreSQL's are text, whatever their type; booleans are 0 or 1. */
+/** A value that is copied between databases. Values of PostgreSQL are text, whatever their type; booleans are 0 or 1. */
 export type Value = string | number | bigint | Buffer | null;
 
 export interface Column {
@@ -9,50 +10,45 @@ export interface Column {
   readonly type: string;
 }
 
-/** Rows of one table that travel together. `where` and `order` are SQL; columns that are left out are made anew. */
-export interface Parcel {
+/** Rows of a module in one table. `where` and `order` are SQL. The column `regenerated` gets new values. */
+export interface ModuleRows {
   readonly table: string;
   readonly where: string;
   readonly order?: string;
-  readonly leftOut?: string;
+  readonly regenerated?: string;
 }
 
-/** A database that a module leaves or moves into, on one connection. */
-export interface Place extends Sql {
-  /** As in DATABASE_URL, without user and password; the path of a file in full. */
+/** A database that a module leaves or moves to, on one connection. */
+export interface Location extends Sql {
+  /** As in DATABASE_URL, but without user and password, and with the absolute path of a file. */
   readonly address: string;
-  /** Equal for equal databases, however they are spelled. */
+  /** Equal for two addresses of the same database. */
   identity(): Promise<string>;
-  /** Begins a transaction that may take as long as it likes. */
+  /** Begins a transaction without a time limit. */
   begin(): Promise<void>;
   commit(): Promise<void>;
-  /** Keeps everybody else from these tables until the transaction is over. @throws Refused while another process is connected */
+  /** Locks tables until the end of the transaction. @throws RefusedError while another process is connected */
   lock(tables: readonly string[]): Promise<void>;
-  /** Outside a transaction. @returns what was applied */
+  /** Runs migrations, outside of a transaction. @returns the names of the applied ones */
   migrate(histories: MigrationHistory[]): Promise<string[]>;
-  /** Those whose names begin with `prefix`, as they were made: what a foreign key points to comes first. */
+  /** Tables whose names begin with `prefix`, in the order of their creation, so that foreign keys point backwards. */
   tables(prefix: string): Promise<string[]>;
   columns(table: string): Promise<Column[]>;
-  /** Reads rows some at a time, inside a transaction; nothing else may be asked of this place meanwhile. */
-  batches(parcel: Parcel, columns: readonly Column[]): AsyncIterable<Value[][]>;
-  /** Inserts rows, but for those whose key is there already. */
+  /** Reads rows in batches, inside a transaction. Run no other statement on this connection meanwhile. */
+  batches(rows: ModuleRows, columns: readonly Column[]): AsyncIterable<Value[][]>;
+  /** Inserts rows; rows whose key exists are skipped. */
   insert(table: string, columns: readonly Column[], rows: readonly Value[][]): Promise<void>;
-  /** The last number that a column gave out by itself, if it is known. */
+  /** The last number that the database generated for a column, if known. */
   lastNumber(table: string, column: string): Promise<string | undefined>;
-  /** Columns that number rows go on after the rows that are there, and after what they gave out at the other place. */
-  continueNumbers(table: string, other: Place): Promise<void>;
-  /** Lets go of the connection, and of a transaction that is open. */
+  /** Lets generated numbers continue above all rows here, and above the last number that the other database generated. */
+  continueNumbers(table: string, other: Location): Promise<void>;
+  /** Rolls back an open transaction, and closes the connection. */
   close(): Promise<void>;
 }
 
-/** Rows that are in memory at a time. */
+/** Rows that are in memory at the same time. */
 export const BATCH = 250;
 
-/** The extraction can't be done as things are; nothing was changed by asking. */
-export class Refused extends Error {
-  override readonly name = 'Refused';
-}
-
-export function inUse(address: string): Refused {
-  return new Refused(`${address} is in use by another process: stop it first`);
+export function inUse(address: string): RefusedError {
+  return new RefusedError(`${address} is in use by another process: stop it first`);
 }

@@ -3,15 +3,15 @@ import type { PoolClient } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { migrate, type MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { PostgresSql } from '../../src/infrastructure/persistence/postgres/postgres-sql.js';
-import { BATCH, inUse, type Column, type Parcel, type Place, type Value } from './location.js';
+import { BATCH, inUse, type Column, type ModuleRows, type Location, type Value } from './location.js';
 
-/** How long to wait for a table that somebody reads, as a backup does. */
-const LOCK_PATIENCE = '5s';
-/** How long a process that was just stopped may take to be gone. */
-const LEAVING_MS = 2000;
+/** Longest wait for a lock on a table; a backup may be reading it. */
+const LOCK_TIMEOUT = '5s';
+/** How long the connections of a stopped process may remain listed, in ms. */
+const DISCONNECT_TIMEOUT_MS = 2000;
 
-/** A PostgreSQL database. Whoever comes near it meanwhile is found by the name of his connection, or waits for a lock. */
-export class PostgresPlace extends PostgresSql implements Place {
+/** A PostgreSQL database. Other processes of the mesh are found by their application_name, or wait for a lock. */
+export class PostgresLocation extends PostgresSql implements Location {
   private client: PoolClient;
 
   private constructor(
@@ -22,10 +22,10 @@ export class PostgresPlace extends PostgresSql implements Place {
     super((config) => this.client.query(config));
   }
 
-  static async open(dataSource: DataSource, address: string): Promise<PostgresPlace> {
-    const place = new PostgresPlace(dataSource, dataSource.createQueryRunner(), address);
-    await place.connect();
-    return place;
+  static async open(dataSource: DataSource, address: string): Promise<PostgresLocation> {
+    const location = new PostgresLocation(dataSource, dataSource.createQueryRunner(), address);
+    await location.connect();
+    return location;
   }
 
   private async connect(): Promise<void> {
@@ -41,7 +41,7 @@ export class PostgresPlace extends PostgresSql implements Place {
 
   async begin(): Promise<void> {
     await this.run('BEGIN');
-    // Our connections are cut off when a unit of work takes long; this isn't one.
+    // The timeouts are meant for units of work; an extraction takes longer.
     await this.run('SET LOCAL statement_timeout = 0');
     await this.run('SET LOCAL idle_in_transaction_session_timeout = 0');
   }
@@ -51,25 +51,28 @@ export class PostgresPlace extends PostgresSql implements Place {
   }
 
   async lock(tables: readonly string[]): Promise<void> {
-    // Whoever has closed his connection is listed until his server process has noticed. Not in front of locks of ours.
-    for (const began = performance.now(); (await this.others()) > 0 && performance.now() - began < LEAVING_MS;) {
+    // A closed connection stays listed until its server process ends. Wait before taking locks, not while holding them.
+    for (
+      const began = performance.now();
+      (await this.otherConnections()) > 0 && performance.now() - began < DISCONNECT_TIMEOUT_MS;
+    ) {
       await wait(50);
     }
     if (tables.length > 0) {
-      await this.run(`SET LOCAL lock_timeout = '${LOCK_PATIENCE}'`);
+      await this.run(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
       await this.run(`LOCK TABLE ${tables.join(', ')} IN ACCESS EXCLUSIVE MODE`).catch(
         (error: Error & { code?: string }) => {
           throw error.code === '55P03' ? inUse(this.address) : error;
         },
       );
     }
-    // Last: whoever connects from now on finds mesh_module locked before he has done anything.
-    if ((await this.others()) > 0) throw inUse(this.address);
+    // Check last: a process that connects from now on waits for the lock on mesh_module first.
+    if ((await this.otherConnections()) > 0) throw inUse(this.address);
   }
 
-  /** @returns how many connections others of the mesh have */
-  private async others(): Promise<number> {
-    // Otherwise a transaction sees the list as it was when it first asked for it.
+  /** @returns the number of connections of other processes of the mesh */
+  private async otherConnections(): Promise<number> {
+    // Within a transaction, PostgreSQL caches the first snapshot of the list.
     await this.run('SELECT pg_stat_clear_snapshot()');
     const rows = await this.all(
       `SELECT pid FROM pg_stat_activity
@@ -79,7 +82,7 @@ export class PostgresPlace extends PostgresSql implements Place {
   }
 
   async migrate(histories: MigrationHistory[]): Promise<string[]> {
-    // There is one connection, and this takes it.
+    // The pool has one connection, and migrate() needs it.
     await this.runner.release();
     const applied = await migrate(this.dataSource, histories);
     this.runner = this.dataSource.createQueryRunner();
@@ -105,7 +108,7 @@ export class PostgresPlace extends PostgresSql implements Place {
     );
   }
 
-  async *batches({ table, where, order }: Parcel, columns: readonly Column[]): AsyncIterable<Value[][]> {
+  async *batches({ table, where, order }: ModuleRows, columns: readonly Column[]): AsyncIterable<Value[][]> {
     const texts = columns.map(({ name, type }) => (type === 'boolean' ? `"${name}"::int::text` : `"${name}"::text`));
     const sorted = order ? `ORDER BY ${order}` : '';
     await this.client.query(
@@ -125,7 +128,7 @@ export class PostgresPlace extends PostgresSql implements Place {
     const json = JSON.stringify(rows, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
     await this.run(
       `INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE
-       SELECT ${values} FROM json_array_elements($1::json) WITH ORDINALITY AS them(it, place) ORDER BY place
+       SELECT ${values} FROM json_array_elements($1::json) WITH ORDINALITY AS row(it, position) ORDER BY position
        ON CONFLICT DO NOTHING`,
       [json],
     );
@@ -139,14 +142,14 @@ export class PostgresPlace extends PostgresSql implements Place {
     return row?.last ?? undefined;
   }
 
-  async continueNumbers(table: string, other: Place): Promise<void> {
+  async continueNumbers(table: string, other: Location): Promise<void> {
     for (const { name } of await this.columns(table)) {
       const sequence = 'pg_get_serial_sequence($1, $2)';
       const [numbered] = await this.all<{ sequence: string | null }>(`SELECT ${sequence} AS sequence`, [table, name]);
       if (!numbered?.sequence) continue;
       const last = (await other.lastNumber(table, name)) ?? '0';
       await this.all(
-        `SELECT setval(${sequence}, last) FROM (SELECT GREATEST(MAX("${name}"), $3::bigint) AS last FROM ${table}) them
+        `SELECT setval(${sequence}, last) FROM (SELECT GREATEST(MAX("${name}"), $3::bigint) AS last FROM ${table}) AS numbers
          WHERE last > 0`,
         [table, name, last],
       );
@@ -154,7 +157,7 @@ export class PostgresPlace extends PostgresSql implements Place {
   }
 
   async close(): Promise<void> {
-    await this.run('ROLLBACK').catch(() => undefined); // over already, or the connection is gone
+    await this.run('ROLLBACK').catch(() => undefined); // no transaction is open, or the connection is closed
     await this.runner.release();
     await this.dataSource.destroy();
   }

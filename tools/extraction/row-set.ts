@@ -1,122 +1,123 @@
 import { UNPUBLISHED } from '../../src/infrastructure/store/dead-letter-rows.js';
-import { Refused, type Column, type Parcel, type Place, type Value } from './location.js';
+import { RefusedError } from '../errors.js';
+import type { Column, Location, ModuleRows, Value } from './location.js';
 
-/** Types that mean the same to both databases when they travel as text. */
+/** Column types whose values mean the same in both databases when they are copied as text. */
 const COMMON = /^(text|character varying(\(\d+\))?|uuid|json|smallint|integer|bigint|double precision|boolean)$/;
 
-/** Replies to repeated requests, kept for 24 h: whose they are isn't written on them, so each place has them all. */
-const REPLIES: Parcel = { table: 'mesh_idempotency_key', where: '1 = 1' };
+/** Replies for repeated requests, kept for 24 h. They don't name a module, so both databases keep all of them. */
+const IDEMPOTENCY_KEYS: ModuleRows = { table: 'mesh_idempotency_key', where: '1 = 1' };
 
-/** Hears how many rows of a table were copied. */
-export type Tally = (table: string, rows: number) => void;
+/** Called with the number of copied rows of a table. */
+export type OnCopied = (table: string, rows: number) => void;
 
-/** What is a module's own in one database, and goes with it. */
-export class Cargo {
+/** All rows of a module in one database. */
+export class RowSet {
   private constructor(
-    readonly place: Place,
-    /** Its tables, in the order in which they were made. */
+    readonly location: Location,
+    /** The module's own tables, in the order of their creation. */
     readonly tables: readonly string[],
-    /** Its rows in the tables of the mesh. */
-    private readonly parcels: readonly Parcel[],
+    /** The module's rows in the tables of the mesh. */
+    private readonly meshRows: readonly ModuleRows[],
   ) {}
 
-  static async of(module: string, sender: string, place: Place): Promise<Cargo> {
-    const own = (await place.tables(`${module}_`)).filter((name) => name !== `${module}_migrations`);
-    const mesh = await place.tables('mesh_');
-    const source = place.dialect === 'postgres' ? `event::json->>'source'` : `event->>'source'`;
-    const parcels: Parcel[] = [
+  static async of(module: string, sender: string, location: Location): Promise<RowSet> {
+    const own = (await location.tables(`${module}_`)).filter((name) => name !== `${module}_migrations`);
+    const mesh = await location.tables('mesh_');
+    const source = location.dialect === 'postgres' ? `event::json->>'source'` : `event->>'source'`;
+    const meshRows: ModuleRows[] = [
       { table: 'mesh_inbox', where: `consumer = '${module}'` },
-      { table: 'mesh_delivery', where: `consumer = '${module}'`, order: 'seq', leftOut: 'seq' },
-      // What it hasn't got rid of yet is its own, too: nobody may be left here to send it.
+      { table: 'mesh_delivery', where: `consumer = '${module}'`, order: 'seq', regenerated: 'seq' },
+      // Unpublished messages move as well: after the move no process here may be left to send them.
       {
         table: 'mesh_dead_letter',
         where: `(consumer = '${module}' OR (consumer = '${UNPUBLISHED}' AND ${source} = '${sender}'))`,
       },
-      { table: 'mesh_outbox', where: `source = '${sender}'`, order: 'seq', leftOut: 'seq' },
+      { table: 'mesh_outbox', where: `source = '${sender}'`, order: 'seq', regenerated: 'seq' },
     ];
-    const isThere = ({ table }: Parcel) => mesh.includes(table);
-    return new Cargo(place, own, parcels.filter(isThere));
+    const isThere = ({ table }: ModuleRows) => mesh.includes(table);
+    return new RowSet(location, own, meshRows.filter(isThere));
   }
 
-  /** All rows. */
+  /** Counts all rows. */
   async count(): Promise<number> {
     let rows = 0;
-    for (const parcel of this.all) rows += await this.rowsOf(parcel);
+    for (const moduleRows of this.all) rows += await this.rowsOf(moduleRows);
     return rows;
   }
 
-  /** Removes all rows, or those in the tables of the mesh only. */
+  /** Deletes all rows, or only those in the tables of the mesh. */
   async clear(what: 'all' | 'mesh' = 'all'): Promise<void> {
-    const parcels = what === 'mesh' ? this.parcels : this.all.reverse();
-    for (const { table, where } of parcels) await this.place.run(`DELETE FROM ${table} WHERE ${where}`);
+    const toDelete = what === 'mesh' ? this.meshRows : this.all.reverse();
+    for (const { table, where } of toDelete) await this.location.run(`DELETE FROM ${table} WHERE ${where}`);
   }
 
   /**
-   * Copies all rows to where there are none, in the open transactions of both places.
-   * @param at called while rows are on their way
-   * @throws Refused when a column can't be carried, Error when not as many rows arrive as were sent
+   * Copies all rows to an empty row set, in the open transactions of both databases.
+   * @param onBatch called for each batch of rows
+   * @throws RefusedError when a column can't be copied, Error when a different number of rows arrives
    */
-  async copyTo(other: Cargo, tally: Tally, at: () => void): Promise<void> {
-    for (const parcel of this.all) {
-      const sent = await this.carry(parcel, other.place, async () => at());
-      const arrived = await other.rowsOf(other.all.find(({ table }) => table === parcel.table)!);
-      if (arrived !== sent) throw new Error(`${parcel.table}: ${sent} rows were sent and ${arrived} arrived`);
-      tally(parcel.table, sent);
+  async copyAll(other: RowSet, onCopied: OnCopied, onBatch: () => void): Promise<void> {
+    for (const moduleRows of this.all) {
+      const sent = await this.copy(moduleRows, other.location, async () => onBatch());
+      const arrived = await other.rowsOf(other.all.find(({ table }) => table === moduleRows.table)!);
+      if (arrived !== sent) throw new Error(`${moduleRows.table}: ${sent} rows were copied, but ${arrived} arrived`);
+      onCopied(moduleRows.table, sent);
     }
-    for (const table of this.tables) await other.place.continueNumbers(table, this.place);
-    tally(REPLIES.table, await this.carry(REPLIES, other.place));
+    for (const table of this.tables) await other.location.continueNumbers(table, this.location);
+    onCopied(IDEMPOTENCY_KEYS.table, await this.copy(IDEMPOTENCY_KEYS, other.location));
   }
 
-  /** Copies what is in the tables of the mesh to where some of it may be already, from an earlier try. */
-  async follow(other: Cargo, tally: Tally): Promise<void> {
-    for (const parcel of this.parcels) {
-      const { table, leftOut } = parcel;
-      const sent = await this.carry(parcel, other.place, async (columns, rows) => {
-        // The rest has keys by which it is recognised; these get their numbers anew.
-        if (!leftOut) return;
+  /** Copies the rows in the tables of the mesh; some may have been copied by an interrupted extraction. */
+  async copyLateRows(other: RowSet, onCopied: OnCopied): Promise<void> {
+    for (const moduleRows of this.meshRows) {
+      const { table, regenerated } = moduleRows;
+      const sent = await this.copy(moduleRows, other.location, async (columns, rows) => {
+        // Other tables have keys that prevent duplicates. Here `seq` is new, so delete an earlier copy first.
+        if (!regenerated) return;
         const names = columns.map(({ name }) => name);
         const key = ['consumer', 'id', 'event'].filter((name) => names.includes(name));
         const isSame = key.map((name, n) => `${name} = $${n + 1}`).join(' AND ');
         for (const row of rows) {
           const values = key.map((name) => String(row[names.indexOf(name)]));
-          await other.place.run(`DELETE FROM ${table} WHERE ${isSame}`, values);
+          await other.location.run(`DELETE FROM ${table} WHERE ${isSame}`, values);
         }
       });
-      if (sent > 0) tally(table, sent);
+      if (sent > 0) onCopied(table, sent);
     }
   }
 
-  private get all(): Parcel[] {
-    return [...this.tables.map((table) => ({ table, where: '1 = 1' })), ...this.parcels];
+  private get all(): ModuleRows[] {
+    return [...this.tables.map((table) => ({ table, where: '1 = 1' })), ...this.meshRows];
   }
 
-  private async rowsOf({ table, where }: Parcel): Promise<number> {
-    const [row] = await this.place.all<{ n: string }>(`SELECT COUNT(*) AS n FROM ${table} WHERE ${where}`);
+  private async rowsOf({ table, where }: ModuleRows): Promise<number> {
+    const [row] = await this.location.all<{ n: string }>(`SELECT COUNT(*) AS n FROM ${table} WHERE ${where}`);
     return Number(row!.n);
   }
 
-  /** @returns how many rows were sent */
-  private async carry(
-    parcel: Parcel,
-    to: Place,
+  /** @returns the number of copied rows */
+  private async copy(
+    moduleRows: ModuleRows,
+    to: Location,
     before: (columns: readonly Column[], rows: readonly Value[][]) => Promise<void> = async () => undefined,
   ): Promise<number> {
-    const { table, leftOut } = parcel;
-    const read = (await this.place.columns(table)).filter(({ name }) => name !== leftOut);
-    const there = await to.columns(table);
-    const written = read.map(({ name }) => there.find((it) => it.name === name));
+    const { table, regenerated } = moduleRows;
+    const read = (await this.location.columns(table)).filter(({ name }) => name !== regenerated);
+    const targetColumns = await to.columns(table);
+    const written = read.map(({ name }) => targetColumns.find((it) => it.name === name));
     for (const [index, { name }] of read.entries()) {
       const column = written[index];
-      if (!column) throw new Refused(`${to.address}: ${table} has no column ${name}`);
-      const types = this.place.dialect === to.dialect ? [] : [read[index]!.type, column.type];
-      const strange = types.find((type) => !COMMON.test(type.toLowerCase()));
-      if (strange)
-        throw new Refused(
-          `${table}.${name} is ${strange}: this can't be carried from one kind of database to the other`,
+      if (!column) throw new RefusedError(`${to.address}: ${table} has no column ${name}`);
+      const types = this.location.dialect === to.dialect ? [] : [read[index]!.type, column.type];
+      const unsupported = types.find((type) => !COMMON.test(type.toLowerCase()));
+      if (unsupported)
+        throw new RefusedError(
+          `${table}.${name} has the type ${unsupported}, which can't be copied from one kind of database to the other`,
         );
     }
     let sent = 0;
-    for await (const rows of this.place.batches(parcel, read)) {
+    for await (const rows of this.location.batches(moduleRows, read)) {
       await before(read, rows);
       await to.insert(table, written as Column[], rows);
       sent += rows.length;

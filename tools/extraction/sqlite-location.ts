@@ -6,10 +6,10 @@ import {
   sqliteConnection,
   SqliteStatements,
 } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
-import { BATCH, inUse, type Column, type Parcel, type Place, type Value } from './location.js';
+import { BATCH, inUse, type Column, type ModuleRows, type Location, type Value } from './location.js';
 
-/** A SQLite file that this process has to itself from opening to closing. */
-export class SqlitePlace extends SqliteStatements implements Place {
+/** A SQLite file that is locked for other processes from opening to closing. */
+export class SqliteLocation extends SqliteStatements implements Location {
   private constructor(
     private readonly dataSource: DataSource,
     private readonly file: BetterSqlite3.Database,
@@ -18,10 +18,10 @@ export class SqlitePlace extends SqliteStatements implements Place {
     super(file);
   }
 
-  static async open(dataSource: DataSource, address: string): Promise<SqlitePlace> {
+  static async open(dataSource: DataSource, address: string): Promise<SqliteLocation> {
     const file = sqliteConnection(dataSource);
-    // Every open connection holds a shared lock on the file in WAL mode, also one that does nothing; ours is exclusive
-    // from the first write transaction on, and stays so between transactions.
+    // In WAL mode every open connection holds a shared lock, also an idle one. Ours becomes exclusive with the first
+    // write transaction, and stays exclusive between transactions.
     file.pragma('locking_mode = EXCLUSIVE');
     try {
       file.exec('BEGIN IMMEDIATE');
@@ -29,7 +29,7 @@ export class SqlitePlace extends SqliteStatements implements Place {
     } catch (error) {
       throw isBusy(error) ? inUse(address) : error;
     }
-    return new SqlitePlace(dataSource, file, address);
+    return new SqliteLocation(dataSource, file, address);
   }
 
   async identity(): Promise<string> {
@@ -45,7 +45,7 @@ export class SqlitePlace extends SqliteStatements implements Place {
   }
 
   async lock(): Promise<void> {
-    // The whole file is ours.
+    // The whole file is locked already.
   }
 
   async migrate(histories: MigrationHistory[]): Promise<string[]> {
@@ -64,10 +64,10 @@ export class SqlitePlace extends SqliteStatements implements Place {
     return this.all<Column>('SELECT name, type FROM pragma_table_info($1) ORDER BY cid', [table]);
   }
 
-  async *batches({ table, where, order }: Parcel, columns: readonly Column[]): AsyncIterable<Value[][]> {
+  async *batches({ table, where, order }: ModuleRows, columns: readonly Column[]): AsyncIterable<Value[][]> {
     const names = columns.map(({ name }) => `"${name}"`).join(', ');
     const sorted = order ? `ORDER BY ${order}` : '';
-    // Integers as they are: not all of them fit into a number of JavaScript.
+    // As bigint: not all integers of SQLite fit into a JavaScript number.
     const select = this.file.prepare(`SELECT ${names} FROM ${table} WHERE ${where} ${sorted}`).raw().safeIntegers();
     let rows: Value[][] = [];
     for (const row of select.iterate()) {
@@ -81,9 +81,9 @@ export class SqlitePlace extends SqliteStatements implements Place {
 
   async insert(table: string, columns: readonly Column[], rows: readonly Value[][]): Promise<void> {
     const names = columns.map(({ name }) => `"${name}"`).join(', ');
-    const places = columns.map(() => '?').join(', ');
-    // Text that PostgreSQL wrote for a number becomes one by the type of its column.
-    const insert = this.file.prepare(`INSERT INTO ${table} (${names}) VALUES (${places}) ON CONFLICT DO NOTHING`);
+    const parameters = columns.map(() => '?').join(', ');
+    // SQLite converts PostgreSQL's text to a number, by the type of the column.
+    const insert = this.file.prepare(`INSERT INTO ${table} (${names}) VALUES (${parameters}) ON CONFLICT DO NOTHING`);
     for (const row of rows) insert.run(row);
   }
 
@@ -93,7 +93,7 @@ export class SqlitePlace extends SqliteStatements implements Place {
   }
 
   async continueNumbers(): Promise<void> {
-    // SQLite looks at the rows that are there.
+    // SQLite continues above the existing rows by itself.
   }
 
   async close(): Promise<void> {

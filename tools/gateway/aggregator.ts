@@ -1,87 +1,91 @@
 import { request as send, type Dispatcher } from 'undici';
 import type { OutboxStatistics } from '../../src/infrastructure/store/statistics.js';
-import type { Member } from './forwarding.js';
+import type { Service } from './forwarding.js';
 
-/** Longest wait for one process that is asked for what it knows, in ms. */
-const LOOK_MS = 5000;
+/** Longest wait for the answer of a process to a GET, in ms. */
+const READ_TIMEOUT_MS = 5000;
 
-/** What a process answered. */
-export interface Told {
-  readonly member: Member;
+/** The answer of a process. */
+export interface Answer {
+  readonly service: Service;
   readonly status: number;
   readonly body: Record<string, unknown>;
 }
 
-/** An answer that is everybody's: whoever asks isn't allowed to, or hasn't said it well. */
-export class Refused extends Error {
-  override readonly name = 'Refused';
+/** A process answered with an error that holds for all processes: the request is not authorised, or not valid. */
+export class ErrorAnswer extends Error {
+  override readonly name = 'ErrorAnswer';
 
-  constructor(readonly told: Told) {
-    super(`${told.member.name} answered ${told.status}`);
+  constructor(readonly answer: Answer) {
+    super(`${answer.service.name} answered ${answer.status}`);
   }
 }
 
-/** Some process had to be asked, and wasn't there. */
+/** A process that is needed for the answer can't be reached. */
 export class Unreachable extends Error {
   override readonly name = 'Unreachable';
 }
 
-export interface Around {
+export interface Upstreams {
   /** Processes of the application: the modules, and the one that keeps dead letters. */
-  readonly members: readonly Member[];
-  /** It may tell what it holds, under the same paths. */
-  readonly broker?: Member;
+  readonly services: readonly Service[];
+  /** A laptop broker answers some of the same paths. */
+  readonly broker?: Service;
   readonly dispatcher: Dispatcher;
 }
 
-/** Asks several processes the same, on behalf of one client. */
-export class Gathering {
+/** Sends the request of a client to several processes, and combines their answers. */
+export class Aggregator {
   constructor(
-    readonly around: Around,
+    readonly upstreams: Upstreams,
     private readonly headers: Record<string, string>,
   ) {}
 
-  get members(): readonly Member[] {
-    const { members, broker } = this.around;
-    return broker ? [...members, broker] : members;
+  get allServices(): readonly Service[] {
+    const { services, broker } = this.upstreams;
+    return broker ? [...services, broker] : services;
   }
 
-  /** @returns undefined when it isn't there, or out of order */
-  async ask(member: Member, method: Dispatcher.HttpMethod, path: string): Promise<Told | undefined> {
+  /** @returns undefined when the process can't be reached, or answers with 500 or above */
+  async request(service: Service, method: Dispatcher.HttpMethod, path: string): Promise<Answer | undefined> {
     const { headers } = this;
-    const { dispatcher } = this.around;
-    // A look is for people, who'd rather hear of a process that hangs.
-    const signal = method === 'GET' ? AbortSignal.timeout(LOOK_MS) : undefined;
+    const { dispatcher } = this.upstreams;
+    // Only reading has a timeout: a person is waiting, and wants to know that a process hangs.
+    const signal = method === 'GET' ? AbortSignal.timeout(READ_TIMEOUT_MS) : undefined;
     try {
-      const answer = await send(member.url + path, { method, headers, dispatcher, signal });
+      const answer = await send(service.url + path, { method, headers, dispatcher, signal });
       const text = await answer.body.text();
       const body = (text === '' ? {} : JSON.parse(text)) as Record<string, unknown>;
-      return answer.statusCode < 500 ? { member, status: answer.statusCode, body } : undefined;
+      return answer.statusCode < 500 ? { service, status: answer.statusCode, body } : undefined;
     } catch {
       return undefined;
     }
   }
 
   /**
-   * The answers of those who gave one, and the names of those who gave none. What a broker doesn't know it need not tell.
-   * @throws Refused
+   * Sends a request to all processes. An error of the broker is ignored, as it doesn't know all paths.
+   * @returns all answers, and the names of the processes without one
+   * @throws ErrorAnswer when a process refuses the request
    */
-  async askAll(method: Dispatcher.HttpMethod, path: string): Promise<{ told: Told[]; missing: string[] }> {
-    const answers = await Promise.all(this.members.map((member) => this.ask(member, method, path)));
-    const told = answers.filter((it) => it !== undefined);
-    const { broker } = this.around;
-    const refused = told.find(({ member, status }) => member !== broker && status >= 400);
-    if (refused) throw new Refused(refused);
+  async requestAll(method: Dispatcher.HttpMethod, path: string): Promise<{ answers: Answer[]; missing: string[] }> {
+    const answers = await Promise.all(this.allServices.map((service) => this.request(service, method, path)));
+    const received = answers.filter((it) => it !== undefined);
+    const { broker } = this.upstreams;
+    const refused = received.find(({ service, status }) => service !== broker && status >= 400);
+    if (refused) throw new ErrorAnswer(refused);
     return {
-      told: told.filter(({ status }) => status < 400),
-      missing: this.members.filter((_, index) => !answers[index]).map(({ name }) => name),
+      answers: received.filter(({ status }) => status < 400),
+      missing: this.allServices.filter((_, index) => !answers[index]).map(({ name }) => name),
     };
   }
 
-  /** What is on its way anywhere. Each process counts at a moment of its own: a message may slip past, or be seen twice. */
+  /**
+   * Adds up the pending messages of all processes. They count at different moments, so a message may be missed or counted
+   * twice.
+   */
   async outbox(): Promise<object> {
-    const { told, missing } = await this.askAll('GET', '/mesh/outbox');
-    const each = told.map(({ member, body }) => [member.name, body as unknown as OutboxStatistics] as const);
+    const { answers, missing } = await this.requestAll('GET', '/mesh/outbox');
+    const each = answers.map(({ service, body }) => [service.name, body as unknown as OutboxStatistics] as const);
     const sum = (of: 'pending' | 'ready' | 'retrying' | 'deadLetters') =>
       each.reduce((total, [, statistics]) => total + statistics[of], 0);
     const consumers: Record<string, number> = {};
@@ -89,40 +93,46 @@ export class Gathering {
       for (const [name, n] of Object.entries(statistics.consumers)) consumers[name] = (consumers[name] ?? 0) + n;
     }
     return {
-      ...{ pending: sum('pending'), ready: sum('ready'), retrying: sum('retrying'), deadLetters: sum('deadLetters') },
+      pending: sum('pending'),
+      ready: sum('ready'),
+      retrying: sum('retrying'),
+      deadLetters: sum('deadLetters'),
       lagMs: Math.max(0, ...each.map(([, { lagMs }]) => lagMs)),
       consumers,
       processes: { ...Object.fromEntries(each), ...Object.fromEntries(missing.map((name) => [name, 'unreachable'])) },
     };
   }
 
-  /** The reconcile loops of those who have one, each with the module's own process. @throws Refused */
+  /** The reconciliation runs of all modules. @throws ErrorAnswer */
   async reconciliations(method: 'GET' | 'POST', rest: string): Promise<object> {
-    const { told, missing } = await this.askAll(method, `/mesh/reconciliations${rest}`);
-    const items = told.flatMap(({ body }) => body.items as object[]);
+    const { answers, missing } = await this.requestAll(method, `/mesh/reconciliations${rest}`);
+    const items = answers.flatMap(({ body }) => body.items as object[]);
     return { items, ...(missing.length > 0 && { unreachable: missing }) };
   }
 
-  /** @throws Unreachable that names those who aren't ready */
+  /** @throws Unreachable with the names of the processes that are not ready */
   async ready(): Promise<object> {
-    const waiting = await Promise.all(
-      this.members.map(async (member) => {
-        const isBroker = member === this.around.broker;
-        const told = await this.ask(member, 'GET', isBroker ? '/mesh/outbox' : '/health/ready');
-        return isBroker ? told === undefined : told?.status !== 200;
+    const isNotReady = await Promise.all(
+      this.allServices.map(async (service) => {
+        const isBroker = service === this.upstreams.broker;
+        const answer = await this.request(service, 'GET', isBroker ? '/mesh/outbox' : '/health/ready');
+        return isBroker ? answer === undefined : answer?.status !== 200;
       }),
     );
-    const names = this.members.filter((_, index) => waiting[index]).map(({ name }) => name);
+    const names = this.allServices.filter((_, index) => isNotReady[index]).map(({ name }) => name);
     if (names.length > 0) throw new Unreachable(`Not ready: ${names.join(', ')}`);
     return { status: 'ready' };
   }
 
-  /** One API document of all that the front door answers, from those who can be asked now. */
+  /**
+   * Combines the API documents of all processes that can be reached.
+   * @param isAnswered whether the gateway serves a path
+   */
   async document(isAnswered: (path: string) => boolean): Promise<object> {
-    const { members } = this.around;
-    const answers = await Promise.all(members.map((member) => this.ask(member, 'GET', '/api-json')));
+    const { services } = this.upstreams;
+    const answers = await Promise.all(services.map((service) => this.request(service, 'GET', '/api-json')));
     const documents = answers.filter((it) => it?.status === 200).map((it) => it!.body as OpenApi);
-    if (documents.length === 0) throw new Unreachable('No process can be asked for its API now');
+    if (documents.length === 0) throw new Unreachable('No process is running that could describe its API');
     const merged = documents.reduce((all, one) => ({
       ...all,
       paths: { ...all.paths, ...one.paths },

@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-/** A request, and what will be answered to it. */
+/** A request and its response. */
 export interface Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly method: string;
-  /** Without the query. */
+  /** The path without the query. */
   readonly path: string;
   readonly query: string;
-  /** The one that was given, or a new one; for what isn't forwarded. */
+  /** The client's correlation id, or a new one; used in answers of the gateway itself. */
   readonly correlationId: string;
 }
 
@@ -20,7 +20,7 @@ export function exchange(request: IncomingMessage, response: ServerResponse): Ex
   return { request, response, method: request.method ?? '', path, query, correlationId };
 }
 
-/* What a front door says itself looks as if a module had said it. */
+/* Answers of the gateway itself have the same form as those of a module. */
 
 export function sendJson({ response, correlationId }: Exchange, status: number, body: unknown): void {
   response.setHeader('X-Correlation-Id', correlationId);
@@ -32,7 +32,7 @@ export function sendJson({ response, correlationId }: Exchange, status: number, 
 
 const TITLES = { 404: 'Not found', 500: 'Internal error', 503: 'Not available now' };
 
-/** A problem document (RFC 9457). */
+/** Sends a problem document (RFC 9457). */
 export function sendProblem(to: Exchange, status: keyof typeof TITLES, detail: string): void {
   const { path: instance, correlationId, response } = to;
   response.setHeader('Content-Type', 'application/problem+json; charset=utf-8');

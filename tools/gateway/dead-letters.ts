@@ -1,25 +1,25 @@
-import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letters.js';
-import type { Member } from './forwarding.js';
-import { Refused, Unreachable, type Gathering, type Told } from './aggregator.js';
+import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
+import type { Service } from './forwarding.js';
+import { ErrorAnswer, Unreachable, type Aggregator, type Answer } from './aggregator.js';
 
-/* The dead letters of all processes, as if one had kept them. */
+/* The dead letters of all processes, combined as if one process kept them. */
 
-/** The most that a process lists at once. */
-const PAGE = 100;
+/** Largest page that a process returns. */
+const PAGE_SIZE = 100;
 
-/** The latest first, or counted by cause. @throws Refused */
-export async function listDeadLetters(gathering: Gathering, query: string): Promise<object> {
+/** Lists dead letters, the latest first, or counts them by cause. @throws ErrorAnswer */
+export async function listDeadLetters(aggregator: Aggregator, query: string): Promise<object> {
   const given = new URLSearchParams(query);
-  const { told, missing } = await gathering.askAll('GET', `/mesh/dead-letters?${query}`);
-  const total = told.reduce((sum, { body }) => sum + Number(body.total), 0);
+  const { answers, missing } = await aggregator.requestAll('GET', `/mesh/dead-letters?${query}`);
+  const total = answers.reduce((sum, { body }) => sum + Number(body.total), 0);
   const incomplete = missing.length > 0 ? { unreachable: missing } : {};
-  if (given.has('by')) return { total, causes: causesOf(told), ...incomplete };
+  if (given.has('by')) return { total, causes: causesOf(answers), ...incomplete };
   const [page, size] = [Number(given.get('page') ?? 1), Number(given.get('size') ?? 20)];
   const from = (page - 1) * size;
   const items: DeadLetter[] = [];
   if (from < total) {
     let position = 0;
-    for await (const letter of merged(told.map(({ member }) => letters(gathering, member, given)))) {
+    for await (const letter of merged(answers.map(({ service }) => lettersOf(aggregator, service, given)))) {
       if (position++ >= from) items.push(letter);
       if (items.length === size) break;
     }
@@ -36,28 +36,32 @@ interface Cause {
   readonly lastAt?: string;
 }
 
-function causesOf(told: readonly Told[]): Cause[] {
+function causesOf(answers: readonly Answer[]): Cause[] {
   const causes = new Map<string, Cause>();
-  for (const one of told.flatMap(({ body }) => body.causes as Cause[])) {
+  for (const one of answers.flatMap(({ body }) => body.causes as Cause[])) {
     const key = JSON.stringify([one.consumer, one.type, one.cause]);
     const same = causes.get(key);
     const times = [one.firstAt, same?.firstAt, one.lastAt, same?.lastAt].filter((it) => it !== undefined).sort();
     const [firstAt, lastAt] = [times[0], times.at(-1)];
     causes.set(key, { ...one, count: one.count + (same?.count ?? 0), ...(firstAt && { firstAt, lastAt }) });
   }
-  return [...causes.values()].sort((a, b) => b.count - a.count).slice(0, PAGE);
+  return [...causes.values()].sort((a, b) => b.count - a.count).slice(0, PAGE_SIZE);
 }
 
-/** Those of one process, the latest first, fetched as they are needed. */
-async function* letters(gathering: Gathering, member: Member, given: URLSearchParams): AsyncGenerator<DeadLetter> {
+/** The dead letters of one process, the latest first. Pages are fetched when they are needed. */
+async function* lettersOf(
+  aggregator: Aggregator,
+  service: Service,
+  given: URLSearchParams,
+): AsyncGenerator<DeadLetter> {
   for (let page = 1; ; page++) {
     const query = new URLSearchParams(given);
     query.set('page', String(page));
-    query.set('size', String(PAGE));
-    const told = await gathering.ask(member, 'GET', `/mesh/dead-letters?${query}`);
-    const items = (told?.body.items ?? []) as DeadLetter[];
+    query.set('size', String(PAGE_SIZE));
+    const answer = await aggregator.request(service, 'GET', `/mesh/dead-letters?${query}`);
+    const items = (answer?.body.items ?? []) as DeadLetter[];
     yield* items;
-    if (items.length < PAGE) return;
+    if (items.length < PAGE_SIZE) return;
   }
 }
 
@@ -78,40 +82,41 @@ function comesFirst(a: DeadLetter, b: DeadLetter): boolean {
 }
 
 /**
- * The process that keeps a dead letter.
- * @throws Refused when nobody does, or the id is none
- * @throws Unreachable when one that can't be asked may keep it
+ * Finds the process that keeps a dead letter.
+ * @throws ErrorAnswer when no process keeps it, or the id is invalid
+ * @throws Unreachable when a process that may keep it can't be reached
  */
-export async function keeperOf(gathering: Gathering, id: string): Promise<Member> {
+export async function keeperOf(aggregator: Aggregator, id: string): Promise<Service> {
   const answers = await Promise.all(
-    gathering.members.map((member) => gathering.ask(member, 'GET', `/mesh/dead-letters/${id}`)),
+    aggregator.allServices.map((service) => aggregator.request(service, 'GET', `/mesh/dead-letters/${id}`)),
   );
-  const told = answers.filter((it) => it !== undefined);
-  const keeper = told.find(({ status }) => status === 200);
-  if (keeper) return keeper.member;
-  const missing = gathering.members.filter((_, index) => !answers[index]).map(({ name }) => name);
-  const [refused] = told.filter(({ status }) => status !== 404);
-  if (refused) throw new Refused(refused);
-  if (missing.length > 0) throw new Unreachable(`Nobody else has it, and ${missing.join(', ')} can't be asked now`);
-  throw new Refused(told[0]!);
+  const received = answers.filter((it) => it !== undefined);
+  const keeper = received.find(({ status }) => status === 200);
+  if (keeper) return keeper.service;
+  const missing = aggregator.allServices.filter((_, index) => !answers[index]).map(({ name }) => name);
+  const [refused] = received.filter(({ status }) => status !== 404);
+  if (refused) throw new ErrorAnswer(refused);
+  if (missing.length > 0)
+    throw new Unreachable(`No other process keeps it, and these can't be reached: ${missing.join(', ')}`);
+  throw new ErrorAnswer(received[0]!);
 }
 
-/** Gives all that match back, wherever they are kept. @throws Refused before anything has happened */
-export async function replayDeadLetters(gathering: Gathering, query: string): Promise<object> {
-  const replay = (member: Member) => gathering.ask(member, 'POST', `/mesh/dead-letters/replay?${query}`);
-  const { members, broker } = gathering.around;
-  const answers = await Promise.all(members.map(replay));
-  // A conflict is one process's; all other refusals would be everybody's. The broker comes last: it refuses nobody.
-  const refused = answers.find((told) => told && told.status >= 400 && told.status !== 409);
-  if (refused) throw new Refused(refused);
+/** Requeues matching dead letters in all processes. @throws ErrorAnswer before a dead letter has been requeued */
+export async function replayDeadLetters(aggregator: Aggregator, query: string): Promise<object> {
+  const replay = (service: Service) => aggregator.request(service, 'POST', `/mesh/dead-letters/replay?${query}`);
+  const { services, broker } = aggregator.upstreams;
+  const answers = await Promise.all(services.map(replay));
+  // A conflict concerns one process; all other errors hold for all. The broker comes last, because it never refuses.
+  const refused = answers.find((answer) => answer && answer.status >= 400 && answer.status !== 409);
+  if (refused) throw new ErrorAnswer(refused);
   if (broker) answers.push(await replay(broker));
   let replayed = 0;
   const failures: Record<string, unknown> = {};
-  for (const [index, { name }] of gathering.members.entries()) {
-    const told = answers[index];
-    if (told?.status === 202) replayed += Number(told.body.replayed);
-    // What a broker doesn't know it need not tell.
-    else if (told?.status !== 404) failures[name] = told?.body.detail ?? 'unreachable';
+  for (const [index, { name }] of aggregator.allServices.entries()) {
+    const answer = answers[index];
+    if (answer?.status === 202) replayed += Number(answer.body.replayed);
+    // A broker that doesn't know the path is no failure.
+    else if (answer?.status !== 404) failures[name] = answer?.body.detail ?? 'unreachable';
   }
   return { replayed, ...(Object.keys(failures).length > 0 && { processes: failures }) };
 }

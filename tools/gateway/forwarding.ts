@@ -4,30 +4,41 @@ import { pipeline } from 'node:stream/promises';
 import { request as send, type Dispatcher } from 'undici';
 import { sendProblem, type Exchange } from './answers.js';
 
-/** A process behind the front door. */
-export interface Member {
+/** A process behind the gateway. */
+export interface Service {
   readonly name: string;
-  /** Its base URL, without a last slash. */
+  /** Base URL without a trailing slash. */
   readonly url: string;
 }
 
-/** Headers that are between two ends of one connection (RFC 9110, section 7.6.1); a body's length is told anew. */
+/** Headers that belong to one connection (RFC 9110, section 7.6.1). They are not forwarded. */
 const HOP_BY_HOP = [
-  ...['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'expect'],
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'expect',
 ];
 
 /**
- * Streams a request to a process, and its answer back. A process that is down is a 503 that names it; a client that
- * leaves ends the request there, too.
+ * Streams a request to a process, and the answer back. When the process can't be reached, the answer is a 503 that names
+ * it. When the client disconnects, the request to the process is aborted.
  */
-export async function forward({ name, url }: Member, to: Exchange, dispatcher: Dispatcher): Promise<void> {
+export async function forward({ name, url }: Service, to: Exchange, dispatcher: Dispatcher): Promise<void> {
   const { request, response, method } = to;
-  const left = new AbortController();
-  response.once('close', () => left.abort());
+  const disconnected = new AbortController();
+  response.once('close', () => disconnected.abort());
   try {
     const answer = await send(url + request.url, {
-      ...{ method, body: bodyOf(request), headers: endToEnd(request.rawHeaders) },
-      ...{ dispatcher, signal: left.signal, responseHeaders: 'raw' },
+      method,
+      body: bodyOf(request),
+      headers: endToEnd(request.rawHeaders),
+      dispatcher,
+      signal: disconnected.signal,
+      responseHeaders: 'raw',
     });
     response.writeHead(answer.statusCode, endToEnd(answer.headers as unknown as string[]));
     await pipeline(answer.body, response);
@@ -37,7 +48,7 @@ export async function forward({ name, url }: Member, to: Exchange, dispatcher: D
   }
 }
 
-/** One that may be destroyed without the connection on which the answer has to go back. */
+/** A copy of the body's stream: destroying the request's own stream would close the connection of the answer. */
 function bodyOf(request: IncomingMessage): PassThrough | null {
   const hasBody = request.headers['content-length'] ?? request.headers['transfer-encoding'];
   return hasBody === undefined ? null : request.pipe(new PassThrough());
@@ -54,6 +65,6 @@ function endToEnd(headers: readonly string[]): string[] {
 function reasonOf(name: string, error: unknown): string {
   const { code } = error as { code?: string };
   if (code === 'ECONNREFUSED') return `${name} is not running now`;
-  // It may have kept the request before it died; whoever sent an Idempotency-Key just sends it again.
-  return `${name} did not answer (${code ?? (error as Error).message}): look whether it happened before you try again`;
+  // The process may have handled the request before it exited. With an Idempotency-Key a retry is safe.
+  return `${name} did not answer (${code ?? (error as Error).message}): check whether the request was handled before you repeat it`;
 }

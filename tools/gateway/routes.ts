@@ -1,7 +1,7 @@
 import { RequestMethod, type Type } from '@nestjs/common';
 import { meshFeatureOf } from '../../src/infrastructure/contracts/mesh-feature.js';
 
-/** A path that somebody answers, as Nest writes it: `/orders/:id`. */
+/** A method and a path as Nest writes it: `/orders/:id`. */
 export interface Route {
   readonly method: string;
   readonly path: string;
@@ -12,8 +12,8 @@ export interface ModuleRoute extends Route {
 }
 
 /**
- * What the controllers of modules answer, read from Nest's own decorators, so that it is never out of date.
- * @throws Error for a path that is more than names and parameters
+ * The routes of all controllers of the modules, read from Nest's decorators.
+ * @throws Error for a path with anything but names and parameters
  */
 export function routesOf(modules: readonly Type[]): ModuleRoute[] {
   return modules.flatMap((module) => {
@@ -29,46 +29,47 @@ function routesOfController(controller: Type): Route[] {
     const handler = Object.getOwnPropertyDescriptor(prototype, name)!.value as object | undefined;
     const method = handler && (Reflect.getMetadata('method', handler) as RequestMethod | undefined);
     if (!handler || method === undefined) return [];
-    const paths = written(controller).flatMap((prefix) => written(handler).map((path) => join(prefix, path)));
+    const paths = pathsOf(controller).flatMap((prefix) => pathsOf(handler).map((path) => join(prefix, path)));
     return paths.map((path) => ({ method: RequestMethod[method], path }));
   });
 }
 
-/** The path of a decorator, or several of them. */
-function written(decorated: object): string[] {
+/** The paths of a decorator. */
+function pathsOf(decorated: object): string[] {
   return [Reflect.getMetadata('path', decorated) as string | string[]].flat();
 }
 
 function join(...parts: string[]): string {
   const path = `/${parts.flatMap((part) => part.split('/').filter(Boolean)).join('/')}`;
-  if (!/^[\w/:.-]*$/.test(path)) throw new Error(`${path}: a front door knows names and parameters only`);
+  if (!/^[\w/:.-]*$/.test(path))
+    throw new Error(`Unsupported path ${path}: the gateway supports names and parameters only`);
   return path;
 }
 
 export interface Found<R> {
   readonly route: R;
-  /** As they are in the path, not decoded. */
+  /** Values as in the path, not decoded. */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-/** Finds routes as Express does: in any case, with or without a last slash. A name comes before a parameter. */
+/** Finds routes as Express does: ignoring case and a trailing slash. A name takes precedence over a parameter. */
 export class RouteTable<R extends Route> {
   private readonly entries: readonly { route: R; pattern: RegExp }[];
 
   constructor(routes: readonly R[]) {
-    // Where one path has a name and the other a parameter: '0' comes before '1'.
+    // Names rank as '0' and parameters as '1', so names come first.
     const rank = ({ path }: R) => path.replace(/\/(:?)[^/]+/g, (_, colon) => (colon ? '1' : '0'));
     const ranked = [...routes].sort((a, b) => rank(a).localeCompare(rank(b)));
     this.entries = ranked.map((route) => ({ route, pattern: patternOf(route.path) }));
   }
 
-  /** The route of a request; HEAD is answered where GET is. */
+  /** The route of a request. A GET route also answers HEAD. */
   find(method: string, path: string): Found<R> | undefined {
     const wanted = ['ALL', method === 'HEAD' ? 'GET' : method];
     return this.matching(path).find(({ route }) => wanted.includes(route.method));
   }
 
-  /** The route that such a path has for some other method. */
+  /** The route of a path for any method. */
   findPath(path: string): Found<R> | undefined {
     return this.matching(path)[0];
   }

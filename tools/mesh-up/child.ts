@@ -5,19 +5,19 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { request } from 'undici';
 import { ROOT, type Planned } from './plan.js';
 
-/** The pause before a process that died is started again, in ms: doubled while it keeps dying young. */
-const PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 5000;
-/** Who has lived that long, in ms, did not die of the way it was started. */
-const YOUNG_MS = 10_000;
-/** What it has to end by itself when it is asked to, in ms. */
+/** Delay before an exited process is started again, in ms; doubled with each exit soon after a start. */
+const RESTART_DELAY_MS = 500;
+const MAX_RESTART_DELAY_MS = 5000;
+/** A process that ran this long, in ms, counts as stable: its next restart has the shortest delay again. */
+const STABLE_AFTER_MS = 10_000;
+/** Time between SIGTERM and SIGKILL, in ms. */
 const GRACE_MS = 8000;
 
 /**
- * Runs in each child, before its own code, which knows nothing of it: when we are gone, also by `kill -9`, it ends. Else
- * a child would keep its port for ever.
+ * Loaded by each child before its own code: ends the child when this process is gone, also by `kill -9`. Otherwise the
+ * child would keep its port for ever.
  */
-const LEASH = `data:text/javascript,${encodeURIComponent(`
+const END_WITH_PARENT = `data:text/javascript,${encodeURIComponent(`
   process.channel?.unref();
   process.once('disconnect', () => {
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${GRACE_MS}).unref();
@@ -25,21 +25,21 @@ const LEASH = `data:text/javascript,${encodeURIComponent(`
   });
 `)}`;
 
-/** What is to be told of a child. */
+/** Gets the output and the state changes of children. */
 export interface Listener {
   line(name: string, line: string, from: 'stdout' | 'stderr'): void;
   died(name: string, how: string, againInMs: number): void;
   started(name: string, pid: number): void;
-  /** It has sent us something. */
+  /** Called with each IPC message of the child. */
   message?(name: string, message: unknown): void;
 }
 
-/** A process that is started again when it dies, until it is asked to end. */
+/** A process that is started again when it exits, until it is stopped. */
 export class Child {
   private process?: ChildProcess;
   private wasReady = false;
   private failure?: string;
-  private pauseMs = PAUSE_MS;
+  private restartDelayMs = RESTART_DELAY_MS;
   private readonly ending = new AbortController();
 
   constructor(
@@ -53,9 +53,9 @@ export class Child {
   }
 
   /**
-   * Starts it, and waits until it is ready; not when it is asked to end meanwhile.
+   * Starts the process, and waits until it is ready or is stopped.
    * @param ms the longest wait
-   * @throws Error when it takes longer, or ends by itself
+   * @throws Error when that takes longer, or when the process exits
    */
   async start(ms: number): Promise<void> {
     this.run();
@@ -63,7 +63,7 @@ export class Child {
     this.wasReady = true;
   }
 
-  /** Waits until it is ready, as `start` does. */
+  /** Waits like `start`, for a process that has been started. */
   async ready(ms: number): Promise<void> {
     const { name } = this.planned;
     for (const deadline = Date.now() + ms; !(await this.isReady()); await wait(50)) {
@@ -73,12 +73,12 @@ export class Child {
     }
   }
 
-  /** Sends it a message, which it may listen to. */
+  /** Sends an IPC message. */
   send(message: object): void {
     if (this.process?.connected) this.process.send(message);
   }
 
-  /** Asks it to end, and makes it when it doesn't. */
+  /** Sends SIGTERM, and SIGKILL after GRACE_MS. Waits for the exit. */
   async end(): Promise<void> {
     this.ending.abort();
     const child = this.process;
@@ -97,12 +97,13 @@ export class Child {
 
   private run(): void {
     const { name, command, environment } = this.planned;
-    const born = Date.now();
-    const NODE_OPTIONS = `${this.environment.NODE_OPTIONS ?? ''} --import=${LEASH}`;
+    const startedAt = Date.now();
+    const NODE_OPTIONS = `${this.environment.NODE_OPTIONS ?? ''} --import=${END_WITH_PARENT}`;
     const child = spawn(process.execPath, command, {
-      ...{ cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...this.environment, ...environment, NODE_OPTIONS },
-      // In a group of its own: a Ctrl-C is ours, so that they can end one after the other.
+      // In its own process group, so that Ctrl-C reaches only this process, which stops the children in order.
       detached: true,
     });
     this.process = child;
@@ -113,12 +114,12 @@ export class Child {
     child.once('exit', (code, signal) => {
       if (this.ending.signal.aborted) return;
       const how = signal ? `was killed (${signal})` : `ended (exit code ${code})`;
-      // What ends so before it was ever ready would do so again.
+      // A process that exits before it was ever ready would do so again.
       if (!signal && !this.wasReady) return void (this.failure = how);
-      if (Date.now() - born > YOUNG_MS) this.pauseMs = PAUSE_MS;
-      this.listener.died(name, how, this.pauseMs);
-      void this.runAfter(this.pauseMs);
-      this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
+      if (Date.now() - startedAt > STABLE_AFTER_MS) this.restartDelayMs = RESTART_DELAY_MS;
+      this.listener.died(name, how, this.restartDelayMs);
+      void this.runAfter(this.restartDelayMs);
+      this.restartDelayMs = Math.min(this.restartDelayMs * 2, MAX_RESTART_DELAY_MS);
     });
   }
 
@@ -133,7 +134,7 @@ export class Child {
   private async isReady(): Promise<boolean> {
     const { url, readyPath } = this.planned;
     try {
-      // Not `fetch`, which has ports that it refuses to call.
+      // Not `fetch`, which refuses some port numbers.
       const { statusCode, body } = await request(url + readyPath, { signal: AbortSignal.timeout(2000) });
       await body.dump();
       return statusCode === 200;

@@ -4,28 +4,28 @@ import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** A process to be started, and where it is to be found. */
+/** How to start a process, and its address. */
 export interface Planned {
   readonly name: string;
   readonly port: number;
   readonly url: string;
-  /** Answers with 200 when it can do its work. */
+  /** The path that answers with 200 when the process is ready. */
   readonly readyPath: string;
-  /** What Node is started with. */
+  /** The arguments of Node. */
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   readonly database?: string;
 }
 
 export interface Plan {
-  readonly frontDoor: Planned;
+  readonly gateway: Planned;
   readonly broker: Planned;
   readonly deadLetters: Planned;
   readonly modules: readonly Planned[];
 }
 
 export interface PlanOptions {
-  /** Of the front door; dead letters are at the next one, the modules from the tenth on. */
+  /** The port of the gateway. Dead letters use the next port, modules the ports from the tenth on. */
   readonly port: number;
   readonly brokerPort: number;
   /** The folder of the databases. */
@@ -33,53 +33,85 @@ export interface PlanOptions {
   readonly seed: 'demo' | 'none';
 }
 
-/** The modules there are: a folder each. Loading them would cost more than all the rest of the start. */
-function modulesThereAre(): string[] {
+/** The names of the module folders. Importing the modules instead would take most of the time of the start. */
+function moduleNames(): string[] {
   const found = readdirSync(join(ROOT, 'src/modules'), { withFileTypes: true });
   return found.filter((it) => it.isDirectory()).map(({ name }) => name);
 }
 
-/** The Broker that the manifests name, as the path of its address. */
+/** The path of the Broker that the manifests define. */
 const BROKER = 'cabs/default';
 const MANIFESTS = 'deploy/knative/split';
 
-/** Who runs where: the deployment of a cluster, on one laptop. */
+/** Plans the processes and ports: the deployment of a cluster, on one laptop. */
 export function planOf(options: PlanOptions): Plan {
   const { port, brokerPort, data, seed } = options;
   const at = (number: number) => ({ port: number, url: `http://localhost:${number}` });
-  const places = new Map(modulesThereAre().map((name, index) => [name, at(port + 10 + index)] as const));
+  const addresses = new Map(moduleNames().map((name, index) => [name, at(port + 10 + index)] as const));
   const others = (name?: string) =>
-    [...places].filter(([it]) => it !== name).map(([it, { url }]) => [`USVC_${it.toUpperCase()}`, url] as const);
+    [...addresses].filter(([it]) => it !== name).map(([it, { url }]) => [`USVC_${it.toUpperCase()}`, url] as const);
   const sink = `${at(brokerPort).url}/${BROKER}`;
-  const application = (name: string, modules: string, place: ReturnType<typeof at>): Planned => {
+  const application = (name: string, modules: string, address: ReturnType<typeof at>): Planned => {
     const database = `sqlite:${join(data, `${name}.db`)}`;
     return {
-      ...{ name, ...place, readyPath: '/health/ready', database, command: ['dist/src/main.js'] },
+      name,
+      ...address,
+      readyPath: '/health/ready',
+      database,
+      command: ['dist/src/main.js'],
       environment: {
-        ...{ MODULES: modules, MESH_TRANSPORT: 'knative', K_SINK: sink, ...Object.fromEntries(others(name)) },
-        ...{ PORT: String(place.port), DATABASE_URL: database, SEED: seed, NODE_ENV: 'development' },
+        MODULES: modules,
+        MESH_TRANSPORT: 'knative',
+        K_SINK: sink,
+        ...Object.fromEntries(others(name)),
+        PORT: String(address.port),
+        DATABASE_URL: database,
+        SEED: seed,
+        NODE_ENV: 'development',
       },
     };
   };
   const deadLetters = application('dead-letters', 'none', at(port + 1));
-  const modules = [...places].map(([name, place]) => application(name, name, place));
+  const modules = [...addresses].map(([name, address]) => application(name, name, address));
   const database = `sqlite:${join(data, 'mesh.db')}`;
   const services = [...modules, deadLetters].flatMap(({ name, url }) => ['--service', `${name}=${url}`]);
   const tool = ['--import', 'tsx'];
   return {
-    ...{ deadLetters, modules },
+    deadLetters,
+    modules,
     broker: {
-      ...{ name: 'broker', ...at(brokerPort), readyPath: '/mesh/outbox', database, environment: {} },
+      name: 'broker',
+      ...at(brokerPort),
+      readyPath: '/mesh/outbox',
+      database,
+      environment: {},
       command: [
-        ...[...tool, 'tools/mesh.ts', '--port', String(brokerPort), '--database', database],
-        ...['--manifests', MANIFESTS, ...services],
+        ...tool,
+        'tools/mesh.ts',
+        '--port',
+        String(brokerPort),
+        '--database',
+        database,
+        '--manifests',
+        MANIFESTS,
+        ...services,
       ],
     },
-    frontDoor: {
-      ...{ name: 'front-door', ...at(port), readyPath: '/health/ready', environment: {} },
+    gateway: {
+      name: 'gateway',
+      ...at(port),
+      readyPath: '/health/ready',
+      environment: {},
       command: [
-        ...[...tool, 'tools/gateway.ts', '--port', String(port), '--broker', at(brokerPort).url],
-        ...['--dead-letters', deadLetters.url, ...modules.flatMap(({ name, url }) => ['--module', `${name}=${url}`])],
+        ...tool,
+        'tools/gateway.ts',
+        '--port',
+        String(port),
+        '--broker',
+        at(brokerPort).url,
+        '--dead-letters',
+        deadLetters.url,
+        ...modules.flatMap(({ name, url }) => ['--module', `${name}=${url}`]),
       ],
     },
   };

@@ -1,14 +1,14 @@
 import type { Listener } from './child.js';
 
-/** Colours of the names, one after the other. */
+/** Colours of the process names (ANSI codes), used in turn. */
 const COLOURS = [36, 35, 34, 33, 32, 96, 95, 94, 92];
 const BOLD = 1;
 
-/** Writes what is to be told of the processes, each line with a name. */
+/** Prints the output of the processes, each line with the name of its process. */
 export class Printer implements Listener {
   private readonly width: number;
-  /** Processes whose last line was told: what is indented below it belongs to it. */
-  private readonly telling = new Set<string>();
+  /** Processes whose last line was printed. Indented lines below it belong to it. */
+  private readonly printing = new Set<string>();
 
   constructor(
     private readonly names: readonly string[],
@@ -17,21 +17,21 @@ export class Printer implements Listener {
     this.width = Math.max(...names.map((name) => name.length));
   }
 
-  /** What a process logs, and all that it complains of; not how it greets whoever has started it alone. */
+  /** Prints log lines and errors. Other output, such as the greeting of a process, is left out. */
   line(name: string, line: string, from: 'stdout' | 'stderr'): void {
-    if (from === 'stderr') return line.trim() === '' ? undefined : this.say(name, line);
+    if (from === 'stderr') return line.trim() === '' ? undefined : this.print(name, line);
     const isLogged = /^(?:\x1b\[\d+m)*\[?\d\d:\d\d:\d\d\.\d{3}/.test(line);
-    if (isLogged) this.telling.add(name);
-    else if (!/^\s+\S/.test(line)) this.telling.delete(name);
-    if (this.telling.has(name)) this.say(name, line);
+    if (isLogged) this.printing.add(name);
+    else if (!/^\s+\S/.test(line)) this.printing.delete(name);
+    if (this.printing.has(name)) this.print(name, line);
   }
 
   died(name: string, how: string, againInMs: number): void {
-    this.say(name, this.paint(`${how}; starting it again in ${againInMs / 1000} s`, BOLD));
+    this.print(name, this.paint(`${how}; starting it again in ${againInMs / 1000} s`, BOLD));
   }
 
   started(name: string, pid: number): void {
-    this.say(name, this.paint(`started again: pid ${pid}`, BOLD));
+    this.print(name, this.paint(`started again: pid ${pid}`, BOLD));
   }
 
   table(rows: readonly (readonly string[])[]): void {
@@ -46,7 +46,7 @@ export class Printer implements Listener {
       );
   }
 
-  private say(name: string, text: string): void {
+  private print(name: string, text: string): void {
     const colour = COLOURS[this.names.indexOf(name) % COLOURS.length]!;
     console.log(`${this.paint(name.padEnd(this.width), colour)}  ${text}`);
   }

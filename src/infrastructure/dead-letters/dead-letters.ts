@@ -1,11 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { Conflict } from '../contracts/domain-errors.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { ConsumerAddresses } from '../delivery/consumer-addresses.js';
 import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { RETENTION_POLICY, type RetentionPolicy } from '../store/expired-rows.js';
+import { deadLetter, deadLetterCause, type DeadLetter, type DeadLetterCause } from './dead-letter.js';
 import {
   countDeadLetters,
   deleteDeadLetter,
@@ -18,24 +18,6 @@ import {
   type DeadLetterFilter,
   type DeadLetterRow,
 } from '../store/dead-letter-rows.js';
-
-/** A message that failed for good: at which consumer, after how many attempts, and why. */
-export interface DeadLetter {
-  readonly id: string;
-  readonly consumer: string;
-  readonly type: string;
-  readonly subject: string | null;
-  /** Attempts that failed; 0 where a broker made them. */
-  readonly attempts: number;
-  /** The fingerprint of the error: equal for messages that failed alike. */
-  readonly cause: string;
-  readonly error: string;
-  /** UTC, ISO 8601. */
-  readonly deadAt: string;
-  /** The address that a broker could not deliver to. */
-  readonly destination?: string;
-  readonly event: CloudEvent;
-}
 
 /** Dead letters that one unit of work requeues. */
 const BATCH = 100;
@@ -61,16 +43,9 @@ export class DeadLetters {
   }
 
   /** How many failed for each cause, the most frequent first. */
-  async causes(filter: DeadLetterFilter): Promise<object[]> {
+  async causes(filter: DeadLetterFilter): Promise<DeadLetterCause[]> {
     const groups = await groupDeadLetters(this.work.sql, filter);
-    return groups.map(({ consumer, type, cause, n, first, last }) => ({
-      consumer,
-      type,
-      cause,
-      count: Number(n),
-      firstAt: new Date(Number(first)).toISOString(),
-      lastAt: new Date(Number(last)).toISOString(),
-    }));
+    return groups.map(deadLetterCause);
   }
 
   async find(id: string): Promise<DeadLetter | undefined> {
@@ -145,20 +120,4 @@ export class DeadLetters {
       `The address of ${consumer} is unknown: set USVC_${consumer.toUpperCase()} to its base URL, then replay`,
     );
   }
-}
-
-function deadLetter({ dead_at, event, destination, ...row }: DeadLetterRow): DeadLetter {
-  const { id, consumer, type, subject, attempts, cause, error } = row;
-  return {
-    id,
-    consumer,
-    type,
-    subject,
-    attempts,
-    cause,
-    error,
-    deadAt: new Date(dead_at).toISOString(),
-    ...(destination !== null && { destination }),
-    event: JSON.parse(event) as CloudEvent,
-  };
 }

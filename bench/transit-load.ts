@@ -1,0 +1,30 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { isSuccess, type Users } from '../workshop/lab/load.js';
+import type { UnderWay } from '../workshop/runner/fixtures.js';
+
+/* The load of all measurements over HTTP: users who complete transits. */
+
+/** Users who complete transits at the same time. */
+export const USERS = 16;
+/** Transits that are completed before the first measurement. */
+export const WARM_UP_TRANSITS = 200;
+/** The environment of all processes that are measured over HTTP. */
+export const QUIET = { LOG_LEVEL: 'fatal' };
+
+/**
+ * Lets users complete transits. @param pending counts the messages that are not handled yet
+ * @returns ms from the first request until no message is pending
+ */
+export async function completeAndSettle(
+  name: string,
+  users: Users,
+  transits: UnderWay[],
+  pending: () => Promise<number>,
+): Promise<number> {
+  const began = performance.now();
+  const answers = await users.inTurn(transits, USERS);
+  const failed = answers.filter((it) => !isSuccess(it)).length;
+  if (failed > 0) throw new Error(`${name}: ${failed} transits were not completed`);
+  while ((await pending()) > 0) await wait(5);
+  return performance.now() - began;
+}

@@ -1,0 +1,86 @@
+import { execFile } from 'node:child_process';
+import { freePort } from '../../tools/ports.js';
+import { ROOT } from '../../tools/source.js';
+
+/* --help and wrong arguments, for all commands of tools/, faults/ and bench/. */
+
+const TSX = ['--import', 'tsx'];
+/** Compiles decorators with their types, which tsx doesn't. */
+const SWC = ['--import', './workshop/runner/typescript.mjs'];
+
+const COMMANDS: readonly [usage: string, nodeArgs: string[]][] = [
+  ['npm run mesh', [...TSX, 'tools/mesh.ts']],
+  ['npm run mesh:dead-letters', [...TSX, 'tools/dead-letters.ts']],
+  ['npm run mesh:up', [...TSX, 'tools/mesh-up.ts']],
+  ['npx tsx tools/gateway.ts', [...TSX, 'tools/gateway.ts']],
+  ['npm run manifests', [...TSX, 'tools/manifests.ts']],
+  ['npm run docs', [...TSX, 'tools/modules-doc.ts']],
+  ['npm run reconcile', [...TSX, 'tools/reconcile.ts']],
+  ['npm run extract', [...TSX, 'tools/extract.ts']],
+  ['npm run demo', [...TSX, 'tools/demo.ts']],
+  ['npm run faults', [...SWC, 'faults/faults.ts']],
+  ['npm run bench', [...SWC, 'bench/bench.ts']],
+];
+
+interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function run(nodeArgs: readonly string[], ...args: string[]): Promise<CommandResult> {
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  return new Promise((resolve) => {
+    execFile(process.execPath, [...nodeArgs, ...args], { cwd: ROOT, env }, (error, stdout, stderr) =>
+      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+    );
+  });
+}
+
+describe.each(COMMANDS)('%s', (usage, nodeArgs) => {
+  it('prints its usage for --help, and exits with 0', async () => {
+    const { code, stdout, stderr } = await run(nodeArgs, '--help');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout.startsWith(usage)).toBe(true);
+  });
+
+  it('prints one line and its usage for an unknown option, and exits with 2', async () => {
+    const { code, stdout, stderr } = await run(nodeArgs, '--no-such-option');
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    const [message, blank, firstLineOfUsage] = stderr.split('\n');
+    expect([message, blank]).toEqual(["Unknown option '--no-such-option'", '']);
+    expect(firstLineOfUsage!.startsWith(usage)).toBe(true);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+});
+
+it.each<[string, string[], string]>([
+  ['tools/mesh.ts', ['--port', 'x'], 'Invalid --port "x": expected a port number from 0 to 65535.'],
+  ['tools/mesh.ts', ['--service', 'shop'], 'Invalid --service "shop": expected NAME=URL.'],
+  ['tools/mesh-up.ts', ['--broker-port', '70000'], 'Invalid --broker-port "70000": expected a port number from 0 to'],
+  ['tools/gateway.ts', ['--module', 'rides=x'], 'Invalid --module "rides=x": expected NAME=URL.'],
+  ['tools/gateway.ts', ['--port', '0'], 'Missing --module rides=URL: the address of rides.'],
+  ['tools/demo.ts', ['--url', 'localhost'], 'Invalid --url "localhost": expected an absolute URL.'],
+  ['tools/extract.ts', [], 'Missing <module>: expected one of '],
+  ['tools/extract.ts', ['drivers'], 'Missing --to: the new database of the module.'],
+  ['tools/dead-letters.ts', [], 'Missing command: expected list, show, replay or discard.'],
+  ['tools/dead-letters.ts', ['bury'], 'Unknown command "bury": expected list, show, replay or discard.'],
+  ['tools/dead-letters.ts', ['show'], 'Missing <id>: which dead letter to show?'],
+  ['tools/reconcile.ts', ['now'], "Unexpected argument 'now'"],
+])('%s refuses %j', async (file, args, message) => {
+  const { code, stderr } = await run([...TSX, file], ...args);
+  expect(code).toBe(2);
+  expect(stderr.split('\n')[0]!.startsWith(message)).toBe(true);
+});
+
+it.each(['tools/demo.ts', 'tools/dead-letters.ts', 'tools/reconcile.ts'])(
+  '%s says when no process listens, and exits with 1',
+  async (file) => {
+    const port = await freePort();
+    const url = `http://127.0.0.1:${port}`;
+    const args = file.includes('dead-letters') ? ['list'] : [];
+    const { code, stderr } = await run([...TSX, file], ...args, '--url', url);
+    expect(code).toBe(1);
+    expect(stderr.trim()).toBe(`Connection refused: no process listens on port ${port}. Is the application running?`);
+  },
+);

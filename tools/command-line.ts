@@ -1,0 +1,91 @@
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { UsageError } from './errors.js';
+
+/* What all commands of this project have in common: --help, wrong arguments, and the exit code. */
+
+type Options = NonNullable<ParseArgsConfig['options']>;
+
+/** A command line. `help` is added to its options. */
+interface CommandLine<O extends Options> {
+  /** Printed for --help, and after wrong arguments. */
+  readonly usage: string;
+  readonly options: O;
+  readonly allowPositionals?: boolean;
+  /** Text for an error that is no UsageError; default: its message. */
+  readonly formatError?: (error: unknown) => string;
+}
+
+type Arguments<O extends Options> = ReturnType<typeof parseArgs<{ options: O; strict: true }>>;
+
+/**
+ * Parses the arguments of this process and runs the command. `--help` prints the usage. The exit code is 2 for a
+ * UsageError, and 1 for any other error.
+ */
+export async function runCommand<const O extends Options>(
+  { usage, options, allowPositionals = false, formatError = messageOf }: CommandLine<O>,
+  command: (values: Arguments<O>['values'], positionals: string[]) => Promise<void>,
+): Promise<void> {
+  try {
+    const { values, positionals } = parse({ ...options, help: { type: 'boolean', short: 'h' } }, allowPositionals);
+    if ('help' in values && values.help) return console.log(usage);
+    await command(values as Arguments<O>['values'], positionals);
+  } catch (error) {
+    const isUsageError = error instanceof UsageError;
+    console.error(isUsageError ? `${error.message}\n\n${usage}` : formatError(error));
+    process.exitCode = isUsageError ? 2 : 1;
+  }
+}
+
+/** @throws UsageError for an argument that is not among the options */
+function parse(options: Options, allowPositionals: boolean) {
+  try {
+    return parseArgs({ options, allowPositionals, strict: true });
+  } catch (error) {
+    // The first sentence says what is wrong; the others explain parseArgs.
+    throw new UsageError((error as Error).message.split(/\. |\n/)[0]);
+  }
+}
+
+/** Node throws an AggregateError without a message when no address of a server can be reached. */
+function messageOf(error: unknown): string {
+  const { message, errors } = error as Error & { errors?: Error[] };
+  return message || errors?.[0]?.message || String(error);
+}
+
+interface NetworkError {
+  readonly code?: string;
+  readonly port?: number;
+  readonly errors?: NetworkError[];
+}
+
+/** For commands that send requests by `fetch`: says when no process listens at the address. */
+export function formatRequestError(error: unknown): string {
+  const { cause } = error as { cause?: NetworkError };
+  if (!cause) return messageOf(error);
+  if (cause.code !== 'ECONNREFUSED') return `${messageOf(error)}: ${messageOf(cause)}`;
+  const { port } = cause.errors?.[0] ?? cause;
+  return `Connection refused: no process listens on port ${port}. Is the application running?`;
+}
+
+/** @throws UsageError when the text is no port number */
+export function portOf(option: string, text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) {
+    throw new UsageError(`Invalid ${option} "${text}": expected a port number from 0 to 65535.`);
+  }
+  return Number(text);
+}
+
+/** @throws UsageError when the text is no absolute URL */
+export function urlOf(option: string, text: string): string {
+  if (!URL.canParse(text)) throw new UsageError(`Invalid ${option} "${text}": expected an absolute URL.`);
+  return text.replace(/\/$/, '');
+}
+
+/** @throws UsageError when the text is not NAME=URL */
+export function namedUrlOf(option: string, text: string): [name: string, url: string] {
+  const [, name, url] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (!name || !url || !URL.canParse(url)) {
+    throw new UsageError(`Invalid ${option} "${text}": expected NAME=URL.`);
+  }
+  return [name, url];
+}
