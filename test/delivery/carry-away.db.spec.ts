@@ -136,15 +136,15 @@ describe.each(DATABASES)('Infrastructure, carried into a shop on $kind', ({ fres
       wants('order-shipped', 'orders', 'shop.shipping.order-shipped'),
     );
     const database = `sqlite:${join(mkdtempSync(join(tmpdir(), 'shop-broker-')), 'mesh.db')}`;
-    const told: string[] = [];
-    const tell = (line: string) => told.push(line);
+    const printed: string[] = [];
+    const print = (line: string) => printed.push(line);
     const broker = await startBroker({ manifests: folder, port: brokerPort, database, services: {}, print });
     const environment = { K_SINK: `http://127.0.0.1:${brokerPort}/shop/default`, PORT: String(shopPort) };
     shop = await Shop.open(carried, optionsOf(await fresh()), environment);
     await shop.post('/orders', { id: 'a', item: 'tea' });
     expect(await shop.settled('a')).toMatchObject({ order: { status: 'with a bicycle' }, shipment: { item: 'tea' } });
     await shop.idle();
-    expect(told.join('\n')).toMatch(/shop\.shipping\.ship-order[^]*shop\.shipping\.order-shipped/);
+    expect(printed.join('\n')).toMatch(/shop\.shipping\.ship-order[^]*shop\.shipping\.order-shipped/);
     // Its own reply, not ours: what is posted to the root is the shop's.
     expect(await shop.post('/', {})).toMatchObject({ status: 404, body: { error: 'Not Found', statusCode: 404 } });
     expect(await shop.close()).toBe(0);
@@ -198,7 +198,7 @@ function carryAway(): string {
   return folder;
 }
 
-/** What the shop has told TypeORM all along. */
+/** What the shop has printed TypeORM all along. */
 function optionsOf(url: string): DataSourceOptions {
   const path = url.replace(/^sqlite:/, '');
   return path === url ? { type: 'postgres', url } : { type: 'better-sqlite3', database: path };
