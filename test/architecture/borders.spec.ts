@@ -4,23 +4,23 @@ import { join } from 'node:path';
 import { APPLICATION_NAME, MODULES } from '../../src/app.module.js';
 import { modulesDoc } from '../../tools/modules-doc.js';
 import { readSources, ROOT, type Sources } from '../../tools/source.js';
+import { infrastructureKnowsNoTrade, infrastructureStandsAlone } from '../../tools/architecture/infrastructure.js';
+import { messageTypes } from '../../tools/architecture/messages.js';
+import {
+  migrationsOfOwnTables,
+  modulesKnowNoMigrations,
+  oneMigrationPerFile,
+} from '../../tools/architecture/migrations.js';
 import {
   contractsOnly,
   contractsStandAlone,
   domainFiles,
   domainIsPlain,
   flatAndNamed,
-  infrastructureKnowsNoTrade,
-  infrastructureStandsAlone,
-  messageTypes,
-  migrationsOfOwnTables,
-  modulesKnowNoMigrations,
-  oneMigrationPerFile,
-  ownPrefix,
-  ownTablesOnly,
   throughTheUnitOnly,
-  type Rule,
-} from '../../tools/architecture.js';
+} from '../../tools/architecture/modules.js';
+import type { Rule } from '../../tools/architecture/rule.js';
+import { ownPrefix, ownTablesOnly } from '../../tools/architecture/tables.js';
 
 const RULES: Record<string, Rule> = {
   'a module knows another one by its contract only': contractsOnly,

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
-import { contractsOnly, messagesOf, ownPrefix } from '../../tools/architecture.js';
+import { messagesOf } from '../../tools/architecture/messages.js';
+import { contractsOnly } from '../../tools/architecture/modules.js';
+import { ownPrefix } from '../../tools/architecture/tables.js';
 import { ROOT, type Sources } from '../../tools/source.js';
 import { FAULTS, SLOW_MS, type Fault, type Size } from '../lab/faults.js';
 import type { Outcome } from '../lab/lab.js';
