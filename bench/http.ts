@@ -8,12 +8,12 @@ import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
 import { SLOW_MS } from '../workshop/lab/faults.js';
 import { isSuccess, Users } from '../workshop/lab/load.js';
-import { comeToRest, isWhole, tracesOf } from '../workshop/lab/outcomes.js';
+import { comeToRest, isSettled, tracesOf } from '../workshop/lab/outcomes.js';
 import { percentile } from '../workshop/lab/statistics.js';
-import { House } from '../workshop/runner/step-processes.js';
-import { placeOf } from '../workshop/runner/step-directory.js';
-import { manyRides, putUnderWay, rowsUnderWay, type UnderWay } from '../workshop/runner/fixtures.js';
-import { folderOf, STEPS, type Step } from '../workshop/runner/steps.js';
+import { StepProcesses } from '../workshop/runner/step-processes.js';
+import { COMPILED, processPlanner } from '../workshop/runner/process-planner.js';
+import { insertRides, manyRides, rideRows, type RideFixture } from '../workshop/runner/fixtures.js';
+import { folderOf, stepNamed, STEPS, type Step } from '../workshop/runner/steps.js';
 import {
   alternating,
   median,
@@ -26,7 +26,7 @@ import {
 } from './rounds.js';
 
 /** The application of src/, compiled, in one process with one database. */
-const APPLICATION = 6;
+const APPLICATION = stepNamed('application');
 /** Rides of a round, and users who complete them at the same time. */
 const [RIDES, USERS] = [400, 16];
 /** Rides of a round in which users come in at a steady rate, and how many of them in a second. */
@@ -39,7 +39,7 @@ const QUIET = { LOG_LEVEL: 'fatal' };
 const START_MS = 30_000;
 
 const AGENT = pathToFileURL(join(ROOT, 'workshop/lab/agent.mjs')).href;
-const INVOICING = pathToFileURL(join(ROOT, 'dist/modules/invoicing/issue-invoice.js')).href;
+const INVOICING = pathToFileURL(join(ROOT, COMPILED, 'modules/invoicing/issue-invoice.js')).href;
 
 /** A step that runs, and its users. */
 class Stage {
@@ -47,15 +47,15 @@ class Stage {
   private runs = 0;
   private ended = 0;
 
-  private constructor(private readonly house: House) {
-    this.users = new Users(house.url);
+  private constructor(private readonly processes: StepProcesses) {
+    this.users = new Users(processes.url);
   }
 
   static async open({ fresh }: Stand, step: Step, environment: Record<string, string> = {}): Promise<Stage> {
     // Processes of a step beside the first have their ports from ten above it on.
     const port = await freePort(20);
     const options = { data: fresh(), port, environment: { ...QUIET, ...environment } };
-    const stage = new Stage(await House.open(step, options));
+    const stage = new Stage(await StepProcesses.open(step, options));
     await stage.settle(WARM_UP);
     return stage;
   }
@@ -63,9 +63,9 @@ class Stage {
   /** Rides a second, from the first request until all that follows from the last one is done. */
   async settle(howMany: number): Promise<number> {
     const rides = this.prepare(howMany);
-    const where = `Step ${this.house.step.number}`;
+    const where = `Step ${this.processes.step.number}`;
     const ms = await endAndSettle(where, this.users, rides, async () => this.messages());
-    const whole = [...tracesOf(this.house.ledgers, rides).values()].filter(isWhole).length;
+    const whole = [...tracesOf(this.processes.databases, rides).values()].filter(isSettled).length;
     if (whole < howMany) throw new Error(`${where}: ${howMany - whole} rides were not settled`);
     return (1000 * howMany) / ms;
   }
@@ -73,9 +73,9 @@ class Stage {
   /** The user's wait at the 99th percentile, in ms. @param slowMs how much longer invoicing takes */
   async p99(slowMs: number): Promise<number> {
     const rides = this.prepare(STEADY_RIDES);
-    this.house.tellAll({ faults: { accounting: { slowMs } } });
+    this.processes.broadcast({ faults: { accounting: { slowMs } } });
     const answers = await this.users.steadily(rides, PER_SECOND);
-    await comeToRest(this.house.step, this.house.ledgers);
+    await comeToRest(this.processes.step, this.processes.databases);
     const failed = answers.filter((it) => !isSuccess(it)).length;
     if (failed > 0) throw new Error(`${failed} rides were not completed`);
     return percentile(
@@ -86,28 +86,32 @@ class Stage {
 
   /** Messages that have been handled for each ride since it was opened. */
   handledPerRide(): number {
-    const handled = this.house.ledgers.named('cabs').prepare('SELECT COUNT(*) FROM mesh_inbox').pluck().get() as number;
+    const handled = this.processes.databases
+      .named('cabs')
+      .prepare('SELECT COUNT(*) FROM mesh_inbox')
+      .pluck()
+      .get() as number;
     return handled / this.ended;
   }
 
   async close(): Promise<void> {
     await this.users.leave();
-    await this.house.close();
+    await this.processes.close();
   }
 
   private prepare(howMany: number) {
     const rides = manyRides(++this.runs, howMany);
     this.ended += howMany;
-    putUnderWay(this.house.ledgers, rides);
+    insertRides(this.processes.databases, rides);
     return rides;
   }
 
   /** Messages on their way; the steps up to 2 have none. */
   private messages(): number {
-    const { step, ledgers } = this.house;
+    const { step, databases } = this.processes;
     const tables = Object.entries(step.waiting).flatMap(([name, of]) => of.map((table) => [name, table] as const));
     const count = ([name, table]: readonly [string, string]) =>
-      ledgers.named(name).prepare(`SELECT COUNT(*) FROM ${table}`).pluck().get() as number;
+      databases.named(name).prepare(`SELECT COUNT(*) FROM ${table}`).pluck().get() as number;
     return tables.reduce((sum, it) => sum + count(it), 0);
   }
 }
@@ -116,7 +120,7 @@ class Stage {
 async function endAndSettle(
   where: string,
   users: Users,
-  rides: UnderWay[],
+  rides: RideFixture[],
   messages: () => Promise<number>,
 ): Promise<number> {
   const began = performance.now();
@@ -139,8 +143,8 @@ class OnPostgres {
   ) {}
 
   static async open(database: string, data: string): Promise<OnPostgres> {
-    const place = placeOf(folderOf(STEPS[APPLICATION]!), data, await freePort());
-    const planned = place.application('cabs', { DATABASE_URL: database });
+    const planner = processPlanner(folderOf(APPLICATION), data, await freePort());
+    const planned = planner.application('cabs', { DATABASE_URL: database });
     const child = new Child(planned, { PATH: process.env.PATH, ...QUIET }, SILENT);
     const client = new pg.Client({ connectionString: database });
     const stage = new OnPostgres(child, new Users(planned.url), database, client);
@@ -153,7 +157,7 @@ class OnPostgres {
   /** As a stage does it. */
   async settle(howMany: number): Promise<number> {
     const rides = manyRides(++this.runs, howMany);
-    for (const rows of rowsUnderWay(rides, 'modules')) await insert({ name: 'cabs', url: this.database }, rows);
+    for (const rows of rideRows(rides, 'modules')) await insert({ name: 'cabs', url: this.database }, rows);
     const ms = await endAndSettle('PostgreSQL', this.users, rides, () => this.count(ON_THEIR_WAY));
     const whole = await this.count(WHOLE, [rides.map(({ id }) => id)]);
     if (whole < howMany) throw new Error(`PostgreSQL: ${howMany - whole} rides were not settled`);
@@ -184,7 +188,7 @@ const WHOLE = `
 
 /** The user's wait for `complete` over HTTP while what invoicing depends on is slow, against the same when it is not. */
 export async function waiting(stand: Stand): Promise<Findings> {
-  const stage = await Stage.open(stand, STEPS[APPLICATION]!, {
+  const stage = await Stage.open(stand, APPLICATION, {
     NODE_OPTIONS: `--import=${AGENT}`,
     WORKSHOP_APPLICATION: INVOICING,
   });
@@ -206,7 +210,7 @@ answered. Each figure is the median of the rounds' 99th percentiles.`,
 
 /** Rides completed over HTTP and fully settled a second, against the workshop's steps 0, 1 and 2; and on PostgreSQL. */
 export async function rides(stand: Stand): Promise<Findings> {
-  const steps = [APPLICATION, 0, 1, 2].map((number) => STEPS[number]!);
+  const steps = [APPLICATION, ...STEPS.slice(0, 3)];
   const stages: Stage[] = [];
   for (const step of steps) stages.push(await Stage.open(stand, step));
   const values = await alternating(stand.rounds, ...stages.map((stage) => () => stage.settle(RIDES)));

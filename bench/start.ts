@@ -7,7 +7,8 @@ import { request } from 'undici';
 import { DEMO_RIDE, REACHED } from '../src/demo.js';
 import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
-import { Ledgers, manyRides, putUnderWay, type UnderWay } from '../workshop/runner/fixtures.js';
+import { insertRides, manyRides, type RideFixture } from '../workshop/runner/fixtures.js';
+import { StepDatabases } from '../workshop/runner/step-databases.js';
 import { residentMb } from './processes.js';
 import { alternating, median, ratioRow, type Findings, type Stand } from './rounds.js';
 
@@ -50,11 +51,11 @@ compile cache of Node 22, or a bundle, would close it.`,
 }
 
 /** From the start of the compiled application, on a database that it knows, to the end of a ride that it has accepted. */
-async function startToEnd(database: string, ride: UnderWay): Promise<Start> {
-  const ledgers = new Ledgers({ database: () => 'cabs', tables: 'modules' }, () => database);
-  putUnderWay(ledgers, [ride]);
+async function startToEnd(database: string, ride: RideFixture): Promise<Start> {
+  const databases = new StepDatabases({ database: () => 'cabs', tables: 'modules' }, () => database);
+  insertRides(databases, [ride]);
   // Nobody else has the file open when it starts.
-  ledgers.close();
+  databases.close();
   const found = await startOfOurs(database, ride.id);
   const db = new BetterSqlite3(database, { readonly: true });
   const status = db.prepare('SELECT status FROM rides_transit WHERE id = ?').pluck().get(ride.id);

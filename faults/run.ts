@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { manyRides, rowsUnderWay } from '../workshop/runner/fixtures.js';
+import { manyRides, rideRows } from '../workshop/runner/fixtures.js';
 import { insert, select } from './databases.js';
 import type { Combination } from './combinations.js';
 import { clock, failing, slow } from './consumers.js';
@@ -78,7 +78,7 @@ export async function run(options: TrialOptions): Promise<Result> {
     const rides = manyRides(1, Math.ceil((combination.perSecond * ms) / 1000) + 10).map((ride, index) => {
       return { ...ride, clientId: ride.clientId - (index % RIDES_PER_CLIENT) };
     });
-    for (const rows of rowsUnderWay(rides, 'modules')) {
+    for (const rows of rideRows(rides, 'modules')) {
       const home = stand.moduleDatabases.find(({ name }) => name === rows.owner || name === 'cabs')!;
       await insert(home, rows);
     }

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Agent } from 'undici';
 import { PICKUP, PLANNED, REACHED } from '../src/demo.js';
-import type { UnderWay } from '../workshop/runner/fixtures.js';
+import type { RideFixture } from '../workshop/runner/fixtures.js';
 import type { Deed, Ledger } from './ledger.js';
 import type { Random } from './random.js';
 
@@ -43,7 +43,7 @@ export class Users {
   ) {}
 
   /** Lets users come until it is closed, one for each of `rides`; and others who play a ride from its beginning. */
-  async come(rides: readonly UnderWay[], perSecond: number): Promise<void> {
+  async come(rides: readonly RideFixture[], perSecond: number): Promise<void> {
     // Whoever came while all is being closed would find it closed, and be taken for one that was never answered.
     const lives = setInterval(() => this.isOpen && this.track(this.live()), 1000 / LIVES_PER_SECOND);
     for (const ride of rides) {

@@ -22,7 +22,7 @@ import { Users } from '../../faults/users.js';
 import { MODULES } from '../../src/app.module.js';
 import { handlesCommand, listensTo } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { ROOT } from '../../tools/source.js';
-import type { UnderWay } from '../../workshop/runner/fixtures.js';
+import type { RideFixture } from '../../workshop/runner/fixtures.js';
 import { eventually } from '../support/cabs.js';
 import { postgresBinaries } from '../support/postgres.js';
 
@@ -290,7 +290,7 @@ describe('Its tools', () => {
     await new Promise<void>((resolve) => deaf.listen(0, '127.0.0.1', resolve));
     const ledger = new Ledger();
     const users = new Users([`http://127.0.0.1:${(deaf.address() as AddressInfo).port}`], ledger, new Random(1));
-    const load = users.come([{ id: 'r' }] as UnderWay[], 100);
+    const load = users.come([{ id: 'r' }] as RideFixture[], 100);
     await wait(200);
     expect(ledger.surprises).toEqual([]);
     await users.close(1500);

@@ -1,2 +1,2 @@
-/** Words of a command that can't be understood. */
-export class Misuse extends Error {}
+/** The command line can't be understood. */
+export class UsageError extends Error {}

@@ -9,7 +9,7 @@ import { InvoicingModule } from '../../src/modules/invoicing/invoicing.module.js
 import { RidesModule } from '../../src/modules/rides/rides.module.js';
 import { LoyaltyModule } from './loyalty/loyalty.module.js';
 
-/** The modules that are on the mesh. */
+/** The modules on the mesh. */
 const MODULES: readonly Type[] = [
   RidesModule,
   GeolocationModule,
@@ -29,8 +29,13 @@ export class AppModule {
       global: true,
       imports: [
         MeshModule.forRoot({
-          ...{ application: 'cabs', modules: MODULES, database: config.databaseUrl, migrate: true },
-          ...{ delivery: config.delivery, retention: config.retention, shutdownGraceMs: config.shutdownGraceMs },
+          application: 'cabs',
+          modules: MODULES,
+          database: config.databaseUrl,
+          migrate: true,
+          delivery: config.delivery,
+          retention: config.retention,
+          shutdownGraceMs: config.shutdownGraceMs,
           administration: { isDevelopment: true },
         }),
         ...MODULES,
