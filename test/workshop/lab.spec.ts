@@ -170,10 +170,11 @@ describe('On a noisy machine', () => {
   });
 
   it('the ratio of two steps is not measurable', () => {
-    const split = outcome(1, 'none', { p50Ms: 20 });
+    const split = outcome(1, 'none', { p50Ms: 20, p99Ms: 60 });
     expect(claims(noisy(0), split)[0]!.verdict).toBe('not measurable');
     expect(claims(outcome(0, 'none', busy), split)[0]!.verdict).toBe('not measurable');
     expect(claims(outcome(0, 'none'), { ...split, ...busy, p50Ms: 100 })[0]!.verdict).toBe('not measurable');
+    expect(claims(outcome(0, 'none'), { ...split, p99Ms: 101 })[0]!.verdict).toBe('not measurable');
     expect(claims(outcome(0, 'none'), split)[0]!.verdict).toBe('not confirmed');
   });
 
