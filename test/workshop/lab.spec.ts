@@ -165,7 +165,7 @@ describe('On a noisy machine', () => {
     expect(claims(noisy(3), slow(3, 1), noisy(4), slow(4, 60)).at(-1)!.verdict).toBe('not confirmed');
   });
 
-  it('a step that was measured without noise is judged, whatever the noise of the others', () => {
+  it('a step that was measured without noise is judged, even if others were noisy', () => {
     expect(claims(noisy(4), slow(4, 60), outcome(5, 'none'), slow(5, 60)).at(-1)!.verdict).toBe('not confirmed');
   });
 

@@ -50,7 +50,7 @@ export class Users {
     return Promise.all(answers);
   }
 
-  /** Completes rides as fast as `atATime` users can, each of whom waits for the answer before the next ride. */
+  /** Completes rides with `atATime` users at the same time: each of them waits for an answer before the next ride. */
   async inTurn(rides: readonly RideFixture[], atATime: number): Promise<Answer[]> {
     const left = [...rides];
     const answers: Answer[] = [];

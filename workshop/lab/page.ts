@@ -14,7 +14,7 @@ const KILL_NOTE =
 /** The columns of the tables, with their meaning. */
 const LEGEND: readonly [name: string, meaning: string][] = [
   ['answered', 'Users who were answered with success when they completed their ride.'],
-  ['p50', 'Half of the users waited no longer than this for their answer, whatever the answer was.'],
+  ['p50', 'Half of the users waited no longer than this for their answer, of any status.'],
   ['p99', '99 of 100 users waited no longer than this.'],
   ['lost', 'Rides whose user was answered with success, but that are not completed when the step has come to rest.'],
   ['missing', "Effects that completed rides lack: the driver's fee, the free driver, miles, invoice."],

@@ -33,7 +33,7 @@ function cells({ answered, requests, p50Ms, p99Ms, lost, missing, duplicated, st
 }
 
 const LEGEND = `ANSWERED    users who were answered with success; each user asks once
-WAIT        the wait of all users, whatever the answer was
+WAIT        the wait of all users, with any answer
 LOST        rides whose user was answered with success, but that are not completed when the step has come to rest
 MISSING     effects that completed rides lack: the driver's fee, the free driver, miles, invoice
 DUPLICATED  invoices and miles beyond the first of a ride

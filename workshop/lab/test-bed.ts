@@ -38,7 +38,7 @@ export class TestBed {
       port,
       onMessage: (message) => testBed?.receive(message as { calls?: number }),
       environment: {
-        // Nobody reads the log during a measurement.
+        // The log would only cost time during a measurement.
         LOG_LEVEL: 'fatal',
         NODE_OPTIONS: `--import=${AGENT}`,
         ...(step.remote && { WORKSHOP_REMOTE: step.remote.source }),
