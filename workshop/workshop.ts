@@ -27,7 +27,7 @@ const USAGE = `npm run workshop -- <command>
   start N            serve step N at http://localhost:3000 [--port N]; start mine: serve your exercise
   diff A B           show what changes from step A to step B
   lab                run the steps under faults and count what became of every ride
-                       --quick              three faults, in about three minutes
+                       --quick              three faults, in about four minutes
                        --steps 0,1,4-6      only these steps
                        --faults down,twice  only these faults: ${FAULTS.map(({ name }) => name).join(', ')}
                        --html FILE  --json FILE  --markdown FILE

@@ -18,6 +18,6 @@ export function handling<T>(id: string, handle: () => Promise<T>): Promise<T> {
  */
 export async function isNew(manager: EntityManager, consumer: string): Promise<boolean> {
   const record = 'INSERT INTO inbox (consumer, id) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING id';
-  const recorded = (await manager.query(record, [consumer, current.getStore()])) as object[];
+  const recorded = await manager.query<object[]>(record, [consumer, current.getStore()]);
   return recorded.length > 0;
 }

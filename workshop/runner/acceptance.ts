@@ -26,7 +26,12 @@ interface Reply {
 /** A test of the acceptance suite. `run` throws an Error with one sentence when the test fails. */
 export interface Acceptance {
   readonly name: string;
-  readonly run: (url: string) => Promise<void>;
+  readonly run: (url: string, limits: Limits) => Promise<void>;
+}
+
+/** How long a ride may take to settle, in ms. It becomes shorter when a ride has not settled in time. */
+interface Limits {
+  settleMs: number;
 }
 
 /** The effects that a completed ride has to have. Cents. */
@@ -39,33 +44,39 @@ interface Expected {
 export const ACCEPTANCE_TESTS: readonly Acceptance[] = [
   {
     name: "the demo's ride costs 51.00, of which the driver earns 48.56",
-    run: (url) => settles(url, DEMO, { price: 5100, driverFee: 4856, miles: 10 }),
+    run: (url, limits) => settles(url, limits, DEMO, { price: 5100, driverFee: 4856, miles: 10 }),
   },
   {
     name: 'a ride on a Saturday night has the weekend tariff, and a driver without a fee agreement earns 98 %',
-    run: (url) => settles(url, ACCEPTANCE.weekend, { price: 11_500, driverFee: 11_270, miles: 10 }),
+    run: (url, limits) => settles(url, limits, ACCEPTANCE.weekend, { price: 11_500, driverFee: 11_270, miles: 10 }),
   },
   {
     name: 'a ride that ends at the planned destination, with a flat fee',
-    run: (url) => settles(url, ACCEPTANCE.planned, { price: 5100, driverFee: 4400, miles: 10 }, PLANNED),
+    run: (url, limits) =>
+      settles(url, limits, ACCEPTANCE.planned, { price: 5100, driverFee: 4400, miles: 10 }, PLANNED),
   },
   {
     name: 'a client without an account gets no miles, and the ride completes',
-    run: (url) => settles(url, ACCEPTANCE.withoutAccount, { price: 5100, driverFee: 4856, miles: null }),
+    run: (url, limits) =>
+      settles(url, limits, ACCEPTANCE.withoutAccount, { price: 5100, driverFee: 4856, miles: null }),
   },
   {
     name: 'a client with an inactive account gets no miles',
-    run: (url) => settles(url, ACCEPTANCE.inactiveAccount, { price: 5100, driverFee: 4856, miles: 0 }),
+    run: (url, limits) => settles(url, limits, ACCEPTANCE.inactiveAccount, { price: 5100, driverFee: 4856, miles: 0 }),
   },
   {
     name: 'completing a ride a second time changes nothing',
-    run: async (url) => {
+    run: async (url, limits) => {
       const expected = { price: 5100, driverFee: 4856, miles: 10 };
-      await settles(url, ACCEPTANCE.repeated, expected);
+      await settles(url, limits, ACCEPTANCE.repeated, expected);
       const { status } = await complete(url, ACCEPTANCE.repeated.id);
       if (![200, 202, 409].includes(status)) throw new Error(`Completing it again was answered ${status}`);
       await wait(QUIET_MS);
-      assertTraces('After a second request,', await traces(url, ACCEPTANCE.repeated), wanted(expected, REACHED));
+      assertTraces(
+        'After a second request,',
+        await traces(url, ACCEPTANCE.repeated),
+        expectedTraces(expected, REACHED),
+      );
     },
   },
   {
@@ -95,9 +106,9 @@ export const ACCEPTANCE_TESTS: readonly Acceptance[] = [
 /** Runs all tests. @returns the failures, by the names of the tests */
 export async function acceptance(url: string): Promise<Map<string, string>> {
   const failures = new Map<string, string>();
-  settleMs = SETTLE_MS;
+  const limits = { settleMs: SETTLE_MS };
   for (const { name, run } of ACCEPTANCE_TESTS) {
-    const failure = await run(url).catch((error: Error) => error);
+    const failure = await run(url, limits).catch((error: Error) => error);
     if (failure) failures.set(name, failure.message);
     // A process that loops would not answer the other tests either.
     if (failure instanceof NoAnswer) break;
@@ -105,23 +116,27 @@ export async function acceptance(url: string): Promise<Map<string, string>> {
   return failures;
 }
 
-let settleMs = SETTLE_MS;
-
-async function settles(url: string, ride: RideFixture, expected: Expected, reached: object = REACHED): Promise<void> {
+async function settles(
+  url: string,
+  limits: Limits,
+  ride: RideFixture,
+  expected: Expected,
+  reached: object = REACHED,
+): Promise<void> {
   const { status } = await complete(url, ride.id, reached);
   if (status !== 200 && status !== 202) throw new Error(`Completing it was answered ${status}`);
-  const target = wanted(expected, reached);
-  const deadline = Date.now() + (status === 200 ? 0 : settleMs);
+  const target = expectedTraces(expected, reached);
+  const deadline = Date.now() + (status === 200 ? 0 : limits.settleMs);
   let seen = await traces(url, ride);
   for (; !isDeepStrictEqual(seen, target) && Date.now() < deadline; seen = await traces(url, ride)) await wait(20);
-  const after = status === 200 ? 'When the request was answered,' : `After ${settleMs / 1000} s,`;
-  if (!isDeepStrictEqual(seen, target)) settleMs = SETTLE_AFTER_FAILURE_MS;
+  const after = status === 200 ? 'When the request was answered,' : `After ${limits.settleMs / 1000} s,`;
+  if (!isDeepStrictEqual(seen, target)) limits.settleMs = SETTLE_AFTER_FAILURE_MS;
   assertTraces(after, seen, target);
   if (status === 202) await wait(QUIET_MS);
   assertTraces('A moment later,', await traces(url, ride), target);
 }
 
-function wanted({ price, driverFee, miles }: Expected, reached: object): Traces {
+function expectedTraces({ price, driverFee, miles }: Expected, reached: object): Traces {
   const { street, buildingNumber } = reached as typeof REACHED;
   return {
     status: 'COMPLETED',
