@@ -111,7 +111,7 @@ export async function examine(
       if (findings.length > 0) break;
       const problem = await runFault(exercise, fault, step, location).catch((error: Error) => error.message);
       if (problem) findings.push({ phase: 'fault', problems: [problem] });
-      else onPassed(`it passes when ${fault.title}`);
+      else onPassed(`it passes under the fault ${fault.name}`);
     }
     return findings;
   } finally {
