@@ -4,6 +4,7 @@ import { ROOT } from '../../tools/source.js';
 import { examine, type Finding } from '../../workshop/exercises/check.js';
 import { EXERCISES, type Exercise } from '../../workshop/exercises/exercises.js';
 import { copyInto } from '../../workshop/exercises/workspace.js';
+import type { Outcome } from '../../workshop/lab/report.js';
 
 /** What the check finds at the start of each exercise. */
 const AT_START: Record<number, { phase: string; says: RegExp }> = {
@@ -42,7 +43,7 @@ describe.each(EXERCISES.map((exercise) => ({ exercise, name: `${exercise.number}
     // In parallel: most of the time the checks wait for timers.
     beforeAll(async () => {
       [atStart, bySolution] = await Promise.all([examined(exercise, 'start'), examined(exercise, 'solution')]);
-    }, 180_000);
+    }, 600_000);
 
     it('is not done at its start, and the check says why', () => {
       const { phase, says } = AT_START[exercise.number]!;
@@ -110,10 +111,34 @@ describe('A check', () => {
   let said: (string | undefined)[];
   beforeAll(async () => {
     said = await Promise.all(MISTAKES.map(examinedWith));
-  }, 240_000);
+  }, 600_000);
 
   it.each(MISTAKES.map(([mistake, number, , , says], index) => ({ mistake, number, says, index })))(
     'sees $mistake (exercise $number)',
     ({ says, index }) => expect(said[index]).toMatch(says),
   );
+});
+
+describe('The waits of exercise 2', () => {
+  const { judgeWait } = EXERCISES[1]!;
+  const outcome = (prompt: number, p50Ms: number) => ({ requests: 20, prompt, p50Ms }) as Outcome;
+
+  it('are too long when users wait for invoicing', () => {
+    expect(judgeWait!(outcome(0, 4000), outcome(20, 5))).toMatch(
+      /^With invoicing 200 ms slower, users wait for 4\.0 s/,
+    );
+    // The machine is busy, but then some users would be prompt.
+    expect(judgeWait!(outcome(0, 4000), outcome(5, 300))).toMatch(/^With invoicing 200 ms slower/);
+    expect(judgeWait!(outcome(3, 4000), outcome(20, 5))).toMatch(/^With invoicing 200 ms slower/);
+  });
+
+  it('are short enough when half of the users are answered before a slow invoicing could answer', () => {
+    expect(judgeWait!(outcome(10, 150), outcome(20, 5))).toBeUndefined();
+    expect(judgeWait!(outcome(10, 150), outcome(0, 900))).toBeUndefined();
+  });
+
+  it('are not measurable when users wait as long without a fault', () => {
+    expect(judgeWait!(outcome(9, 250), outcome(9, 260))).toMatch(/^NOT MEASURABLE: this machine is too busy\./);
+    expect(judgeWait!(outcome(0, 900), outcome(0, 900))).toMatch(/^NOT MEASURABLE/);
+  });
 });

@@ -257,7 +257,7 @@ describe('npm run workshop', () => {
     expect(report.inapplicable).toHaveLength(4);
     expect(stdout).toMatch(/^CONFIRMED +A message that arrives twice has its effects twice/m);
     expect(readFileSync(html, 'utf8')).toContain('outbox');
-  }, 240_000);
+  }, 600_000);
 
   it.each([
     [['lab', '--steps', '10'], '--steps takes numbers from 0 to 9'],
@@ -295,7 +295,7 @@ describe('npm run workshop', () => {
     ]);
     expect(await changed(7, 8)).toEqual(['processes.ts']);
     expect(await changed(8, 9)).toEqual(['processes.ts']);
-  }, 60_000);
+  }, 180_000);
 
   it('compares step 6 with files of the application that exist', async () => {
     const missing = Object.values(APPLICATION_FILES).filter((path) => !existsSync(join(ROOT, path)));
@@ -303,5 +303,5 @@ describe('npm run workshop', () => {
     const { code, stdout } = await workshop('diff', '6', '7');
     expect(code).toBe(0);
     expect(stdout).toContain('7-application/infrastructure/outbox.ts');
-  }, 30_000);
+  }, 120_000);
 });

@@ -19,8 +19,8 @@ describe.each(STEPS.map((step) => ({ step, name: `${step.number} ${step.title}` 
   beforeAll(async () => {
     processes = await StepProcesses.open(step, await location());
     insertRides(processes.databases, Object.values(ACCEPTANCE));
-  }, 90_000);
-  afterAll(() => processes?.close(), 30_000);
+  }, 180_000);
+  afterAll(() => processes?.close(), 60_000);
 
   it('passes the acceptance tests that all steps pass', async () => {
     expect(Object.fromEntries(await acceptance(processes.url))).toEqual({});
@@ -62,7 +62,7 @@ describe('The acceptance tests', () => {
       await processes.close();
     }
     expect((await acceptance(processes.url)).size).toBe(ACCEPTANCE_TESTS.length);
-  }, 60_000);
+  }, 180_000);
 });
 
 describe('The naive split', () => {
@@ -77,6 +77,6 @@ describe('The naive split', () => {
         await testBed.close();
       }
     },
-    60_000,
+    180_000,
   );
 });

@@ -27,8 +27,8 @@ export interface Finding {
 const POLL_MS = 500;
 /** Printed lines of a process that a finding shows. */
 const PRINTED = 15;
-/** Waits are judged up to three times: a busy machine may delay users once. */
-const WAIT_ATTEMPTS = 3;
+/** Waits are judged up to five times: a busy machine may delay users in some of them. */
+const WAIT_ATTEMPTS = 5;
 
 interface Location {
   /** A folder for the databases. */
