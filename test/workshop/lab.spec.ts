@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT } from '../../tools/source.js';
 import { expectations } from '../../workshop/lab/expectations.js';
-import { noiseMs, TimerDelay } from '../../workshop/lab/noise.js';
+import { cpuInUse, noiseMs, TimerDelay } from '../../workshop/lab/noise.js';
 import { effectsOf, isSettled } from '../../workshop/lab/outcomes.js';
 import type { Outcome, Report } from '../../workshop/lab/report.js';
 import { confidence, percentile } from '../../workshop/lab/statistics.js';
@@ -38,6 +38,7 @@ const outcome = (step: number, fault: string, differs: Partial<Outcome> = {}): O
   p50Ms: 5,
   p99Ms: 10,
   timerDelayMs: 1,
+  otherCpu: 0.05,
   lost: 0,
   missing: 0,
   duplicated: 0,
@@ -146,6 +147,28 @@ describe('On a noisy machine', () => {
     for (const until = performance.now() + 120; performance.now() < until;);
     await new Promise((resolve) => setTimeout(resolve, 30));
     expect(timerDelay.stop()).toBeGreaterThan(80);
+  });
+
+  it('the CPU in use is a share, and grows while a process computes', async () => {
+    const busy = cpuInUse();
+    for (const until = performance.now() + 400; performance.now() < until;);
+    const share = await busy;
+    // At least about one of the cores.
+    expect(share).toBeGreaterThan(0.5 / cpus().length);
+    expect(share).toBeLessThanOrEqual(1);
+  });
+
+  it('a busy CPU makes claims about waits not measurable, in both directions', () => {
+    const shared = { otherCpu: 0.6 };
+    const split = outcome(1, 'none', { ...shared, p50Ms: 60, p99Ms: 90 });
+    const [claim] = claims(outcome(0, 'none'), split);
+    expect(claim!.verdict).toBe('not measurable');
+    expect(claim!.measured).toMatch(/12\.0 times.+ other programs use 60\s% of the CPU, and 25\s% is the limit$/);
+    expect(claims(outcome(4, 'slow', { ...shared, prompt: 60 }))[0]!.verdict).toBe('not measurable');
+    expect(claims(outcome(4, 'slow', shared))[0]!.verdict).toBe('confirmed');
+    expect(claims(outcome(3, 'slow', { ...shared, prompt: 1 }))[0]!.verdict).toBe('not confirmed');
+    expect(claims(outcome(4, 'killed', shared))[0]!.verdict).toBe('not measurable');
+    expect(claims(outcome(5, 'twice', shared))[0]!.verdict).toBe('not confirmed');
   });
 
   it('a wait that is too long is not measurable, and the figure says why', () => {

@@ -1,3 +1,5 @@
+import { cpus } from 'node:os';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Outcome } from './report.js';
 import { percentile } from './statistics.js';
 
@@ -22,6 +24,31 @@ export class TimerDelay {
     clearInterval(this.timer);
     return percentile(this.delays, 0.99);
   }
+}
+
+/** How long the CPU is observed, in ms. */
+const OBSERVED_MS = 300;
+
+/**
+ * Measures which share of the CPU all programs use, from 0 to 1. Call it while the step is at rest: then these are the
+ * programs that have nothing to do with the lab.
+ */
+export async function cpuInUse(): Promise<number> {
+  const before = cpuTimes();
+  await wait(OBSERVED_MS);
+  const after = cpuTimes();
+  const all = after.all - before.all;
+  return all > 0 ? 1 - (after.idle - before.idle) / all : 0;
+}
+
+/** CPU time of all cores since the machine was started, in ms. */
+function cpuTimes(): { idle: number; all: number } {
+  let [idle, all] = [0, 0];
+  for (const { times } of cpus()) {
+    idle += times.idle;
+    all += times.user + times.nice + times.sys + times.idle + times.irq;
+  }
+  return { idle, all };
 }
 
 /**

@@ -15,6 +15,8 @@ export interface Outcome {
   readonly p99Ms: number;
   /** How late the timers of the lab itself fired under this load, 99th percentile, in ms. */
   readonly timerDelayMs: number;
+  /** Share of the CPU that other programs used before and after the load, while the step was at rest: 0 to 1. */
+  readonly otherCpu: number;
   /** Rides whose user was answered with success, and that are not completed when the step has come to rest. */
   readonly lost: number;
   /** Effects that completed rides lack: the driver's fee, the free driver, miles, invoice. */

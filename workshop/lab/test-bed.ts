@@ -7,7 +7,7 @@ import { StepProcesses } from '../runner/step-processes.js';
 import { needsBuild, type Step } from '../runner/steps.js';
 import { SLOW_MS, type Fault, type Size } from './faults.js';
 import { isSuccess, Users } from './load.js';
-import { TimerDelay } from './noise.js';
+import { cpuInUse, TimerDelay } from './noise.js';
 import { comeToRest, effectsOf, isSettled, tracesOf } from './outcomes.js';
 import type { Outcome } from './report.js';
 import { percentile } from './statistics.js';
@@ -60,12 +60,14 @@ export class TestBed {
   async measure(fault: Fault, size: Size): Promise<Outcome> {
     const { processes, users } = this;
     const rides = this.insertRides(fault.rides(size));
+    const cpuBefore = await cpuInUse();
     const timerDelay = new TimerDelay();
     const answers = await fault.run({ processes, users }, rides, size);
     const timerDelayMs = timerDelay.stop();
     const began = performance.now();
     const rested = await this.comeToRest();
     const restMs = performance.now() - began;
+    const otherCpu = Math.max(cpuBefore, await cpuInUse());
     processes.broadcast({ faults: {} });
     const traces = tracesOf(processes.databases, rides);
     const waits = answers.map(({ ms }) => ms);
@@ -80,6 +82,7 @@ export class TestBed {
       p50Ms: percentile(waits, 0.5),
       p99Ms: percentile(waits, 0.99),
       timerDelayMs,
+      otherCpu,
       lost: successes.filter(({ ride }) => !traces.get(ride.id)!.isCompleted).length,
       missing,
       duplicated,
