@@ -18,7 +18,7 @@ import { PER_SECOND, STEADY_TRANSITS, StepTestBed } from './step-test-bed.js';
 import { USERS } from './transit-load.js';
 
 /** The step that runs the compiled application in one process with one database. */
-const APPLICATION = 6;
+const APPLICATION = 7;
 /** Transits of a round. */
 const TRANSITS = 400;
 

@@ -3,8 +3,8 @@ import { insert } from '../faults/databases.js';
 import { Child } from '../tools/mesh-up/child.js';
 import { freePort } from '../tools/ports.js';
 import { Users } from '../workshop/lab/load.js';
-import { manyRides, rowsUnderWay } from '../workshop/runner/fixtures.js';
-import { placeOf } from '../workshop/runner/step-directory.js';
+import { manyRides, rideRows } from '../workshop/runner/fixtures.js';
+import { processPlanner } from '../workshop/runner/process-planner.js';
 import { folderOf, type Step } from '../workshop/runner/steps.js';
 import { completeAndSettle, QUIET, WARM_UP_TRANSITS } from './transit-load.js';
 
@@ -24,8 +24,8 @@ export class PostgresTestBed {
 
   /** @param data a path for files of the process */
   static async open(step: Step, database: string, data: string): Promise<PostgresTestBed> {
-    const directory = placeOf(folderOf(step), data, await freePort());
-    const planned = directory.application('cabs', { DATABASE_URL: database });
+    const planner = processPlanner(folderOf(step), data, await freePort());
+    const planned = planner.application('cabs', { DATABASE_URL: database });
     const child = new Child(planned, { PATH: process.env.PATH, ...QUIET }, SILENT);
     const client = new pg.Client({ connectionString: database });
     const testBed = new PostgresTestBed(child, new Users(planned.url), database, client);
@@ -38,7 +38,7 @@ export class PostgresTestBed {
   /** @returns transits per second, as StepTestBed.settle() */
   async settle(howMany: number): Promise<number> {
     const transits = manyRides(++this.rounds, howMany);
-    for (const rows of rowsUnderWay(transits, 'modules')) await insert({ name: 'cabs', url: this.database }, rows);
+    for (const rows of rideRows(transits, 'modules')) await insert({ name: 'cabs', url: this.database }, rows);
     const ms = await completeAndSettle('PostgreSQL', this.users, transits, () => this.count(PENDING));
     const settled = await this.count(SETTLED, [transits.map(({ id }) => id)]);
     if (settled < howMany) throw new Error(`PostgreSQL: ${howMany - settled} transits were not settled`);

@@ -7,7 +7,8 @@ import { request } from 'undici';
 import { DEMO_RIDE, REACHED } from '../src/demo.js';
 import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
-import { Ledgers, manyRides, putUnderWay, type UnderWay } from '../workshop/runner/fixtures.js';
+import { insertRides, manyRides, type RideFixture } from '../workshop/runner/fixtures.js';
+import { StepDatabases } from '../workshop/runner/step-databases.js';
 import { residentMb } from './processes.js';
 import { alternating, median, ratioRow, type Findings, type TestBed } from './rounds.js';
 
@@ -53,11 +54,11 @@ application. The compile cache of Node 22 or a bundle would remove most of the d
 }
 
 /** Measures from the start of the compiled application, on a migrated database, to the accepted completion of a transit. */
-async function startToEnd(database: string, ride: UnderWay): Promise<Start> {
-  const ledgers = new Ledgers({ database: () => 'cabs', tables: 'modules' }, () => database);
-  putUnderWay(ledgers, [ride]);
+async function startToEnd(database: string, ride: RideFixture): Promise<Start> {
+  const databases = new StepDatabases({ database: () => 'cabs', tables: 'modules' }, () => database);
+  insertRides(databases, [ride]);
   // Close the file before the application starts.
-  ledgers.close();
+  databases.close();
   const found = await startOfMesh(database, ride.id);
   const db = new BetterSqlite3(database, { readonly: true });
   const status = db.prepare('SELECT status FROM rides_transit WHERE id = ?').pluck().get(ride.id);

@@ -1,9 +1,9 @@
 import { freePort } from '../tools/ports.js';
 import { isSuccess, Users } from '../workshop/lab/load.js';
-import { comeToRest, isWhole, tracesOf } from '../workshop/lab/outcomes.js';
+import { comeToRest, isSettled, tracesOf } from '../workshop/lab/outcomes.js';
 import { percentile } from '../workshop/lab/statistics.js';
-import { manyRides, putUnderWay } from '../workshop/runner/fixtures.js';
-import { House } from '../workshop/runner/step-processes.js';
+import { manyRides, insertRides } from '../workshop/runner/fixtures.js';
+import { StepProcesses } from '../workshop/runner/step-processes.js';
 import type { Step } from '../workshop/runner/steps.js';
 import type { TestBed } from './rounds.js';
 import { completeAndSettle, QUIET, WARM_UP_TRANSITS } from './transit-load.js';
@@ -19,7 +19,7 @@ export class StepTestBed {
   private rounds = 0;
   private completed = 0;
 
-  private constructor(private readonly processes: House) {
+  private constructor(private readonly processes: StepProcesses) {
     this.users = new Users(processes.url);
   }
 
@@ -31,7 +31,7 @@ export class StepTestBed {
     // The first process of a step uses this port, the others the ports from ten above it.
     const port = await freePort(20);
     const options = { data: newDatabasePath(), port, environment: { ...QUIET, ...environment } };
-    const testBed = new StepTestBed(await House.open(step, options));
+    const testBed = new StepTestBed(await StepProcesses.open(step, options));
     await testBed.settle(WARM_UP_TRANSITS);
     return testBed;
   }
@@ -41,7 +41,7 @@ export class StepTestBed {
     const transits = this.prepare(howMany);
     const name = `Step ${this.processes.step.number}`;
     const ms = await completeAndSettle(name, this.users, transits, async () => this.pending());
-    const whole = [...tracesOf(this.processes.ledgers, transits).values()].filter(isWhole).length;
+    const whole = [...tracesOf(this.processes.databases, transits).values()].filter(isSettled).length;
     if (whole < howMany) throw new Error(`${name}: ${howMany - whole} transits were not settled`);
     return (1000 * howMany) / ms;
   }
@@ -49,9 +49,9 @@ export class StepTestBed {
   /** @param slowMs added to the time that invoicing takes. @returns the user's wait at the 99th percentile, in ms */
   async p99(slowMs: number): Promise<number> {
     const transits = this.prepare(STEADY_TRANSITS);
-    this.processes.tellAll({ faults: { accounting: { slowMs } } });
+    this.processes.broadcast({ faults: { accounting: { slowMs } } });
     const answers = await this.users.steadily(transits, PER_SECOND);
-    await comeToRest(this.processes.step, this.processes.ledgers);
+    await comeToRest(this.processes.step, this.processes.databases);
     const failed = answers.filter((it) => !isSuccess(it)).length;
     if (failed > 0) throw new Error(`${failed} transits were not completed`);
     return percentile(
@@ -62,7 +62,7 @@ export class StepTestBed {
 
   /** Messages handled for each transit, on average. */
   handledPerTransit(): number {
-    const handled = this.processes.ledgers
+    const handled = this.processes.databases
       .named('cabs')
       .prepare('SELECT COUNT(*) FROM mesh_inbox')
       .pluck()
@@ -78,16 +78,16 @@ export class StepTestBed {
   private prepare(howMany: number) {
     const transits = manyRides(++this.rounds, howMany);
     this.completed += howMany;
-    putUnderWay(this.processes.ledgers, transits);
+    insertRides(this.processes.databases, transits);
     return transits;
   }
 
   /** Counts pending messages; steps 0 to 2 have none. */
   private pending(): number {
-    const { step, ledgers } = this.processes;
+    const { step, databases } = this.processes;
     const tables = Object.entries(step.waiting).flatMap(([name, of]) => of.map((table) => [name, table] as const));
     const count = ([name, table]: readonly [string, string]) =>
-      ledgers.named(name).prepare(`SELECT COUNT(*) FROM ${table}`).pluck().get() as number;
+      databases.named(name).prepare(`SELECT COUNT(*) FROM ${table}`).pluck().get() as number;
     return tables.reduce((sum, it) => sum + count(it), 0);
   }
 }

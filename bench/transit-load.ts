@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { isSuccess, type Users } from '../workshop/lab/load.js';
-import type { UnderWay } from '../workshop/runner/fixtures.js';
+import type { RideFixture } from '../workshop/runner/fixtures.js';
 
 /* The load of all measurements over HTTP: users who complete transits. */
 
@@ -18,7 +18,7 @@ export const QUIET = { LOG_LEVEL: 'fatal' };
 export async function completeAndSettle(
   name: string,
   users: Users,
-  transits: UnderWay[],
+  transits: RideFixture[],
   pending: () => Promise<number>,
 ): Promise<number> {
   const began = performance.now();

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { manyRides, rowsUnderWay } from '../workshop/runner/fixtures.js';
+import { manyRides, rideRows } from '../workshop/runner/fixtures.js';
 import { insert, select } from './databases.js';
 import type { Combination } from './combinations.js';
 import { clock, failing, slow } from './consumers.js';
@@ -90,7 +90,7 @@ export async function run(options: RunOptions): Promise<Result> {
     const transits = manyRides(1, Math.ceil((combination.perSecond * ms) / 1000) + 10).map((transit, index) => {
       return { ...transit, clientId: transit.clientId - (index % TRANSITS_PER_CLIENT) };
     });
-    for (const rows of rowsUnderWay(transits, 'modules')) {
+    for (const rows of rideRows(transits, 'modules')) {
       const database = testBed.moduleDatabases.find(({ name }) => name === rows.owner || name === 'cabs')!;
       await insert(database, rows);
     }

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { PICKUP, PLANNED, REACHED } from '../src/demo.js';
-import type { UnderWay } from '../workshop/runner/fixtures.js';
+import type { RideFixture } from '../workshop/runner/fixtures.js';
 import type { Action, Ledger } from './ledger.js';
 import type { Random } from './random.js';
 import {
@@ -44,7 +44,7 @@ export class Users {
   }
 
   /** Completes one transit after another at a steady rate, and plays whole journeys beside, until it is closed. */
-  async run(transits: readonly UnderWay[], perSecond: number): Promise<void> {
+  async run(transits: readonly RideFixture[], perSecond: number): Promise<void> {
     // No journey may begin during close(): it would be reported as a user who was never answered.
     const journeys = setInterval(() => this.isOpen && this.track(this.journey()), 1000 / JOURNEYS_PER_SECOND);
     for (const transit of transits) {

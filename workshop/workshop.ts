@@ -4,37 +4,40 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { freePort } from '../tools/ports.js';
 import { check, watch } from './exercises/check.js';
-import { currentExercise, hint, reset, solution, startExercise, status } from './exercises/workspace.js';
 import { EXERCISES } from './exercises/exercises.js';
+import { currentExercise, hint, reset, solution, startExercise, status } from './exercises/workspace.js';
 import { FAULTS, FULL, QUICK, QUICK_FAULTS, type Fault } from './lab/faults.js';
 import { runLab } from './lab/lab.js';
 import { reportPage } from './lab/page.js';
 import { Progress } from './lab/progress.js';
+import type { Report } from './lab/report.js';
 import { markdownTable, terminalTable } from './lab/table.js';
 import { showDiff } from './runner/diff.js';
-import { Misuse } from './runner/usage-error.js';
-import { buildApplication } from './runner/step-directory.js';
 import { serveStep } from './runner/start.js';
+import { buildApplication } from './runner/step-directory.js';
 import { needsBuild, STEPS, type Step } from './runner/steps.js';
+import { UsageError } from '../tools/errors.js';
+
+const LAST_STEP = STEPS.length - 1;
 
 const USAGE = `npm run workshop -- <command>
 
-  From a transaction to an event mesh, in nine steps that run. Begin with workshop/README.md.
+  From a transaction to an event mesh, in ${STEPS.length} steps that run. Start with workshop/README.md.
 
-  start N            serves step N at http://localhost:3000 [--port N]; start mine, what you are working on
-  diff A B           what changes from step A to step B
-  lab                runs the steps under faults, and prints what became of every ride
-                       --quick              three faults, in about three minutes
-                       --steps 0,1,4-6      some of the steps
-                       --faults down,twice  some of the faults: ${FAULTS.map(({ name }) => name).join(', ')}
+  start N            serve step N at http://localhost:3000 [--port N]; start mine: serve your exercise
+  diff A B           show what changes from step A to step B
+  lab                run the steps under faults and count what became of every ride
+                       --quick              three faults, in about four minutes
+                       --steps 0,1,4-6      only these steps
+                       --faults down,twice  only these faults: ${FAULTS.map(({ name }) => name).join(', ')}
                        --html FILE  --json FILE  --markdown FILE
 
-  exercise N         puts the start of exercise N into workshop/mine/, or what you have done of it
-  check              tells in a sentence what is still wrong [--watch: on every save]
-  hint               one more hint
-  solution           shows the solution, as a diff to what you have [--take: puts it into workshop/mine/]
-  reset              begins the exercise again
-  status             where you are
+  exercise N         put the start of exercise N, or your own work on it, into workshop/mine/
+  check              say in a sentence what is still wrong [--watch: at every save]
+  hint               show one more hint
+  solution           show the solution as a diff to your work [--take: put it into workshop/mine/]
+  reset              start the exercise again
+  status             show which exercises you have started and finished
 
 Steps
 ${STEPS.map(({ number, title }) => `  ${number}  ${title}`).join('\n')}
@@ -60,7 +63,7 @@ async function run(): Promise<void> {
   const [command, ...words] = positionals;
   if (values.help || !command) return console.log(USAGE);
   const commands: Record<string, () => unknown> = {
-    start: () => serveStep(words[0] === 'mine' ? mine() : stepOf(words[0]), portOf(values.port)),
+    start: () => serveStep(words[0] === 'mine' ? currentExercise().step : stepOf(words[0]), portOf(values.port)),
     diff: () => showDiff(stepOf(words[0]), stepOf(words[1])),
     lab: () => lab(values),
     exercise: () => startExercise(words[0]),
@@ -71,7 +74,7 @@ async function run(): Promise<void> {
     status,
   };
   const chosen = Object.hasOwn(commands, command) ? commands[command] : undefined;
-  if (!chosen) throw new Misuse(`There is no command ${command}.`);
+  if (!chosen) throw new UsageError(`There is no command ${command}.`);
   await chosen();
 }
 
@@ -92,18 +95,22 @@ async function lab(values: {
   const data = mkdtempSync(join(tmpdir(), 'workshop-lab-'));
   const progress = new Progress();
   const report = await runLab({
-    ...{ steps, faults, isQuick: values.quick, size: values.quick ? QUICK : FULL },
-    ...{ data, port: await freePort(20) },
-    progress: (done, all, what) => progress.show(done, all, what),
-    told: (outcome) => progress.told(outcome),
+    steps,
+    faults,
+    isQuick: values.quick,
+    size: values.quick ? QUICK : FULL,
+    data,
+    port: await freePort(20),
+    onProgress: (done, all, what) => progress.show(done, all, what),
+    onOutcome: (outcome) => progress.showOutcome(outcome),
   });
   progress.end();
   rmSync(data, { recursive: true, force: true });
   console.log(`\n${terminalTable(report)}\n`);
   const files = {
     html: reportPage,
-    json: (it: object) => `${JSON.stringify(it, null, 2)}\n`,
-    markdown: (it: typeof report) => `${markdownTable(it)}\n`,
+    json: (it: Report) => `${JSON.stringify(it, null, 2)}\n`,
+    markdown: (it: Report) => `${markdownTable(it)}\n`,
   };
   for (const [kind, write] of Object.entries(files)) {
     const file = values[kind as keyof typeof files];
@@ -113,45 +120,45 @@ async function lab(values: {
   }
 }
 
-/** What is on the desk, to be tried by hand. */
-function mine(): Step {
-  return currentExercise().step;
-}
-
-/** @throws Misuse */
+/** @throws UsageError */
 function stepOf(word: string | undefined): Step {
   const step = word !== undefined && /^\d$/.test(word) ? STEPS[Number(word)] : undefined;
-  if (!step)
-    throw new Misuse(`Steps are numbers from 0 to ${STEPS.length - 1}${word === undefined ? '' : `, not ${word}`}.`);
+  if (!step) {
+    throw new UsageError(`Steps are numbers from 0 to ${LAST_STEP}${word === undefined ? '' : `, not ${word}`}.`);
+  }
   return step;
 }
 
-/** `0,2,4-6` @throws Misuse */
+/** `0,2,4-6` @throws UsageError */
 function stepsOf(list: string): Step[] {
-  const parts = list.split(',').map((part) => /^([0-8])(?:-([0-8]))?$/.exec(part.trim()));
-  const isIn = (number: number) => parts.some((it) => number >= Number(it![1]) && number <= Number(it![2] ?? it![1]));
-  if (parts.includes(null) || !STEPS.some(({ number }) => isIn(number))) {
-    throw new Misuse(`--steps takes numbers from 0 to ${STEPS.length - 1} such as 0,2,4-6, not ${list}.`);
+  const ranges = list.split(',').map((range) => /^(\d)(?:-(\d))?$/.exec(range.trim()));
+  const isIn = (number: number) => ranges.some((it) => number >= Number(it![1]) && number <= Number(it![2] ?? it![1]));
+  if (ranges.includes(null) || !STEPS.some(({ number }) => isIn(number))) {
+    throw new UsageError(`--steps takes numbers from 0 to ${LAST_STEP} such as 0,2,4-6, not ${list}.`);
   }
   return STEPS.filter(({ number }) => isIn(number));
 }
 
-/** @throws Misuse */
+/** @throws UsageError */
 function faultsOf(list: string): Fault[] {
   const names = list.split(',').map((name) => name.trim());
   const unknown = names.find((name) => !FAULTS.some((it) => it.name === name));
-  if (unknown !== undefined)
-    throw new Misuse(`There is no fault ${unknown}; there are ${FAULTS.map(({ name }) => name).join(', ')}.`);
+  if (unknown !== undefined) {
+    throw new UsageError(`There is no fault ${unknown}. The faults are ${FAULTS.map(({ name }) => name).join(', ')}.`);
+  }
   return FAULTS.filter(({ name }) => names.includes(name));
 }
 
-/** @throws Misuse */
+/** @throws UsageError */
 function portOf(word: string): number {
-  if (!/^\d{1,5}$/.test(word) || Number(word) > 65_500) throw new Misuse(`--port ${word} is no port.`);
+  // The processes of a step use up to 20 ports from this one on.
+  if (!/^\d{1,5}$/.test(word) || Number(word) < 1 || Number(word) > 65_500) {
+    throw new UsageError(`--port takes a number from 1 to 65500, not ${word}.`);
+  }
   return Number(word);
 }
 
-// Whoever ends us ends what we have started; `start` has a gentler way.
+// At exit the runner kills the processes that it has started. `start` has a signal handler that ends them gracefully.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   if (process.argv[2] !== 'start') process.once(signal, () => process.exit(1));
 }
@@ -160,7 +167,7 @@ try {
   await run();
 } catch (error) {
   const { message, code } = error as Error & { code?: string };
-  const isMisuse = error instanceof Misuse || code?.startsWith('ERR_PARSE_ARGS');
-  console.error(isMisuse ? `${message}\n\nnpm run workshop shows what there is.` : message);
+  const isUsageError = error instanceof UsageError || code?.startsWith('ERR_PARSE_ARGS');
+  console.error(isUsageError ? `${message}\n\nnpm run workshop shows the commands.` : message);
   process.exitCode = 1;
 }

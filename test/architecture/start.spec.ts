@@ -212,12 +212,11 @@ describe('An application does not start', () => {
   it.each([
     ['with a history of no module', ['cellar'], /a history of cellar, but the modules are bakery$/],
     ['with two histories of one module', ['bakery', 'bakery'], /two histories of bakery: make them one$/],
-  ])('%s', (_, owners, says) => {
+  ])('%s', async (_, owners, says) => {
     const migrations = owners.map((owner) => ({ owner, migrations: [] }));
     const modules = [bakery(complete)];
-    const mesh = () =>
-      MeshModule.forRoot({ application: 'planted', modules, database: 'sqlite:unused.db', migrations });
-    expect(mesh).toThrow(says);
+    const mesh = MeshModule.forRoot({ application: 'planted', modules, database: 'sqlite:unused.db', migrations });
+    await expect(Test.createTestingModule({ imports: [mesh, ...modules] }).compile()).rejects.toThrow(says);
   });
 
   it('and tells everything that is wrong at once', async () => {

@@ -24,7 +24,7 @@ import { Users } from '../../faults/users.js';
 import { MODULES } from '../../src/app.module.js';
 import { commandOf, eventsOf } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { ROOT } from '../../tools/source.js';
-import type { UnderWay } from '../../workshop/runner/fixtures.js';
+import type { RideFixture } from '../../workshop/runner/fixtures.js';
 import { eventually } from '../support/cabs.js';
 import { postgresBinaries } from '../../tools/postgres-server.js';
 
@@ -314,7 +314,7 @@ describe('The parts of the fault rig', () => {
     await new Promise<void>((resolve) => unavailable.listen(0, '127.0.0.1', resolve));
     const ledger = new Ledger();
     const users = new Users([`http://127.0.0.1:${(unavailable.address() as AddressInfo).port}`], ledger, new Random(1));
-    const load = users.run([{ id: 'r' }] as UnderWay[], 100);
+    const load = users.run([{ id: 'r' }] as RideFixture[], 100);
     await wait(200);
     expect(ledger.surprises).toEqual([]);
     await users.close(1500);

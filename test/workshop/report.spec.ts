@@ -1,18 +1,23 @@
-import type { Outcome, Report } from '../../workshop/lab/lab.js';
 import { reportPage } from '../../workshop/lab/page.js';
+import type { Outcome, Report } from '../../workshop/lab/report.js';
 
 const STEPS = ['legacy', 'naive-split', 'outbox'].map((title, number) => ({ number, title }));
 const REASON = 'it makes no "remote" calls';
 
 function outcome(step: number, fault: string, more: Partial<Outcome> = {}): Outcome {
-  const well = { requests: 40, answered: 40, p50Ms: 4.2, p99Ms: 12, restMs: 700, rested: true };
-  return { step, fault, ...well, lost: 0, missing: 0, duplicated: 0, stuck: 0, ...more };
+  const well = { requests: 40, answered: 40, prompt: 40, p50Ms: 4.2, p99Ms: 12, restMs: 700 };
+  const noise = { timerDelayMs: 1, otherCpu: 0 };
+  return { step, fault, ...well, ...noise, rested: true, lost: 0, missing: 0, duplicated: 0, stuck: 0, ...more };
 }
 
 const REPORT: Report = {
   date: '2026-11-24T22:13:39.672Z',
   machine: { cpu: 'EPYC <b>&', cores: 2, memoryGiB: 24, node: 'v20.20.2' },
-  ...{ isQuick: true, seconds: 185, steps: STEPS, failingProbability: 0.01, callsPerRide: { 1: 12 } },
+  isQuick: true,
+  seconds: 185,
+  steps: STEPS,
+  failingProbability: 0.01,
+  callsPerRide: { 1: 12 },
   faults: [
     { name: 'none', title: 'nothing is wrong' },
     { name: 'slow', title: 'invoicing takes 200 ms longer' },
@@ -27,8 +32,9 @@ const REPORT: Report = {
   ],
   inapplicable: [{ step: 0, fault: 'failing', why: REASON }],
   expectations: [
-    { claim: 'Split, it is "ten" times slower', isConfirmed: false, measured: '4.0 times' },
-    { claim: 'It makes 12 remote calls', isConfirmed: true, measured: '12 a ride' },
+    { claim: 'Split, it is "ten" times slower', verdict: 'not confirmed', measured: '4.0 times' },
+    { claim: 'It makes 12 remote calls', verdict: 'confirmed', measured: '12 a ride' },
+    { claim: 'Users wait', verdict: 'not measurable', measured: 'too noisy' },
   ],
 };
 
@@ -81,14 +87,15 @@ describe('The page of the lab', () => {
     expect(open).toEqual([]);
   });
 
-  it('marks claims as confirmed or not, with their figures', () => {
+  it('marks claims as confirmed, not confirmed or not measurable, with their figures', () => {
     const items = all(section('Claims'), /<li>.*?<\/li>/gs).map(seen);
     expect(items).toEqual([
       'not confirmed Split, it is &quot;ten&quot; times slower Measured: 4.0 times',
       'confirmed It makes 12 remote calls Measured: 12 a ride',
+      'not measurable Users wait Measured: too noisy',
     ]);
-    expect(section('Claims')).toContain('confirms 1 of 2');
-    expect(reportPage({ ...REPORT, expectations: [] })).toContain('say nothing of any claim');
+    expect(section('Claims')).toContain('confirms 1 of 3');
+    expect(reportPage({ ...REPORT, expectations: [] })).toContain('decide no claim');
   });
 
   it('has a chart for each fault, and a column for each step in each', () => {
@@ -154,7 +161,7 @@ describe('The page of the lab', () => {
     expect(seen(rowsOf('none')[1]!)).toBe('0 legacy 40 of 40, 100 % 4.2 ms 12 ms 0 0 0 0');
     expect(seen(rowsOf('failing')[2]!)).toBe('1 naive-split 2999 of 3000, 99.9 % 4.2 ms 12 ms 7 35 48 15');
     expect(all(page, /<strong>(\d+)<\/strong>/g)).toEqual(['7', '35', '48', '15']);
-    expect(seen(rowsOf('slow')[2]!)).toMatch(/didn.+t come to rest/);
+    expect(seen(rowsOf('slow')[2]!)).toMatch(/did not come to rest/);
   });
 
   it('explains each column, and how it was measured', () => {

@@ -1,16 +1,17 @@
 import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { Repository, type EntityManager } from 'typeorm';
 import { NotFound } from '../../src/infrastructure/contracts/domain-errors.js';
 import { driverFee } from '../../src/modules/drivers/driver.js';
-import { Transactions } from '../shared/transactions.js';
 import { Driver } from './tables.js';
 
 @Injectable()
 export class DriverService {
-  constructor(private readonly transactions: Transactions) {}
+  constructor(@InjectRepository(Driver) private readonly drivers: Repository<Driver>) {}
 
   /** @throws NotFound */
-  async get(id: number): Promise<Driver> {
-    const driver = await this.transactions.manager.findOneBy(Driver, { id });
+  async get(id: number, manager = this.drivers.manager): Promise<Driver> {
+    const driver = await manager.findOneBy(Driver, { id });
     if (!driver) throw new NotFound(`There is no driver ${id}`, 'driverId');
     return driver;
   }
@@ -20,7 +21,7 @@ export class DriverService {
     return driverFee(fee, price);
   }
 
-  async markNotOccupied(id: number): Promise<void> {
-    await this.transactions.manager.update(Driver, { id }, { occupied: false });
+  async markNotOccupied(id: number, manager: EntityManager): Promise<void> {
+    await manager.update(Driver, { id }, { occupied: false });
   }
 }

@@ -1,20 +1,17 @@
 import { Injectable } from '@nestjs/common';
+import type { EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
 import { Accounting } from '../shared/accounting.js';
-import { Transactions } from '../shared/transactions.js';
 import { Invoice } from './tables.js';
 
 @Injectable()
 export class InvoiceGenerator {
-  constructor(
-    private readonly transactions: Transactions,
-    private readonly accounting: Accounting,
-  ) {}
+  constructor(private readonly accounting: Accounting) {}
 
   /** @param amount cents */
-  async generate(transitId: string, amount: number, subjectName: string): Promise<void> {
+  async generate(transitId: string, amount: number, subjectName: string, manager: EntityManager): Promise<void> {
     await this.accounting.report({ transitId, amount });
     const invoice = { id: uuidv7(), transitId, amount, subjectName, issuedAt: new Date().toISOString() };
-    await this.transactions.manager.insert(Invoice, invoice);
+    await manager.insert(Invoice, invoice);
   }
 }

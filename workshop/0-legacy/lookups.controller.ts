@@ -1,7 +1,8 @@
 import { Controller, Get, Param, Query } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { Repository } from 'typeorm';
 import { z } from 'zod';
 import { idParameter } from '../../src/infrastructure/contracts/schemas.js';
-import { Transactions } from '../shared/transactions.js';
 import { AwardsService } from './awards.service.js';
 import { DriverService } from './driver.service.js';
 import { Invoice } from './tables.js';
@@ -9,13 +10,13 @@ import { Invoice } from './tables.js';
 type Id = z.infer<typeof idParameter>;
 const ofTransit = z.object({ transitId: z.guid().toLowerCase() });
 
-/** What a ride leaves behind, to look at. */
+/** Shows the effects of a completed ride. */
 @Controller()
 export class LookupsController {
   constructor(
-    private readonly transactions: Transactions,
+    @InjectRepository(Invoice) private readonly invoiceRepository: Repository<Invoice>,
     private readonly drivers: DriverService,
-    private readonly awardsOf: AwardsService,
+    private readonly awardsService: AwardsService,
   ) {}
 
   @Get('drivers/:id')
@@ -25,11 +26,11 @@ export class LookupsController {
 
   @Get('clients/:id/awards')
   awards(@Param({ schema: idParameter }) { id: clientId }: Id) {
-    return this.awardsOf.read(clientId);
+    return this.awardsService.read(clientId);
   }
 
   @Get('invoices')
   invoices(@Query({ schema: ofTransit }) { transitId }: z.infer<typeof ofTransit>) {
-    return this.transactions.manager.findBy(Invoice, { transitId });
+    return this.invoiceRepository.findBy({ transitId });
   }
 }

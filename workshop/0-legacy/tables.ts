@@ -1,9 +1,9 @@
 import { Column, Entity, PrimaryColumn, PrimaryGeneratedColumn } from 'typeorm';
 import type { Fee } from '../../src/modules/drivers/driver.js';
-import type { Address as Place } from '../../src/modules/geolocation/contract.js';
+import type { Address as PostalAddress } from '../../src/modules/geolocation/contract.js';
 import type { Tariff } from '../../src/modules/rides/tariff.js';
 
-/* One database, and everybody at all of its tables. Money in cents. */
+/* One database, and every service reads and writes all of its tables. Money in cents. */
 
 @Entity('geolocation_address')
 export class Address {
@@ -12,7 +12,7 @@ export class Address {
   @Column('integer')
   hash: number;
   @Column('simple-json')
-  address: Place;
+  address: PostalAddress;
   @Column('float', { nullable: true })
   latitude: number | null;
   @Column('float', { nullable: true })
@@ -34,11 +34,11 @@ export class Transit {
   @Column('text')
   pickupId: string;
   @Column('simple-json')
-  pickup: Place;
+  pickup: PostalAddress;
   @Column('text')
   destinationId: string;
   @Column('simple-json')
-  destination: Place;
+  destination: PostalAddress;
   @Column('integer')
   distanceMetres: number;
   @Column('simple-json')
@@ -53,7 +53,7 @@ export class Transit {
   completedAt: string | null;
 }
 
-/** From where to where a client has travelled; for the transit analyzer. */
+/** Where a client travelled from and to, for the transit analyzer. */
 @Entity('rides_journey')
 export class Journey {
   @PrimaryGeneratedColumn('increment')

@@ -1,20 +1,15 @@
 import { Body, Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import type { z } from 'zod';
-import { NotFound } from '../../src/infrastructure/contracts/domain-errors.js';
 import { uuidParameter } from '../../src/infrastructure/contracts/schemas.js';
 import { address } from '../../src/modules/geolocation/contract.js';
 import type { Transit } from './tables.js';
-import { TransitRepository } from './transit.repository.js';
 import { TransitService } from './transit.service.js';
 
 type Id = z.infer<typeof uuidParameter>;
 
 @Controller('transits')
 export class TransitController {
-  constructor(
-    private readonly service: TransitService,
-    private readonly transits: TransitRepository,
-  ) {}
+  constructor(private readonly transits: TransitService) {}
 
   @Post(':id/complete')
   @HttpCode(200)
@@ -22,24 +17,28 @@ export class TransitController {
     @Param({ schema: uuidParameter }) { id }: Id,
     @Body({ schema: address }) reached: z.infer<typeof address>,
   ) {
-    return transitView(await this.service.completeTransit(id, reached));
+    return transitView(await this.transits.completeTransit(id, reached));
   }
 
   @Get(':id')
   async read(@Param({ schema: uuidParameter }) { id }: Id) {
-    const transit = await this.transits.find(id);
-    if (!transit) throw new NotFound(`There is no transit ${id}`, 'id');
-    return transitView(transit);
+    return transitView(await this.transits.find(id));
   }
 }
 
-/** A ride as it is shown. */
-export function transitView({ pickupId, pickup, destinationId, destination, distanceMetres, ...transit }: Transit) {
-  const { id, status, clientId, driverId, tariff, startedAt } = transit;
-  const { price, driverFee, completedAt } = transit;
+/** A ride as the API shows it. */
+export function transitView(transit: Transit) {
+  const { id, status, clientId, driverId, tariff, startedAt, price, driverFee, completedAt } = transit;
   return {
-    ...{ id, status, clientId, driverId, from: { id: pickupId, ...pickup }, to: { id: destinationId, ...destination } },
-    ...{ distanceKm: distanceMetres / 1000, tariff, startedAt },
+    id,
+    status,
+    clientId,
+    driverId,
+    from: { id: transit.pickupId, ...transit.pickup },
+    to: { id: transit.destinationId, ...transit.destination },
+    distanceKm: transit.distanceMetres / 1000,
+    tariff,
+    startedAt,
     ...(price !== null && { price }),
     ...(driverFee !== null && { driverFee }),
     ...(completedAt !== null && { completedAt }),

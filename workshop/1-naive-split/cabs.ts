@@ -10,7 +10,7 @@ import { Remote } from './remote.js';
 type Id = z.infer<typeof uuidParameter>;
 const ofTransit = z.object({ transitId: z.guid().toLowerCase() });
 
-/** What users see: still one address. */
+/** The API that users know, at one address. */
 @Controller()
 export class CabsController {
   constructor(

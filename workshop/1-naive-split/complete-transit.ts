@@ -8,33 +8,33 @@ import { Remote } from './remote.js';
 export class TransitService {
   constructor(private readonly remote: Remote) {}
 
-  /** The same twelve operations in the same order. There is no transaction any more that could hold them together. */
+  /** The twelve operations of step 0 in the same order, as remote calls. No transaction spans them. */
   async completeTransit(transitId: string, reached: Address): Promise<Transit> {
     const { remote } = this;
-    // 1. keep the destination
+    // 1. save the destination
     const { id: destinationId } = await remote.call<{ id: string }>('geolocation', 'save-address', reached);
-    // 2. the ride
+    // 2. find the ride
     const transit = await remote.call<Transit>('rides', 'find-transit', { transitId });
-    // 3. its driver
+    // 3. find its driver
     const driver = await remote.call<Driver>('drivers', 'find-driver', { driverId: transit.driverId });
-    // 4., 5. both ends of it
+    // 4., 5. locate both ends of the ride
     const { at: from } = await remote.call<Located>('geolocation', 'locate-address', { id: transit.pickupId });
     const { at: to } = await remote.call<Located>('geolocation', 'locate-address', { id: destinationId });
     // 6. complete it
     const ends = { from, to, destinationId, destination: reached };
     const { price } = await remote.call<{ price: number }>('rides', 'complete-transit', { transitId, ...ends });
-    // 7. the driver's fee
+    // 7. calculate the driver's fee
     const ride = { driverId: driver.id, transitPrice: price };
     const { fee: driverFee } = await remote.call<{ fee: number }>('drivers', 'calculate-fee', ride);
-    // 8. he is free again
+    // 8. free the driver
     await remote.call('drivers', 'free-driver', { driverId: driver.id });
-    // 9. all of it on the ride's page
+    // 9. update the details that the ride's page shows
     const completed = await remote.call<Transit>('rides', 'update-details', { transitId, driverFee });
-    // 10. miles
+    // 10. credit the client's miles
     await remote.call('loyalty', 'register-miles', { transitId, clientId: transit.clientId });
-    // 11. the invoice
+    // 11. write the invoice
     await remote.call('invoicing', 'generate-invoice', { transitId, amount: price, subjectName: transit.clientName });
-    // 12. tell the analyzer
+    // 12. notify the analyzer
     await remote.call('rides', 'transit-completed', { transitId });
     return completed;
   }

@@ -1,12 +1,16 @@
 import { Body, Controller, Get, HttpCode, Module, Param, Post } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { DataSource } from 'typeorm';
 import { DriverService } from '../0-legacy/driver.service.js';
 import { Driver } from '../0-legacy/tables.js';
-import { DatabaseModule, Transactions } from '../shared/transactions.js';
+import { sqliteOptions } from '../shared/sqlite.js';
+import { TransactionQueue } from '../shared/transaction-queue.js';
 
 @Controller()
 class DriversController {
   constructor(
-    private readonly transactions: Transactions,
+    private readonly dataSource: DataSource,
+    private readonly queue: TransactionQueue,
     private readonly drivers: DriverService,
   ) {}
 
@@ -30,9 +34,15 @@ class DriversController {
   @Post('operations/free-driver')
   @HttpCode(200)
   async free(@Body() { driverId }: { driverId: number }): Promise<void> {
-    await this.transactions.run(() => this.drivers.markNotOccupied(driverId));
+    await this.queue.run(() =>
+      this.dataSource.transaction((manager) => this.drivers.markNotOccupied(driverId, manager)),
+    );
   }
 }
 
-@Module({ imports: [DatabaseModule.with(Driver)], controllers: [DriversController], providers: [DriverService] })
+@Module({
+  imports: [TypeOrmModule.forRoot({ ...sqliteOptions(), autoLoadEntities: true }), TypeOrmModule.forFeature([Driver])],
+  controllers: [DriversController],
+  providers: [TransactionQueue, DriverService],
+})
 export class DriversModule {}

@@ -1,20 +1,25 @@
 import { Body, Controller, HttpCode, Module, Post } from '@nestjs/common';
-import type { Address as Place } from '../../src/modules/geolocation/contract.js';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { DataSource } from 'typeorm';
+import type { Address as PostalAddress } from '../../src/modules/geolocation/contract.js';
 import { AddressRepository } from '../0-legacy/address.repository.js';
 import { Address } from '../0-legacy/tables.js';
-import { DatabaseModule, Transactions } from '../shared/transactions.js';
+import { sqliteOptions } from '../shared/sqlite.js';
+import { TransactionQueue } from '../shared/transaction-queue.js';
 
 @Controller('operations')
 class GeolocationController {
   constructor(
-    private readonly transactions: Transactions,
+    private readonly dataSource: DataSource,
+    private readonly queue: TransactionQueue,
     private readonly addresses: AddressRepository,
   ) {}
 
   @Post('save-address')
   @HttpCode(200)
-  async save(@Body() address: Place) {
-    return { id: await this.transactions.run(() => this.addresses.save(address)) };
+  async save(@Body() address: PostalAddress) {
+    const save = () => this.dataSource.transaction((manager) => this.addresses.save(address, manager));
+    return { id: await this.queue.run(save) };
   }
 
   @Post('locate-address')
@@ -25,8 +30,8 @@ class GeolocationController {
 }
 
 @Module({
-  imports: [DatabaseModule.with(Address)],
+  imports: [TypeOrmModule.forRoot({ ...sqliteOptions(), autoLoadEntities: true }), TypeOrmModule.forFeature([Address])],
   controllers: [GeolocationController],
-  providers: [AddressRepository],
+  providers: [TransactionQueue, AddressRepository],
 })
 export class GeolocationModule {}

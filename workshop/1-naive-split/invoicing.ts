@@ -1,10 +1,13 @@
 import { Body, Controller, Get, HttpCode, Module, Post, Query } from '@nestjs/common';
+import { InjectRepository, TypeOrmModule } from '@nestjs/typeorm';
+import { DataSource, Repository } from 'typeorm';
 import { InvoiceGenerator } from '../0-legacy/invoice.generator.js';
 import { Invoice } from '../0-legacy/tables.js';
 import { Accounting } from '../shared/accounting.js';
-import { DatabaseModule, Transactions } from '../shared/transactions.js';
+import { sqliteOptions } from '../shared/sqlite.js';
+import { TransactionQueue } from '../shared/transaction-queue.js';
 
-interface Order {
+interface GenerateInvoice {
   readonly transitId: string;
   readonly amount: number;
   readonly subjectName: string;
@@ -13,25 +16,29 @@ interface Order {
 @Controller()
 class InvoicingController {
   constructor(
-    private readonly transactions: Transactions,
-    private readonly invoices: InvoiceGenerator,
+    private readonly dataSource: DataSource,
+    private readonly queue: TransactionQueue,
+    @InjectRepository(Invoice) private readonly invoices: Repository<Invoice>,
+    private readonly generator: InvoiceGenerator,
   ) {}
 
   @Get('invoices')
-  list(@Query('transitId') transitId: string) {
-    return this.transactions.manager.findBy(Invoice, { transitId });
+  list(@Query('transitId') transitId: string): Promise<Invoice[]> {
+    return this.invoices.findBy({ transitId });
   }
 
   @Post('operations/generate-invoice')
   @HttpCode(200)
-  async generate(@Body() { transitId, amount, subjectName }: Order): Promise<void> {
-    await this.transactions.run(() => this.invoices.generate(transitId, amount, subjectName));
+  async generate(@Body() { transitId, amount, subjectName }: GenerateInvoice): Promise<void> {
+    await this.queue.run(() =>
+      this.dataSource.transaction((manager) => this.generator.generate(transitId, amount, subjectName, manager)),
+    );
   }
 }
 
 @Module({
-  imports: [DatabaseModule.with(Invoice)],
+  imports: [TypeOrmModule.forRoot({ ...sqliteOptions(), autoLoadEntities: true }), TypeOrmModule.forFeature([Invoice])],
   controllers: [InvoicingController],
-  providers: [InvoiceGenerator, Accounting],
+  providers: [TransactionQueue, InvoiceGenerator, Accounting],
 })
 export class InvoicingModule {}

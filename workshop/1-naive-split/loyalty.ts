@@ -1,12 +1,16 @@
 import { Body, Controller, Get, HttpCode, Module, Param, Post } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { DataSource } from 'typeorm';
 import { AwardsService } from '../0-legacy/awards.service.js';
 import { AwardedMiles, AwardsAccount } from '../0-legacy/tables.js';
-import { DatabaseModule, Transactions } from '../shared/transactions.js';
+import { sqliteOptions } from '../shared/sqlite.js';
+import { TransactionQueue } from '../shared/transaction-queue.js';
 
 @Controller()
 class LoyaltyController {
   constructor(
-    private readonly transactions: Transactions,
+    private readonly dataSource: DataSource,
+    private readonly queue: TransactionQueue,
     private readonly awards: AwardsService,
   ) {}
 
@@ -18,13 +22,18 @@ class LoyaltyController {
   @Post('operations/register-miles')
   @HttpCode(200)
   async register(@Body() { clientId, transitId }: { clientId: number; transitId: string }): Promise<void> {
-    await this.transactions.run(() => this.awards.registerMiles(clientId, transitId));
+    await this.queue.run(() =>
+      this.dataSource.transaction((manager) => this.awards.registerMiles(clientId, transitId, manager)),
+    );
   }
 }
 
 @Module({
-  imports: [DatabaseModule.with(AwardsAccount, AwardedMiles)],
+  imports: [
+    TypeOrmModule.forRoot({ ...sqliteOptions(), autoLoadEntities: true }),
+    TypeOrmModule.forFeature([AwardsAccount, AwardedMiles]),
+  ],
   controllers: [LoyaltyController],
-  providers: [AwardsService],
+  providers: [TransactionQueue, AwardsService],
 })
 export class LoyaltyModule {}

@@ -7,7 +7,7 @@ import { InvoicingModule } from './invoicing.js';
 import { LoyaltyModule } from './loyalty.js';
 import { RidesModule } from './rides.js';
 
-/** One repository, six programs: which one this process is, `SERVICE` says. */
+/** One repository, six programs. The environment variable `SERVICE` chooses one. */
 const SERVICES: Record<string, Type> = {
   cabs: CabsModule,
   geolocation: GeolocationModule,

@@ -1,13 +1,13 @@
-import type { Place, Planned } from '../runner/step-directory.js';
+import type { Planned, ProcessPlanner } from '../runner/process-planner.js';
 
 const SERVICES = ['geolocation', 'rides', 'drivers', 'loyalty', 'invoicing'] as const;
 
 /** Six processes, five databases. */
-export function processes({ node, database, url }: Place): Planned[] {
-  const at = (address: (name: string) => string) =>
-    Object.fromEntries(SERVICES.map((name) => [`USVC_${name.toUpperCase()}`, address(name)] as const));
+export function processes({ node, database, url }: ProcessPlanner): Planned[] {
+  const addresses = (urlOf: (name: string) => string) =>
+    Object.fromEntries(SERVICES.map((name) => [`USVC_${name.toUpperCase()}`, urlOf(name)] as const));
   return [
-    node('cabs', 'main.ts', { SERVICE: 'cabs', ...at(url) }),
+    node('cabs', 'main.ts', { SERVICE: 'cabs', ...addresses(url) }),
     ...SERVICES.map((name) => node(name, 'main.ts', { SERVICE: name, DATABASE: database(name) })),
   ];
 }

@@ -4,23 +4,23 @@ import { Conflict, NotFound, Unavailable } from '../../src/infrastructure/contra
 
 export type Service = 'geolocation' | 'rides' | 'drivers' | 'loyalty' | 'invoicing';
 
-/** Longest wait for an answer, in ms: nobody had thought of one before it was needed, so it is the default of somebody. */
+/** Longest wait for an answer, in ms: a typical default of HTTP clients. */
 const TIMEOUT_MS = 30_000;
 
-/** Calls other services. `USVC_<SERVICE>` says where they are. */
+/** Calls other services. The environment variable `USVC_<SERVICE>` holds the base URL of a service. */
 @Injectable()
 export class Remote implements OnApplicationShutdown {
   private readonly agent = new Agent({ headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
 
   /**
-   * Has an operation done elsewhere, and waits for its result.
-   * @throws NotFound, Conflict as the service does; Unavailable when it doesn't answer, or not as it should
+   * Calls an operation of a service and waits for its result.
+   * @throws NotFound or Conflict, as the service does; Unavailable when the service fails or doesn't answer
    */
   call<Result>(service: Service, operation: string, body: object): Promise<Result> {
     return this.send(service, 'POST', `/operations/${operation}`, JSON.stringify(body));
   }
 
-  /** Reads something of another service, for the pages that show it. */
+  /** Reads a resource of a service. */
   read<Result>(service: Service, path: string): Promise<Result> {
     return this.send(service, 'GET', path);
   }

@@ -1,12 +1,14 @@
 import { Body, Controller, Get, HttpCode, Module, Param, Post } from '@nestjs/common';
+import { InjectRepository, TypeOrmModule } from '@nestjs/typeorm';
+import { DataSource, Repository } from 'typeorm';
 import { Conflict, NotFound } from '../../src/infrastructure/contracts/domain-errors.js';
 import type { Address } from '../../src/modules/geolocation/contract.js';
 import { distanceMetres, type Coordinates } from '../../src/modules/geolocation/distance.js';
 import { priceCents } from '../../src/modules/rides/tariff.js';
 import { Journey, Transit } from '../0-legacy/tables.js';
 import { TransitAnalyzer } from '../0-legacy/transit.analyzer.js';
-import { TransitRepository } from '../0-legacy/transit.repository.js';
-import { DatabaseModule, Transactions } from '../shared/transactions.js';
+import { sqliteOptions } from '../shared/sqlite.js';
+import { TransactionQueue } from '../shared/transaction-queue.js';
 
 interface Ends {
   readonly transitId: string;
@@ -19,16 +21,15 @@ interface Ends {
 @Controller()
 class RidesController {
   constructor(
-    private readonly transactions: Transactions,
-    private readonly transits: TransitRepository,
+    private readonly dataSource: DataSource,
+    private readonly queue: TransactionQueue,
+    @InjectRepository(Transit) private readonly transits: Repository<Transit>,
     private readonly analyzer: TransitAnalyzer,
   ) {}
 
   @Get('transits/:id')
-  async find(@Param('id') id: string): Promise<Transit> {
-    const transit = await this.transits.find(id);
-    if (!transit) throw new NotFound(`There is no transit ${id}`, 'id');
-    return transit;
+  find(@Param('id') id: string): Promise<Transit> {
+    return this.findWith(this.transits, id);
   }
 
   @Post('operations/find-transit')
@@ -61,17 +62,28 @@ class RidesController {
   }
 
   private change(id: string, changes: (transit: Transit) => Partial<Transit>): Promise<Transit> {
-    return this.transactions.run(async () => {
-      const transit = await this.find(id);
-      await this.transits.save(Object.assign(transit, changes(transit)));
-      return transit;
-    });
+    return this.queue.run(() =>
+      this.dataSource.transaction(async (manager) => {
+        const transit = await this.findWith(manager.getRepository(Transit), id);
+        return manager.save(Object.assign(transit, changes(transit)));
+      }),
+    );
+  }
+
+  /** @throws NotFound */
+  private async findWith(transits: Repository<Transit>, id: string): Promise<Transit> {
+    const transit = await transits.findOneBy({ id });
+    if (!transit) throw new NotFound(`There is no transit ${id}`, 'id');
+    return transit;
   }
 }
 
 @Module({
-  imports: [DatabaseModule.with(Transit, Journey)],
+  imports: [
+    TypeOrmModule.forRoot({ ...sqliteOptions(), autoLoadEntities: true }),
+    TypeOrmModule.forFeature([Transit, Journey]),
+  ],
   controllers: [RidesController],
-  providers: [TransitRepository, TransitAnalyzer],
+  providers: [TransactionQueue, TransitAnalyzer],
 })
 export class RidesModule {}

@@ -14,23 +14,26 @@ import {
 import { Agent, request } from 'undici';
 
 /*
- * A sidecar beside the application: what it calls, it calls through here, at /<service>/…. It knows nothing of rides.
- * `USVC_<SERVICE>` says where the services are. As a mesh does it with a VirtualService and a DestinationRule:
+ * A sidecar: the application sends its calls to /<service>/…, and the sidecar forwards them with a timeout, retries and
+ * a circuit breaker, like the VirtualService and DestinationRule of a service mesh. `USVC_<SERVICE>` holds the base URL
+ * of a service.
  */
 
-/** One try, in ms. */
+/** Timeout of one attempt, in ms. */
 const TIMEOUT_MS = 1000;
-/** Tries after the first, from this wait on, doubling, in ms. */
+/** Attempts after the first. */
 const RETRIES = 3;
+/** Wait before the first retry, in ms. It doubles with each retry. */
 const BACKOFF_MS = 50;
-/** So many failures in a row open the circuit of a service, for so many ms: it is spared, and its callers told at once. */
+/** Failures in a row that open the circuit of a service: calls then fail at once. */
 const FAILURES = 10;
+/** How long the circuit stays open, in ms. */
 const OPEN_MS = 1000;
 
-/** Answers of a service that another try may better. */
+/** Statuses that a retry may cure. */
 const isFailure = (status: number) => status >= 500;
 
-class Failed extends Error {
+class FailedReply extends Error {
   constructor(readonly reply: Reply) {
     super(`answered ${reply.status}`);
   }
@@ -45,17 +48,17 @@ interface Reply {
 const agent = new Agent();
 
 function policyFor() {
-  const tries = retry(handleAll, {
+  const retries = retry(handleAll, {
     maxAttempts: RETRIES,
     backoff: new ExponentialBackoff({ initialDelay: BACKOFF_MS, maxDelay: 1000 }),
   });
   const breaker = circuitBreaker(handleAll, { halfOpenAfter: OPEN_MS, breaker: new ConsecutiveBreaker(FAILURES) });
-  return wrap(tries, breaker, timeout(TIMEOUT_MS, TimeoutStrategy.Aggressive));
+  return wrap(retries, breaker, timeout(TIMEOUT_MS, TimeoutStrategy.Aggressive));
 }
 
 const policies = new Map<string, ReturnType<typeof policyFor>>();
 
-/** @throws whatever the last try ended with */
+/** @throws the error of the last attempt */
 async function forward(service: string, path: string, method: string, body: Buffer): Promise<Reply> {
   let policy = policies.get(service);
   if (!policy) policies.set(service, (policy = policyFor()));
@@ -66,7 +69,7 @@ async function forward(service: string, path: string, method: string, body: Buff
     const answer = await request(url, { ...options, ...(body.length > 0 && { body }) });
     const type = String(answer.headers['content-type'] ?? 'application/json');
     const reply = { status: answer.statusCode, type, body: Buffer.from(await answer.body.arrayBuffer()) };
-    if (isFailure(reply.status)) throw new Failed(reply);
+    if (isFailure(reply.status)) throw new FailedReply(reply);
     return reply;
   });
 }
@@ -77,7 +80,7 @@ async function serve(incoming: IncomingMessage, response: ServerResponse): Promi
   try {
     answer(response, await forward(service, path, incoming.method ?? 'GET', await buffer(incoming)));
   } catch (error) {
-    if (error instanceof Failed) return answer(response, error.reply);
+    if (error instanceof FailedReply) return answer(response, error.reply);
     const status = error instanceof BrokenCircuitError ? 503 : 504;
     const detail = `${service}: ${(error as Error).message}`;
     answer(response, {

@@ -1,6 +1,8 @@
 import { Module } from '@nestjs/common';
 import { CqrsModule } from '@nestjs/cqrs';
-import { DatabaseModule } from '../shared/transactions.js';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { sqliteOptions } from '../shared/sqlite.js';
+import { TransactionsModule } from '../shared/transactions.js';
 import { DriversModule } from './drivers/drivers.module.js';
 import { Driver } from './drivers/tables.js';
 import { GeolocationModule } from './geolocation/geolocation.module.js';
@@ -12,11 +14,18 @@ import { AwardedMiles, AwardsAccount } from './loyalty/tables.js';
 import { RidesModule } from './rides/rides.module.js';
 import { Journey, Transit } from './rides/tables.js';
 
+const ENTITIES = [Transit, Journey, Address, Driver, AwardsAccount, AwardedMiles, Invoice];
+
 @Module({
   imports: [
     CqrsModule.forRoot(),
-    DatabaseModule.with(Transit, Journey, Address, Driver, AwardsAccount, AwardedMiles, Invoice),
-    ...[RidesModule, GeolocationModule, DriversModule, LoyaltyModule, InvoicingModule],
+    TypeOrmModule.forRoot({ ...sqliteOptions(), entities: ENTITIES }),
+    TransactionsModule,
+    RidesModule,
+    GeolocationModule,
+    DriversModule,
+    LoyaltyModule,
+    InvoicingModule,
   ],
 })
 export class AppModule {}

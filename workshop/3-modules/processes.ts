@@ -1,7 +1,7 @@
-import type { Place, Planned } from '../runner/step-directory.js';
+import type { Planned, ProcessPlanner } from '../runner/process-planner.js';
 
 /** One process, one database. */
-export function processes({ node, database }: Place): Planned[] {
+export function processes({ node, database }: ProcessPlanner): Planned[] {
   const tables = database('cabs');
   return [node('cabs', 'main.ts', { DATABASE: tables })];
 }

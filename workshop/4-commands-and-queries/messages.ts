@@ -5,9 +5,8 @@ import { Transactions } from '../shared/transactions.js';
 type Listener<Event> = (event: Event) => Promise<void>;
 
 /**
- * Sends commands and events without waiting for what becomes of them: they leave when the open transaction has been
- * committed, and are carried out each in a transaction of its own. Until then they are in the memory of this process,
- * and nowhere else.
+ * Sends commands and events after the commit of the open transaction, without waiting for their handlers. Each message
+ * is handled in a transaction of its own. A message exists only in the memory of this process.
  */
 @Injectable()
 export class Messages {
@@ -20,19 +19,20 @@ export class Messages {
   ) {}
 
   send(command: ICommand): void {
-    this.later(() => this.commands.execute(command));
+    this.afterCommit(() => this.commands.execute(command));
   }
 
   publish(event: IEvent): void {
-    for (const listener of this.listeners.get(event.constructor) ?? []) this.later(() => listener(event as never));
+    for (const listener of this.listeners.get(event.constructor) ?? [])
+      this.afterCommit(() => listener(event as never));
   }
 
-  /** Listens here and not at Nest's EventBus, which loses what a listener throws. */
+  /** Nest's EventBus loses what a listener throws, so listeners subscribe here. */
   on<Event>(type: new (data: never) => Event, listener: Listener<Event>): void {
     this.listeners.set(type, [...(this.listeners.get(type) ?? []), listener]);
   }
 
-  private later(deliver: () => Promise<unknown>): void {
+  private afterCommit(deliver: () => Promise<unknown>): void {
     const go = () => void deliver().catch((error: unknown) => this.logger.error(error));
     this.transactions.afterCommit(() => setImmediate(go));
   }

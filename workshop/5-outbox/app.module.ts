@@ -1,6 +1,8 @@
 import { Module } from '@nestjs/common';
 import { CqrsModule } from '@nestjs/cqrs';
-import { DatabaseModule } from '../shared/transactions.js';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { sqliteOptions } from '../shared/sqlite.js';
+import { TransactionsModule } from '../shared/transactions.js';
 import { DriversModule } from './drivers/drivers.module.js';
 import { Driver } from './drivers/tables.js';
 import { GeolocationModule } from './geolocation/geolocation.module.js';
@@ -13,12 +15,19 @@ import { MessagesModule } from './messages.js';
 import { RidesModule } from './rides/rides.module.js';
 import { Journey, Transit } from './rides/tables.js';
 
+const ENTITIES = [Transit, Journey, Address, Driver, AwardsAccount, AwardedMiles, Invoice];
+
 @Module({
   imports: [
     CqrsModule.forRoot(),
-    DatabaseModule.with(Transit, Journey, Address, Driver, AwardsAccount, AwardedMiles, Invoice),
+    TypeOrmModule.forRoot({ ...sqliteOptions(), entities: ENTITIES }),
+    TransactionsModule,
     MessagesModule,
-    ...[RidesModule, GeolocationModule, DriversModule, LoyaltyModule, InvoicingModule],
+    RidesModule,
+    GeolocationModule,
+    DriversModule,
+    LoyaltyModule,
+    InvoicingModule,
   ],
 })
 export class AppModule {}

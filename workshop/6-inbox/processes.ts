@@ -1,6 +1,7 @@
-import type { Place, Planned } from '../runner/step-directory.js';
+import type { Planned, ProcessPlanner } from '../runner/process-planner.js';
 
-/** The application of src/, as `npm run start:dev` starts it: one process, one database. */
-export function processes({ application, database }: Place): Planned[] {
-  return [application('cabs', { DATABASE_URL: `sqlite:${database('cabs')}` })];
+/** One process, one database. */
+export function processes({ node, database }: ProcessPlanner): Planned[] {
+  const tables = database('cabs');
+  return [node('cabs', 'main.ts', { DATABASE: tables })];
 }

@@ -4,178 +4,185 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { freePort } from '../../tools/ports.js';
-import { readSources, ROOT } from '../../tools/source.js';
-import { Bench } from '../lab/bench.js';
+import { readSources, ROOT, type Sources } from '../../tools/source.js';
 import type { Fault } from '../lab/faults.js';
+import { TestBed } from '../lab/test-bed.js';
 import { acceptance } from '../runner/acceptance.js';
-import { House } from '../runner/step-processes.js';
-import { ACCEPTANCE, DEMO, putUnderWay } from '../runner/fixtures.js';
+import { ACCEPTANCE, DEMO, insertRides } from '../runner/fixtures.js';
+import { StepProcesses } from '../runner/step-processes.js';
 import type { Step } from '../runner/steps.js';
-import { ASIDE, currentExercise, MINE, noteDone } from './workspace.js';
 import { HEALTHY, SMALL, type Exercise } from './exercises.js';
+import { currentExercise, MINE, noteDone, STATE } from './workspace.js';
 
-/** What is still wrong, and which part of the check saw it. */
+/** What is still wrong, and which phase of the check found it. */
 export interface Finding {
-  readonly stage: 'types' | 'architecture' | 'start' | 'acceptance' | 'fault';
+  readonly phase: 'types' | 'architecture' | 'start' | 'acceptance' | 'fault';
   /** Sentences. */
-  readonly says: readonly string[];
-  /** What the process printed, its last lines. */
+  readonly problems: readonly string[];
+  /** The last lines that the process printed. */
   readonly printed?: readonly string[];
 }
 
-/** How often workshop/mine is looked at, in ms. Editors save in ways that watching a file doesn't survive. */
-const LOOK_MS = 500;
-/** Lines of a process that are shown. */
+/** How often `watch` looks for changes, in ms. It polls: editors save in ways that file watchers miss. */
+const POLL_MS = 500;
+/** Printed lines of a process that a finding shows. */
 const PRINTED = 15;
-/** How often users have to wait for too long: once, and the machine may have been busy with something else. */
-const WAITS = 3;
+/** Waits are judged up to five times: a busy machine may delay users in some of them. */
+const WAIT_ATTEMPTS = 5;
 
-/** Runs the checks of the current exercise, and prints what is still wrong. */
+interface Location {
+  /** A folder for the databases. */
+  readonly data: string;
+  readonly port: number;
+}
+
+/** Checks the current exercise and prints what is still wrong. */
 export async function check(): Promise<void> {
   if (!(await checkOnce())) process.exitCode = 1;
 }
 
-/** The same on every save, until somebody ends it. */
+/** Checks the current exercise at every save, until the process is stopped. */
 export async function watch(): Promise<void> {
   for (let seen = ''; ;) {
-    const now = stateOf(MINE);
+    const now = versionOf(MINE);
     if (now !== seen) {
       seen = now;
       await checkOnce().catch((error: Error) => console.log(error.message));
-      console.log('Waiting for you to save something in workshop/mine/ …');
+      console.log('Waiting for a change in workshop/mine/ …');
     }
-    await wait(LOOK_MS);
+    await wait(POLL_MS);
   }
 }
 
-/** Changes whenever a file in a folder does. */
-function stateOf(folder: string): string {
+/** A text that changes whenever a file in the folder changes. */
+function versionOf(folder: string): string {
   try {
     const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((it) => it.isFile());
     return files.map((it) => `${it.name} ${statSync(join(it.parentPath, it.name)).mtimeMs}`).join();
   } catch {
-    return 'gone, or changing right now';
+    return 'the folder is missing, or a file disappeared while it was read';
   }
 }
 
 async function checkOnce(): Promise<boolean> {
   const exercise = currentExercise();
   console.log(`\nExercise ${exercise.number}, ${exercise.title}`);
-  const findings = await examine(exercise, 'mine', (stage) => console.log(`  ✓ ${stage}`));
+  const findings = await examine(exercise, 'mine', (what) => console.log(`  ✓ ${what}`));
   if (findings.length === 0) {
     noteDone(exercise);
     const page = `workshop/exercises/${exercise.folder}/README.md`;
-    console.log(`\nDone. What it buys, and what it costs, is at the end of ${page}.`);
+    console.log(`\nDone. The end of ${page} says what you have gained, and what it costs.`);
     return true;
   }
-  for (const { stage, says, printed = [] } of findings) {
-    console.log(`  ✗ ${stage}\n\n${says.map((it) => `Still wrong: ${it}`).join('\n')}`);
-    if (printed.length > 0) console.log(`\nIts process printed:\n${printed.map((it) => `  ${it}`).join('\n')}`);
+  for (const { phase, problems, printed = [] } of findings) {
+    console.log(`  ✗ ${phase}\n\n${problems.map((it) => `Still wrong: ${it}`).join('\n')}`);
+    if (printed.length > 0) console.log(`\nThe process printed:\n${printed.map((it) => `  ${it}`).join('\n')}`);
     console.log();
   }
   return false;
 }
 
 /**
- * Looks at what somebody has made: types, architecture, whether it starts, the acceptance tests, and faults of the lab.
- * @param folder of it, under workshop/
- * @param passed told of each part that found nothing
- * @returns what was found; where something is, the faults are left out
+ * Checks an exercise: types, architecture, start, acceptance tests, and then the faults of the lab.
+ * @param folder of the solution, under workshop/
+ * @param onPassed called for each phase without a finding
+ * @returns the findings; the faults are left out when an earlier phase has found something
  */
 export async function examine(
   exercise: Exercise,
   folder: string,
-  passed: (stage: string) => void = () => undefined,
+  onPassed: (what: string) => void = () => undefined,
 ): Promise<Finding[]> {
   const step = { ...exercise.step, folder };
   const types = await typeErrors(folder);
-  if (types.length > 0) return [{ stage: 'types', says: types }];
-  passed('it compiles');
+  if (types.length > 0) return [{ phase: 'types', problems: types }];
+  onPassed('it compiles');
   const findings: Finding[] = [];
-  const broken = exercise.rules(sourcesOf(folder));
-  if (broken.length > 0) findings.push({ stage: 'architecture', says: broken });
-  else passed('its architecture is as it is to be');
-  const place = { data: mkdtempSync(join(tmpdir(), 'workshop-check-')), port: await freePort(20) };
+  const violations = exercise.rules(sourcesOf(folder));
+  if (violations.length > 0) findings.push({ phase: 'architecture', problems: violations });
+  else onPassed('it keeps to the architecture rules');
+  const location = { data: mkdtempSync(join(tmpdir(), 'workshop-check-')), port: await freePort(20) };
   try {
-    // Also where the architecture is not yet as it is to be: a long refactoring wants to know whether the rides still end.
-    const refused = await accept(step, place);
-    if (refused) findings.push(refused);
-    else passed('it starts, and passes the acceptance tests');
+    // Run even when a rule is violated: during a long refactoring it helps to know that the rides still complete.
+    const failure = await runAcceptance(step, location);
+    if (failure) findings.push(failure);
+    else onPassed('it starts, and passes the acceptance tests');
     for (const fault of exercise.faults) {
       if (findings.length > 0) break;
-      const says = await suffer(exercise, fault, step, place).catch((error: Error) => error.message);
-      if (says) findings.push({ stage: 'fault', says: [says] });
-      else passed(`it bears that ${fault.title}`);
+      const problem = await runFault(exercise, fault, step, location).catch((error: Error) => error.message);
+      if (problem) findings.push({ phase: 'fault', problems: [problem] });
+      else onPassed(`it passes under the fault ${fault.name}`);
     }
     return findings;
   } finally {
-    rmSync(place.data, { recursive: true, force: true });
+    rmSync(location.data, { recursive: true, force: true });
   }
 }
 
-function sourcesOf(folder: string) {
+function sourcesOf(folder: string): Sources {
   const sources = readSources(`workshop/${folder}`);
   return new Map([...sources].map(([path, text]) => [path.replace(`workshop/${folder}/`, ''), text]));
 }
 
-/** What the compiler says, each as a line. */
+/** @returns the errors of the compiler */
 async function typeErrors(folder: string): Promise<string[]> {
-  const config = join(ASIDE, `${folder}.tsconfig.json`);
+  const config = join(STATE, `${folder}.tsconfig.json`);
   const compilerOptions = { types: ['node'], incremental: true, tsBuildInfoFile: `./${folder}.tsbuildinfo` };
-  mkdirSync(ASIDE, { recursive: true });
+  mkdirSync(STATE, { recursive: true });
   writeFileSync(
     config,
     JSON.stringify({ extends: '../../tsconfig.json', compilerOptions, include: [`../${folder}`], exclude: [] }),
   );
   const words = ['node_modules/typescript/bin/tsc', '-p', config];
-  // Its exit code says no more than what it prints.
+  // The exit code adds nothing to what tsc prints.
   const stdout = await new Promise<string>((resolve) =>
     execFile(process.execPath, words, { cwd: ROOT, maxBuffer: 1e8 }, (_, text) => resolve(text)),
   );
-  // An error may be explained in the lines below it, which are indented.
+  // tsc indents the lines that explain an error.
   return stdout
     .split(/\n(?=\S)/)
     .filter((text) => /error TS/.test(text))
     .map((text) => text.trimEnd());
 }
 
-async function accept(step: Step, place: { data: string; port: number }): Promise<Finding | undefined> {
-  let house: House;
+async function runAcceptance(step: Step, location: Location): Promise<Finding | undefined> {
+  let processes: StepProcesses;
   try {
-    house = await House.open(step, { ...place, environment: { NO_COLOR: '1' } });
+    processes = await StepProcesses.open(step, { ...location, environment: { NO_COLOR: '1' } });
   } catch (error) {
-    return { stage: 'start', says: [(error as Error).message] };
+    return { phase: 'start', problems: [(error as Error).message] };
   }
   try {
-    putUnderWay(house.ledgers, [DEMO, ...Object.values(ACCEPTANCE)]);
-    const failures = await acceptance(house.url);
+    insertRides(processes.databases, [DEMO, ...Object.values(ACCEPTANCE)]);
+    const failures = await acceptance(processes.url);
     if (failures.size === 0) return undefined;
-    const says = [...failures].map(([name, why]) => `${name}. ${why}`);
-    return { stage: 'acceptance', says, printed: house.printed.slice(-PRINTED) };
+    const problems = [...failures].map(([name, why]) => `${name}. ${why}`);
+    return { phase: 'acceptance', problems, printed: processes.printed.slice(-PRINTED) };
   } finally {
-    await house.close();
+    await processes.close();
   }
 }
 
-async function suffer(
+/** @returns what is wrong under the fault */
+async function runFault(
   { judge, judgeWait }: Exercise,
   fault: Fault,
   step: Step,
-  place: { data: string; port: number },
+  location: Location,
 ): Promise<string | undefined> {
-  const bench = await Bench.open(step, place);
+  const testBed = await TestBed.open(step, location);
   try {
-    await bench.warmUp();
-    let wrong: string | undefined;
-    for (let left = WAITS; left > 0; left -= 1) {
-      const outcome = await bench.measure(fault, SMALL);
-      wrong = judge(outcome);
-      if (wrong || !judgeWait) return wrong;
-      wrong = judgeWait(outcome, await bench.measure(HEALTHY, SMALL));
-      if (!wrong) return undefined;
+    await testBed.warmUp();
+    let problem: string | undefined;
+    for (let left = WAIT_ATTEMPTS; left > 0; left -= 1) {
+      const outcome = await testBed.measure(fault, SMALL);
+      problem = judge(outcome);
+      if (problem || !judgeWait) return problem;
+      problem = judgeWait(outcome, await testBed.measure(HEALTHY, SMALL));
+      if (!problem) return undefined;
     }
-    return wrong;
+    return problem;
   } finally {
-    await bench.close();
+    await testBed.close();
   }
 }

@@ -1,11 +1,11 @@
 /*
- * Loaded by `node --import` into the processes that the lab starts, and into no others. It makes accounting slow or takes
- * it away, loses remote calls, and counts them. What is measured is the code of the steps; only their surroundings are bad.
+ * Loaded by `node --import` into the processes that the lab starts, and into no others. It makes accounting slow or
+ * unavailable, drops remote calls, and counts them. The code of the steps stays as it is.
  */
 import { Server } from 'node:http';
 import { setTimeout as wait } from 'node:timers/promises';
 
-/** What is wrong now: `{ accounting: { slowMs } | { isDown: true }, failing: probability }`. */
+/** The current faults: `{ accounting: { slowMs } | { isDown: true }, failing: probability }`. */
 let faults = {};
 let calls = 0;
 
@@ -13,7 +13,7 @@ process.on('message', (message) => {
   if (message?.faults) faults = message.faults;
   if (message?.howManyCalls) process.send({ calls });
 });
-// Listening here is no reason to stay alive.
+// An open IPC channel would keep the process running.
 process.channel?.unref();
 
 async function accounting() {
@@ -22,11 +22,11 @@ async function accounting() {
   if (isDown) throw new Error('Accounting is out of order');
 }
 
-// The steps ask for it by this name (shared/accounting.ts).
+// shared/accounting.ts looks it up by this name.
 globalThis[Symbol.for('workshop.accounting')] = accounting;
 
 if (process.env.WORKSHOP_APPLICATION) {
-  // The application of src/ knows no accounting; there it is asked where such things belong, before the unit of work.
+  // The application of src/ has no accounting. `prepare` runs before the unit of work, which is where it would call it.
   await import('reflect-metadata');
   const { IssueInvoiceHandler } = await import(process.env.WORKSHOP_APPLICATION);
   IssueInvoiceHandler.prototype.prepare = accounting;
@@ -40,10 +40,10 @@ if (process.env.WORKSHOP_REMOTE) {
     if (event !== 'request' || !remote.test(incoming.url)) return emit.call(this, event, ...rest);
     calls++;
     if (Math.random() >= (faults.failing ?? 0)) return emit.call(this, event, ...rest);
-    // Half of them are lost on the way there, and half of the answers on the way back: the caller can't tell.
-    const lose = () => incoming.socket.destroy();
-    if (Math.random() < 0.5) return lose();
-    response.end = lose;
+    // Half of the failures drop the request, half drop the answer: the caller can't tell which.
+    const drop = () => incoming.socket.destroy();
+    if (Math.random() < 0.5) return drop();
+    response.end = drop;
     return emit.call(this, event, ...rest);
   };
 }

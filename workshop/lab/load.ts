@@ -1,31 +1,33 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { REACHED } from '../../src/demo.js';
-import type { UnderWay } from '../runner/fixtures.js';
+import type { RideFixture } from '../runner/fixtures.js';
 
-/** What a user got for saying that his ride is over. */
+/** The answer to a user who completed a ride. */
 export interface Answer {
-  readonly ride: UnderWay;
-  /** 0 where there was none. */
+  readonly ride: RideFixture;
+  /** 0 when there was no answer. */
   readonly status: number;
-  /** His wait, in ms. */
+  /** The user's wait, in ms. */
   readonly ms: number;
 }
 
-/** A user's patience, in ms. */
-const PATIENCE_MS = 60_000;
+/** Longest wait of a user, in ms. */
+const TIMEOUT_MS = 60_000;
 
-/** Users. Each has one ride, and asks once. */
+/** Users of a step. Each completes one ride and asks once. */
 export class Users {
-  private readonly agent = new Agent({ headersTimeout: PATIENCE_MS, bodyTimeout: PATIENCE_MS, connections: 256 });
+  private readonly agent = new Agent({ headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS, connections: 256 });
 
   constructor(private readonly url: string) {}
 
-  /** Says that a ride is over. It never throws. */
-  async complete(ride: UnderWay): Promise<Answer> {
+  /** Completes a ride. It never throws. */
+  async complete(ride: RideFixture): Promise<Answer> {
     const began = performance.now();
     const status = await request(`${this.url}/transits/${ride.id}/complete`, {
-      ...{ method: 'POST', dispatcher: this.agent, body: JSON.stringify(REACHED) },
+      method: 'POST',
+      dispatcher: this.agent,
+      body: JSON.stringify(REACHED),
       headers: { 'content-type': 'application/json' },
     }).then(
       async (reply) => {
@@ -37,8 +39,8 @@ export class Users {
     return { ride, status, ms: performance.now() - began };
   }
 
-  /** At a steady rate, whether or not the earlier ones have been answered: users don't wait for each other. */
-  async steadily(rides: readonly UnderWay[], perSecond: number): Promise<Answer[]> {
+  /** Completes rides at a steady rate, whether or not the earlier requests have been answered. */
+  async steadily(rides: readonly RideFixture[], perSecond: number): Promise<Answer[]> {
     const began = performance.now();
     const answers: Promise<Answer>[] = [];
     for (const [index, ride] of rides.entries()) {
@@ -48,8 +50,8 @@ export class Users {
     return Promise.all(answers);
   }
 
-  /** As fast as so many at a time can. */
-  async inTurn(rides: readonly UnderWay[], atATime: number): Promise<Answer[]> {
+  /** Completes rides with `atATime` users at the same time: each of them waits for an answer before the next ride. */
+  async inTurn(rides: readonly RideFixture[], atATime: number): Promise<Answer[]> {
     const left = [...rides];
     const answers: Answer[] = [];
     const one = async () => {

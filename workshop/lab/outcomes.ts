@@ -1,9 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Database } from 'better-sqlite3';
-import type { Ledgers, UnderWay } from '../runner/fixtures.js';
+import type { RideFixture } from '../runner/fixtures.js';
+import type { StepDatabases } from '../runner/step-databases.js';
 import type { Step } from '../runner/steps.js';
 
-/** What a ride has left behind, read from the databases of those who own it. */
+/** The effects of a ride, read from the databases of their owners. */
 export interface Trace {
   readonly isCompleted: boolean;
   readonly hasFee: boolean;
@@ -12,41 +13,41 @@ export interface Trace {
   readonly invoices: number;
 }
 
-/** Counts of effects, over many rides. */
+/** Counts of effects over many rides. */
 export interface Effects {
-  /** Effects that completed rides lack: fee, freedom of the driver, miles, invoice. */
+  /** Effects that completed rides lack: the driver's fee, the free driver, miles, invoice. */
   readonly missing: number;
   /** Invoices and miles beyond the first of a ride. */
   readonly duplicated: number;
 }
 
-/** Rows of a table by the transit or the client that they belong to. */
+/** The rows of a query, by their column `key`. */
 function rowsBy(db: Database, query: string): Map<string | number, Record<string, string | number | null>> {
   const rows = db.prepare(query).all() as Record<string, string | number | null>[];
   return new Map(rows.map((row) => [row.key!, row]));
 }
 
 /** @returns the traces of rides, by their ids */
-export function tracesOf(ledgers: Ledgers, rides: readonly UnderWay[]): Map<string, Trace> {
-  const isLegacy = ledgers.step.tables === 'legacy';
-  const transits = rowsBy(ledgers.of('rides'), 'SELECT id AS key, status, driver_fee FROM rides_transit');
+export function tracesOf(databases: StepDatabases, rides: readonly RideFixture[]): Map<string, Trace> {
+  const isLegacy = databases.step.tables === 'legacy';
+  const transits = rowsBy(databases.of('rides'), 'SELECT id AS key, status, driver_fee FROM rides_transit');
   const busy = rowsBy(
-    ledgers.of('drivers'),
+    databases.of('drivers'),
     isLegacy
       ? 'SELECT id AS key FROM drivers_driver WHERE occupied'
       : `SELECT driver_id AS key FROM drivers_occupancy WHERE state = 'OCCUPIED'`,
   );
   const invoices = rowsBy(
-    ledgers.of('invoicing'),
+    databases.of('invoicing'),
     'SELECT transit_id AS key, COUNT(*) AS n FROM invoicing_invoice GROUP BY transit_id',
   );
   const miles = rowsBy(
-    ledgers.of('loyalty'),
+    databases.of('loyalty'),
     'SELECT transit_id AS key, COUNT(*) AS n FROM loyalty_miles GROUP BY transit_id',
   );
-  // Where a key keeps out a second row of miles, the account would still have counted it. Each client has one ride.
-  const accounts = rowsBy(ledgers.of('loyalty'), 'SELECT client_id AS key, transactions AS n FROM loyalty_account');
-  const trace = ({ id, driverId, clientId }: UnderWay): Trace => ({
+  // A primary key may refuse a second row of miles, but the account would still count it. Each client has one ride.
+  const accounts = rowsBy(databases.of('loyalty'), 'SELECT client_id AS key, transactions AS n FROM loyalty_account');
+  const trace = ({ id, driverId, clientId }: RideFixture): Trace => ({
     isCompleted: transits.get(id)?.status === 'COMPLETED',
     hasFee: transits.get(id)?.driver_fee !== null,
     isDriverFree: !busy.has(driverId),
@@ -60,8 +61,8 @@ function missingOf({ isCompleted, hasFee, isDriverFree, miles, invoices }: Trace
   return isCompleted ? [hasFee, isDriverFree, miles > 0, invoices > 0].filter((it) => !it).length : 0;
 }
 
-/** A ride that is over with all that follows from it. */
-export function isWhole(trace: Trace): boolean {
+/** Whether a ride is completed and has all its effects. */
+export function isSettled(trace: Trace): boolean {
   return trace.isCompleted && missingOf(trace) === 0;
 }
 
@@ -74,29 +75,38 @@ export function effectsOf(traces: Iterable<Trace>): Effects {
   return { missing, duplicated };
 }
 
-/** Nothing more happens when nothing has been committed for so long, and no message is on its way; in ms. */
+/** A step is at rest when nothing was committed for this long and no message is waiting, in ms. */
 const QUIET_MS = 700;
-const LONGEST_MS = 90_000;
+const POLL_MS = 50;
+/** Longest wait for a step to come to rest, in ms. */
+const MAX_REST_MS = 90_000;
 
-/** Waits until a step has come to rest. @returns whether it has */
-export async function comeToRest(step: Step, ledgers: Ledgers): Promise<boolean> {
-  const deadline = Date.now() + LONGEST_MS;
-  let [version, since] = ['', Date.now()];
+/**
+ * Waits until a step has come to rest. Counts polls instead of time: on a busy machine the polls come late too, which
+ * gives the step the time that it lacks.
+ * @returns false when the step did not come to rest in time
+ */
+export async function comeToRest(step: Step, databases: StepDatabases): Promise<boolean> {
+  const deadline = Date.now() + MAX_REST_MS;
+  const enough = Math.ceil((step.quietMs ?? QUIET_MS) / POLL_MS);
+  let [version, quietPolls] = ['', 0];
   while (Date.now() < deadline) {
-    const now = ledgers.version();
-    if (now !== version || messagesWaiting(step, ledgers) > 0) [version, since] = [now, Date.now()];
-    if (Date.now() - since >= (step.quietMs ?? QUIET_MS)) return true;
-    await wait(50);
+    const now = databases.version();
+    const isQuiet = now === version && messagesWaiting(step, databases) === 0;
+    quietPolls = isQuiet ? quietPolls + 1 : 0;
+    version = now;
+    if (quietPolls >= enough) return true;
+    await wait(POLL_MS);
   }
   return false;
 }
 
-/** Messages on their way, wherever the step keeps them. */
-function messagesWaiting(step: Step, ledgers: Ledgers): number {
+/** Messages that are stored and not handled yet. */
+function messagesWaiting(step: Step, databases: StepDatabases): number {
   let waiting = 0;
   for (const [database, tables] of Object.entries(step.waiting)) {
     for (const table of tables) {
-      const db = ledgers.named(database);
+      const db = databases.named(database);
       if ((db.pragma(`table_info('${table}')`) as object[]).length === 0) continue;
       waiting += (db.prepare(`SELECT COUNT(*) AS n FROM ${table}`).get() as { n: number }).n;
     }
@@ -105,14 +115,15 @@ function messagesWaiting(step: Step, ledgers: Ledgers): number {
 }
 
 /**
- * From now on, each message arrives twice: its row comes back once after it has been removed, as if whoever removed it had
- * died between handing it over and saying so. @returns ends that
+ * Makes each message arrive twice: a trigger inserts its row again when it is deleted for the first time, as if the
+ * process had crashed between handling the message and deleting the row.
+ * @returns a function that ends this
  */
-export function deliverTwice({ deliveries }: Step, ledgers: Ledgers): () => void {
+export function deliverTwice({ deliveries }: Step, databases: StepDatabases): () => void {
   const { database, table } = deliveries!;
-  const db = ledgers.named(database);
+  const db = databases.named(database);
   if ((db.pragma(`table_info('${table}')`) as object[]).length === 0) {
-    throw new Error(`There is no table ${table} in the database: it has to keep its name.`);
+    throw new Error(`The database ${database} has no table ${table}: keep its name, because the lab needs it.`);
   }
   const columns = (db.prepare(`SELECT name FROM pragma_table_info('${table}') WHERE name <> 'seq'`).all() as Named[])
     .map(({ name }) => name)

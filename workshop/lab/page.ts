@@ -1,32 +1,29 @@
-import { decadesOf, duration, harmChart, HARMS, markup, Markup, percent, successChart, waitChart } from './charts.js';
-import type { Column } from './charts.js';
-import type { Expectation } from './expectations.js';
-import type { Outcome, Report } from './lab.js';
+import { STYLE } from './page-style.js';
+import { decadesOf, harmChart, HARMS, markup, Markup, successChart, waitChart, type Column } from './charts.js';
+import { chartDuration, percent } from './format.js';
+import type { Expectation, Outcome, Report, Verdict } from './report.js';
 
 type Fault = Report['faults'][number];
 
 /** The faults whose waits are compared. */
 const COMPARED = ['none', 'slow'];
 
-/** Else the bars of `killed` would seem to accuse every step. */
-const CUT_OFF =
-  ' A kill cuts off the users who wait just then, whatever the step: there, look at what became of their rides.';
+/** Explains why no step answers everyone under `killed`. */
+const KILL_NOTE =
+  ' A kill cuts the connections of the users who are waiting, in every step. Look below at what became of their rides.';
 
-/** Columns of the tables, each with a sentence. */
+/** The columns of the tables, with their meaning. */
 const LEGEND: readonly [name: string, meaning: string][] = [
-  ['answered', 'Users who were answered with success when they said that their ride is over.'],
-  ['p50', 'Half of the users waited no longer than this for their answer, whatever it was.'],
+  ['answered', 'Users who were answered with success when they completed their ride.'],
+  ['p50', 'Half of the users waited no longer than this for their answer, of any status.'],
   ['p99', '99 of 100 users waited no longer than this.'],
-  ['lost', "Rides whose user was told that all is well, and that aren't completed after everything has come to rest."],
-  ['missing', 'Effects that completed rides lack: fee, freedom of the driver, miles, invoice.'],
+  ['lost', 'Rides whose user was answered with success, but that are not completed when the step has come to rest.'],
+  ['missing', "Effects that completed rides lack: the driver's fee, the free driver, miles, invoice."],
   ['duplicated', 'Invoices and miles beyond the first of a ride.'],
-  [
-    'stuck',
-    "Rides that still aren't completed, with all that follows, after their users have asked once more without the fault.",
-  ],
+  ['stuck', 'Rides that are still not settled after the fault is over and their users have asked once more.'],
 ];
 
-/** One page that needs nothing but itself, to be opened from a disk or to be sent to somebody. */
+/** A page without external resources, so that it can be opened from a disk or sent by mail. */
 export function reportPage(report: Report): string {
   const page = markup`<!doctype html>
 <html lang="en">
@@ -63,29 +60,33 @@ function head({ date, machine, isQuick, seconds }: Report): Markup {
     ],
   ];
   return markup`<h1>What became of every ride</h1>
-<p>The steps of the workshop, each under the same faults. All of it is counted: the answers by the users, the rest in the
+<p>The steps of the workshop, each under the same faults. The users count the answers; all other counts come from the
 databases.</p>
 <dl class="facts">${facts.map(([name, fact]) => markup`<div><dt>${name}</dt><dd>${fact}</dd></div>`)}</dl>`;
 }
 
+const TAGS: Readonly<Record<Verdict, string>> = {
+  confirmed: 'yes',
+  'not confirmed': 'no',
+  'not measurable': 'unknown',
+};
+
 function claims(expectations: readonly Expectation[]): Markup {
-  const confirmed = expectations.filter(({ isConfirmed }) => isConfirmed).length;
-  const items = expectations.map(({ claim, isConfirmed, measured }) => {
-    const mark = isConfirmed
-      ? markup`<span class="tag yes">confirmed</span>`
-      : markup`<span class="tag no">not confirmed</span>`;
+  const confirmed = expectations.filter(({ verdict }) => verdict === 'confirmed').length;
+  const items = expectations.map(({ claim, verdict, measured }) => {
+    const mark = markup`<span class="tag ${TAGS[verdict]}">${verdict}</span>`;
     return markup`<li>${mark}<div><p>${claim}</p><p class="measured">Measured: ${measured}</p></div></li>\n`;
   });
   const about =
     items.length === 0
-      ? 'The steps and faults of this run say nothing of any claim.'
-      : `This run confirms ${confirmed} of ${items.length}. A claim that is not confirmed is a finding like any other: its figures say what was measured instead.`;
+      ? 'The steps and faults of this run decide no claim.'
+      : `This run confirms ${confirmed} of ${items.length}. A claim that is not confirmed is a result too: its figures show what was measured instead. A claim is not measurable when other programs kept the machine too busy.`;
   return markup`<section><h2>Claims</h2>
 <p>${about}</p>
 <ul class="claims">${items}</ul></section>`;
 }
 
-/** What a fault did, step by step. */
+/** The outcomes of a fault, step by step. */
 function columnsOf({ steps, outcomes, inapplicable }: Report, { name }: Fault): Column[] {
   return steps.map(({ number, title }) => {
     const isIt = (it: { step: number; fault: string }) => it.step === number && it.fault === name;
@@ -110,13 +111,12 @@ function charts(report: Report): Markup {
 milliseconds.</p>
 ${each(compared, (columns, under) => waitChart(`Wait of users, p50 and p99 by step: ${under}`, columns, decades))}</section>`;
   return markup`<section><h2>How many were answered with success</h2>
-<p>Per cent of the users, by step, under each fault. A dash: the step can't have the fault. Point at a column to read more;
-the figures are in the tables too.${faults.some(({ name }) => name === 'killed') ? CUT_OFF : ''}</p>
+<p>Percentage of the users, by step, under each fault. A dash means that the step can't have the fault. Point at a column to
+read more; the figures are in the tables too.${faults.some(({ name }) => name === 'killed') ? KILL_NOTE : ''}</p>
 ${each(faults, (columns, under) => successChart(`Per cent answered with success by step: ${under}`, columns))}</section>
 ${compared.length > 0 ? waits : ''}
 <section><h2>What went wrong with rides</h2>
-<p>Rides lost, effects missing, effects duplicated, rides stuck, by step. Within a fault all bars have one scale; 0 is none.
-</p>
+<p>Rides lost, effects missing, effects duplicated, rides stuck, by step. Within a fault all bars have the same scale.</p>
 ${each(faults, (columns, under) => harmChart(`Lost, missing, duplicated and stuck by step: ${under}`, columns))}</section>`;
 }
 
@@ -125,8 +125,8 @@ function row({ number, title, outcome, why }: Column): Markup {
     markup`<th scope="row"><b>${number}</b> ${title}${note && markup`<small>${note}</small>`}</th>`;
   if (!outcome) return markup`<tr class="absent">${step()}<td colspan="${LEGEND.length}">– ${why}</td></tr>\n`;
   const { answered, requests, p50Ms, p99Ms, rested } = outcome;
-  return markup`<tr>${step(rested ? '' : "didn't come to rest")}
-<td><span>${answered} of ${requests},</span> <span>${percent(answered, requests)} %</span></td><td>${duration(p50Ms)}</td><td>${duration(p99Ms)}</td>
+  return markup`<tr>${step(rested ? '' : 'did not come to rest')}
+<td><span>${answered} of ${requests},</span> <span>${percent(answered, requests)} %</span></td><td>${chartDuration(p50Ms)}</td><td>${chartDuration(p99Ms)}</td>
 ${HARMS.map((harm) => count(outcome, harm))}</tr>\n`;
 }
 
@@ -153,81 +153,18 @@ function method({ callsPerRide, failingProbability, steps, faults }: Report): Ma
     return calls === undefined ? [] : [`step ${number}: ${Math.round(calls * 10) / 10}`];
   });
   const failing = faults.some(({ name }) => name === 'failing')
-    ? markup` Under <code>failing</code>, each of them fails with a probability of ${Math.round(failingProbability * 10_000) / 100} %.`
+    ? markup` Under <code>failing</code>, each call fails with a probability of ${Math.round(failingProbability * 10_000) / 100} %.`
     : '';
   const calls =
     counted.length === 0
       ? ''
-      : markup`<p>Remote calls that a ride takes when nothing is wrong: ${counted.join(', ')}.${failing}</p>`;
+      : markup`<p>Remote calls for one ride without a fault: ${counted.join(', ')}.${failing}</p>`;
   return markup`<section><h2>How it was measured</h2>
-<p>Real processes talk to each other over the loopback of one machine, and write to real SQLite files with
-synchronous=FULL. Each ride has one user, who asks once. When nothing moved any more, the lab counted in the databases. Only
-then did the users of rides that lacked something ask once more, without the fault.</p>
-<p>Loopback has no network latency: between real machines each remote call would take longer, so the waits of steps with
-remote calls are the least that they would be. The processes, the users and the lab share the cores of this machine, and
-waits vary from run to run. Processes are killed, the machine is not.</p>
+<p>Real processes talk to each other over the loopback interface of one machine and write to real SQLite files with
+synchronous=FULL. Each ride has one user, who asks once. When the step had come to rest, the lab counted in the databases.
+After that, the users of rides that were not settled asked once more, without the fault.</p>
+<p>Loopback has no network latency: between real machines each remote call takes longer, so the waits of steps with remote
+calls are a lower bound. The processes, the users and the lab share the cores of this machine, and waits vary from run to
+run. The lab kills processes, not the machine.</p>
 ${calls}</section>`;
 }
-
-const STYLE = `
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c2128; --soft: #57606a; --rule: #d0d7de; --panel: #f6f8fa;
-  --good: #2f6fb0; --bad: #b3261e; --late: #b45309; --yes: #1a6b32; --no: #7a5200; }
-@media (prefers-color-scheme: dark) { :root { --paper: #12161c; --ink: #e6e9ee; --soft: #a2abb6; --rule: #39424d;
-  --panel: #1a2027; --good: #6cabea; --bad: #ff8f85; --late: #f0a04b; --yes: #63c97f; --no: #e5b84f; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 1160px; margin: 0 auto; padding: 24px 16px 64px; overflow-wrap: break-word; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 8px; }
-h2 { font-size: 1.3rem; margin: 0 0 4px; }
-section { margin-top: 40px; }
-p { margin: 4px 0; max-width: 80ch; }
-code { background: var(--panel); border: 1px solid var(--rule); border-radius: 4px; padding: 0 5px; font-size: .85em; }
-dl { margin: 12px 0; }
-dl div { display: grid; grid-template-columns: 104px 1fr; column-gap: 12px; }
-dt { font-weight: 600; }
-dd { margin: 0; max-width: 80ch; }
-.claims { list-style: none; margin: 12px 0 0; padding: 0; border-top: 1px solid var(--rule); }
-.claims p { margin: 0; }
-.claims li { display: grid; grid-template-columns: 136px 1fr; gap: 2px 12px; padding: 10px 0;
-  border-bottom: 1px solid var(--rule); }
-.measured, .key, small, .absent td { color: var(--soft); }
-.tag { justify-self: start; align-self: start; border: 1px solid; border-radius: 999px; padding: 1px 10px;
-  font-size: .85rem; font-weight: 600; white-space: nowrap; margin-top: 1px; line-height: 1.4; }
-.yes { color: var(--yes); }
-.no { color: var(--no); border-style: dashed; }
-.key { display: flex; flex-wrap: wrap; gap: 0 14px; list-style: none; margin: 8px 0; padding: 0; font-size: .875rem; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); gap: 16px; }
-figure { margin: 0; padding: 10px; border: 1px solid var(--rule); border-radius: 8px; }
-figcaption, h3 { font-size: 1rem; font-weight: 600; line-height: 1.35; margin: 0 0 8px; }
-h3 { margin-top: 28px; }
-figure { display: flex; flex-direction: column; justify-content: space-between; }
-svg { display: block; width: 100%; height: auto; }
-svg text { font-size: 11px; font-variant-numeric: tabular-nums; fill: var(--ink); text-anchor: middle; }
-svg .axis { text-anchor: end; }
-svg .axis, svg .step, svg .absent { fill: var(--soft); }
-.grid { stroke: var(--rule); stroke-dasharray: 2 3; }
-.base { stroke: var(--soft); }
-.slot { fill: transparent; }
-.mark:hover .slot { fill: var(--ink); fill-opacity: .08; }
-.bar.good { fill: var(--good); }
-.bar.bad { fill: var(--bad); }
-svg .figure { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
-svg .absent { font-size: 14px; }
-svg .figure.bad { fill: var(--bad); font-weight: 700; }
-.span { stroke: var(--soft); stroke-width: 2; }
-.p50 { fill: var(--good); color: var(--good); }
-.p99 { fill: var(--late); color: var(--late); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; table-layout: fixed; width: 100%; min-width: 820px; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 10px; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap; }
-thead th { color: var(--soft); border-bottom-color: var(--soft); }
-tr > th:first-child { text-align: left; width: 25%; }
-th:nth-child(2) { width: 20%; }
-tbody th { font-weight: 400; }
-.absent td { text-align: left; white-space: normal; }
-small { display: block; }
-strong { color: var(--bad); }
-@media (max-width: 600px) { h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; } .claims li { grid-template-columns: 1fr; }
-  table { table-layout: auto; min-width: 0; font-size: .8rem; } th, td { padding: 5px 6px; } td:nth-child(2), tbody th { white-space: normal; }
-  td span { white-space: nowrap; } tr > th:first-child { position: sticky; left: 0; background: var(--paper); width: auto; min-width: 100px; } }
-`;

@@ -1,9 +1,9 @@
-import type { Outcome } from './lab.js';
-import { duration } from './table.js';
+import { duration } from './format.js';
+import type { Outcome } from './report.js';
 
 const WIDTH = 24;
 
-/** Shows how far a long run has got: one line that changes on a terminal, a line for each outcome elsewhere. */
+/** Shows the progress of a long run: a progress bar on a terminal, else a line for each outcome. */
 export class Progress {
   private readonly began = Date.now();
   private readonly isTerminal = process.stderr.isTTY;
@@ -16,7 +16,7 @@ export class Progress {
     process.stderr.write(`\r\x1b[K${line.slice(0, (process.stderr.columns || 80) - 1)}`);
   }
 
-  told({ step, fault, answered, requests, p50Ms, lost, missing, duplicated, stuck }: Outcome): void {
+  showOutcome({ step, fault, answered, requests, p50Ms, lost, missing, duplicated, stuck }: Outcome): void {
     if (this.isTerminal) return;
     const counts = `lost ${lost}, missing ${missing}, duplicated ${duplicated}, stuck ${stuck}`;
     console.error(

@@ -1,15 +1,15 @@
-/** The value below which `share` of the values lie (nearest rank); 0 of none. */
+/** The smallest value that is not below `share` of the values (nearest rank); 0 without values. */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
 }
 
-/** 95 % of the normal distribution lie within so many standard deviations. */
+/** 95 % of a normal distribution lie within this many standard deviations. */
 const Z = 1.96;
 
 /**
- * The interval that holds a probability with a confidence of 95 %, after `successes` of `n` (Wilson's score interval,
- * which stays within 0 to 1 also near its ends).
+ * The 95 % confidence interval of a probability, after `successes` of `n`: Wilson's score interval, which stays within
+ * 0 and 1.
  */
 export function confidence(successes: number, n: number): { low: number; high: number } {
   if (n === 0) return { low: 0, high: 1 };

@@ -1,20 +1,10 @@
-import type { Outcome, Report } from './lab.js';
+import { duration, share } from './format.js';
+import type { Outcome, Report, Verdict } from './report.js';
 import { confidence } from './statistics.js';
-
-/** A time as people read it. */
-export function duration(ms: number): string {
-  if (ms < 10) return `${ms.toFixed(1)} ms`;
-  return ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
-}
-
-export function share(part: number, whole: number): string {
-  const percent = (100 * part) / whole;
-  return `${Number.isInteger(percent) ? percent : percent.toFixed(1)} %`;
-}
 
 const HEADINGS = ['STEP', 'ANSWERED', 'WAIT P50', 'P99', 'LOST', 'MISSING', 'DUPLICATED', 'STUCK'];
 
-/** All that was measured, as one table for a terminal, and what it says of the claims. */
+/** All measurements as a table for a terminal, a legend, and the claims with their verdicts. */
 export function terminalTable(report: Report): string {
   const rows = report.faults.flatMap(({ name, title }) => [
     [`\n${title[0]!.toUpperCase()}${title.slice(1)}`],
@@ -27,7 +17,7 @@ export function terminalTable(report: Report): string {
   return [columns([HEADINGS, ...rows]), LEGEND, claims(report)].join('\n\n');
 }
 
-/** The steps that can't have a fault, in a line for each reason. */
+/** The steps that can't have a fault: one line for each reason. */
 function inapplicable(report: Report, fault: string): string[][] {
   const reasons = new Map<string, number[]>();
   for (const { step, fault: name, why } of report.inapplicable) {
@@ -39,27 +29,29 @@ function inapplicable(report: Report, fault: string): string[][] {
 function cells({ answered, requests, p50Ms, p99Ms, lost, missing, duplicated, stuck, rested }: Outcome): string[] {
   const counts = [lost, missing, duplicated, stuck].map((count) => String(count));
   const waits = [duration(p50Ms), duration(p99Ms)];
-  return [`${answered} of ${requests}`, ...waits, ...counts, ...(rested ? [] : ['still moving when counted'])];
+  return [`${answered} of ${requests}`, ...waits, ...counts, ...(rested ? [] : ['still working when counted'])];
 }
 
-const LEGEND = `ANSWERED    users who were told that all is well; each asks once
-WAIT        of all users, answered or not
-LOST        rides whose user was told so, and that are not completed after everything has come to rest
-MISSING     effects that completed rides lack: the driver's fee, his freedom, miles, invoice
+const LEGEND = `ANSWERED    users who were answered with success; each user asks once
+WAIT        the wait of all users, with any answer
+LOST        rides whose user was answered with success, but that are not completed when the step has come to rest
+MISSING     effects that completed rides lack: the driver's fee, the free driver, miles, invoice
 DUPLICATED  invoices and miles beyond the first of a ride
-STUCK       rides that are still not whole after the fault is over and their users have asked once more`;
+STUCK       rides that are still not settled after the fault is over and their users have asked once more`;
 
-/** What the figures say of what the talk claims. */
+const VERDICTS: Readonly<Record<Verdict, string>> = {
+  confirmed: 'CONFIRMED',
+  'not confirmed': 'NOT CONFIRMED',
+  'not measurable': 'NOT MEASURABLE',
+};
+
 function claims({ expectations }: Report): string {
   return expectations
-    .map(
-      ({ claim, isConfirmed, measured }) =>
-        `${isConfirmed ? 'CONFIRMED    ' : 'NOT CONFIRMED'} ${claim}\n              ${measured}`,
-    )
+    .map(({ claim, verdict, measured }) => `${VERDICTS[verdict].padEnd(14)} ${claim}\n${' '.repeat(15)}${measured}`)
     .join('\n');
 }
 
-/** The first cell of a row to the left, the others to the right; a row with one long cell has the line for itself. */
+/** Aligns the first column to the left and the others to the right. A row with fewer cells is not aligned. */
 function columns(rows: readonly string[][]): string {
   const full = rows.filter((row) => row.length >= HEADINGS.length);
   const widths = HEADINGS.map((_, column) => Math.max(...full.map((row) => row[column]!.length)));
@@ -77,7 +69,7 @@ function columns(rows: readonly string[][]): string {
     .join('\n');
 }
 
-/** One line for each step: what a fault did to it, in a cell. For a README. */
+/** A Markdown table for the README: one line for each step, one column for each fault. */
 export function markdownTable(report: Report): string {
   const of = (step: number, fault: string) => report.outcomes.find((it) => it.step === step && it.fault === fault);
   const shown = COLUMNS.filter(({ fault }) => report.faults.some(({ name }) => name === fault));

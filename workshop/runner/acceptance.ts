@@ -1,34 +1,33 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { request } from 'undici';
 import { PLANNED, REACHED } from '../../src/demo.js';
-import { ACCEPTANCE, DEMO, type UnderWay } from './fixtures.js';
+import { ACCEPTANCE, DEMO, type RideFixture } from './fixtures.js';
+import { complete, get, NoAnswer, traces, type Reply, type Traces } from './step-client.js';
 
 /*
- * What completing a ride has to do, seen from outside; the same for every step. A step may answer 200 and have settled
- * all of it, or 202 and settle it later.
+ * What completing a ride has to do, as a client of the API sees it. Every step passes the same tests. A step answers
+ * either 200 when everything is settled, or 202 and settles the ride later.
  */
 
-/** Longest time to settle, in ms; shorter once a ride has taken too long. */
-const SETTLE_MS = 10_000;
-const IMPATIENT_MS = 2000;
-/** Longest time for an answer, in ms. */
-const ANSWER_MS = 15_000;
-/** So long after all is settled nothing more may happen, in ms. */
+/** Longest time for a ride to settle, in ms. */
+const SETTLE_MS = 20_000;
+/** The same after one ride has not settled in time, so that a broken step fails fast. In ms. */
+const SETTLE_AFTER_FAILURE_MS = 2000;
+/** Nothing may change for this long after a ride has settled, in ms. */
 const QUIET_MS = 300;
 
-interface Reply {
-  readonly status: number;
-  readonly body: Record<string, unknown>;
-}
-
-/** A test of the acceptance suite: throws an Error of one sentence when it isn't so. */
+/** A test of the acceptance suite. `run` throws an Error with one sentence when the test fails. */
 export interface Acceptance {
   readonly name: string;
-  readonly run: (url: string) => Promise<void>;
+  readonly run: (url: string, limits: Limits) => Promise<void>;
 }
 
-/** What a ride has to leave behind. Cents. */
+/** How long a ride may take to settle, in ms. It becomes shorter when a ride has not settled in time. */
+interface Limits {
+  settleMs: number;
+}
+
+/** The effects that a completed ride has to have. Cents. */
 interface Expected {
   readonly price: number;
   readonly driverFee: number;
@@ -38,144 +37,119 @@ interface Expected {
 export const ACCEPTANCE_TESTS: readonly Acceptance[] = [
   {
     name: "the demo's ride costs 51.00, of which the driver earns 48.56",
-    run: (url) => settles(url, DEMO, { price: 5100, driverFee: 4856, miles: 10 }),
+    run: (url, limits) => settles(url, limits, DEMO, { price: 5100, driverFee: 4856, miles: 10 }),
   },
   {
-    name: 'a ride on a Saturday night has its tariff, and a driver without an agreement earns 98 %',
-    run: (url) => settles(url, ACCEPTANCE.weekend, { price: 11_500, driverFee: 11_270, miles: 10 }),
+    name: 'a ride on a Saturday night has the weekend tariff, and a driver without a fee agreement earns 98 %',
+    run: (url, limits) => settles(url, limits, ACCEPTANCE.weekend, { price: 11_500, driverFee: 11_270, miles: 10 }),
   },
   {
-    name: 'a ride that ends where it was to end, with a flat fee',
-    run: (url) => settles(url, ACCEPTANCE.planned, { price: 5100, driverFee: 4400, miles: 10 }, PLANNED),
+    name: 'a ride that ends at the planned destination, with a flat fee',
+    run: (url, limits) =>
+      settles(url, limits, ACCEPTANCE.planned, { price: 5100, driverFee: 4400, miles: 10 }, PLANNED),
   },
   {
-    name: 'a client who collects no miles gets none, and that is no error',
-    run: (url) => settles(url, ACCEPTANCE.withoutAccount, { price: 5100, driverFee: 4856, miles: null }),
+    name: 'a client without an account gets no miles, and the ride completes',
+    run: (url, limits) =>
+      settles(url, limits, ACCEPTANCE.withoutAccount, { price: 5100, driverFee: 4856, miles: null }),
   },
   {
-    name: 'a client whose account is inactive gets none either',
-    run: (url) => settles(url, ACCEPTANCE.inactiveAccount, { price: 5100, driverFee: 4856, miles: 0 }),
+    name: 'a client with an inactive account gets no miles',
+    run: (url, limits) => settles(url, limits, ACCEPTANCE.inactiveAccount, { price: 5100, driverFee: 4856, miles: 0 }),
   },
   {
-    name: 'a ride is completed once: asking again is harmless or refused, and doubles nothing',
-    run: async (url) => {
+    name: 'completing a ride a second time changes nothing',
+    run: async (url, limits) => {
       const expected = { price: 5100, driverFee: 4856, miles: 10 };
-      await settles(url, ACCEPTANCE.repeated, expected);
+      await settles(url, limits, ACCEPTANCE.repeated, expected);
       const { status } = await complete(url, ACCEPTANCE.repeated.id);
       if (![200, 202, 409].includes(status)) throw new Error(`Completing it again was answered ${status}`);
       await wait(QUIET_MS);
-      assertTraces('After a second request', await traces(url, ACCEPTANCE.repeated), wanted(expected, REACHED));
+      assertTraces(
+        'After a second request,',
+        await traces(url, ACCEPTANCE.repeated),
+        expectedTraces(expected, REACHED),
+      );
     },
   },
   {
-    name: 'a ride that has not begun, or that there is not, can not be completed',
+    name: 'a ride that has not begun, or does not exist, is not completed',
     run: async (url) => {
       const { id } = ACCEPTANCE.notStarted;
       assertRefused(await complete(url, id), 409, 'Completing a ride that has not begun');
       const ride = await get(url, `/transits/${id}`);
       assertEqual('Its status', ride.body.status, 'TRANSIT_TO_PASSENGER');
       const unknown = '00000000-dead-4000-8000-000000000000';
-      assertRefused(await complete(url, unknown), 404, 'Completing a ride that there is not');
+      assertRefused(await complete(url, unknown), 404, 'Completing a ride that does not exist');
     },
   },
   {
-    name: 'an address without a street is refused by a problem document that names the field',
+    name: 'an address without a street is refused with a problem document that names the field',
     run: async (url) => {
       const { street: _, ...incomplete } = REACHED;
       const reply = await complete(url, ACCEPTANCE.notStarted.id, incomplete);
       assertRefused(reply, 400, 'An address without a street');
       const errors = (reply.body.errors ?? []) as { field: string }[];
-      if (!errors.some(({ field }) => field === 'street')) throw new Error('The problem document names no street');
+      if (!errors.some(({ field }) => field === 'street'))
+        throw new Error('The problem document does not name the field street');
     },
   },
 ];
 
-/** Runs all of them. @returns what isn't so, by the names of the tests */
+/** Runs all tests. @returns the failures, by the names of the tests */
 export async function acceptance(url: string): Promise<Map<string, string>> {
   const failures = new Map<string, string>();
-  patienceMs = SETTLE_MS;
+  const limits = { settleMs: SETTLE_MS };
   for (const { name, run } of ACCEPTANCE_TESTS) {
-    const failure = await run(url).catch((error: Error) => error);
+    const failure = await run(url, limits).catch((error: Error) => error);
     if (failure) failures.set(name, failure.message);
-    // Whoever loops answers none of the others either.
-    if (failure instanceof Silent) break;
+    // A process that loops would not answer the other tests either.
+    if (failure instanceof NoAnswer) break;
   }
   return failures;
 }
 
-let patienceMs = SETTLE_MS;
-
-async function settles(url: string, ride: UnderWay, expected: Expected, reached: object = REACHED): Promise<void> {
+async function settles(
+  url: string,
+  limits: Limits,
+  ride: RideFixture,
+  expected: Expected,
+  reached: object = REACHED,
+): Promise<void> {
   const { status } = await complete(url, ride.id, reached);
   if (status !== 200 && status !== 202) throw new Error(`Completing it was answered ${status}`);
-  const target = wanted(expected, reached);
-  const deadline = Date.now() + (status === 200 ? 0 : patienceMs);
+  const target = expectedTraces(expected, reached);
+  const deadline = Date.now() + (status === 200 ? 0 : limits.settleMs);
   let seen = await traces(url, ride);
   for (; !isDeepStrictEqual(seen, target) && Date.now() < deadline; seen = await traces(url, ride)) await wait(20);
-  const after = status === 200 ? 'When it was answered' : `After ${patienceMs / 1000} s`;
-  if (!isDeepStrictEqual(seen, target)) patienceMs = IMPATIENT_MS;
+  const after = status === 200 ? 'When the request was answered,' : `After ${limits.settleMs / 1000} s,`;
+  if (!isDeepStrictEqual(seen, target)) limits.settleMs = SETTLE_AFTER_FAILURE_MS;
   assertTraces(after, seen, target);
   if (status === 202) await wait(QUIET_MS);
-  assertTraces('A moment later', await traces(url, ride), target);
+  assertTraces('A moment later,', await traces(url, ride), target);
 }
 
-function wanted({ price, driverFee, miles }: Expected, reached: object): Traces {
+function expectedTraces({ price, driverFee, miles }: Expected, reached: object): Traces {
   const { street, buildingNumber } = reached as typeof REACHED;
   return {
-    ...{ status: 'COMPLETED', price, driverFee, to: `${street} ${buildingNumber}`, driverIsFree: true },
-    ...{ invoices: [price], miles, pending: [] },
+    status: 'COMPLETED',
+    price,
+    driverFee,
+    to: `${street} ${buildingNumber}`,
+    driverIsFree: true,
+    invoices: [price],
+    miles,
+    pending: [],
   };
-}
-
-/** There was no answer in time. */
-class Silent extends Error {}
-
-type Traces = Readonly<Record<string, unknown>>;
-
-/** What can be seen of a ride that is over. */
-async function traces(url: string, { id, driverId, clientId, clientName }: UnderWay): Promise<Traces> {
-  const ride = (await get(url, `/transits/${id}`)).body;
-  const driver = (await get(url, `/drivers/${driverId}`)).body;
-  const awards = await get(url, `/clients/${clientId}/awards`);
-  const invoices = (await get(url, `/invoices?transitId=${id}`)).body as unknown as Record<string, unknown>[];
-  const to = ride.to as { street: string; buildingNumber: number };
-  return {
-    ...{ status: ride.status, price: ride.price, driverFee: ride.driverFee, to: `${to.street} ${to.buildingNumber}` },
-    driverIsFree: !driver.occupied,
-    invoices: invoices.map(({ amount, subjectName }) => (subjectName === clientName ? amount : subjectName)),
-    miles: awards.status === 404 ? null : awards.body.balance,
-    // Where a ride tells how far it is settled.
-    pending: Object.entries(ride.settlement ?? {}).flatMap(([what, state]) => (state === 'settled' ? [] : what)),
-  };
-}
-
-function complete(url: string, id: string, reached: object = REACHED): Promise<Reply> {
-  return send(`${url}/transits/${id}/complete`, 'POST', reached);
-}
-
-function get(url: string, path: string): Promise<Reply> {
-  return send(url + path, 'GET');
-}
-
-async function send(url: string, method: 'GET' | 'POST', body?: object): Promise<Reply> {
-  const headers = { 'content-type': 'application/json' };
-  const options = { method, headers, headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS };
-  const reply = await request(url, { ...options, ...(body && { body: JSON.stringify(body) }) }).catch(
-    (error: Error) => {
-      if (error.name !== 'HeadersTimeoutError') throw error;
-      throw new Silent(`It does not answer within ${ANSWER_MS / 1000} s: does something loop?`);
-    },
-  );
-  const text = await reply.body.text();
-  return { status: reply.statusCode, body: (text === '' ? {} : JSON.parse(text)) as Record<string, unknown> };
 }
 
 function assertRefused({ status, body }: Reply, expected: number, what: string): void {
   if (status !== expected) throw new Error(`${what} was answered ${status}, not ${expected}: ${JSON.stringify(body)}`);
-  if (body.status !== expected) throw new Error(`${what} was refused without a problem document`);
+  if (body.status !== expected)
+    throw new Error(`${what} was refused without a problem document: its body has no status`);
 }
 
-/** @throws Error that names what differs */
+/** @throws Error that names the effects that differ */
 function assertTraces(when: string, seen: Traces, target: Traces): void {
   const differs = Object.keys(target).filter((name) => !isDeepStrictEqual(seen[name], target[name]));
   const shown = differs.map((name) => `${name} is ${JSON.stringify(seen[name])}, not ${JSON.stringify(target[name])}`);
@@ -184,5 +158,5 @@ function assertTraces(when: string, seen: Traces, target: Traces): void {
 
 function assertEqual(what: string, actual: unknown, expected: unknown): void {
   if (isDeepStrictEqual(actual, expected)) return;
-  throw new Error(`${what} ${JSON.stringify(actual)}; expected ${JSON.stringify(expected)}`);
+  throw new Error(`${what} is ${JSON.stringify(actual)}, not ${JSON.stringify(expected)}`);
 }

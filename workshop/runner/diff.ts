@@ -3,52 +3,67 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ROOT } from '../../tools/source.js';
-import { folderOf, STEPS, type Step } from './steps.js';
+import { folderOf, stepNamed, type Step } from './steps.js';
 
-/** What takes part in completing a ride, of an application that can do more: where it is, by what it is compared with. */
-const APPLICATION: Readonly<Record<string, string>> = {
-  ...Object.fromEntries(
-    Object.entries({
-      rides: ['contract', 'tables', 'request-completion', 'complete-transit', 'settle-transit', 'rides.module'],
-      geolocation: ['contract', 'tables', 'update-destination', 'geolocation.module'],
-      drivers: ['contract', 'tables', 'calculate-fee', 'driver-free', 'drivers.module'],
-      loyalty: ['contract', 'tables', 'register-miles', 'loyalty.module'],
-      invoicing: ['contract', 'tables', 'issue-invoice', 'invoicing.module'],
-    }).flatMap(([module, files]) => files.map((it) => [`${module}/${it}.ts`, `src/modules/${module}/${it}.ts`])),
-  ),
+/**
+ * The files of the application that complete a ride. The key is the name of the file in step 6, so that git compares
+ * the two; the rest of the application is left out.
+ */
+export const APPLICATION_FILES: Readonly<Record<string, string>> = {
   'app.module.ts': 'src/app.module.ts',
-  ...Object.fromEntries(
-    ['outbox', 'receiver', 'consumer-relay'].map((it) => [
-      `infrastructure/${it}.ts`,
-      `src/infrastructure/messaging/${it}.ts`,
-    ]),
-  ),
+  'rides/contract.ts': 'src/modules/rides/contract.ts',
+  'rides/tables.ts': 'src/modules/rides/tables.ts',
+  'rides/request-completion.ts': 'src/modules/rides/request-completion.ts',
+  'rides/complete-transit.ts': 'src/modules/rides/complete-transit.ts',
+  'rides/settle-transit.ts': 'src/modules/rides/settle-transit.ts',
+  'rides/rides.module.ts': 'src/modules/rides/rides.module.ts',
+  'geolocation/contract.ts': 'src/modules/geolocation/contract.ts',
+  'geolocation/tables.ts': 'src/modules/geolocation/tables.ts',
+  'geolocation/update-destination.ts': 'src/modules/geolocation/update-destination.ts',
+  'geolocation/geolocation.module.ts': 'src/modules/geolocation/geolocation.module.ts',
+  'drivers/contract.ts': 'src/modules/drivers/contract.ts',
+  'drivers/tables.ts': 'src/modules/drivers/tables.ts',
+  'drivers/calculate-fee.ts': 'src/modules/drivers/calculate-fee.ts',
+  'drivers/free-driver.ts': 'src/modules/drivers/free-driver.ts',
+  'drivers/drivers.module.ts': 'src/modules/drivers/drivers.module.ts',
+  'loyalty/contract.ts': 'src/modules/loyalty/contract.ts',
+  'loyalty/tables.ts': 'src/modules/loyalty/tables.ts',
+  'loyalty/register-miles.ts': 'src/modules/loyalty/register-miles.ts',
+  'loyalty/loyalty.module.ts': 'src/modules/loyalty/loyalty.module.ts',
+  'invoicing/contract.ts': 'src/modules/invoicing/contract.ts',
+  'invoicing/tables.ts': 'src/modules/invoicing/tables.ts',
+  'invoicing/issue-invoice.ts': 'src/modules/invoicing/issue-invoice.ts',
+  'invoicing/invoicing.module.ts': 'src/modules/invoicing/invoicing.module.ts',
+  'infrastructure/outbox.ts': 'src/infrastructure/outbox/outbox.ts',
+  'infrastructure/relay.ts': 'src/infrastructure/outbox/relay.ts',
+  'infrastructure/delivery-worker.ts': 'src/infrastructure/delivery/delivery-worker.ts',
+  'infrastructure/inbox-receiver.ts': 'src/infrastructure/delivery/inbox-receiver.ts',
 };
 
-/** The files of a step by the names under which they are compared. */
+/** The files of a step, by the names under which git compares them. */
 function filesOf(step: Step): Record<string, string> {
   const own = readdirSync(folderOf(step), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
     .map((name) => [name, join('workshop', step.folder, name)]);
-  // A mesh is put beside an application that stays as it is.
-  const inherited = step.title === 'service-mesh' ? filesOf(STEPS[1]!) : {};
-  const ofApplication = step.tables === 'modules' ? APPLICATION : {};
+  // Step 2 adds a sidecar and runs the code of step 1.
+  const inherited = step.title === 'service-mesh' ? filesOf(stepNamed('naive-split')) : {};
+  const ofApplication = step.tables === 'modules' ? APPLICATION_FILES : {};
   return { ...inherited, ...ofApplication, ...(Object.fromEntries(own) as Record<string, string>) };
 }
 
-/** Shows what changes from a step to another one, as git does. */
+/** Prints what changes from one step to another, as `git diff` does. */
 export function showDiff(from: Step, to: Step): void {
   const folder = mkdtempSync(join(tmpdir(), 'workshop-diff-'));
   try {
-    for (const step of [from, to]) layOut(step, join(folder, step.folder));
-    git(folder, ['--stat', from.folder, to.folder]);
-    git(folder, [from.folder, to.folder]);
+    for (const step of [from, to]) copyFiles(step, join(folder, step.folder));
+    gitDiff(folder, ['--stat', from.folder, to.folder]);
+    gitDiff(folder, [from.folder, to.folder]);
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-function layOut(step: Step, target: string): void {
+function copyFiles(step: Step, target: string): void {
   mkdirSync(target, { recursive: true });
   for (const [name, path] of Object.entries(filesOf(step))) {
     mkdirSync(dirname(join(target, name)), { recursive: true });
@@ -56,9 +71,9 @@ function layOut(step: Step, target: string): void {
   }
 }
 
-/** @throws Error where there is no git */
-export function git(folder: string, words: readonly string[]): void {
+/** @throws Error when git can't be started */
+export function gitDiff(folder: string, words: readonly string[]): void {
   const flags = ['diff', '--no-index', '--no-prefix', '--find-renames', '--ignore-space-change'];
   const { error } = spawnSync('git', [...flags, ...words], { cwd: folder, stdio: 'inherit' });
-  if (error) throw new Error(`git shows differences, and can't be started: ${error.message}`);
+  if (error) throw new Error(`Can't start git, which shows the differences: ${error.message}`);
 }

@@ -2,35 +2,37 @@ import { join } from 'node:path';
 import { DEMO_CLIENT, DEMO_DRIVER, DEMO_RIDE, REACHED } from '../../src/demo.js';
 import { isFree } from '../../tools/ports.js';
 import { ROOT } from '../../tools/source.js';
-import { House } from './step-processes.js';
 import { buildApplication } from './step-directory.js';
+import { StepProcesses } from './step-processes.js';
 import { needsBuild, type Step } from './steps.js';
 
-/** Serves a step with the demo's ride under way, until somebody ends it. @throws Error when the port is taken */
+/** Serves a step with the demo's ride in transit, until a signal ends it. @throws Error when the port is taken */
 export async function serveStep(step: Step, port: number): Promise<void> {
   if (!(await isFree(port))) {
-    throw new Error(`Port ${port} is taken: end what listens there, or choose another with --port.`);
+    throw new Error(`Port ${port} is taken: stop the process that listens there, or choose another port with --port.`);
   }
   if (needsBuild(step)) buildApplication();
   let isServing = false;
-  const house = await House.open(step, {
-    ...{ data: join(ROOT, 'data/workshop', step.folder), port },
+  const { LOG_LEVEL } = process.env;
+  const processes = await StepProcesses.open(step, {
+    data: join(ROOT, 'data/workshop', step.folder),
+    port,
     environment: {
       ...(process.stdout.isTTY && { FORCE_COLOR: '1' }),
-      ...Object.fromEntries(['LOG_LEVEL'].flatMap((it) => (process.env[it] ? [[it, process.env[it]]] : []))),
+      ...(LOG_LEVEL && { LOG_LEVEL }),
     },
-    tell: (line) => {
-      // Each process would greet a newcomer; we do it for all of them.
+    onLine: (line) => {
+      // The start messages of the processes are hidden: the welcome below replaces them.
       if (isServing) console.log(line);
     },
   });
   isServing = true;
-  console.log(welcome(step, house, `http://localhost:${port}`));
+  console.log(welcome(step, processes, `http://localhost:${port}`));
   let isEnding = false;
   const end = () => {
     if (isEnding) process.exit(1);
     isEnding = true;
-    house.close().then(
+    processes.close().then(
       () => process.exit(0),
       () => process.exit(1),
     );
@@ -38,29 +40,29 @@ export async function serveStep(step: Step, port: number): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
 }
 
-function welcome({ number, title, folder }: Step, house: House, url: string): string {
-  const processes = house.planned
-    .map(({ name, url: at }) => `  ${name.padEnd(14)} ${at}   pid ${house.pidOf(name)}`)
+function welcome({ number, title, folder }: Step, processes: StepProcesses, url: string): string {
+  const list = processes.planned
+    .map(({ name, url: ownUrl }) => `  ${name.padEnd(14)} ${ownUrl}   pid ${processes.pidOf(name)}`)
     .join('\n');
-  const what = folder === 'mine' ? 'Exercise' : `Step ${number}, ${title}`;
+  const heading = folder === 'mine' ? 'Exercise' : `Step ${number}, ${title}`;
   return `
-${what}: workshop/${folder}/${folder === 'mine' ? '' : 'README.md'}
+${heading}: workshop/${folder}/${folder === 'mine' ? '' : 'README.md'}
 
-${processes}
+${list}
 
-Bob Falc is driving John Doe. End the ride:
+Bob Falc is driving John Doe. Complete the ride:
 
 curl -i -X POST ${url}/transits/${DEMO_RIDE}/complete \\
   -H 'Content-Type: application/json' \\
   -d '${JSON.stringify({ ...REACHED, hash: -580606919 })}'
 
-and see what it left behind:
+Then look at its effects: the ride, its invoice, the miles, the driver.
 
   curl -s ${url}/transits/${DEMO_RIDE}
   curl -s '${url}/invoices?transitId=${DEMO_RIDE}'
   curl -s ${url}/clients/${DEMO_CLIENT.id}/awards
   curl -s ${url}/drivers/${DEMO_DRIVER}
 
-Start it again to have the ride under way again. Ctrl-C ends it.
+Ctrl-C stops the step. The next start puts the ride in transit again.
 `;
 }

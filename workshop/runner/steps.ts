@@ -2,81 +2,125 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../../tools/source.js';
 import { OWNERS, type Owner } from '../shared/schema.js';
-import type { Place, Planned } from './step-directory.js';
+import type { Planned, ProcessPlanner } from './process-planner.js';
 
-/** A step of the workshop: a folder, and what the lab has to know of it. */
+/** A step of the workshop: its folder, and what the runner and the lab need to know about it. */
 export interface Step {
   readonly number: number;
   /** Under workshop/. */
   readonly folder: string;
   readonly title: string;
-  /** Whose tables it has: those of the legacy, or those of the modules in src/. */
+  /** The schema of its tables: that of the legacy, or that of the modules in src/. */
   readonly tables: 'legacy' | 'modules';
   /** The database that holds an owner's tables. */
   readonly database: (owner: Owner) => string;
-  /** The process that completes rides, and the one that issues invoices. */
+  /** The name of the process that completes rides. */
   readonly completing: string;
+  /** The name of the process that issues invoices. */
   readonly invoicing: string;
   readonly broker?: string;
-  /** Which requests are remote calls from one of its processes to another; none where there is one process. */
+  /** Paths of the requests that one process of the step sends to another; absent when there is one process. */
   readonly remote?: RegExp;
-  /** Tables whose rows are messages on their way, and the databases that have them; none where none are kept. */
+  /** Tables whose rows are messages that are not handled yet, by database; empty when the step keeps none. */
   readonly waiting: Readonly<Record<string, readonly string[]>>;
-  /** How long nothing has to be committed before it is at rest, in ms, where retries can't be seen waiting. */
+  /** Time without a commit after which the step is at rest, in ms; for steps whose waiting retries can't be seen. */
   readonly quietMs?: number;
-  /** Messages travel through tables, so that one can be made to arrive twice: which table, in which database. */
+  /** The table whose rows are deliveries, so that the lab can make each of them arrive twice. */
   readonly deliveries?: { readonly database: string; readonly table: string };
 }
 
-type Facts = Omit<Step, 'number' | 'folder' | 'title' | 'database'> & { readonly isSplit?: boolean };
+type Facts = Omit<Step, 'number' | 'folder' | 'database'> & { readonly isSplit?: boolean };
 
-const monolith = { completing: 'cabs', invoicing: 'cabs', waiting: {} };
-const apart = { completing: 'cabs', invoicing: 'invoicing', isSplit: true, remote: /^\/operations\//, waiting: {} };
-const onMesh = ['mesh_outbox', 'mesh_delivery'];
-const onBroker = {
-  tables: 'modules',
-  broker: 'broker',
-  // What the application publishes, what the broker delivers, and what modules ask each other.
-  remote: /^\/(cabs\/default|mesh\/(queries\/.+|rides|geolocation|drivers|loyalty|invoicing))?$/,
-  deliveries: { database: 'mesh', table: 'mesh_delivery' },
-} as const;
+const MESH_TABLES = ['mesh_outbox', 'mesh_delivery'];
+/** Operations that the services of steps 1 and 2 call. */
+const OPERATIONS = /^\/operations\//;
+/** What the application publishes, what the broker delivers, and the remote queries between modules. */
+const MESH_REQUESTS = /^\/(cabs\/default|mesh\/(queries\/.+|rides|geolocation|drivers|loyalty|invoicing))?$/;
 
-const STEPS_OF: readonly [title: string, facts: Facts][] = [
-  ['legacy', { ...monolith, tables: 'legacy' }],
-  ['naive-split', { ...apart, tables: 'legacy' }],
-  ['service-mesh', { ...apart, tables: 'legacy' }],
-  ['modules', { ...monolith, tables: 'legacy' }],
-  ['commands-and-queries', { ...monolith, tables: 'legacy' }],
-  [
-    'outbox',
-    {
-      ...{ ...monolith, tables: 'legacy', waiting: { cabs: ['outbox'] } },
-      deliveries: { database: 'cabs', table: 'outbox' },
-    },
-  ],
-  [
-    'inbox',
-    {
-      ...{ ...monolith, tables: 'modules', waiting: { cabs: onMesh } },
-      deliveries: { database: 'cabs', table: 'mesh_delivery' },
-    },
-  ],
-  ['knative', { ...monolith, ...onBroker, waiting: { cabs: onMesh, mesh: onMesh } }],
-  [
-    'split',
-    {
-      ...{ ...onBroker, completing: 'rides', invoicing: 'invoicing', isSplit: true },
-      waiting: Object.fromEntries([...OWNERS, 'mesh'].map((name) => [name, onMesh])),
-    },
-  ],
+const FACTS: readonly Facts[] = [
+  { title: 'legacy', tables: 'legacy', completing: 'cabs', invoicing: 'cabs', waiting: {} },
+  {
+    title: 'naive-split',
+    tables: 'legacy',
+    isSplit: true,
+    completing: 'cabs',
+    invoicing: 'invoicing',
+    remote: OPERATIONS,
+    waiting: {},
+  },
+  {
+    title: 'service-mesh',
+    tables: 'legacy',
+    isSplit: true,
+    completing: 'cabs',
+    invoicing: 'invoicing',
+    remote: OPERATIONS,
+    waiting: {},
+  },
+  { title: 'modules', tables: 'legacy', completing: 'cabs', invoicing: 'cabs', waiting: {} },
+  { title: 'commands-and-queries', tables: 'legacy', completing: 'cabs', invoicing: 'cabs', waiting: {} },
+  {
+    title: 'outbox',
+    tables: 'legacy',
+    completing: 'cabs',
+    invoicing: 'cabs',
+    waiting: { cabs: ['outbox'] },
+    deliveries: { database: 'cabs', table: 'outbox' },
+  },
+  {
+    title: 'inbox',
+    tables: 'legacy',
+    completing: 'cabs',
+    invoicing: 'cabs',
+    waiting: { cabs: ['outbox'] },
+    deliveries: { database: 'cabs', table: 'outbox' },
+  },
+  {
+    title: 'application',
+    tables: 'modules',
+    completing: 'cabs',
+    invoicing: 'cabs',
+    waiting: { cabs: MESH_TABLES },
+    deliveries: { database: 'cabs', table: 'mesh_delivery' },
+  },
+  {
+    title: 'knative',
+    tables: 'modules',
+    completing: 'cabs',
+    invoicing: 'cabs',
+    broker: 'broker',
+    remote: MESH_REQUESTS,
+    waiting: { cabs: MESH_TABLES, mesh: MESH_TABLES },
+    deliveries: { database: 'mesh', table: 'mesh_delivery' },
+  },
+  {
+    title: 'split',
+    tables: 'modules',
+    isSplit: true,
+    completing: 'rides',
+    invoicing: 'invoicing',
+    broker: 'broker',
+    remote: MESH_REQUESTS,
+    waiting: Object.fromEntries([...OWNERS, 'mesh'].map((name) => [name, MESH_TABLES])),
+    deliveries: { database: 'mesh', table: 'mesh_delivery' },
+  },
 ];
 
-export const STEPS: readonly Step[] = STEPS_OF.map(([title, { isSplit, ...facts }], number) => ({
-  ...{ number, title, folder: `${number}-${title}`, ...facts },
+export const STEPS: readonly Step[] = FACTS.map(({ isSplit, ...facts }, number) => ({
+  ...facts,
+  number,
+  folder: `${number}-${facts.title}`,
   database: (owner: Owner) => (isSplit ? owner : 'cabs'),
 }));
 
-/** Whether something of it is the compiled application; what somebody has on his desk is run as it is. */
+/** The step with that title. */
+export function stepNamed(title: string): Step {
+  const step = STEPS.find((it) => it.title === title);
+  if (!step) throw new Error(`There is no step ${title}: the steps are ${STEPS.map((it) => it.title).join(', ')}.`);
+  return step;
+}
+
+/** Whether the step runs the compiled application. An exercise is run without a build. */
 export function needsBuild(step: Step): boolean {
   return step.tables === 'modules' && STEPS.includes(step);
 }
@@ -85,10 +129,12 @@ export function folderOf({ folder }: Pick<Step, 'folder'>): string {
   return join(ROOT, 'workshop', folder);
 }
 
-/** The processes of a step, as its own `processes.ts` says. */
-export async function processesOf(step: Pick<Step, 'folder'>, place: Place): Promise<Planned[]> {
+/** The processes of a step, as its `processes.ts` plans them. */
+export async function processesOf(step: Pick<Step, 'folder'>, planner: ProcessPlanner): Promise<Planned[]> {
   const file = join(folderOf(step), 'processes.ts');
-  // What is on a desk changes; a module is loaded once.
-  const module = (await import(`${file}?${statSync(file).mtimeMs}`)) as { processes(place: Place): Planned[] };
-  return module.processes(place);
+  // Node loads a module once, but an exercise changes: the query makes a changed file a new module.
+  const module = (await import(`${file}?${statSync(file).mtimeMs}`)) as {
+    processes(planner: ProcessPlanner): Planned[];
+  };
+  return module.processes(planner);
 }

@@ -1,21 +1,21 @@
 /*
  * node --import ./workshop/runner/typescript.mjs main.ts
  *
- * Runs TypeScript as Nest needs it, without a build between saving and trying: swc keeps the types of constructor
- * parameters, by which Nest injects, where esbuild (tsx) drops them. How is said in .swcrc, as for the tests.
+ * Runs TypeScript without a build. Nest injects by the types of constructor parameters: swc emits them as metadata,
+ * esbuild (tsx) drops them. The options are those of the tests, in .swcrc.
  */
 import { readFile } from 'node:fs/promises';
 import { register } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
 
-// Node loads this file a second time, in the thread that resolves and loads modules.
+// Node loads this file twice: here, and in the thread of the module hooks.
 if (isMainThread) register(import.meta.url);
 
-/** What is on a desk is loaded anew with a query behind its name. */
+/** A query after the name makes Node load a changed file again. */
 const isTypeScript = (url) => /\.ts(\?|$)/.test(url ?? '');
 
-/** `./fee.js` is in `fee.ts`. */
+/** Resolves `./fee.js` to `fee.ts`. */
 export async function resolve(specifier, context, next) {
   const isOurs = specifier.startsWith('.') && specifier.endsWith('.js') && isTypeScript(context.parentURL);
   return next(isOurs ? specifier.replace(/\.js$/, '.ts') : specifier, context);

@@ -1,15 +1,15 @@
 import { Injectable } from '@nestjs/common';
 
-/** Set by the lab in the processes that it starts; what it does there is in lab/agent.mjs. */
+/** The key of a function that the lab sets in the processes that it starts (lab/agent.mjs). */
 const LAB = Symbol.for('workshop.accounting');
 
 /**
- * Every invoice is reported to accounting, a system that isn't ours: sometimes slow, sometimes out of order. Nobody
- * answers for it here, at once, unless the lab is running.
+ * A client of accounting, an external system that is sometimes slow and sometimes down. Every invoice is reported to
+ * it. Without the lab, the report succeeds at once.
  */
 @Injectable()
 export class Accounting {
-  /** @throws Error while accounting is out of order */
+  /** @throws Error while accounting is down */
   async report(invoice: { readonly transitId: string; readonly amount: number }): Promise<void> {
     await (globalThis as { [LAB]?: (invoice: object) => Promise<void> })[LAB]?.(invoice);
   }

@@ -1,6 +1,6 @@
 /*
- * The database as the legacy application left it; steps 0 to 5 live with it. A table begins with the name of its owner.
- * Nothing here keeps an invoice, or miles, from being written twice for a transit: the legacy has no such rule.
+ * The schema of the legacy application, which steps 0 to 6 use. The name of a table begins with its owner. No unique key
+ * prevents a second invoice or second miles for a transit: the legacy has no such rule.
  */
 
 const TABLES = {
@@ -50,7 +50,7 @@ const TABLES = {
 export type Owner = keyof typeof TABLES;
 export const OWNERS = Object.keys(TABLES) as Owner[];
 
-/** The statements that make an owner's tables. */
+/** The statements that create an owner's tables. */
 export function tablesOf(owner: Owner): readonly string[] {
   return TABLES[owner];
 }

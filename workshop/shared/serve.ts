@@ -6,7 +6,7 @@ import type { Request, Response } from 'express';
 import { configureHttp } from '../../src/infrastructure/http/configure-http.js';
 import { ProblemFilter } from '../../src/infrastructure/http/problem.filter.js';
 
-/** Serves a step, or one service of it, at `PORT`, with the HTTP manners of the application: they aren't the subject. */
+/** Serves a step, or one service of it, at `PORT`. Validation and problem documents are those of the application. */
 export async function serve(module: Type): Promise<void> {
   const app = await NestFactory.create<NestExpressApplication>(module, {
     logger: ['fatal', 'error', 'warn'],
@@ -16,7 +16,7 @@ export async function serve(module: Type): Promise<void> {
   app.useGlobalFilters(new ProblemFilter());
   app.use('/health/ready', (_: Request, response: Response) => void response.json({ status: 'ready' }));
   app.enableShutdownHooks(undefined, { useProcessExit: true });
-  // A laptop's other programs may connect, nobody else.
+  // Only programs on this machine may connect.
   const server = await app.listen(Number(process.env.PORT), '127.0.0.1');
   process.once('SIGTERM', () => server.closeAllConnections());
 }

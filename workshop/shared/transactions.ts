@@ -1,77 +1,70 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Global, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
-import { DataSource, type EntityManager, type MixedList } from 'typeorm';
-import { SnakeCase } from '../../src/infrastructure/persistence/data-source-options.js';
+import { Global, Module, type BeforeApplicationShutdown, type OnApplicationShutdown } from '@nestjs/common';
+import { DataSource, type DataSourceOptions, type EntityManager } from 'typeorm';
+import { TransactionQueue } from './transaction-queue.js';
 
-interface Open {
+interface OpenTransaction {
   readonly manager: EntityManager;
   readonly beforeCommit: (() => Promise<unknown>)[];
   readonly afterCommit: (() => void)[];
 }
 
-const current = new AsyncLocalStorage<Open>();
+const current = new AsyncLocalStorage<OpenTransaction>();
 
 /**
- * Plain transactions on SQLite, as an application has them before it thinks of anything better. One at a time: TypeORM
- * has a single connection for SQLite and makes savepoints of transactions that overlap, so that the rollback of one would
- * take a neighbour's committed work along. A second, read-only connection serves reads.
+ * Transactions that handlers join without passing an EntityManager along: AsyncLocalStorage carries the open one.
+ * Reads outside a transaction use a second, read-only connection, so they never see uncommitted rows.
  */
-export class Transactions implements OnApplicationShutdown {
-  private last: Promise<unknown> = Promise.resolve();
+export class Transactions implements BeforeApplicationShutdown, OnApplicationShutdown {
+  private readonly queue = new TransactionQueue();
 
   private constructor(
     private readonly writer: DataSource,
     private readonly reader: DataSource,
   ) {}
 
-  /** @param database path of the file, which is there already */
-  static async open(database: string, entities: MixedList<new () => object>): Promise<Transactions> {
-    const options = { type: 'better-sqlite3', database, entities, namingStrategy: new SnakeCase() } as const;
-    const pragmas = (db: { pragma(text: string): unknown }) => {
-      db.pragma('journal_mode = WAL');
-      db.pragma('synchronous = FULL');
-    };
-    const writer = await new DataSource({ ...options, timeout: 5000, prepareDatabase: pragmas }).initialize();
-    return new Transactions(writer, await new DataSource({ ...options, readonly: true }).initialize());
+  /** @param writer the data source of `TypeOrmModule.forRoot` */
+  static async on(writer: DataSource): Promise<Transactions> {
+    const options = { ...writer.options, readonly: true, prepareDatabase: undefined } as DataSourceOptions;
+    return new Transactions(writer, await new DataSource(options).initialize());
   }
 
-  /** Runs `work` in a transaction, and in the one that is open already if there is one. */
+  /** Runs `work` in the open transaction, or in a new one when none is open. */
   run<T>(work: (manager: EntityManager) => Promise<T>): Promise<T> {
     const open = current.getStore();
-    if (open) return work(open.manager);
-    const outcome = this.last.then(() => this.transaction(work));
-    this.last = outcome.catch(() => undefined);
-    return outcome;
+    return open ? work(open.manager) : this.queue.run(() => this.transaction(work));
   }
 
-  /** Of the open transaction; outside one, for reading only. */
+  /** The manager of the open transaction; outside a transaction one that can only read. */
   get manager(): EntityManager {
     return current.getStore()?.manager ?? this.reader.manager;
   }
 
-  /** Adds to the open transaction, which waits for it. @throws Error outside one */
+  /** Runs `callback` as the last part of the open transaction. @throws Error outside a transaction */
   beforeCommit(callback: () => Promise<unknown>): void {
     const open = current.getStore();
-    if (!open) throw new Error('There is no transaction here');
+    if (!open) throw new Error('No transaction is open here: call this inside Transactions.run().');
     open.beforeCommit.push(callback);
   }
 
-  /** Calls back when the open transaction has been committed; at once where none is open. */
+  /** Calls back after the commit of the open transaction, or at once when none is open. */
   afterCommit(callback: () => void): void {
     const open = current.getStore();
     if (open) open.afterCommit.push(callback);
     else callback();
   }
 
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.queue.beforeApplicationShutdown();
+  }
+
   async onApplicationShutdown(): Promise<void> {
-    await this.last;
     await this.reader.destroy();
-    await this.writer.destroy();
   }
 
   private async transaction<T>(work: (manager: EntityManager) => Promise<T>): Promise<T> {
-    const beforeCommit: Open['beforeCommit'] = [];
-    const afterCommit: Open['afterCommit'] = [];
+    const beforeCommit: OpenTransaction['beforeCommit'] = [];
+    const afterCommit: OpenTransaction['afterCommit'] = [];
     const result = await this.writer.transaction((manager) =>
       current.run({ manager, beforeCommit, afterCommit }, async () => {
         const outcome = await work(manager);
@@ -84,15 +77,12 @@ export class Transactions implements OnApplicationShutdown {
   }
 }
 
-/** Gives everybody `Transactions` on the database that the environment names. */
+/** Makes `Transactions` on the data source of `TypeOrmModule.forRoot` injectable in every module. */
 @Global()
-@Module({})
-export class DatabaseModule {
-  static with(...entities: (new () => object)[]): DynamicModule {
-    const transactions = {
-      provide: Transactions,
-      useFactory: () => Transactions.open(process.env.DATABASE!, entities),
-    };
-    return { module: DatabaseModule, providers: [transactions], exports: [Transactions] };
-  }
-}
+@Module({
+  providers: [
+    { provide: Transactions, inject: [DataSource], useFactory: (writer: DataSource) => Transactions.on(writer) },
+  ],
+  exports: [Transactions],
+})
+export class TransactionsModule {}

@@ -1,13 +1,13 @@
 import { Command } from '@nestjs/cqrs';
 
-/** Work out what the driver earns for a ride of this price. Cents. */
+/** Calculate what the driver earns for a ride of this price. Cents. */
 export class CalculateFee extends Command<{ fee: number }> {
   constructor(readonly data: { readonly driverId: number; readonly transitPrice: number }) {
     super();
   }
 }
 
-/** The ride needs the driver no more. */
+/** Mark the driver as free. */
 export class FreeDriver extends Command<void> {
   constructor(readonly data: { readonly driverId: number }) {
     super();

@@ -21,7 +21,7 @@ export class CompleteTransitHandler implements ICommandHandler<CompleteTransit> 
   ) {}
 
   /**
-   * Still one transaction over everything, and still in this order; but rides no longer knows how anybody else does it.
+   * Does the work of step 0 in one transaction and in the same order, but reaches other modules only through the buses.
    * @throws NotFound, or Conflict when the ride isn't in transit
    */
   async execute({ data: { transitId, destination } }: CompleteTransit): Promise<TransitView> {

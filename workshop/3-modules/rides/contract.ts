@@ -2,7 +2,7 @@ import { Command } from '@nestjs/cqrs';
 import type { Address } from '../../../src/modules/geolocation/contract.js';
 import type { Tariff } from '../../../src/modules/rides/tariff.js';
 
-/** A ride as it is shown. Money in cents. */
+/** A ride as the API shows it. Money in cents. */
 export interface TransitView {
   readonly id: string;
   readonly status: string;
@@ -18,14 +18,14 @@ export interface TransitView {
   readonly completedAt?: string;
 }
 
-/** The ride is over, and ended here. */
+/** Complete a ride that ended at this address. */
 export class CompleteTransit extends Command<TransitView> {
   constructor(readonly data: { readonly transitId: string; readonly destination: Address }) {
     super();
   }
 }
 
-/** A ride is over and has its price. For whoever cares. */
+/** A ride is completed and has its price. Any module may subscribe. */
 export class TransitCompleted {
   constructor(
     readonly data: {

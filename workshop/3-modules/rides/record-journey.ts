@@ -3,7 +3,7 @@ import { Transactions } from '../../shared/transactions.js';
 import { TransitCompleted } from './contract.js';
 import { Journey } from './tables.js';
 
-/** For the transit analyzer: who travelled from where to where. */
+/** Records who travelled from where to where, for the transit analyzer. */
 @EventsHandler(TransitCompleted)
 export class RecordJourneyOnTransitCompleted implements IEventHandler<TransitCompleted> {
   constructor(private readonly transactions: Transactions) {}

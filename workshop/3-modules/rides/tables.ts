@@ -36,7 +36,7 @@ export class Transit {
   completedAt: string | null;
 }
 
-/** From where to where a client has travelled; for the transit analyzer. */
+/** Where a client travelled from and to, for the transit analyzer. */
 @Entity('rides_journey')
 export class Journey {
   @PrimaryGeneratedColumn('increment')

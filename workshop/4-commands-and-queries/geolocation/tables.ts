@@ -1,5 +1,5 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
-import type { Address as Place } from '../../../src/modules/geolocation/contract.js';
+import type { Address as PostalAddress } from '../../../src/modules/geolocation/contract.js';
 
 @Entity('geolocation_address')
 export class Address {
@@ -8,7 +8,7 @@ export class Address {
   @Column('integer')
   hash: number;
   @Column('simple-json')
-  address: Place;
+  address: PostalAddress;
   @Column('float', { nullable: true })
   latitude: number | null;
   @Column('float', { nullable: true })

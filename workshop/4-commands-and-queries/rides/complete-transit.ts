@@ -8,7 +8,7 @@ import { CompleteTransit, type TransitView } from './contract.js';
 import { Transit } from './tables.js';
 import { transitView } from './transit-view.js';
 
-/** "This ride is over": all that the user waits for. What follows from it is asked for, and nobody waits. */
+/** Records that the ride is over, which is all that the user waits for, and sends the first command. */
 @CommandHandler(CompleteTransit)
 export class CompleteTransitHandler implements ICommandHandler<CompleteTransit> {
   constructor(

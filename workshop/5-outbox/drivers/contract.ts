@@ -1,6 +1,6 @@
 import { Command } from '@nestjs/cqrs';
 
-/** Work out what the driver earns for a transit of this price. Cents. */
+/** Calculate what the driver earns for a transit of this price. Cents. */
 export class CalculateFee extends Command<void> {
   constructor(readonly data: { readonly transitId: string; readonly driverId: number; readonly transitPrice: number }) {
     super();
@@ -12,7 +12,7 @@ export class DriverFeeCalculated {
   constructor(readonly data: { readonly transitId: string; readonly fee: number }) {}
 }
 
-/** The ride needs the driver no more. */
+/** Mark the driver as free. */
 export class FreeDriver extends Command<void> {
   constructor(readonly data: { readonly driverId: number }) {
     super();

@@ -1,19 +1,19 @@
 import type { TransitView } from './contract.js';
 import type { Transit } from './tables.js';
 
-/** A ride as it is shown. */
-export function transitView({
-  pickupId,
-  pickup,
-  destinationId,
-  destination,
-  distanceMetres,
-  ...rest
-}: Transit): TransitView {
-  const { id, status, clientId, driverId, tariff, startedAt, price, driverFee, completedAt } = rest;
+/** A ride as the API shows it. */
+export function transitView(transit: Transit): TransitView {
+  const { id, status, clientId, driverId, tariff, startedAt, price, driverFee, completedAt } = transit;
   return {
-    ...{ id, status, clientId, driverId, from: { id: pickupId, ...pickup }, to: { id: destinationId, ...destination } },
-    ...{ distanceKm: distanceMetres / 1000, tariff, startedAt },
+    id,
+    status,
+    clientId,
+    driverId,
+    from: { id: transit.pickupId, ...transit.pickup },
+    to: { id: transit.destinationId, ...transit.destination },
+    distanceKm: transit.distanceMetres / 1000,
+    tariff,
+    startedAt,
     ...(price !== null && { price }),
     ...(driverFee !== null && { driverFee }),
     ...(completedAt !== null && { completedAt }),

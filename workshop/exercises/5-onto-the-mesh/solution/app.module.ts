@@ -11,7 +11,7 @@ import { RidesModule } from '../../src/modules/rides/rides.module.js';
 import { LoyaltyTables1763900000000 } from './loyalty/1763900000000-create-tables.js';
 import { LoyaltyModule } from './loyalty/loyalty.module.js';
 
-/** The modules that are on the mesh. */
+/** The modules on the mesh. */
 const MODULES: readonly Type[] = [
   RidesModule,
   GeolocationModule,

@@ -10,7 +10,7 @@ import { InvoicingModule } from '../../src/modules/invoicing/invoicing.module.js
 import { RidesModule } from '../../src/modules/rides/rides.module.js';
 import { LoyaltyModule } from './loyalty/loyalty.module.js';
 
-/** The modules that are on the mesh. */
+/** The modules on the mesh. */
 const MODULES: readonly Type[] = [RidesModule, GeolocationModule, DriversModule, InvoicingModule, ClientsModule];
 
 /** Their migrations. Those of loyalty will be a class in loyalty/. */

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { loadConfig } from '../../src/config-loader.js';
-import { configureHttp } from '../../src/infrastructure/http/http.js';
+import { configureHttp } from '../../src/infrastructure/http/configure-http.js';
 import { createLogger, PinoLogger } from '../../src/infrastructure/observability/logger.js';
 import { AppModule, MODULE_NAMES } from './app.module.js';
 

@@ -5,7 +5,7 @@ import { MilesRegistered, RegisterMiles } from '../../../src/modules/loyalty/con
 import { milesForTransit } from '../../../src/modules/loyalty/miles.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';
 
-/** Runs in a unit of work that also holds the inbox record of its message, and its answer. */
+/** Runs in a unit of work, together with the inbox record of its message and the event that answers it. */
 @CommandHandler(RegisterMiles)
 export class RegisterMilesHandler implements DurableCommandHandler<RegisterMiles> {
   constructor(
@@ -17,7 +17,10 @@ export class RegisterMilesHandler implements DurableCommandHandler<RegisterMiles
     this.events.publish(new MilesRegistered(transitId, { clientId, miles: await this.credit(transitId, clientId) }));
   }
 
-  /** Nothing without an active account, and that is no error. A command that is sent anew finds its miles. */
+  /**
+   * A client without an active account gets no miles, which is not an error. A command that is sent again, with a new id,
+   * finds the miles that were credited before.
+   */
   private async credit(transitId: string, clientId: number): Promise<number> {
     const all = this.work.repository(AwardedMiles);
     const known = await all.findOneBy({ transitId });
@@ -27,7 +30,10 @@ export class RegisterMilesHandler implements DurableCommandHandler<RegisterMiles
     if (!affected) return 0;
     const { miles, grantedAt, expiresAt } = milesForTransit(Date.now());
     await all.insert({
-      ...{ transitId, clientId, miles, grantedAt: new Date(grantedAt).toISOString() },
+      transitId,
+      clientId,
+      miles,
+      grantedAt: new Date(grantedAt).toISOString(),
       expiresAt: expiresAt === null ? null : new Date(expiresAt).toISOString(),
     });
     return miles;

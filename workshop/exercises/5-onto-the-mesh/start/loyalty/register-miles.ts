@@ -3,7 +3,7 @@ import { milesForTransit } from '../../../src/modules/loyalty/miles.js';
 import { Transactions } from '../../shared/transactions.js';
 import { AwardedMiles, AwardsAccount } from './tables.js';
 
-/** Credit the client's miles for a transit, if he collects any. Nobody sends it any more: rides sends that of the mesh. */
+/** Credit the client's miles for a transit, if they collect any. No module sends it: rides sends the mesh's command. */
 export class RegisterMiles extends Command<void> {
   constructor(readonly data: { readonly transitId: string; readonly clientId: number }) {
     super();
@@ -14,14 +14,17 @@ export class RegisterMiles extends Command<void> {
 export class RegisterMilesHandler implements ICommandHandler<RegisterMiles> {
   constructor(private readonly transactions: Transactions) {}
 
-  /** Nothing without an active account, and that is no error. */
+  /** A client without an active account gets no miles, which is not an error. */
   async execute({ data: { transitId, clientId } }: RegisterMiles): Promise<void> {
     await this.transactions.run(async (manager) => {
       const { affected } = await manager.increment(AwardsAccount, { clientId, active: true }, 'transactions', 1);
       if (!affected) return;
       const { miles, grantedAt, expiresAt } = milesForTransit(Date.now());
       await manager.insert(AwardedMiles, {
-        ...{ transitId, clientId, miles, grantedAt: new Date(grantedAt).toISOString() },
+        transitId,
+        clientId,
+        miles,
+        grantedAt: new Date(grantedAt).toISOString(),
         expiresAt: expiresAt === null ? null : new Date(expiresAt).toISOString(),
       });
     });

@@ -26,7 +26,7 @@ export class AwardedMiles {
   expiresAt: string | null;
 }
 
-/** What makes these tables. */
+/** The statements that create these tables. */
 export const TABLES = [
   `CREATE TABLE loyalty_account (
     client_id integer PRIMARY KEY, active boolean NOT NULL, transactions integer NOT NULL, opened_at text NOT NULL

@@ -18,16 +18,18 @@ import * as rides from './rides/contract.js';
 
 type Listener<Event> = (event: Event) => Promise<void>;
 
-/** All that can be sent, by its name in the outbox. */
+/** The classes of all messages, by the name in the outbox column `type`. */
 const MESSAGES = { ...drivers, ...geolocation, ...invoicing, ...loyalty, ...rides } as unknown as Record<
   string,
   new (data: unknown) => { data: object }
 >;
 
-/** Rows that are looked at together, and the longest pauses between looks and between tries, in ms. */
+/** Rows that the relay reads at a time. */
 const BATCH = 50;
+/** Pause between polls for rows whose retry is due, and the first pause before a retry, in ms. */
 const POLL_MS = 200;
-const LONGEST_WAIT_MS = 5000;
+/** Longest pause before a retry, in ms. */
+const MAX_BACKOFF_MS = 5000;
 
 interface Row {
   readonly seq: number;
@@ -38,34 +40,34 @@ interface Row {
 }
 
 /**
- * Sends commands and events: they are rows of the outbox, written in the open transaction together with the state that
- * they follow from, so that there is either both or neither. The relay hands them to whoever they are for, again and
- * again until that has worked, and only then removes the row. What is handed over twice is recognised by its id.
+ * Sends commands and events through an outbox: a message is a row, written in the same transaction as the state change
+ * that causes it. The relay delivers each row until its handler succeeds and then deletes it, so delivery is at least
+ * once. The id of the message goes along, so that handlers can look it up in the inbox.
  */
 @Injectable()
 export class Messages implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly logger = new Logger('Messages');
   private readonly listeners = new Map<unknown, Listener<never>[]>();
   private poll?: NodeJS.Timeout;
-  private looking?: Promise<void>;
-  private isWanted = false;
+  private relaying?: Promise<void>;
+  private isDirty = false;
 
   constructor(
     private readonly transactions: Transactions,
     private readonly commands: CommandBus,
   ) {}
 
-  /** Inside a transaction, which it becomes part of. */
+  /** Call it inside a transaction: the message is committed with it. */
   send(command: ICommand): void {
-    this.stage(command);
+    this.add(command);
   }
 
-  /** Inside a transaction, which it becomes part of. */
+  /** Call it inside a transaction: the message is committed with it. */
   publish(event: IEvent): void {
-    this.stage(event);
+    this.add(event);
   }
 
-  /** Listens here and not at Nest's EventBus, which loses what a listener throws. */
+  /** Nest's EventBus loses what a listener throws, so listeners subscribe here. */
   on<Event>(type: new (data: never) => Event, listener: Listener<Event>): void {
     this.listeners.set(type, [...(this.listeners.get(type) ?? []), listener]);
   }
@@ -83,10 +85,10 @@ export class Messages implements OnApplicationBootstrap, BeforeApplicationShutdo
 
   async beforeApplicationShutdown(): Promise<void> {
     clearInterval(this.poll);
-    await this.looking;
+    await this.relaying;
   }
 
-  private stage(message: ICommand | IEvent): void {
+  private add(message: ICommand | IEvent): void {
     const { data } = message as { data: object };
     const row = [uuidv7(), message.constructor.name, JSON.stringify(data), Date.now()];
     const insert = 'INSERT INTO outbox (id, type, data, due_at) VALUES (?, ?, ?, ?)';
@@ -95,28 +97,28 @@ export class Messages implements OnApplicationBootstrap, BeforeApplicationShutdo
   }
 
   private wake(): void {
-    this.isWanted = true;
-    this.looking ??= this.look().finally(() => (this.looking = undefined));
+    this.isDirty = true;
+    this.relaying ??= this.relayDue().finally(() => (this.relaying = undefined));
   }
 
-  private async look(): Promise<void> {
-    while (this.isWanted) {
-      this.isWanted = false;
+  private async relayDue(): Promise<void> {
+    while (this.isDirty) {
+      this.isDirty = false;
       const due = 'SELECT seq, id, type, data, attempts FROM outbox WHERE due_at <= ? ORDER BY seq LIMIT ?';
       const rows = await this.transactions.manager.query<Row[]>(due, [Date.now(), BATCH]);
       await Promise.all(rows.map((row) => this.relay(row)));
-      if (rows.length > 0) this.isWanted = true;
+      if (rows.length > 0) this.isDirty = true;
     }
   }
 
-  /** At least once: between the handler's commit and the removal of the row there is a moment in which one can die. */
+  /** At least once: a crash between the handler's commit and the DELETE leaves the row, and it is delivered again. */
   private async relay({ seq, id, type, data, attempts }: Row): Promise<void> {
     try {
       await handling(id, () => this.deliver(new MESSAGES[type]!(JSON.parse(data))));
       await this.transactions.run((manager) => manager.query('DELETE FROM outbox WHERE seq = ?', [seq]));
     } catch (error) {
-      const dueAt = Date.now() + Math.min(POLL_MS * 2 ** attempts, LONGEST_WAIT_MS);
-      this.logger.warn(`${type} failed, and will be tried again: ${(error as Error).message}`);
+      const dueAt = Date.now() + Math.min(POLL_MS * 2 ** attempts, MAX_BACKOFF_MS);
+      this.logger.warn(`${type} failed and will be retried: ${(error as Error).message}`);
       await this.transactions.run((manager) =>
         manager.query('UPDATE outbox SET attempts = attempts + 1, due_at = ? WHERE seq = ?', [dueAt, seq]),
       );

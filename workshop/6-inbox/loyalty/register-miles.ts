@@ -9,7 +9,7 @@ import { AwardedMiles, AwardsAccount } from './tables.js';
 export class RegisterMilesHandler implements ICommandHandler<RegisterMiles> {
   constructor(private readonly transactions: Transactions) {}
 
-  /** Nothing without an active account, and that is no error. */
+  /** A client without an active account gets no miles, which is not an error. */
   async execute({ data: { transitId, clientId } }: RegisterMiles): Promise<void> {
     await this.transactions.run(async (manager) => {
       if (!(await isNew(manager, 'loyalty'))) return;
@@ -17,7 +17,10 @@ export class RegisterMilesHandler implements ICommandHandler<RegisterMiles> {
       if (!affected) return;
       const { miles, grantedAt, expiresAt } = milesForTransit(Date.now());
       await manager.insert(AwardedMiles, {
-        ...{ transitId, clientId, miles, grantedAt: new Date(grantedAt).toISOString() },
+        transitId,
+        clientId,
+        miles,
+        grantedAt: new Date(grantedAt).toISOString(),
         expiresAt: expiresAt === null ? null : new Date(expiresAt).toISOString(),
       });
     });

@@ -10,7 +10,7 @@ import { Messages } from '../messages.js';
 import { TransitCompleted } from './contract.js';
 import { Journey, Transit } from './tables.js';
 
-/** What follows from a ride that is over, as the answers come in. */
+/** Settles a ride that is over, one answer after the other. */
 @Injectable()
 export class SettleTransit {
   constructor(
@@ -41,7 +41,7 @@ export class SettleTransit {
     await this.transactions.run((manager) => manager.update(Transit, { id: transitId }, { driverFee: fee }));
   }
 
-  /** For the transit analyzer: who travelled from where to where. */
+  /** Records who travelled from where to where, for the transit analyzer. */
   private async recordJourney({ data }: TransitCompleted): Promise<void> {
     await this.transactions.run(async (manager) => {
       if (await isNew(manager, 'analyzer')) await manager.insert(Journey, data);

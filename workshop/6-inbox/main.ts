@@ -1,0 +1,4 @@
+import { serve } from '../shared/serve.js';
+import { AppModule } from './app.module.js';
+
+await serve(AppModule);

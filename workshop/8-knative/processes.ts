@@ -1,0 +1,21 @@
+import type { Planned, ProcessPlanner } from '../runner/process-planner.js';
+
+/** The application of src/, a broker, and a process for the dead letters of the broker. */
+export function processes({ application, database, tool, url }: ProcessPlanner): Planned[] {
+  const mesh = { MESH_TRANSPORT: 'knative', K_SINK: `${url('broker')}/cabs/default` };
+  return [
+    application('cabs', { DATABASE_URL: `sqlite:${database('cabs')}`, ...mesh }),
+    application('dead-letters', { DATABASE_URL: `sqlite:${database('dead-letters')}`, ...mesh, MODULES: 'none' }),
+    tool('broker', 'tools/mesh.ts', [
+      '--database',
+      `sqlite:${database('mesh')}`,
+      '--manifests',
+      'deploy/knative/monolith',
+      '--quiet',
+      '--service',
+      `cabs=${url('cabs')}`,
+      '--service',
+      `dead-letters=${url('dead-letters')}`,
+    ]),
+  ];
+}

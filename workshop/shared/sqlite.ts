@@ -1,0 +1,18 @@
+import { SnakeCase } from '../../src/infrastructure/persistence/data-source-options.js';
+
+/** Longest wait for a lock that another process holds, in ms. */
+const BUSY_TIMEOUT_MS = 5000;
+
+/** Options of `TypeOrmModule.forRoot`: the SQLite file that the environment variable DATABASE names. */
+export function sqliteOptions() {
+  return {
+    type: 'better-sqlite3',
+    database: process.env.DATABASE!,
+    namingStrategy: new SnakeCase(),
+    timeout: BUSY_TIMEOUT_MS,
+    prepareDatabase: (db: { pragma(text: string): unknown }) => {
+      db.pragma('journal_mode = WAL');
+      db.pragma('synchronous = FULL');
+    },
+  } as const;
+}
