@@ -51,6 +51,8 @@ export class AppModule {
           retention: config.retention,
           reconciliation: config.reconciliation,
           notify: config.notify,
+          // Completing a ride causes 11 messages, and one more with another destination.
+          messagesPerRequest: 12,
           administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
           shutdownGraceMs: config.shutdownGraceMs,
         }),

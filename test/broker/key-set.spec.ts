@@ -177,6 +177,6 @@ describe('The discovery of keys', () => {
     expect(issuer.authorizations).toEqual([undefined, undefined, shown, shown]);
     rmSync(folder, { recursive: true });
     const missing = discovering({ credentials: new TokenFile(path) });
-    await expect(missing.verify(await sent())).rejects.toThrow(`can't be had: The token file ${path}`);
+    await expect(missing.verify(await sent())).rejects.toThrow(`are not available: The token file ${path}`);
   });
 });

@@ -52,7 +52,7 @@ export class ResponseHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
-    // A status that has arrived is a response, whatever happens to the body.
+    // A status that has arrived is a response, also when the body breaks off.
     if (this.response.status === 0) this.reject(error);
     else this.onResponseEnd();
   }

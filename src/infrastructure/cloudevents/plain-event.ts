@@ -2,7 +2,7 @@ import { checkAttribute, checkComplete } from './attributes.js';
 import type { CloudEvent } from './cloud-event.js';
 
 /**
- * A plain copy of an event that somebody else has made, such as a `CloudEvent` of the SDK: without attributes that are
+ * A plain copy of an event that the application has made, such as a `CloudEvent` of the SDK: without attributes that are
  * unset, and with binary data as Base64 only.
  * @throws MalformedEvent when an attribute breaks CloudEvents 1.0
  */

@@ -9,7 +9,7 @@ import { ProblemFilter } from '../http/problem.filter.js';
 /** The injection token of a boolean: whether other processes may ask this one. */
 export const ANSWERS_QUERIES = Symbol('ANSWERS_QUERIES');
 
-/** Answers the queries of other processes, with problem documents whatever the application does with its own errors. */
+/** Answers the queries of other processes, with problem documents also where the application has other error bodies. */
 @UseFilters(ProblemFilter)
 @Controller('mesh/queries')
 export class QueriesController {

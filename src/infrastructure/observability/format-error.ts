@@ -3,7 +3,7 @@
 /** Longest text of an error, in characters. */
 const MAX_LENGTH = 2000;
 
-/** The error and its causes as text that every database can store, whatever value was thrown. */
+/** The error and its causes as text that every database can store; for any thrown value. */
 export function formatError(error: unknown): string {
   const parts: string[] = [];
   for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {

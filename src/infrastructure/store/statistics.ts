@@ -1,25 +1,25 @@
 import type { Sql } from '../persistence/sql.js';
 
-/** What is on its way, in the words of `@nestjs/outbox`. */
+/** Pending messages, in the terms of `@nestjs/outbox`. */
 export interface OutboxStatistics {
-  /** Messages in the outbox plus deliveries that aren't done. */
+  /** Messages in the outbox plus deliveries that aren't handled yet. */
   readonly pending: number;
-  /** Those of them that can go now. */
+  /** Pending messages that don't wait for a retry. */
   readonly ready: number;
   /** Deliveries that wait for a retry. */
   readonly retrying: number;
   readonly deadLetters: number;
-  /** Age of the oldest that can go now, in ms. */
+  /** Age of the oldest ready message, in ms. */
   readonly lagMs: number;
   /** Pending deliveries of each consumer that has any. */
   readonly consumers: Record<string, number>;
 }
 
-/** Counts what the mesh holds, in one statement: between two a message could move past the counting. */
+/** Counts all messages in one statement: between two, a message could move from one table to another uncounted. */
 export async function outboxStatistics(sql: Sql): Promise<OutboxStatistics> {
   const now = Date.now();
   const rows = await sql.all<Counted>(
-    `SELECT 'outbox' AS place, '' AS consumer, COUNT(*) AS n, 0 AS retrying, 0 AS waiting, MIN(created_at) AS oldest
+    `SELECT 'outbox' AS source, '' AS consumer, COUNT(*) AS n, 0 AS retrying, 0 AS waiting, MIN(created_at) AS oldest
      FROM mesh_outbox
      UNION ALL
      SELECT 'delivery', consumer, COUNT(*), SUM(CASE WHEN attempts > 0 THEN 1 ELSE 0 END),
@@ -29,8 +29,8 @@ export async function outboxStatistics(sql: Sql): Promise<OutboxStatistics> {
      SELECT 'dead', '', COUNT(*), 0, 0, NULL FROM mesh_dead_letter`,
     [now],
   );
-  const deliveries = rows.filter(({ place }) => place === 'delivery');
-  const alive = rows.filter(({ place }) => place !== 'dead');
+  const deliveries = rows.filter(({ source }) => source === 'delivery');
+  const alive = rows.filter(({ source }) => source !== 'dead');
   const sum = (of: Counted[], what: 'n' | 'retrying' | 'waiting') =>
     of.reduce((total, it) => total + Number(it[what]), 0);
   const oldest = Math.min(...alive.map((it) => it.oldest ?? now));
@@ -39,7 +39,7 @@ export async function outboxStatistics(sql: Sql): Promise<OutboxStatistics> {
     ready: sum(alive, 'n') - sum(alive, 'waiting'),
     retrying: sum(alive, 'retrying'),
     deadLetters: sum(
-      rows.filter(({ place }) => place === 'dead'),
+      rows.filter(({ source }) => source === 'dead'),
       'n',
     ),
     lagMs: Math.max(0, now - oldest),
@@ -48,7 +48,7 @@ export async function outboxStatistics(sql: Sql): Promise<OutboxStatistics> {
 }
 
 interface Counted {
-  readonly place: 'outbox' | 'delivery' | 'dead';
+  readonly source: 'outbox' | 'delivery' | 'dead';
   readonly consumer: string;
   readonly n: number | string;
   readonly retrying: number | string;

@@ -3,43 +3,43 @@ import { errors, jwtVerify } from 'jose';
 import { KeySet, type KeySource } from './key-set.js';
 import { KeysUnavailable, Unauthorized } from './unauthorized.js';
 
-/** Whose tokens are taken, and for whom they have to be made out. */
+/** Which tokens are accepted. */
 export interface TokenRules extends KeySource {
-  /** What the Broker was told as `audience` of the subscriber; one of those of the token has to be it. */
+  /** The `audience` of the subscriber in the Trigger; the token must have it among its audiences. */
   readonly audience: string;
 }
 
-/** Signatures that need a secret to make, and none to check. Neither `none` nor HMAC, which a public key could forge. */
+/** Asymmetric signatures only: with HMAC, the public key would be enough to forge a token. */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA'];
-/** How far the issuer's clock may be from ours, in seconds. */
+/** Largest difference between the issuer's clock and ours, in seconds. */
 const CLOCK_TOLERANCE_S = 5;
-/** Longest header that is looked at, in characters. The tokens of Kubernetes have about 1,200. */
+/** Longest Authorization header, in characters. Tokens of Kubernetes have about 1,200. */
 const HEADER_LIMIT = 8192;
-/** How long a verified token is taken without looking at its signature again, in ms. */
+/** How long a verified token is accepted without checking its signature again, in ms. */
 const VERIFIED_MS = 60_000;
-/** How many verified tokens are kept. A Broker has one for each of its Triggers. */
+/** Verified tokens that are remembered. A Broker has one for each of its Triggers. */
 const VERIFIED_LIMIT = 1000;
 
 /**
- * Tells whether a request comes from the Broker, by the token that Knative sends along when OIDC is switched on. The
- * Broker sends the same one for up to an hour with every event: one that was verified is taken for a minute by its
- * digest, as a verification costs about 80 µs and a digest 1 µs. It never outlives its expiry there.
+ * Checks that a request comes from the Broker, by the token that Knative sends when OIDC is on. The Broker sends the same
+ * token for up to an hour. A verified token is therefore remembered by its digest for a minute, at most until it expires: a
+ * verification takes about 80 µs, a digest 1 µs.
  */
 export class BrokerTokens {
   private readonly keys: KeySet;
-  /** Digest of a verified token, and until when it is taken, in ms since the epoch; the latest last. */
+  /** Digests of verified tokens, and until when they are accepted, in ms since 1970; the latest last. */
   private readonly verified = new Map<string, number>();
 
-  /** @throws Error when the issuer or the audience is empty, which would be no rule at all; TypeError when a URL is none */
+  /** @throws Error when the issuer or the audience is empty, TypeError for an invalid URL */
   constructor(private readonly rules: TokenRules) {
     if (!rules.issuer || !rules.audience) throw new Error('Tokens need an issuer and an audience');
     this.keys = new KeySet(rules);
   }
 
   /**
-   * Returns when the value of the Authorization header holds a good token.
-   * @throws Unauthorized when it doesn't: the answer is 401
-   * @throws KeysUnavailable when nobody can tell, as the keys of the issuer can't be had: the answer is 503
+   * Returns if the value of the Authorization header holds a valid token.
+   * @throws Unauthorized if not: answer 401
+   * @throws KeysUnavailable if the keys of the issuer are not available: answer 503
    */
   async verify(authorization: string | undefined): Promise<void> {
     const token = tokenOf(authorization);
@@ -63,7 +63,7 @@ export class BrokerTokens {
       return payload.exp!;
     } catch (error) {
       if (error instanceof KeysUnavailable) throw error;
-      // Without a cause: jose's errors carry the claims.
+      // No `cause`: errors of jose carry the claims.
       if (error instanceof errors.JOSEError) throw new Unauthorized(reasonOf(error));
       throw new KeysUnavailable(`A key of ${this.rules.issuer} can't be used: ${(error as Error).message}`);
     }
@@ -78,7 +78,7 @@ export class BrokerTokens {
   }
 }
 
-/** The compact form of a signed token (RFC 7519), out of `Bearer <token>` (RFC 6750). */
+/** The compact form of a signed token (RFC 7519) in `Bearer <token>` (RFC 6750). */
 function tokenOf(authorization: string | undefined): string {
   if (!authorization) throw new Unauthorized('no token');
   if (authorization.length > HEADER_LIMIT) throw new Unauthorized('too long');

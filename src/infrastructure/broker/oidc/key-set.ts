@@ -2,30 +2,30 @@ import { Logger } from '@nestjs/common';
 import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
 import { KeysUnavailable } from './unauthorized.js';
 
-/** Where the keys of an issuer are published. */
+/** Where an issuer publishes its keys. */
 export interface KeySource {
   readonly issuer: string;
-  /** URL of the key set; without it, the issuer's discovery document names it. */
+  /** URL of the key set (JWKS); by default the issuer's discovery document names it. */
   readonly jwksUrl?: string;
   /**
-   * What to show to whoever publishes the keys. Kubernetes hands out its discovery document and its keys to its
-   * own workloads only: `new TokenFile('/var/run/secrets/kubernetes.io/serviceaccount/token')`, with NODE_EXTRA_CA_CERTS set
-   * to the ca.crt beside it. Only for an issuer that may see it.
+   * Bearer token for fetching the issuer's JWKS. Kubernetes gives its discovery document and keys only to its own
+   * workloads: `new TokenFile('/var/run/secrets/kubernetes.io/serviceaccount/token')`, with NODE_EXTRA_CA_CERTS set to the
+   * ca.crt beside it. Use it only with an issuer that may see this token.
    */
   readonly credentials?: { authorization(): Promise<string> };
-  /** Longest wait for the keys, in ms. */
+  /** Longest wait for the keys, in ms; 5 s by default. */
   readonly timeoutMs?: number;
 }
 
-/** After this time the keys are fetched anew, in ms: so long is a withdrawn key good. */
+/** Keys are fetched again after this time, in ms: until then a withdrawn key is accepted. */
 const KEYS_AGE_MS = 600_000;
-/** Nobody is asked more often than this, in ms, whatever the tokens claim and however the last attempt ended. */
+/** Shortest time between two fetches, in ms, also after failures and for tokens with unknown keys. */
 const COOLDOWN_MS = 5000;
 const TIMEOUT_MS = 5000;
 
 /**
- * The published keys of an issuer, fetched when they are first needed. A token that names an unknown key has them
- * fetched again, at most every 5 s. Keys that are there stay good while the issuer can't be reached.
+ * The published keys of an issuer, fetched when they are first needed. A token with an unknown key has them fetched again,
+ * at most every 5 s. Known keys stay valid while the issuer can't be reached.
  */
 export class KeySet {
   private readonly logger = new Logger(KeySet.name);
@@ -33,10 +33,10 @@ export class KeySet {
   private jwksUrl: string | undefined;
   private askedAt: number | undefined;
 
-  /** @throws TypeError when a URL is none */
+  /** @throws TypeError for an invalid URL */
   constructor(private readonly source: KeySource) {
     this.keys = createRemoteJWKSet(new URL(source.jwksUrl ?? discoveryUrl(source.issuer)), {
-      // jose would refuse every token once its keys are old and can't be fetched; how old they get is seen to in `find`.
+      // jose would refuse every token when its keys are old and can't be fetched. `find` renews them instead.
       cacheMaxAge: Infinity,
       cooldownDuration: COOLDOWN_MS,
       timeoutDuration: source.timeoutMs ?? TIMEOUT_MS,
@@ -46,8 +46,8 @@ export class KeySet {
 
   /**
    * The key that a token names in its header.
-   * @throws JWKSNoMatchingKey of jose when the issuer has none of that name, JWKSMultipleMatchingKeys when it has several
-   * @throws KeysUnavailable when the issuer can't be asked, or answers nonsense
+   * @throws JWKSNoMatchingKey of jose when the issuer has no key of that name, JWKSMultipleMatchingKeys when it has several
+   * @throws KeysUnavailable when the issuer can't be reached, or answers no key set
    */
   readonly find: JWTVerifyGetKey = async (header, token) => {
     if (this.askedAt !== undefined && performance.now() - this.askedAt > KEYS_AGE_MS) void this.renew();
@@ -59,7 +59,7 @@ export class KeySet {
     }
   };
 
-  /** Nobody waits for this: the old keys do until the new ones are here. */
+  /** Runs in the background: until it is done, the old keys are used. */
   private async renew(): Promise<void> {
     try {
       await this.keys.reload();
@@ -69,7 +69,7 @@ export class KeySet {
   }
 
   private async fetchKeys(signal: AbortSignal): Promise<Response> {
-    // jose cools down after a success only.
+    // jose waits only after a success.
     if (this.askedAt !== undefined && performance.now() - this.askedAt < COOLDOWN_MS) {
       throw new Error('the last attempt failed less than 5 s ago');
     }
@@ -78,13 +78,13 @@ export class KeySet {
       this.jwksUrl ??= this.source.jwksUrl ?? (await this.discover(signal));
       return await this.get(this.jwksUrl, signal);
     } catch (error) {
-      // The keys may have moved: the document is read again next time.
+      // The key set may have moved: the next attempt reads the discovery document again.
       this.jwksUrl = undefined;
       throw error;
     }
   }
 
-  /** OpenID Connect Discovery 1.0, section 4: the document has to name the issuer that was asked for it. */
+  /** OpenID Connect Discovery 1.0, section 4.3: the document must name the issuer that it was requested from. */
   private async discover(signal: AbortSignal): Promise<string> {
     const url = discoveryUrl(this.source.issuer);
     const response = await this.get(url, signal);
@@ -106,7 +106,7 @@ export class KeySet {
   private unavailable(error: unknown): KeysUnavailable {
     const { message, cause } = error as Error & { cause?: { code?: string } };
     const reason = cause?.code ? `${message} (${cause.code})` : message;
-    return new KeysUnavailable(`The keys of ${this.source.issuer} can't be had: ${reason}`);
+    return new KeysUnavailable(`The keys of ${this.source.issuer} are not available: ${reason}`);
   }
 }
 

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 
-/** After this time the file is read again, in ms. Kubernetes replaces a token when a fifth of its life is left. */
+/** How long a token is kept before the file is read again, in ms. Kubernetes replaces tokens long before they expire. */
 const REREAD_MS = 10_000;
 
 /**
- * The token that is shown to a broker, out of a file that someone else keeps fresh: a projected volume of Kubernetes, which
- * replaces its files all at once by turning a symbolic link.
+ * A bearer token from a file that Kubernetes keeps fresh (a projected volume, whose files are replaced atomically by a
+ * symbolic link).
  */
 export class TokenFile {
   private kept?: { readonly at: number; readonly authorization: Promise<string> };
@@ -13,8 +13,8 @@ export class TokenFile {
   constructor(private readonly path: string) {}
 
   /**
-   * The value of the Authorization header; from a reading that is less than 10 s old.
-   * @throws Error naming the file when it can't be read, or doesn't hold a token; the next call reads it again
+   * The value of the Authorization header, read less than 10 s ago.
+   * @throws Error that names the file when it can't be read or holds no token; the next call reads it again
    */
   authorization(): Promise<string> {
     if (this.kept && performance.now() - this.kept.at < REREAD_MS) return this.kept.authorization;
@@ -26,7 +26,7 @@ export class TokenFile {
     return kept.authorization;
   }
 
-  /** After a 401: the next call reads the file, whatever its age. */
+  /** Called after a 401: the next call reads the file again. */
   forget(): void {
     this.kept = undefined;
   }
@@ -37,7 +37,7 @@ async function bearer(path: string): Promise<string> {
     throw new Error(`The token file ${path} can't be read: ${error.code ?? error.name}`);
   });
   const token = content.trim();
-  // Anything else would be refused by the HTTP client, with an error that quotes it.
+  // The HTTP client would refuse other characters, with an error that quotes the token.
   if (!/^[\x21-\x7e]+$/.test(token)) throw new Error(`The token file ${path} doesn't hold a token`);
   return `Bearer ${token}`;
 }

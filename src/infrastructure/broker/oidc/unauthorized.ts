@@ -1,11 +1,11 @@
-/* Why a delivery is not let in. (Apart from the tokens, so that nobody loads JOSE who asks for none.) */
+/* Errors of token checks, in a file of their own so that processes without token checks don't load JOSE. */
 
-/** No token that counts here. The message is the reason, in two or three words, and never holds a part of the token. */
+/** The token is missing or not valid here. The message is the reason in two or three words, never a part of the token. */
 export class Unauthorized extends Error {
   override readonly name = 'Unauthorized';
 }
 
-/** The keys can't be had now. It says nothing about the token: the sender may come again. */
+/** The issuer's keys are not available now, so the token can't be checked: the sender should retry. */
 export class KeysUnavailable extends Error {
   override readonly name = 'KeysUnavailable';
 }
