@@ -1,10 +1,10 @@
-/** ESM through the VM modules of Node; swc strips the types, `npm run build` has checked them before. */
-export default {
+/** ESM through the VM modules of Node. swc strips the types; `npm run build` has checked them. */
+export const common = {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
-  // How it is compiled is said in .swcrc, for the workshop as well.
+  // The options of the compiler are in .swcrc, which the workshop uses, too.
   transform: { '^.+\\.ts$': '@swc/jest' },
   globalSetup: '<rootDir>/test/support/postgres-setup.mjs',
   globalTeardown: '<rootDir>/test/support/postgres-teardown.ts',
@@ -12,3 +12,6 @@ export default {
   maxWorkers: 2,
   testSequencer: '<rootDir>/jest.sequencer.js',
 };
+
+/** `npm test`: every rule on both databases. What starts many processes or fuzzes at length is `npm run test:slow`. */
+export default { ...common, testRegex: '(?<!\\.slow)\\.spec\\.ts$' };

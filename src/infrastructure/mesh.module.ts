@@ -32,13 +32,13 @@ import { UnitOfWork } from './persistence/unit-of-work.js';
 
 const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({ optionsInjectionToken: MESH_OPTIONS })
   .setClassMethodName('forRoot')
-  .setExtras<MeshExtras>({ http: 'whole' }, withHttp)
+  .setExtras<MeshExtras>({ http: 'whole' }, withControllers)
   .build();
 
 /** Outbox, inbox, relay and buses for the modules of one process: `MeshModule.forRoot(options)` or `forRootAsync(…)`. */
 @Module({
   imports: [cqrsModule()],
-  controllers: [OutboxController, ReconciliationController, QueriesController],
+  controllers: [OutboxController, ReconciliationController],
   providers: [
     ...optionProviders,
     { provide: APP_INTERCEPTOR, useClass: RequestContextInterceptor },
@@ -70,10 +70,13 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
 })
 export class MeshModule extends ConfigurableModuleClass {}
 
-/** Adds the HTTP conventions that the application wants from the mesh. */
-function withHttp(definition: DynamicModule, { http }: MeshExtras): DynamicModule {
-  const isWhole = http !== 'administration';
+/** Adds the controllers and HTTP conventions that the application wants from the mesh. */
+function withControllers(definition: DynamicModule, extras: MeshExtras & Partial<MeshOptions>): DynamicModule {
+  const isWhole = extras.http !== 'administration';
   const controllers: Type[] = isWhole ? [HealthController, DeadLettersController] : [StandaloneDeadLettersController];
+  // forRootAsync() learns of a broker too late, so it always has the route; without a broker it answers 404.
+  const mayHaveBroker = extras.database === undefined || extras.broker !== undefined;
+  if (mayHaveBroker) controllers.push(QueriesController);
   const providers: Provider[] = isWhole
     ? [
         { provide: APP_FILTER, useClass: ProblemFilter },

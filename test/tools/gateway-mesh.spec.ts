@@ -134,7 +134,7 @@ describe('The gateway in front of processes that keep dead letters', () => {
     // One of the three processes fails; the results of the others count.
     expect((await send('POST', '/mesh/dead-letters/replay?type=a.b')).body).toEqual({
       replayed: 3,
-      processes: { clients: expect.stringMatching(/^Nobody knows where/) },
+      processes: { clients: expect.stringMatching(/^No module is known at http/) },
     });
     const before = replayed.length;
     expect(await send('POST', '/mesh/dead-letters/replay?force=perhaps')).toMatchObject({
@@ -183,7 +183,7 @@ describe('The gateway in front of processes that keep dead letters', () => {
     await guarded.deadLetter('a.b');
     const guardedGateway = await open({ clients: guarded.url }, guarded.url);
     for (const [method, path] of OPERATIONS) {
-      expect(await send(method, path, guardedGateway)).toMatchObject({ status: 401, body: { title: 'Who are you?' } });
+      expect(await send(method, path, guardedGateway)).toMatchObject({ status: 401, body: { title: 'Authentication required' } });
     }
     expect(broker.received.filter(({ method }) => method !== 'GET')).toEqual([]);
     const headers = { authorization: 'Bearer secret' };

@@ -216,7 +216,7 @@ describe('The gateway', () => {
       headers: { 'retry-after': '1', 'x-correlation-id': 'c' },
       body: {
         type: 'about:blank',
-        title: 'Not available now',
+        title: 'Service unavailable',
         status: 503,
         instance: '/drivers',
         correlationId: 'c',

@@ -116,8 +116,11 @@ export class DeadLetters {
     if (destination === null && (consumer === UNPUBLISHED || this.registry.hosts(consumer))) return undefined;
     const address = this.addresses.addressOf(consumer, destination);
     if (address) return address;
+    const isAddress = /^https?:/.test(consumer);
     throw new Conflict(
-      `The address of ${consumer} is unknown: set USVC_${consumer.toUpperCase()} to its base URL, then replay`,
+      isAddress
+        ? `No module is known at ${consumer}: set USVC_<MODULE> to the base URL of the module there, then replay`
+        : `The address of ${consumer} is unknown: set USVC_${consumer.toUpperCase()} to its base URL, then replay`,
     );
   }
 }
