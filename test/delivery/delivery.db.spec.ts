@@ -13,7 +13,7 @@ import { DatabaseUnavailable } from '../../src/infrastructure/persistence/sql.js
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { eventually, expectFasterThan } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { deferred, numbers } from '../support/notes.js';
+import { batches, deferred, numbers } from '../support/notes.js';
 import { behaviourOf, Happened, meshOf, plant, plantedModules, Work, type Behaviour } from '../support/planted.js';
 
 const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
@@ -173,19 +173,15 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable })
     expect(await effects()).toHaveLength(2);
   });
 
-  const insertIntoOutbox = (type: string, n: number) => {
-    const event = {
-      specversion: '1.0',
-      id: `left-${n}`,
-      source: 'usvc://planted/left',
-      type,
-      subject: KEY,
-      data: { n },
-    };
-    const values = [event.id, event.source, type, `key ${n}`, JSON.stringify(event)];
+  /** Inserts a message for each number with one statement. */
+  const insertIntoOutbox = (type: string, ...ns: number[]) => {
+    const rows = ns.map((n) => {
+      const source = 'usvc://planted/left';
+      const event = { specversion: '1.0', id: `left-${n}`, source, type, subject: KEY, data: { n } };
+      return `('${event.id}', '${source}', '${type}', 'key ${n}', '${JSON.stringify(event)}', 0)`;
+    });
     return work().sql.run(
-      `INSERT INTO mesh_outbox (id, source, type, partition_key, event, created_at) VALUES ($1, $2, $3, $4, $5, 0)`,
-      values,
+      `INSERT INTO mesh_outbox (id, source, type, partition_key, event, created_at) VALUES ${rows.join(', ')}`,
     );
   };
 
@@ -229,9 +225,7 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable })
     await work().run(async () => {
       for (const statement of trigger) await work().sql.run(statement);
     });
-    await work().run(async () => {
-      for (const n of numbers(400)) await insertIntoOutbox('planted.left.work', n);
-    });
+    await work().run(() => insertIntoOutbox('planted.left.work', ...numbers(400)));
     await eventually(effects, (all) => all.length === 400);
   });
 
@@ -359,9 +353,11 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable })
 
   it('delivers ready messages during a shutdown', async () => {
     await start({ work: ({ data }) => insertEffect('work', data.n) });
-    await work().run(async () => {
-      for (let n = 0; n < 300; n++) await send(n, crypto.randomUUID());
-    });
+    for (const batch of batches(300)) {
+      await work().run(async () => {
+        for (const n of batch) await send(n, crypto.randomUUID());
+      });
+    }
     await app.close();
     await start();
     expect(await effects()).toHaveLength(300);

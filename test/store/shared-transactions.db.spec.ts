@@ -6,7 +6,7 @@ import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { connect, numbers } from '../support/notes.js';
+import { batches, connect, numbers } from '../support/notes.js';
 import { plant, Work, type Behaviour } from '../support/planted.js';
 
 // On a busy machine a unit of work may exceed its second. Its messages are isolated then, which changes the counts.
@@ -42,11 +42,14 @@ describe.each(DATABASES)('Messages that share transactions on $kind', ({ kind, f
   const sql = () => app.get(UnitOfWork).sql;
   const write = (n: number) => sql().run('INSERT INTO written VALUES ($1)', [n]);
   const written = () => sql().all<{ n: number }>('SELECT n FROM written ORDER BY n');
-  /** Sends messages with one commit, so that they can be handled together. */
-  const send = (count: number) =>
-    app.get(UnitOfWork).run(async () => {
-      for (const n of numbers(count)) await app.get(CommandBus).execute(new Work(crypto.randomUUID(), { n }));
-    });
+  /** Sends many messages with each commit, so that they can be handled together. */
+  const send = async (count: number) => {
+    for (const batch of batches(count)) {
+      await app.get(UnitOfWork).run(async () => {
+        for (const n of batch) await app.get(CommandBus).execute(new Work(crypto.randomUUID(), { n }));
+      });
+    }
+  };
   const allWritten = (count: number) => eventually(written, ({ length }) => length >= count);
 
   it('are each handled once', async () => {
