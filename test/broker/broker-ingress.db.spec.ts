@@ -36,7 +36,7 @@ interface Reply {
   readonly headers: Record<string, string | string[] | undefined>;
 }
 
-describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
+describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }) => {
   let cabs: Cabs;
   let broker: Server;
   let url: string;
@@ -268,7 +268,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
 
   it('a database that is away is 503, and the event is handled when it comes again', async () => {
     const event = command();
-    const giveBack = await takeAway(database);
+    const giveBack = await makeUnavailable(database);
     try {
       expectRefusal(await deliver('/mesh/drivers', event), 503, /database|Database/);
       // On SQLite everything can still be read.

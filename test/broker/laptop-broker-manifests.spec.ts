@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DIFFERENCES } from '../../tools/broker/differences.js';
 import { goInt32, goPeriodMs, goTime, goUri } from '../../tools/broker/go-values.js';
 import { readManifests } from '../../tools/broker/manifests.js';
-import { broker, manifests, scratch, trigger } from '../support/broker-requests.js';
+import { broker, manifests, temporaryFolder, trigger } from '../support/broker-requests.js';
 
 const subscriber = { ref: { apiVersion: 'serving.knative.dev/v1', kind: 'Service', name: 'shop' }, uri: '/mesh/shop' };
 const sink = { ref: { apiVersion: 'serving.knative.dev/v1', kind: 'Service', name: 'dead-letters' } };
@@ -79,7 +79,7 @@ describe('the manifests', () => {
   });
 
   test('that are no YAML end the command with exit code 1', () => {
-    const { path, remove } = scratch();
+    const { path, remove } = temporaryFolder();
     writeFileSync(join(path, 'broken.yaml'), 'kind: [Broker\n');
     const { status, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'tools/mesh.ts', '--manifests', path]);
     expect(stderr.toString().trim()).toMatch(/^\S+broken\.yaml: .*$/);

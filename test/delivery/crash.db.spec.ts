@@ -2,44 +2,44 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { atOnce, call, prepareRides, REACHED, startServer, type ServerProcess } from '../support/server.js';
+import { call, prepareRides, REACHED, runConcurrently, startServer, type ServerProcess } from '../support/server.js';
 
-const RIDES = 80;
+const TRANSITS = 80;
 const KILLS = 4;
 
-interface Ride {
+interface Transit {
   readonly status: string;
   readonly settlementSince?: string;
 }
 
-describe.each(DATABASES)('A real server on $kind', ({ fresh }) => {
+describe.each(DATABASES)('A server process on $kind', ({ fresh }) => {
   let databaseUrl: string;
   let server: ServerProcess;
 
   beforeEach(async () => {
     databaseUrl = await fresh();
-    server = await startServer({ DATABASE_URL: databaseUrl });
-  }, 30_000);
+    server = await startServer({ DATABASE_URL: databaseUrl, SHUTDOWN_GRACE: 'PT2M' });
+  });
   afterEach(async () => {
     if (server.process.exitCode === null && server.process.signalCode === null) await server.end('SIGKILL');
   });
 
-  it('killed at random moments under load, it settles every ride that it answered for, once', async () => {
-    const rides = await prepareRides(server.url, RIDES);
+  it('settles every accepted transit once when it is killed at random moments under load', async () => {
+    const transits = await prepareRides(server.url, TRANSITS);
     const accepted = new Set<string>();
     let finished = false;
-    const complete = async (ride: string) => {
-      while (!accepted.has(ride)) {
+    const complete = async (transit: string) => {
+      while (!accepted.has(transit)) {
         try {
-          await call('POST', `${server.url}/transits/${ride}/complete`, REACHED);
-          accepted.add(ride);
+          await call('POST', `${server.url}/transits/${transit}/complete`, REACHED);
+          accepted.add(transit);
         } catch {
-          // Not answered: the user tries again, as users do.
+          // Without a response, users try again.
           await wait(20);
         }
       }
     };
-    const load = atOnce(12, RIDES, (index) => complete(rides[index]!)).then(() => (finished = true));
+    const load = runConcurrently(12, TRANSITS, (index) => complete(transits[index]!)).then(() => (finished = true));
     for (let kill = 0; kill < KILLS; kill++) {
       await wait(20 + Math.random() * 150);
       await server.end('SIGKILL');
@@ -48,40 +48,40 @@ describe.each(DATABASES)('A real server on $kind', ({ fresh }) => {
     await load;
     expect(finished).toBe(true);
 
-    const isSettled = ({ status, settlementSince }: Ride) => status === 'COMPLETED' && !settlementSince;
-    const read = async (ride: string) => (await call<Ride>('GET', `${server.url}/transits/${ride}`)).body;
-    for (const ride of rides) await eventually(() => read(ride), isSettled, 20_000);
+    const isSettled = ({ status, settlementSince }: Transit) => status === 'COMPLETED' && !settlementSince;
+    const read = async (transit: string) => (await call<Transit>('GET', `${server.url}/transits/${transit}`)).body;
+    for (const transit of transits) await eventually(() => read(transit), isSettled);
     const outbox = async () => (await call<Record<string, unknown>>('GET', `${server.url}/mesh/outbox`)).body;
     await eventually(outbox, ({ pending, deadLetters }) => pending === 0 && deadLetters === 0);
     expect(await server.end('SIGTERM')).toBe(0);
     expect(await effects(databaseUrl)).toEqual({
-      invoices: RIDES,
-      fees: RIDES,
-      miles: RIDES,
-      transactions: RIDES,
+      invoices: TRANSITS,
+      fees: TRANSITS,
+      miles: TRANSITS,
+      transactions: TRANSITS,
       occupied: 0,
     });
-  }, 120_000);
+  });
 
-  it('asked to end under load, it answers what it has begun, delivers what is ready and exits with 0', async () => {
-    const rides = await prepareRides(server.url, 60);
-    const answers = atOnce(20, rides.length, (index) =>
-      call('POST', `${server.url}/transits/${rides[index]!}/complete`, REACHED).then(
+  it('responds to open requests, delivers ready messages and exits with 0 after SIGTERM under load', async () => {
+    const transits = await prepareRides(server.url, 60);
+    const responses = runConcurrently(20, transits.length, (index) =>
+      call('POST', `${server.url}/transits/${transits[index]!}/complete`, REACHED).then(
         () => 'accepted',
         (error: Error) => error.message,
       ),
     );
     await wait(40);
     expect(await server.end('SIGTERM')).toBe(0);
-    const refused = (await answers).filter((answer) => answer !== 'accepted');
-    // Connections that came too late are refused; nothing that was read is left without its answer.
-    expect(refused.filter((reason) => !/fetch failed/.test(reason))).toEqual([]);
+    const errors = (await responses).filter((response) => response !== 'accepted');
+    // Late connections are refused. Each request that was read gets its response.
+    expect(errors.filter((error) => !/fetch failed/.test(error))).toEqual([]);
     const { sql, close } = await open(databaseUrl);
     const [pending] = await sql.all<{ n: string }>('SELECT COUNT(*) AS n FROM mesh_outbox');
     const [deliveries] = await sql.all<{ n: string }>('SELECT COUNT(*) AS n FROM mesh_delivery WHERE attempts = 0');
     await close();
     expect([Number(pending!.n), Number(deliveries!.n)]).toEqual([0, 0]);
-  }, 60_000);
+  });
 });
 
 async function open(database: string) {
@@ -89,7 +89,7 @@ async function open(database: string) {
   return { sql: opened.read, close: () => opened.close() };
 }
 
-/** What the completed rides have left behind, counted where it is. */
+/** Counts the effects of the completed transits. */
 async function effects(database: string): Promise<Record<string, number>> {
   const { sql, close } = await open(database);
   const count = async (statement: string) => Number((await sql.all<{ n: string }>(`SELECT ${statement}`))[0]!.n);

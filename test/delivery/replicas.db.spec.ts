@@ -14,60 +14,62 @@ import { PostgresLeases } from '../../src/infrastructure/leases/postgres-leases.
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { ROOT } from '../../tools/source.js';
-import { eventually } from '../support/cabs.js';
+import { eventually, expectFasterThan } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { connect, numbers, type Connection } from '../support/notes.js';
 import { plant } from '../support/planted.js';
-import type { Order, ReplicaOptions } from '../support/replica-child.js';
+import type { Instruction, ReplicaOptions } from '../support/replica-child.js';
 
-/** A lease runs out after 6 s, and is looked for every 1.5 s; the issue of who is gone is settled in 10 s at most. */
-const TAKEN_OVER_MS = 10_000;
+/**
+ * A lease lasts 6 s, which are four heartbeats. One more may be in flight when its holder stops, and another two may pass
+ * until the shards are taken over. Counted in heartbeats of the successor, so that a busy machine makes no difference.
+ */
+const MAX_HEARTBEATS = 7;
 
-/** A real process on the database of the test. */
+/** A process on the database of the test. */
 class Replica {
-  readonly heard: Record<string, unknown>[] = [];
+  readonly received: Record<string, unknown>[] = [];
 
   private constructor(
     readonly name: string,
     private readonly child: ChildProcess,
   ) {
-    child.on('message', (message: Record<string, unknown>) => this.heard.push(message));
+    child.on('message', (message: Record<string, unknown>) => this.received.push(message));
   }
 
   static async start(options: ReplicaOptions): Promise<Replica> {
-    const words = [
+    const args = [
       '--import',
       './workshop/runner/typescript.mjs',
       'test/support/replica-child.ts',
       JSON.stringify(options),
     ];
     const stdio = ['ignore', 'ignore', 'inherit', 'ipc'] as const;
-    const child = spawn(process.execPath, words, { cwd: ROOT, env: { PATH: process.env.PATH }, stdio: [...stdio] });
+    const child = spawn(process.execPath, args, { cwd: ROOT, env: { PATH: process.env.PATH }, stdio: [...stdio] });
     const replica = new Replica(options.name, child);
-    await replica.hears(({ isReady }) => isReady === true, 60_000);
+    await replica.receives(({ isReady }) => isReady === true);
     return replica;
   }
 
-  async hears(isIt: (message: Record<string, unknown>) => boolean, ms?: number): Promise<void> {
+  /** Waits for a message of the process, or for its exit. */
+  async receives(isExpected: (message: Record<string, unknown>) => boolean): Promise<void> {
     await eventually(
-      async () => this.heard.some(isIt) || this.child.exitCode !== null,
-      (did) => did,
-      ms,
+      async () => this.received.some(isExpected) || this.child.exitCode !== null,
+      (isOver) => isOver,
     );
   }
 
-  tell(order: Order): void {
-    this.child.send(order);
+  instruct(instruction: Instruction): void {
+    this.child.send(instruction);
   }
 
   /** Sends messages one after the other. Resolves when they are committed. */
   async send(messages: [string, number][], inOneUnit = false): Promise<void> {
-    const before = this.heard.filter(({ sent }) => sent).length;
-    this.tell({ send: messages, inOneUnit });
+    const before = this.received.filter(({ sent }) => sent).length;
+    this.instruct({ send: messages, inOneUnit });
     await eventually(
-      async () => this.heard.filter(({ sent }) => sent).length,
+      async () => this.received.filter(({ sent }) => sent).length,
       (n) => n > before,
-      60_000,
     );
   }
 
@@ -77,10 +79,10 @@ class Replica {
 
   async end(signal?: NodeJS.Signals): Promise<void> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const gone = once(this.child, 'exit');
+    const exited = once(this.child, 'exit');
     if (signal) this.child.kill(signal);
-    else this.tell({ end: true });
-    await gone;
+    else this.instruct({ end: true });
+    await exited;
   }
 }
 
@@ -94,18 +96,18 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 
 (postgres ? describe : describe.skip)('Several replicas on one PostgreSQL', () => {
   let database: string;
-  let onlooker: Connection;
+  let observer: Connection;
   let replicas: Replica[];
-  /** What a test has opened itself. */
+  /** Closes the database that a test has opened itself. */
   let closing: (() => Promise<void>) | undefined;
 
   beforeEach(async () => {
     database = await postgres!.fresh();
-    // Its tables come from a replica that has ended.
+    // Creates the tables.
     await (await plant({ database }, {})).app.close();
-    onlooker = await connect(database);
-    await onlooker.run(
-      `CREATE TABLE handled (place bigint GENERATED ALWAYS AS IDENTITY, replica text, subject text, n integer)`,
+    observer = await connect(database);
+    await observer.run(
+      `CREATE TABLE handled (position bigint GENERATED ALWAYS AS IDENTITY, replica text, subject text, n integer)`,
     );
     replicas = [];
   });
@@ -114,29 +116,46 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     await Promise.all(replicas.map((replica) => replica.end('SIGKILL')));
     await closing?.();
     closing = undefined;
-    await onlooker.close();
+    await observer.close();
   });
 
   const start = async (name: string, options: Partial<ReplicaOptions> = {}) => {
-    const replica = await Replica.start({ ...{ name, database }, ...options });
+    const replica = await Replica.start({ name, database, ...options });
     replicas.push(replica);
     return replica;
   };
-  const handled = () => onlooker.all<Handled>('SELECT replica, subject, n FROM handled ORDER BY place');
-  const handledAll = (howMany: number, ms?: number) => eventually(handled, ({ length }) => length >= howMany, ms);
-  /** How many shards each holder has, of both parts; the fewest first. */
-  const shares = async () => {
-    const rows = await onlooker.all<{ n: string }>(
+  const handled = () => observer.all<Handled>('SELECT replica, subject, n FROM handled ORDER BY position');
+  const handledAll = (count: number) => eventually(handled, ({ length }) => length >= count);
+  /** Number of shards of each replica for each of the two resources, in ascending order. */
+  const sharesOfReplicas = async () => {
+    const rows = await observer.all<{ n: string }>(
       `SELECT COUNT(*) AS n FROM mesh_lease WHERE holder IN (SELECT replica FROM mesh_replica)
        GROUP BY part, holder ORDER BY n`,
     );
     return rows.map(({ n }) => Number(n));
   };
-  const areShared = (expected: number[], ms?: number) =>
-    eventually(shares, (seen) => JSON.stringify(seen) === JSON.stringify(expected), ms);
+  const areShared = (...expected: number[]) =>
+    eventually(sharesOfReplicas, (shares) => JSON.stringify(shares) === JSON.stringify(expected));
+  /** Waits until only one replica is left. @returns the number of its heartbeats until then */
+  const heartbeatsUntilAlone = async () => {
+    const heartbeats = new Map<string, Set<string>>();
+    await eventually(
+      async () => {
+        const rows = await observer.all<{ replica: string; expires_at: string }>(
+          'SELECT replica, MAX(expires_at)::text AS expires_at FROM mesh_replica GROUP BY replica',
+        );
+        for (const { replica, expires_at } of rows) {
+          heartbeats.set(replica, (heartbeats.get(replica) ?? new Set()).add(expires_at));
+        }
+        return sharesOfReplicas();
+      },
+      (shares) => JSON.stringify(shares) === '[32,32]',
+    );
+    return Math.max(...[...heartbeats.values()].map(({ size }) => size)) - 1;
+  };
   const key = (n: number) => `5f0c9a2e-1111-4222-8333-${String(n).padStart(12, '0')}`;
-  /** The messages of so many keys, turn by turn, each key's numbers ascending from `from` on. */
-  const turns = (keys: number, each: number, from = 0): [string, number][] =>
+  /** Messages of several keys in turn. The numbers of each key ascend from `from` on. */
+  const messagesOf = (keys: number, each: number, from = 0): [string, number][] =>
     numbers(each).flatMap((n) => numbers(keys).map((k): [string, number] => [key(k), from + n]));
   const expectEachOnceInOrder = (rows: readonly Handled[], keys: number, each: number) => {
     for (const k of numbers(keys)) {
@@ -145,26 +164,34 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     expect(rows).toHaveLength(keys * each);
   };
 
-  it('share the work fairly, and anew whenever one comes or goes', async () => {
+  it('share the partition keys equally, also after one starts, stops or is killed', async () => {
     const a = await start('a');
-    await areShared([32, 32]);
+    await areShared(32, 32);
     const b = await start('b');
-    await areShared([16, 16, 16, 16]);
+    await areShared(16, 16, 16, 16);
     await start('c');
-    await areShared([10, 10, 11, 11, 11, 11]);
-    await a.send(turns(60, 1));
+    await areShared(10, 10, 11, 11, 11, 11);
+    await a.send(messagesOf(60, 1));
     expect(new Set((await handledAll(60)).map(({ replica }) => replica)).size).toBe(3);
     await b.end();
-    await areShared([16, 16, 16, 16], 3000);
-    await a.end('SIGKILL');
-    // Its session is gone with it: nobody waits for the lease to run out.
-    await areShared([32, 32], 5000);
-  }, 60_000);
+    await areShared(16, 16, 16, 16);
+    // A lease expires 4.5 s after the end of its holder at the earliest. The other replicas notice the end before.
+    for (const signal of [undefined, 'SIGKILL'] as const) {
+      await expectFasterThan(4000, async (run) => {
+        const third = await start(`${signal} ${run}`);
+        await areShared(10, 10, 11, 11, 11, 11);
+        const began = performance.now();
+        await third.end(signal);
+        await areShared(16, 16, 16, 16);
+        return performance.now() - began;
+      });
+    }
+  });
 
-  it('handle each message once, and each key in its order, while replicas come, end and are killed', async () => {
+  it('handle each message once and each key in order while replicas start, stop and are killed', async () => {
     const [KEYS, EACH] = [40, 60];
     const a = await start('a');
-    const sending = a.send(turns(KEYS, EACH));
+    const sending = a.send(messagesOf(KEYS, EACH));
     const b = await start('b');
     const c = await start('c');
     await b.end('SIGKILL');
@@ -173,145 +200,153 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     await start('b again');
     await d.end('SIGKILL');
     await sending;
-    const rows = await handledAll(KEYS * EACH, 30_000);
+    const rows = await handledAll(KEYS * EACH);
     await wait(500);
     expectEachOnceInOrder(await handled(), KEYS, EACH);
     expect(new Set(rows.map(({ replica }) => replica)).size).toBeGreaterThan(2);
-  }, 90_000);
+  });
 
   it.each([
-    ['in front of its unit of work', { outsideMs: 400 }, 'began'],
-    ['inside of its unit of work', { insideMs: 400 }, 'inside'],
+    ['before its unit of work', { prepareMs: 400 }, 'preparing'],
+    ['inside its unit of work', { unitMs: 400 }, 'insideUnit'],
   ])(
-    'a replica that is paused %s is succeeded within its lease, and overwrites nothing when it comes back',
-    async (_, slowness, sign) => {
+    'take over the keys of a replica that is paused %s, which changes nothing when it continues',
+    async (_, duration, sign) => {
       const [KEYS, EACH] = [24, 4];
-      const paused = await start('paused', slowness);
-      const other = await start('other', { outsideMs: 20 });
-      await areShared([16, 16, 16, 16]);
-      await other.send(turns(KEYS, EACH));
-      await paused.hears((message) => sign in message);
+      const paused = await start('paused', duration);
+      const other = await start('other', { prepareMs: 20 });
+      await areShared(16, 16, 16, 16);
+      await other.send(messagesOf(KEYS, EACH));
+      await paused.receives((message) => sign in message);
       paused.signal('SIGSTOP');
-      const stopped = performance.now();
       const before = (await handled()).length;
-      await handledAll(KEYS * EACH, TAKEN_OVER_MS + 5000);
-      const ms = performance.now() - stopped;
+      expect(await heartbeatsUntilAlone()).toBeLessThanOrEqual(MAX_HEARTBEATS);
+      await handledAll(KEYS * EACH);
       expect(before).toBeLessThan(KEYS * EACH);
-      expect(ms).toBeLessThan(TAKEN_OVER_MS);
       paused.signal('SIGCONT');
-      await areShared([16, 16, 16, 16]);
-      // It goes on with what it had in hand, and finds that it is done.
+      await areShared(16, 16, 16, 16);
+      // The paused replica continues its attempts in flight, and finds their messages handled.
       await wait(1500);
       expectEachOnceInOrder(await handled(), KEYS, EACH);
-      await other.send(turns(KEYS, 1, EACH));
+      await other.send(messagesOf(KEYS, 1, EACH));
       await handledAll(KEYS * (EACH + 1));
       expectEachOnceInOrder(await handled(), KEYS, EACH + 1);
     },
-    60_000,
   );
 
-  it('wake each other when something is committed, once for each commit at most', async () => {
+  it('wake each other at a commit, with at most one notification for each', async () => {
     const a = await start('a');
     await start('b');
-    await areShared([16, 16, 16, 16]);
-    // Warm.
-    await a.send(turns(40, 1));
+    await areShared(16, 16, 16, 16);
+    // Opens the connections.
+    await a.send(messagesOf(40, 1));
     await handledAll(40);
     const notifications: string[] = [];
     const listener = new pg.Client({ connectionString: database });
     await listener.connect();
     listener.on('notification', ({ payload }) => notifications.push(payload!));
     await listener.query('LISTEN mesh');
-    const began = performance.now();
-    await a.send(turns(40, 1, 1), true);
-    await handledAll(80);
-    // The poll would have come after a second, for some of the keys.
-    expect(performance.now() - began).toBeLessThan(600);
+    let commits = 0;
+    const sendAndHandle = async () => {
+      await a.send(messagesOf(40, 1, ++commits), true);
+      await handledAll(40 * (commits + 1));
+    };
+    // A commit that waits for the poll takes about a second, because the one before ended at the last poll.
+    await expectFasterThan(600, sendAndHandle, { times: 3, maxRuns: 30 });
     await wait(100);
-    expect(notifications.filter((payload) => payload.endsWith(' outbox'))).toHaveLength(1);
+    const ofOutbox = notifications.filter((payload) => payload.endsWith(' outbox'));
+    expect(ofOutbox.length).toBeGreaterThan(0);
+    expect(ofOutbox.length).toBeLessThanOrEqual(commits);
     await listener.end();
-  }, 60_000);
+  });
 
-  it('poll where notifications are turned off, and take over when a lease has run out', async () => {
+  it('poll when notifications are disabled, and take over expired leases', async () => {
     const a = await start('a', { notify: false });
     const b = await start('b', { notify: false });
-    await areShared([16, 16, 16, 16]);
-    await a.send(turns(40, 1));
-    await handledAll(40, 4000);
+    await areShared(16, 16, 16, 16);
+    await a.send(messagesOf(40, 1));
+    await handledAll(40);
     await b.end('SIGKILL');
-    const killed = performance.now();
-    await a.send(turns(40, 1, 1));
-    await handledAll(80, TAKEN_OVER_MS + 5000);
-    expect(performance.now() - killed).toBeLessThan(TAKEN_OVER_MS);
+    await a.send(messagesOf(40, 1, 1));
+    expect(await heartbeatsUntilAlone()).toBeLessThanOrEqual(MAX_HEARTBEATS);
+    await handledAll(80);
     expectEachOnceInOrder(await handled(), 40, 2);
-  }, 60_000);
+  });
 
-  it('a dead letter that is replayed through one replica reaches the one that has its key, at once', async () => {
+  it('deliver a dead letter to the replica that holds its key, without waiting for the poll', async () => {
     const a = await start('a');
     await start('b');
-    await areShared([16, 16, 16, 16]);
-    // Warm; and it shows who has which key.
-    await a.send(turns(40, 1));
-    const theirs = (await handledAll(40)).filter(({ replica }) => replica === 'b').slice(0, 4);
+    await areShared(16, 16, 16, 16);
+    // Opens the connections, and shows which replica holds which key.
+    await a.send(messagesOf(40, 1));
+    const ofB = (await handledAll(40)).filter(({ replica }) => replica === 'b');
     const opened = await Database.open({ database, entities: [], histories: [], migrate: false });
     const work = new UnitOfWork(opened);
     closing = () => opened.close();
-    for (const [index, { subject }] of theirs.entries()) {
+    const requeue = async (index: number) => {
+      const { subject } = ofB[index]!;
       const event: CloudEvent = {
-        ...{ specversion: '1.0', id: `e${index}`, source: 'usvc://planted/left', type: 'planted.left.work' },
-        ...{ subject, partitionkey: subject, data: { n: 1 } },
+        specversion: '1.0',
+        id: `e${index}`,
+        source: 'usvc://planted/left',
+        type: 'planted.left.work',
+        subject,
+        partitionkey: subject,
+        data: { n: 1 },
       };
       await work.run(() =>
-        insertDeadLetter(work.sql, { event, consumer: 'left', attempts: 1, error: new Error('Not yet') }),
+        insertDeadLetter(work.sql, { event, consumer: 'left', attempts: 1, error: new Error('not yet') }),
       );
-      const [letter] = await onlooker.all<{ id: string }>('SELECT id FROM mesh_dead_letter');
+      const [letter] = await observer.all<{ id: string }>('SELECT id FROM mesh_dead_letter');
       const began = performance.now();
-      a.tell({ replay: letter!.id });
+      a.instruct({ requeue: letter!.id });
       const rows = await handledAll(41 + index);
-      // One after the other: the poll may find the first of them so soon, but none of the others.
-      expect(performance.now() - began).toBeLessThan(600);
+      const ms = performance.now() - began;
       expect(rows.at(-1)).toMatchObject({ replica: 'b', subject, n: 1 });
-    }
-    expect(theirs).toHaveLength(4);
-  }, 60_000);
+      return ms;
+    };
+    // A message that waits for the poll takes about a second, because the one before ended at the last poll.
+    expect(ofB.length).toBeGreaterThanOrEqual(4);
+    await expectFasterThan(600, requeue, { times: 4, maxRuns: ofB.length });
+  });
 
-  it('take nothing under a token that has been overtaken, whoever is in the same transaction', async () => {
+  it('record no message under an outdated fencing token, also next to other messages of the transaction', async () => {
     const opened = await Database.open({ database, entities: [], histories: [], migrate: false });
     const work = new UnitOfWork(opened);
     closing = () => opened.close();
-    // Somebody else's part: no replica of this test changes it.
-    await onlooker.run(
+    // No replica of this test uses this resource.
+    await observer.run(
       `INSERT INTO mesh_lease (part, shard, token) SELECT 'elsewhere', shard, 5 FROM generate_series(0, ${SHARDS - 1}) AS shard`,
     );
-    const delivered = async (id: string) => {
-      const [row] = await onlooker.all<{ seq: string; shard: number }>(
+    const insertDelivery = async (id: string) => {
+      const [row] = await observer.all<{ seq: string; shard: number }>(
         `INSERT INTO mesh_delivery (consumer, id, type, partition_key, event, created_at, due_at)
-         VALUES ('nobody', '${id}', 't', 'the same key', '{}', 0, 0) RETURNING seq, ${SHARD} AS shard`,
+         VALUES ('none', '${id}', 't', 'the same key', '{}', 0, 0) RETURNING seq, ${SHARD} AS shard`,
       );
       return row!;
     };
-    const arrivals = [];
+    const messages = [];
     for (const token of [3, 5, 6, 5]) {
-      const { seq, shard } = await delivered(`under ${token}`);
+      const { seq, shard } = await insertDelivery(`under ${token}`);
       const event = { specversion: '1.0', id: seq, source: '/elsewhere', type: 't' } as const;
       const lease = { resource: 'elsewhere', shard, token };
-      const delivery = { seq, consumer: 'nobody', key: 'the same key', event, attempts: 0, lease };
-      arrivals.push({ consumer: 'nobody', event, delivery });
+      const delivery = { seq, consumer: 'none', key: 'the same key', event, attempts: 0, lease };
+      messages.push({ consumer: 'none', event, delivery });
     }
-    const [older, current, ahead, again] = arrivals as [
+    const [outdated, current, future, repeated] = messages as [
       IncomingMessage,
       IncomingMessage,
       IncomingMessage,
       IncomingMessage,
     ];
-    const welcomed = (...those: IncomingMessage[]) => work.run(() => recordInInbox(work.sql, those));
-    expect(await welcomed(older, current)).toEqual(['lease-lost', 'new']);
-    expect(await welcomed(older)).toEqual(['lease-lost']);
-    expect(await welcomed(again, ahead)).toEqual(['lease-lost', 'lease-lost']);
-    expect(await welcomed(again)).toEqual(['new']);
+    const record = (...incoming: IncomingMessage[]) => work.run(() => recordInInbox(work.sql, incoming));
+    expect(await record(outdated, current)).toEqual(['lease-lost', 'new']);
+    expect(await record(outdated)).toEqual(['lease-lost']);
+    expect(await record(repeated, future)).toEqual(['lease-lost', 'lease-lost']);
+    expect(await record(repeated)).toEqual(['new']);
   });
 
-  it('keep quiet where there are more of them than there is to share', async () => {
+  it('neither wake nor notify each other when there are more replicas than shards', async () => {
     const connection = { connectionString: database };
     const all = numbers(SHARDS + 3).map(() => new PostgresLeases(connection, ['outbox'], true, new Logger()));
     let wakes = 0;
@@ -320,75 +355,84 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
       const held = async () => all.map((leases) => leases.held('outbox').size);
       const isFair = (sizes: number[]) =>
         Math.max(...sizes) === 1 && sizes.filter((size) => size === 1).length === SHARDS;
-      await eventually(held, isFair, 20_000);
-      await wait(2000);
-      wakes = 0;
+      await eventually(held, isFair);
       const listener = new pg.Client({ connectionString: database });
       await listener.connect();
       let notifications = 0;
       listener.on('notification', () => notifications++);
       await listener.query('LISTEN mesh');
-      await wait(2000);
+      // Each replica sends a heartbeat in this time. On a busy machine leases may expire, so the first times may be noisy.
+      const eventsIn2s = async () => {
+        wakes = notifications = 0;
+        await wait(2000);
+        return { wakes, notifications };
+      };
+      await eventually(eventsIn2s, (events) => events.wakes === 0 && events.notifications === 0);
       await listener.end();
-      expect({ wakes, notifications }).toEqual({ wakes: 0, notifications: 0 });
     } finally {
       await Promise.all(all.map((leases) => leases.stop()));
     }
-  }, 60_000);
+  });
 
-  describe('behind a broker', () => {
-    let sink: Server;
+  describe('publishing to a broker', () => {
+    let broker: Server;
     let url: string;
-    let posted: { event: CloudEvent; at: number }[];
-    let answer: (response: ServerResponse) => void;
+    /** The path tells which replica sent the request. */
+    let posted: { event: CloudEvent; path: string }[];
+    let respond: (response: ServerResponse) => void;
 
     beforeEach(async () => {
       posted = [];
-      answer = (response) => response.writeHead(202).end();
-      sink = createServer((request, response) => {
+      respond = (response) => response.writeHead(202).end();
+      broker = createServer((request, response) => {
         const chunks: Buffer[] = [];
         request.on('data', (chunk: Buffer) => chunks.push(chunk));
         request.on('end', () => {
           const [event] = toEvents({ headers: request.headers, body: Buffer.concat(chunks) });
-          posted.push({ event: event!, at: performance.now() });
-          answer(response);
+          posted.push({ event: event!, path: request.url! });
+          respond(response);
         });
       });
-      await new Promise<void>((resolve) => sink.listen(0, '127.0.0.1', resolve));
-      url = `http://127.0.0.1:${(sink.address() as AddressInfo).port}/`;
+      await new Promise<void>((resolve) => broker.listen(0, '127.0.0.1', resolve));
+      url = `http://127.0.0.1:${(broker.address() as AddressInfo).port}/`;
     });
     afterEach(() => {
-      sink.close();
-      sink.closeAllConnections();
+      broker.close();
+      broker.closeAllConnections();
     });
 
-    it('a paused publisher is succeeded; what is published again keeps its id and is handled once', async () => {
+    it('take over from a paused publisher; events published again keep their ids and are handled once', async () => {
       const [KEYS, EACH] = [24, 4];
-      const paused = await start('paused', { sink: url });
-      const other = await start('other', { sink: url });
-      await areShared([16, 16, 16, 16]);
-      // The first answers come late: the publisher that is paused doesn't know what became of its messages.
-      let late = 8;
-      answer = (response) => void setTimeout(() => response.writeHead(202).end(), late-- > 0 ? 1000 : 0);
-      await paused.send(turns(KEYS, EACH), true);
+      const paused = await start('paused', { sink: `${url}paused` });
+      const other = await start('other', { sink: `${url}other` });
+      await areShared(16, 16, 16, 16);
+      // The broker holds its responses, so the paused publisher doesn't know that its events were accepted.
+      const held: ServerResponse[] = [];
+      const accept = respond;
+      respond = (response) => void held.push(response);
+      await paused.send(messagesOf(KEYS, EACH), true);
+      const postedBy = (name: string) => posted.filter(({ path }) => path === `/${name}`).map(({ event }) => event.id);
       await eventually(
-        async () => posted.length,
-        (n) => n >= 8,
+        async () => postedBy('paused').length,
+        (n) => n >= 4,
       );
       paused.signal('SIGSTOP');
-      const stopped = performance.now();
+      await wait(100);
+      respond = accept;
+      const unanswered = postedBy('paused');
+      held.forEach(accept);
       const pending = async () =>
-        Number((await onlooker.all<{ n: string }>('SELECT COUNT(*) AS n FROM mesh_outbox'))[0]!.n);
+        Number((await observer.all<{ n: string }>('SELECT COUNT(*) AS n FROM mesh_outbox'))[0]!.n);
+      expect(await heartbeatsUntilAlone()).toBeLessThanOrEqual(MAX_HEARTBEATS);
       const ids = () => new Set(posted.map(({ event }) => event.id)).size;
       await eventually(
         async () => ids(),
         (n) => n === KEYS * EACH,
-        TAKEN_OVER_MS + 5000,
       );
-      expect(performance.now() - stopped).toBeLessThan(TAKEN_OVER_MS);
+      expect(postedBy('other')).toEqual(expect.arrayContaining(unanswered));
       paused.signal('SIGCONT');
-      await eventually(pending, (n) => n === 0, 20_000);
-      // First seen, each key is in its order, whoever has published it.
+      await eventually(pending, (n) => n === 0);
+      // The first publications of each key are in order.
       const first = new Map<string, CloudEvent>();
       for (const { event } of posted) if (!first.has(event.id)) first.set(event.id, event);
       for (const k of numbers(KEYS)) {
@@ -396,15 +440,15 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
         expect(ofKey.map(({ data }) => (data as { n: number }).n)).toEqual(numbers(EACH));
       }
       expect(posted.length).toBeGreaterThan(KEYS * EACH);
-      const received = () => other.heard.filter((message) => 'received' in message).length;
+      const receipts = () => other.received.filter((message) => 'received' in message).length;
       for (const [index, { event }] of posted.entries()) {
-        other.tell({ receive: event });
+        other.instruct({ receive: event });
         await eventually(
-          async () => received(),
+          async () => receipts(),
           (n) => n > index,
         );
       }
       expectEachOnceInOrder(await handled(), KEYS, EACH);
-    }, 60_000);
+    });
   });
 });

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { DATABASES } from '../support/databases.js';
-import { atOnce, memoryOf, startServer, type ServerProcess } from '../support/server.js';
+import { runConcurrently, memoryOf, startServer, type ServerProcess } from '../support/server.js';
 
 const CASES = 60_000;
 const RECORDED_CASES = 20_000;
@@ -300,7 +300,7 @@ describe('The receiving end, of a real process', () => {
     const round = async (cases: number) => {
       const connections = Array.from({ length: 16 }, () => new Connection(port));
       const free = [...connections];
-      await atOnce(16, cases, async () => {
+      await runConcurrently(16, cases, async () => {
         const connection = free.pop()!;
         const request = generate();
         const { status, body } = await connection.post(request);

@@ -7,7 +7,7 @@ import { Database } from '../../src/infrastructure/persistence/database.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { atRest, get, newClient, newDriver, newRide, post, rideThatIs, type Driver } from '../support/rest.js';
-import { atOnce, call, memoryOf, prepareRides, startServer } from '../support/server.js';
+import { runConcurrently, call, memoryOf, prepareRides, startServer } from '../support/server.js';
 
 /** Per database. More when looking for trouble: FUZZ_RUNS=5000 */
 const RUNS = Number(process.env.FUZZ_RUNS ?? 600);
@@ -265,7 +265,11 @@ it('Random requests leave nothing behind in the memory of a real process', async
   const port = Number(new URL(server.url).port);
   const round = async (seed: number) => {
     const requests = fc.sample(fuzzed, { numRuns: STEADY, seed });
-    const statuses = await atOnce(16, STEADY, async (index) => (await exchange(port, requests[index]!, pool)).status);
+    const statuses = await runConcurrently(
+      16,
+      STEADY,
+      async (index) => (await exchange(port, requests[index]!, pool)).status,
+    );
     expect(statuses.filter((status) => status >= 500)).toEqual([]);
     return memory.held();
   };

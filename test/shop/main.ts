@@ -9,7 +9,7 @@ import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 import { Order, OrdersModule } from './orders.module.js';
 import { ShippingModule, ShippingTables1763900000000 } from './shipping.module.js';
 
-/* A shop that had a life before the mesh: its own data source, its own transactions, its own replies. */
+/* A shop that existed before the mesh, with its own data source, transactions and responses. */
 
 const options = JSON.parse(process.env.SHOP_DATABASE!) as DataSourceOptions;
 const database = { ...options, entities: [Order], synchronize: true };

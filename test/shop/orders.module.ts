@@ -9,7 +9,7 @@ import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js
 import * as contract from './orders.contract.js';
 import { OrderShipped, ReadShipment, ShipOrder } from './shipping.contract.js';
 
-/** As it was before there was a mesh. */
+/** An entity of the shop, unchanged by the mesh. */
 @Entity('orders')
 export class Order {
   @PrimaryColumn('text')
@@ -41,7 +41,7 @@ export class OrdersController {
     return { id };
   }
 
-  /** The parcel was lost. */
+  /** Ships an order again after its parcel was lost. */
   @Post(':id/again')
   async again(@Param('id') id: string) {
     await this.work.run(async () => {

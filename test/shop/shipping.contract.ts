@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../src/infrastructure/contracts/message.js';
 
-/** Send this to whoever ordered it, once per order (the subject). */
+/** Ships an order to its customer, once per order (the subject). */
 export class ShipOrder extends durableCommand('shop.shipping.ship-order', z.object({ item: z.string() })) {}
 
 export class OrderShipped extends durableEvent('shop.shipping.order-shipped', z.object({ carrier: z.string() })) {}
 
-/** The carrier's own message, as it comes from outside. */
+/** An event of the carrier, an external system. */
 export class ParcelDelivered extends durableEvent('com.carrier.parcel-delivered', z.object({ door: z.string() })) {}
 
 export class ReadShipment extends query(

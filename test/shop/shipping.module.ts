@@ -32,9 +32,9 @@ class ShipOrderHandler implements DurableCommandHandler<ShipOrder, string> {
     private readonly events: EventBus,
   ) {}
 
-  /** Waiting is done here, before the transaction: a real shop asks its carriers. */
+  /** Runs before the transaction, so it may wait: a real shop would ask its carriers. */
   async prepare({ data: { item } }: ShipOrder): Promise<string> {
-    if (item === 'air') throw new Reject('There is nothing to ship');
+    if (item === 'air') throw new Reject('Nothing to ship');
     return item.length > 20 ? 'a lorry' : 'a bicycle';
   }
 
@@ -63,7 +63,7 @@ class ReadShipmentHandler {
   }
 }
 
-/** The carrier says everything at least once. */
+/** The carrier sends each event at least once. */
 @Controller('carrier')
 class CarrierController {
   constructor(private readonly receiver: InboxReceiver) {}

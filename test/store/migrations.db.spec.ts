@@ -24,13 +24,13 @@ function step(name: string, up: (runner: QueryRunner) => Promise<unknown>): Migr
 
 describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
   let location: string;
-  let onlooker: Connection;
+  let observer: Connection;
 
   beforeEach(async () => {
     location = await fresh();
-    onlooker = await connect(location);
+    observer = await connect(location);
   });
-  afterEach(() => onlooker.close());
+  afterEach(() => observer.close());
 
   async function open(histories: MigrationHistory[], migrate = true): Promise<void> {
     const database = await Database.open({ database: location, entities: [], histories, migrate });
@@ -43,11 +43,11 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
   });
   const tables = async () => {
     const all = `SELECT name FROM ${kind === 'sqlite' ? 'sqlite_master' : '(SELECT tablename AS name FROM pg_tables) t'}`;
-    const rows = await onlooker.all<{ name: string }>(`${all} WHERE name LIKE 'step%' OR name LIKE 'test%'`);
+    const rows = await observer.all<{ name: string }>(`${all} WHERE name LIKE 'step%' OR name LIKE 'test%'`);
     return rows.map(({ name }) => name).filter((name) => !/autoindex|_key$/.test(name));
   };
 
-  it('are applied once however many start at once, and however long they take', async () => {
+  it('are applied once by concurrent starts, also when they take long', async () => {
     const slow: MigrationHistory = {
       owner: 'test',
       migrations: [
@@ -61,29 +61,29 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
       ],
     };
     expect(await together(numbers(6).map(() => open([slow])))).toEqual({ done: 6, errors: [] });
-    expect(await onlooker.all('SELECT n FROM step')).toEqual([{ n: 1 }]);
-    expect(await onlooker.all('SELECT name FROM test_migrations')).toEqual([{ name: 'Step1763900000000' }]);
+    expect(await observer.all('SELECT n FROM step')).toEqual([{ n: 1 }]);
+    expect(await observer.all('SELECT name FROM test_migrations')).toEqual([{ name: 'Step1763900000000' }]);
   });
 
   it('are applied once by several processes', async () => {
     const ended = await Promise.all(numbers(4).map(() => migrateCommand([], location)));
     expect(ended.filter(({ code }) => code !== 0)).toEqual([]);
     expect(ended.filter(({ output }) => output.includes('mesh/')).map(({ output }) => output)).toHaveLength(1);
-    expect(await onlooker.all('SELECT id FROM mesh_migrations')).toHaveLength(meshMigrations.migrations.length);
+    expect(await observer.all('SELECT id FROM mesh_migrations')).toHaveLength(meshMigrations.migrations.length);
     await (await openNotes(location)).close();
   });
 
   if (kind === 'sqlite') {
-    it.each(['open', 'migrate'])('wait while another connection has the whole file to itself (%s)', async (how) => {
-      await onlooker.run('BEGIN EXCLUSIVE');
-      const started = how === 'open' ? open([history()]) : migrateDatabase(location, [history()]);
+    it.each(['open', 'migrate'])('wait while another connection locks the file (%s)', async (action) => {
+      await observer.run('BEGIN EXCLUSIVE');
+      const started = action === 'open' ? open([history()]) : migrateDatabase(location, [history()]);
       await wait(300);
-      await onlooker.run('COMMIT');
+      await observer.run('COMMIT');
       await started;
     });
   }
 
-  it('leave nothing behind when one fails, and are applied when it is mended', async () => {
+  it('are all rolled back when one fails, and applied after it is corrected', async () => {
     const [first, second] = ['CREATE TABLE step1 (n integer)', 'CREATE TABLE step2 (n integer)'];
     await expect(open([history(first, second, 'CREATE NONSENSE')])).rejects.toThrow(/syntax error/);
     expect(await tables()).toEqual([]);
@@ -91,7 +91,7 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
     expect((await tables()).sort()).toEqual(['step1', 'step2', 'test_migrations']);
   });
 
-  it('are an error when they are missing and may not be applied', async () => {
+  it('refuse the start when some are missing and may not be applied', async () => {
     const steps = history('CREATE TABLE step1 (n integer)');
     await expect(open([steps], false)).rejects.toThrow('npm run migrate): test/Step1763900000000');
     expect(await tables()).toEqual([]);
@@ -99,10 +99,10 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
     await open([steps], false);
   });
 
-  it('that come later are applied alone', async () => {
+  it('are applied alone when they are added later', async () => {
     await open([history('CREATE TABLE step1 (n integer)')]);
     await open([history('CREATE TABLE step1 (n integer)', 'CREATE TABLE step2 (n integer)')]);
-    expect(await onlooker.all('SELECT name, timestamp FROM test_migrations ORDER BY id')).toEqual(
+    expect(await observer.all('SELECT name, timestamp FROM test_migrations ORDER BY id')).toEqual(
       numbers(2).map((n) => ({
         name: `Step${1763900000000 + n}`,
         timestamp: kind === 'sqlite' ? 1763900000000 + n : `${1763900000000 + n}`,
@@ -110,7 +110,7 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
     );
   });
 
-  it('of a class whose name has no timestamp are refused', async () => {
+  it('are refused when the name of the class has no timestamp', async () => {
     const nameless: MigrationHistory = { owner: 'test', migrations: [step('AddSomething', async () => {})] };
     await expect(open([nameless])).rejects.toThrow(
       'Migration AddSomething of test: its name must end in a timestamp of 13 digits',
@@ -128,18 +128,18 @@ describe.each(DATABASES)('A $kind database of the release before migrations/', (
     await connection.close();
   });
 
-  it('has nothing to migrate', async () => {
+  it('needs no migration', async () => {
     expect(await migrateCommand(['--status'], location)).toMatchObject({ code: 0 });
     expect(await migrateDatabase(location, [meshMigrations, ...HISTORIES])).toEqual([]);
   });
 
-  it('starts in production, and settles the ride of the demo', async () => {
+  it('starts in production, and settles the transit of the demo', async () => {
     const cabs = await startCabs(location, { NODE_ENV: 'production' });
     try {
-      const ride = `/transits/${DEMO_RIDE}`;
-      await cabs.http.post(`${ride}/complete`).send(REACHED).expect(202);
+      const transit = `/transits/${DEMO_RIDE}`;
+      await cabs.http.post(`${transit}/complete`).send(REACHED).expect(202);
       const settlement = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
-      const read = async () => (await cabs.http.get(ride)).body;
+      const read = async () => (await cabs.http.get(transit)).body;
       const settled = await eventually(read, (it) => it.settlement?.invoice === 'settled' && !it.settlementSince);
       expect(settled).toMatchObject({ status: 'COMPLETED', settlement });
     } finally {
@@ -149,7 +149,7 @@ describe.each(DATABASES)('A $kind database of the release before migrations/', (
 });
 
 describe.each(DATABASES)('npm run migrate on $kind', ({ fresh }) => {
-  it('prints with --status what is missing, then nothing, and changes nothing', async () => {
+  it('lists missing migrations with --status, without changing the database', async () => {
     const location = await fresh();
     const before = await migrateCommand(['--status'], location);
     expect(before).toMatchObject({ code: 1, output: expect.stringMatching(/^mesh: 4 missing\n {2}MeshTables1763/) });
@@ -163,7 +163,7 @@ describe.each(DATABASES)('npm run migrate on $kind', ({ fresh }) => {
     expect(after.output).not.toContain('missing');
   });
 
-  it('prints with --sql what it would run, which makes the same database', async () => {
+  it('prints the missing SQL with --sql, which makes the same schema', async () => {
     const [planned, migrated] = [await fresh(), await fresh()];
     const { code, output } = await migrateCommand(['--sql'], planned);
     expect(code).toBe(0);
@@ -177,7 +177,7 @@ describe.each(DATABASES)('npm run migrate on $kind', ({ fresh }) => {
     expect((await migrateCommand(['--sql'], planned)).output).toBe('-- Nothing to apply.\n');
   });
 
-  it("leaves no difference for TypeORM's migration:generate, and is seen by migration:show", async () => {
+  it("leaves nothing to generate for TypeORM's migration:generate, and is listed by migration:show", async () => {
     const location = await fresh();
     await migrateCommand([], location);
     const shown = await typeorm('rides', location, 'migration:show');
@@ -187,7 +187,7 @@ describe.each(DATABASES)('npm run migrate on $kind', ({ fresh }) => {
     );
     const upToDate = { code: 0, output: expect.stringContaining('No changes in database schema') as string };
     expect(generated).toEqual(HISTORIES.map(() => upToDate));
-  }, 90_000);
+  });
 });
 
 describe('npm run migrate', () => {
@@ -214,7 +214,7 @@ describe('npm run migrate', () => {
     });
   });
 
-  it("names the owners when TypeORM's command line is given none", async () => {
+  it("lists the owners when TypeORM's command line is called without one", async () => {
     const { code, output } = await typeorm('', await DATABASES[0]!.fresh(), 'migration:show');
     expect(code).toBe(1);
     expect(output).toContain(
@@ -228,13 +228,13 @@ function migrateCommand(args: string[], location: string) {
 }
 
 function typeorm(owner: string, location: string, command: string, ...args: string[]) {
-  const words = ['node_modules/typeorm/cli.js', command, '-d', 'dist/src/data-source.js', ...args];
-  return run(words, { DATABASE_URL: location, MIGRATIONS_OWNER: owner });
+  const cli = ['node_modules/typeorm/cli.js', command, '-d', 'dist/src/data-source.js'];
+  return run([...cli, ...args], { DATABASE_URL: location, MIGRATIONS_OWNER: owner });
 }
 
-async function run(words: string[], environment: Record<string, string>) {
+async function run(args: string[], environment: Record<string, string>) {
   const { NODE_OPTIONS: _, ...inherited } = process.env;
-  const child = spawn(process.execPath, words, { cwd: ROOT, env: { ...inherited, ...environment } });
+  const child = spawn(process.execPath, args, { cwd: ROOT, env: { ...inherited, ...environment } });
   let output = '';
   child.stdout.on('data', (text) => (output += text));
   child.stderr.on('data', (text) => (output += text));
@@ -242,7 +242,7 @@ async function run(words: string[], environment: Record<string, string>) {
   return { code, output };
 }
 
-/** Tables, columns and indexes, without the spelling of the statements that made them. */
+/** Tables, columns and indexes, independent of the text of the statements that created them. */
 async function schemaOf(location: string): Promise<unknown[]> {
   const connection = await connect(location);
   try {

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { CommandBus } from '@nestjs/cqrs';
 import type { TestingModule } from '@nestjs/testing';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
@@ -5,16 +6,19 @@ import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { connect, numbers } from '../support/notes.js';
+import { batches, connect, numbers } from '../support/notes.js';
 import { plant, Work, type Behaviour } from '../support/planted.js';
 
-describe.each(DATABASES)('Messages of a consumer that share transactions on $kind', ({ kind, fresh }) => {
+// On a busy machine a unit of work may exceed its second. Its messages are isolated then, which changes the counts.
+jest.retryTimes(3);
+
+describe.each(DATABASES)('Messages that share transactions on $kind', ({ kind, fresh }) => {
   const onPostgres = kind === 'postgres' ? it : it.skip;
   let app: TestingModule;
-  /** How often each message was handled, whether or not anything of it was kept. */
+  /** How often the handler ran for each message, including attempts that were rolled back. */
   let runs: Map<number, number>;
 
-  const start = async (work: (n: number) => Promise<void>) => {
+  const start = async (work: (n: number) => Promise<void>, retry = 10) => {
     runs = new Map();
     const database = await fresh();
     const behaviour: Partial<Behaviour> = {
@@ -23,7 +27,8 @@ describe.each(DATABASES)('Messages of a consumer that share transactions on $kin
         await work(n);
       },
     };
-    ({ app } = await plant({ database }, behaviour));
+    // Enough retries for units of work that a busy machine slows down.
+    ({ app } = await plant({ database, delivery: { retry, backoffDelayMs: 20 } }, behaviour));
     const connection = await connect(database);
     await connection.run('CREATE TABLE written (n integer)');
     await connection.run('CREATE TABLE shared (id integer PRIMARY KEY, count integer NOT NULL)');
@@ -37,51 +42,54 @@ describe.each(DATABASES)('Messages of a consumer that share transactions on $kin
   const sql = () => app.get(UnitOfWork).sql;
   const write = (n: number) => sql().run('INSERT INTO written VALUES ($1)', [n]);
   const written = () => sql().all<{ n: number }>('SELECT n FROM written ORDER BY n');
-  /** All with one commit, and so there to be handled together. */
-  const send = (howMany: number) =>
-    app.get(UnitOfWork).run(async () => {
-      for (const n of numbers(howMany)) await app.get(CommandBus).execute(new Work(crypto.randomUUID(), { n }));
-    });
-  const all = (howMany: number, ms?: number) => eventually(written, ({ length }) => length >= howMany, ms);
+  /** Sends many messages with each commit, so that they can be handled together. */
+  const send = async (count: number) => {
+    for (const batch of batches(count)) {
+      await app.get(UnitOfWork).run(async () => {
+        for (const n of batch) await app.get(CommandBus).execute(new Work(crypto.randomUUID(), { n }));
+      });
+    }
+  };
+  const allWritten = (count: number) => eventually(written, ({ length }) => length >= count);
 
   it('are each handled once', async () => {
     await start(async (n) => void (await write(n)));
     await send(400);
-    expect((await all(400)).map(({ n }) => n)).toEqual(numbers(400));
+    expect((await allWritten(400)).map(({ n }) => n)).toEqual(numbers(400));
     expect([...runs.values()].every((times) => times === 1)).toBe(true);
   });
 
-  onPostgres('are many to a transaction', async () => {
+  onPostgres('are handled in few transactions', async () => {
     await start(async (n) => void (await write(n)));
     await send(400);
-    await all(400);
-    // Every row says by which transaction it was written.
+    await allWritten(400);
+    // xmin is the transaction that wrote the row.
     const transactions = await sql().all('SELECT DISTINCT xmin::text FROM written');
     expect(transactions.length).toBeLessThan(80);
   });
 
-  it('lose nothing to a neighbour that fails, and keep nothing of one that does', async () => {
+  it('are handled although others of their transaction fail, and keep no row of a failed attempt', async () => {
     const failsFirst = (n: number) => n % 50 === 7 && runs.get(n)! < 3;
     await start(async (n) => {
       await write(n);
       if (failsFirst(n)) throw new Error('not yet');
     });
     await send(400);
-    const rows = await all(400);
+    const rows = await allWritten(400);
     expect(rows.map(({ n }) => n)).toEqual(numbers(400));
-    // Once together and once apart, and never a third time for somebody else's sake.
-    const ofNeighbours = [...runs].filter(([n]) => n % 50 !== 7).map(([, times]) => times);
-    expect(new Set(ofNeighbours)).toEqual(new Set([1, 2]));
+    // Once together and once isolated, however often the others fail.
+    const ofOthers = [...runs].filter(([n]) => n % 50 !== 7).map(([, times]) => times);
+    expect(new Set(ofOthers)).toEqual(new Set([1, 2]));
     expect(await app.get(DeadLetters).count({})).toBe(0);
   });
 
-  it('lose nothing to a neighbour that only fails with the COMMIT, and that one is given up in the end', async () => {
+  it('are handled although the COMMIT fails because of one of them, which is dead-lettered', async () => {
     await start(async (n) => {
       await write(n);
       if (n === 20) await sql().run('INSERT INTO part VALUES (4711)');
-    });
+    }, 3);
     await send(200);
-    expect((await all(199)).map(({ n }) => n)).toEqual(numbers(200).filter((n) => n !== 20));
+    expect((await allWritten(199)).map(({ n }) => n)).toEqual(numbers(200).filter((n) => n !== 20));
     await eventually(
       () => app.get(DeadLetters).count({}),
       (count) => count === 1,
@@ -90,10 +98,10 @@ describe.each(DATABASES)('Messages of a consumer that share transactions on $kin
     expect((await written()).map(({ n }) => n)).not.toContain(20);
   });
 
-  onPostgres('lose nothing to a neighbour whose statement fails, even when it says nothing of it', async () => {
+  onPostgres('are handled although one of them swallows the error of a statement', async () => {
     await start(async (n) => {
       if (n === 20 && runs.get(n)! < 4) {
-        // From here on PostgreSQL commits nothing of this transaction, whoever it belongs to.
+        // From here on PostgreSQL commits nothing of this transaction.
         await sql()
           .run('INSERT INTO nowhere VALUES (1)')
           .catch(() => undefined);
@@ -102,27 +110,31 @@ describe.each(DATABASES)('Messages of a consumer that share transactions on $kin
       await write(n);
     });
     await send(60);
-    expect((await all(60)).map(({ n }) => n)).toEqual(numbers(60));
+    expect((await allWritten(60)).map(({ n }) => n)).toEqual(numbers(60));
   });
 
-  it('get along with rows that all of them change, which no two of them alone could wait for in a ring', async () => {
+  it('are handled without deadlocks when all of them update the same rows', async () => {
     await start(async (n) => {
       await sql().run('UPDATE shared SET count = count + 1 WHERE id = $1', [(n * 7) % 10]);
       await write(n);
     });
     await send(600);
-    expect((await all(600, 20_000)).map(({ n }) => n)).toEqual(numbers(600));
+    expect((await allWritten(600)).map(({ n }) => n)).toEqual(numbers(600));
     const [sum] = await sql().all<{ n: string }>('SELECT SUM(count) AS n FROM shared');
     expect(Number(sum!.n)).toBe(600);
     expect(await app.get(DeadLetters).count({})).toBe(0);
-  }, 40_000);
+  });
 
-  it('know an event again that comes twice in one transaction', async () => {
+  it('are dropped when the same event is already in their transaction', async () => {
     await start(async (n) => void (await write(n)));
     const event = (n: number) =>
       ({
-        ...{ id: `e${n}`, source: '/elsewhere', subject: 's', type: 'planted.left.work', data: { n } },
         specversion: '1.0',
+        id: `e${n}`,
+        source: '/elsewhere',
+        subject: 's',
+        type: 'planted.left.work',
+        data: { n },
       }) as const;
     const receiver = app.get(InboxReceiver);
     const outcomes = await Promise.all(numbers(60).map((k) => receiver.receive('left', event(k % 20))));

@@ -4,9 +4,9 @@ import { requestContext, runInContext } from '../../src/infrastructure/observabi
 import { UnitEnded, UnitTimedOut } from '../../src/infrastructure/persistence/sql.js';
 import type { Unit } from '../../src/infrastructure/persistence/unit.js';
 import { DATABASES } from '../support/databases.js';
-import { Note, numbers, openNotes, outcome, signal, together, type Notes } from '../support/notes.js';
+import { deferred, Note, numbers, openNotes, outcome, together, type Notes } from '../support/notes.js';
 
-const ORDINARY = new Error('This work fails on purpose');
+const FAILURE = new Error('The test lets this unit of work fail');
 
 describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
   let notes: Notes;
@@ -14,54 +14,54 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
   const run = <T>(work: () => Promise<T>) => notes.work.run(work);
 
   beforeAll(async () => {
-    // One connection for all writers: whatever goes astray meets a neighbour.
+    // One connection for all writers, so that a late statement would reach another unit.
     notes = await openNotes(await fresh(), { poolSize: 1 });
   });
   beforeEach(() => run(() => notes.work.sql.run('DELETE FROM note')));
   afterAll(() => notes.close());
 
-  it('keeps what was committed, and nothing of the units beside it that failed', async () => {
+  it('commits its rows, and none of concurrent units that fail', async () => {
     const { done, errors } = await together(
       numbers(300).map((n) =>
         run(async () => {
           await add(`first ${n}`);
           await notes.work.repository(Note).insert({ id: `second ${n}` });
-          if (n % 2) throw ORDINARY;
+          if (n % 2) throw FAILURE;
         }),
       ),
     );
     expect(done).toBe(150);
-    expect(new Set(errors)).toEqual(new Set([ORDINARY]));
+    expect(new Set(errors)).toEqual(new Set([FAILURE]));
     const even = numbers(150).map((n) => 2 * n);
     const expected = [...even.map((n) => `first ${n}`), ...even.map((n) => `second ${n}`)];
     expect(await notes.seen()).toEqual(expected.sort());
   });
 
-  it('is on disk when its promise resolves, and not before', async () => {
+  it('is committed when its promise resolves, and not before', async () => {
     expect(await run(() => add('note').then(() => notes.seen()))).toEqual([]);
     const ids = numbers(100).map((n) => `note ${n}`);
     const missing: string[] = [];
-    const look = async (id: string) => {
+    const check = async (id: string) => {
       if (!(await notes.seen()).includes(id)) missing.push(id);
     };
-    await Promise.all(ids.map((id) => run(() => add(id)).then(() => look(id))));
+    await Promise.all(ids.map((id) => run(() => add(id)).then(() => check(id))));
     expect(missing).toEqual([]);
   });
 
-  it('gives back what its work returned', async () => {
+  it('resolves to the result of its work', async () => {
     const values = await Promise.all(numbers(20).map((n) => run(async () => ({ n }))));
     expect(values).toEqual(numbers(20).map((n) => ({ n })));
   });
 
   describe.each(['committed', 'rolled back'])('that was %s', (end) => {
-    /** Runs a unit to its end. @returns what of it was kept outside */
+    /** Runs a unit to its end. @returns the result of `keep`, which outlives the unit */
     async function ended<T>(keep: (unit: Unit) => T): Promise<T> {
       let kept!: T;
       const unit = run(async () => {
         kept = keep(notes.work.unit);
-        if (end === 'rolled back') throw ORDINARY;
+        if (end === 'rolled back') throw FAILURE;
       });
-      expect(await outcome(unit)).toBe(end === 'committed' ? 'done' : ORDINARY);
+      expect(await outcome(unit)).toBe(end === 'committed' ? 'done' : FAILURE);
       return kept;
     }
 
@@ -72,23 +72,23 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
       ['repository.save()', (unit) => unit.manager.getRepository(Note).save({ id: 'stray' })],
       ['repository.insert()', (unit) => unit.manager.getRepository(Note).insert({ id: 'stray' })],
       ['nested transaction', (unit) => unit.manager.transaction((manager) => manager.insert(Note, { id: 'stray' }))],
-      ['statement of its code', async () => add('stray')],
-      ['repository of its code', async () => notes.work.repository(Note).save({ id: 'stray' })],
-      ['unit of its code', () => run(async () => add('stray'))],
-    ])('refuses a late %s, and its neighbour stays clean', async (_, late) => {
-      const open = signal();
-      const stray = await ended((unit) => outcomeOf(open.promise.then(() => late(unit))));
+      ['statement in its async context', async () => add('stray')],
+      ['repository in its async context', async () => notes.work.repository(Note).save({ id: 'stray' })],
+      ['unit in its async context', () => run(async () => add('stray'))],
+    ])('refuses a late %s, and the next unit is unaffected', async (_, late) => {
+      const nextRuns = deferred();
+      const stray = await ended((unit) => outcomeOf(nextRuns.promise.then(() => late(unit))));
       await run(async () => {
-        await add('neighbour');
-        open.give();
+        await add('next unit');
+        nextRuns.resolve();
         expect(await stray.outcome).toBeInstanceOf(UnitEnded);
       });
-      expect(await notes.seen()).toEqual(['neighbour']);
+      expect(await notes.seen()).toEqual(['next unit']);
     });
 
-    it('throws at once for its manager, statements, and hooks', async () => {
+    it('refuses access to its manager, statements and hooks', async () => {
       const check = await ended((unit) => {
-        const late = signal();
+        const late = deferred();
         const checked = late.promise.then(() => {
           expect(() => notes.work.sql).toThrow(UnitEnded);
           expect(() => notes.work.unit).toThrow(UnitEnded);
@@ -98,49 +98,46 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
         });
         return { late, checked };
       });
-      check.late.give();
+      check.late.resolve();
       await check.checked;
     });
   });
 
-  it.each(['save', 'insert'] as const)(
-    'never lets an un-awaited repository.%s() outlive a rollback',
-    async (method) => {
-      const strays: Promise<unknown>[] = [];
-      for (const turns of numbers(60)) {
-        const unit = run(async () => {
-          const repository = notes.work.repository(Note);
-          // The unit ends while TypeORM is anywhere between its first and its last step.
-          const late = async () => {
-            for (let turn = 0; turn < turns; turn++) await Promise.resolve();
-            await repository[method]({ id: `stray ${turns}` });
-          };
-          strays.push(outcome(late()));
-          throw ORDINARY;
-        });
-        expect(await outcome(unit)).toBe(ORDINARY);
-      }
-      await run(() => add('neighbour'));
-      await Promise.all(strays);
-      expect(await notes.seen()).toEqual(['neighbour']);
-    },
-  );
+  it.each(['save', 'insert'] as const)('rolls back a repository.%s() that was not awaited', async (method) => {
+    const strays: Promise<unknown>[] = [];
+    for (const turns of numbers(60)) {
+      const unit = run(async () => {
+        const repository = notes.work.repository(Note);
+        // The unit ends at a different step of TypeORM in each round.
+        const late = async () => {
+          for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+          await repository[method]({ id: `stray ${turns}` });
+        };
+        strays.push(outcome(late()));
+        throw FAILURE;
+      });
+      expect(await outcome(unit)).toBe(FAILURE);
+    }
+    await run(() => add('next unit'));
+    await Promise.all(strays);
+    expect(await notes.seen()).toEqual(['next unit']);
+  });
 
-  it('is rolled back when it takes over a second, and its neighbours commit', async () => {
-    const neighbours = numbers(20).map((n) => run(() => add(`before ${n}`)));
+  it('is rolled back when it takes more than a second, and concurrent units commit', async () => {
+    const earlier = numbers(20).map((n) => run(() => add(`before ${n}`)));
     const slow = run(async () => {
       await add('slow');
       await wait(1300);
     });
     const later = numbers(20).map((n) => run(() => add(`later ${n}`)));
     expect(await outcome(slow)).toBeInstanceOf(UnitTimedOut);
-    expect((await together([...neighbours, ...later])).errors).toEqual([]);
+    expect((await together([...earlier, ...later])).errors).toEqual([]);
     const seen = await notes.seen();
     expect(seen).toHaveLength(40);
     expect(seen).not.toContain('slow');
   });
 
-  it('refuses what a timed-out unit goes on to write', async () => {
+  it('refuses late statements of a unit that timed out', async () => {
     let stray!: Promise<unknown>;
     const slow = run(async () => {
       const { sql } = notes.work;
@@ -150,17 +147,17 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
     });
     expect(await outcome(slow)).toBeInstanceOf(UnitTimedOut);
     await run(async () => {
-      await add('neighbour');
+      await add('next unit');
       expect(await stray).toBeInstanceOf(UnitEnded);
     });
-    expect(await notes.seen()).toEqual(['neighbour']);
+    expect(await notes.seen()).toEqual(['next unit']);
   });
 
-  it('runs in the context of its own caller, before, inside and after', async () => {
+  it('runs in the request context of its caller', async () => {
     const seen: unknown[] = [];
     await Promise.all(
       numbers(30).map((n) =>
-        runInContext({ correlationId: `journey ${n}`, traceparent: '' }, async () => {
+        runInContext({ correlationId: `request ${n}`, traceparent: '' }, async () => {
           const inside = await run(async () => {
             const before = requestContext()?.correlationId;
             await add(`note ${n}`);
@@ -171,10 +168,10 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
       ),
     );
     expect(seen).toHaveLength(30);
-    expect(seen).toEqual(expect.arrayContaining(numbers(30).map((n) => Array(3).fill(`journey ${n}`))));
+    expect(seen).toEqual(expect.arrayContaining(numbers(30).map((n) => Array(3).fill(`request ${n}`))));
   });
 
-  it('shows nobody what is not committed, and the reading side writes nothing', async () => {
+  it('is invisible to readers before its commit, and readers can’t write', async () => {
     const { database } = notes;
     const read = () => database.read.all('SELECT id FROM note');
     await run(async () => {
@@ -184,14 +181,14 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
       expect(await database.reader.manager.count(Note)).toBe(0);
     });
     expect(await read()).toEqual([{ id: 'note' }]);
-    await expect(add('unasked')).rejects.toMatchObject({ message: expect.stringMatching(/read-?only/i) });
-    await expect(notes.work.repository(Note).save({ id: 'unasked' })).rejects.toMatchObject({
+    await expect(add('refused')).rejects.toMatchObject({ message: expect.stringMatching(/read-?only/i) });
+    await expect(notes.work.repository(Note).save({ id: 'refused' })).rejects.toMatchObject({
       message: expect.stringMatching(/read-?only/i),
     });
     expect(await notes.seen()).toEqual(['note']);
   });
 
-  it('is joined by a unit inside it', async () => {
+  it('is joined by a nested unit', async () => {
     const nested = run(async () => {
       const outer = notes.work.unit;
       await add('outer');
@@ -200,38 +197,38 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
         await add('inner');
       });
       expect(await notes.seen()).toEqual([]);
-      throw ORDINARY;
+      throw FAILURE;
     });
-    expect(await outcome(nested)).toBe(ORDINARY);
+    expect(await outcome(nested)).toBe(FAILURE);
     expect(await notes.seen()).toEqual([]);
   });
 
-  it("isn't taken along by a nested TypeORM transaction that rolls back", async () => {
+  it('commits although a nested TypeORM transaction rolls back', async () => {
     await run(async () => {
       await add('before');
       const { manager } = notes.work.unit;
       const nested = manager.transaction(async (inner) => {
         await inner.insert(Note, { id: 'nested' });
-        throw ORDINARY;
+        throw FAILURE;
       });
-      expect(await outcome(nested)).toBe(ORDINARY);
+      expect(await outcome(nested)).toBe(FAILURE);
       await manager.transaction((inner) => inner.insert(Note, { id: 'second nested' }));
       await add('after');
     });
     expect(await notes.seen()).toEqual(['after', 'before', 'second nested']);
   });
 
-  it('takes the same statement from the entity manager and below it', async () => {
+  it('executes the same statement by the entity manager and by its own interface', async () => {
     const statement = 'SELECT count(*) AS count FROM note';
     await run(async () => {
       const { manager, sql } = notes.work.unit;
-      const above = await manager.query<unknown[]>(statement);
-      expect(await sql.all(statement)).toEqual(above);
-      expect(await manager.query(statement)).toEqual(above);
+      const rows = await manager.query<unknown[]>(statement);
+      expect(await sql.all(statement)).toEqual(rows);
+      expect(await manager.query(statement)).toEqual(rows);
     });
   });
 
-  it('runs its hooks before the commit inside it, and those after it when all can see it', async () => {
+  it('runs beforeCommit hooks inside, and afterCommit hooks when the commit is visible', async () => {
     const order: string[] = [];
     let seen!: Promise<string[]>;
     await run(async () => {
@@ -250,26 +247,26 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
     expect(await seen).toEqual(['hook']);
   });
 
-  it('is rolled back by a hook that throws before the commit, and never runs those after it', async () => {
+  it('is rolled back without afterCommit hooks when a beforeCommit hook fails', async () => {
     const order: string[] = [];
     const unit = run(async () => {
       await add('note');
       notes.work.unit.afterCommit(() => order.push('after'));
-      notes.work.unit.beforeCommit(async () => Promise.reject(ORDINARY));
+      notes.work.unit.beforeCommit(async () => Promise.reject(FAILURE));
     });
-    expect(await outcome(unit)).toBe(ORDINARY);
+    expect(await outcome(unit)).toBe(FAILURE);
     expect(order).toEqual([]);
     expect(await notes.seen()).toEqual([]);
   });
 
-  it('is committed whatever the hooks after it do, and so are its neighbours', async () => {
+  it('is committed with concurrent units although its afterCommit hooks throw', async () => {
     let ran = 0;
-    Logger.overrideLogger(false); // it would tell of each
+    Logger.overrideLogger(false); // silences the log lines of the hooks
     const units = numbers(10).map((n) =>
       run(async () => {
         await add(`note ${n}`);
         notes.work.unit.afterCommit(() => {
-          throw ORDINARY;
+          throw FAILURE;
         });
         notes.work.unit.afterCommit(() => ran++);
       }),
@@ -280,11 +277,11 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
     expect(ran).toBe(10);
   });
 
-  it('has a failing COMMIT for an error, and nothing of it stays', async () => {
+  it('fails with the error of its COMMIT, and leaves no rows', async () => {
     const failing = run(async () => {
       await add('note');
       notes.work.unit.afterCommit(() => {
-        throw new Error('There was no commit');
+        throw new Error('The unit was not committed');
       });
       await notes.work.sql.run(`INSERT INTO reply (id, note) VALUES ('reply', 'no such note')`);
     });
@@ -295,7 +292,7 @@ describe.each(DATABASES)('A unit of work on $kind', ({ fresh }) => {
   });
 });
 
-/** Wrapped, or whoever awaits its holder would wait for it, too. */
+/** Wraps the outcome in an object: an await of the object doesn't wait for the outcome. */
 function outcomeOf(promise: Promise<unknown>): { outcome: Promise<'done' | Error> } {
   return { outcome: outcome(promise) };
 }

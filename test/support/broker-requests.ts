@@ -10,7 +10,7 @@ import { stringify } from 'yaml';
 /* Shared by the tests of the laptop broker: manifests in a folder, a recording server, and byte-exact requests. */
 
 /** A temporary folder for one suite. */
-export function scratch(): { path: string; remove: () => void } {
+export function temporaryFolder(): { path: string; remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), 'broker-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
@@ -48,16 +48,16 @@ export interface Reply {
   readonly status?: number;
   readonly headers?: Record<string, string>;
   readonly body?: string;
-  /** Closes the connection without an answer. */
+  /** Closes the connection without a response. */
   readonly destroyed?: boolean;
 }
 
-/** A server that records its requests, and answers as `script` says; default: 200 without a body. */
+/** A server that records its requests, and responds as `script` says; default: 200 without a body. */
 export class Recorder {
   readonly received: Received[] = [];
   script: (it: Received) => Reply | undefined | Promise<Reply | undefined> = () => undefined;
   private readonly server = createServer({ maxHeaderSize: 2 ** 21 }, (incoming, outgoing) => {
-    void this.answer(incoming).then(({ status = 200, headers = {}, body = '', destroyed }) => {
+    void this.respond(incoming).then(({ status = 200, headers = {}, body = '', destroyed }) => {
       if (destroyed) return outgoing.destroy();
       outgoing.writeHead(status, headers).end(body);
     });
@@ -82,7 +82,7 @@ export class Recorder {
   }
 
   /** Waits until `count` requests have arrived at a path. @throws Error after `forMs` */
-  async expect(path: string, count: number, forMs = 10_000): Promise<Received[]> {
+  async expect(path: string, count: number, forMs = 60_000): Promise<Received[]> {
     for (const end = Date.now() + forMs; this.to(path).length < count; await wait(5)) {
       if (Date.now() > end) throw new Error(`Expected ${count} requests to ${path}, got ${this.to(path).length}`);
     }
@@ -95,7 +95,7 @@ export class Recorder {
     await once(this.server, 'close');
   }
 
-  private async answer(incoming: IncomingMessage): Promise<Reply> {
+  private async respond(incoming: IncomingMessage): Promise<Reply> {
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     const received = {
@@ -145,11 +145,11 @@ export function event(attributes: Record<string, string> = {}): [string, string]
   ];
 }
 
-/** Waits until the broker has no pending messages or retries. @throws Error after 20 s */
+/** Waits until the broker has no pending messages or retries. @throws Error after 60 s */
 export async function settled(url: string): Promise<void> {
-  for (const end = Date.now() + 20_000; ; await wait(5)) {
+  for (const end = Date.now() + 60_000; ; await wait(5)) {
     const { pending } = (await (await fetch(`${url}/mesh/outbox`)).json()) as { pending: number };
     if (pending === 0) return;
-    if (Date.now() > end) throw new Error(`${pending} messages are still pending after 20 s`);
+    if (Date.now() > end) throw new Error(`${pending} messages are still pending after 60 s`);
   }
 }

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { Test, type TestingModuleBuilder } from '@nestjs/testing';
 import type { NestExpressApplication } from '@nestjs/platform-express';
@@ -10,12 +11,12 @@ import { configureHttp } from '../../src/infrastructure/http/configure-http.js';
 /** The whole application on a database of its own, without a port. */
 export interface Cabs {
   readonly app: NestExpressApplication;
-  /** supertest's agent */
+  /** The agent of supertest. */
   readonly http: ReturnType<typeof request>;
   close(): Promise<void>;
 }
 
-/** Starts the application as `main.ts` does, seeded only when asked, and fast to give up. */
+/** Starts the application as `main.ts` does, without seed data, with short backoff delays. */
 export async function startCabs(
   databaseUrl: string,
   environment: Record<string, string> = {},
@@ -38,13 +39,48 @@ export async function startCabs(
   return { app, http: request(app.getHttpServer()), close: () => app.close() };
 }
 
-/** Looks every 10 ms until it is so. @throws Error with the last look after `ms` */
-export async function eventually<T>(look: () => Promise<T>, isSo: (seen: T) => boolean, ms = 10_000): Promise<T> {
+/** Default deadline of `eventually`, in ms. An idle machine needs a fraction of it, a busy one may need most of it. */
+const MAX_WAIT_MS = 60_000;
+/** Characters of a value in an error message. */
+const MAX_SHOWN_LENGTH = 300;
+
+/** Reads a value every 10 ms until it meets the condition. @throws Error with the last value, shortened, after `ms` */
+export async function eventually<T>(
+  read: () => Promise<T>,
+  isMet: (value: T) => boolean,
+  ms = MAX_WAIT_MS,
+): Promise<T> {
   const deadline = Date.now() + ms;
   for (;;) {
-    const seen = await look();
-    if (isSo(seen)) return seen;
-    if (Date.now() > deadline) throw new Error(`Still not so after ${ms} ms: ${JSON.stringify(seen)}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    const value = await read();
+    if (isMet(value)) return value;
+    if (Date.now() > deadline) throw new Error(`Condition not met after ${ms} ms; last value: ${shortened(value)}`);
+    await wait(10);
   }
+}
+
+/**
+ * Repeats a scenario until `times` of its runs took less than `ms`. A busy machine may slow down some runs, but a missing
+ * notification or a blocked process slows down all of them.
+ * @param scenario returns what it measured in ms; without a value the whole run is measured
+ * @throws Error with the measured times when `maxRuns` were not enough
+ */
+export async function expectFasterThan(
+  ms: number,
+  scenario: (run: number) => Promise<number | void>,
+  { times = 1, maxRuns = 5 }: { times?: number; maxRuns?: number } = {},
+): Promise<void> {
+  const measured: number[] = [];
+  while (measured.filter((it) => it < ms).length < times) {
+    const list = measured.map((it) => Math.round(it)).join(', ');
+    if (measured.length === maxRuns) throw new Error(`Expected ${times} runs of less than ${ms} ms, got ${list} ms`);
+    const began = performance.now();
+    const own = await scenario(measured.length);
+    measured.push(own ?? performance.now() - began);
+  }
+}
+
+function shortened(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > MAX_SHOWN_LENGTH ? `${text.slice(0, MAX_SHOWN_LENGTH)}…` : text;
 }

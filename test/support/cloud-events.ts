@@ -6,14 +6,19 @@ import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 export const STRUCTURED = 'application/cloudevents+json';
 export const BATCHED = 'application/cloudevents-batch+json';
 
-/** The least that an event has. */
+/** An event with the required attributes only. */
 export const LEAST = { specversion: '1.0', id: '1', source: '/shop', type: 'org.example.sold' } as const;
 export const LEAST_HEADERS = headersOf(LEAST);
 export const FULL: CloudEvent = {
   ...LEAST,
-  ...{ subject: 'Żytnia 32 %', time: '2026-03-29T02:30:00.123456789+01:00', dataschema: 'urn:shop:schema:sold:1' },
-  ...{ correlationid: 'c-1', traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', empty: '' },
-  ...{ datacontenttype: 'application/json', data: { name: 'Żółw', price: 5100, tags: ['a', null, true] } },
+  subject: 'Żytnia 32 %',
+  time: '2026-03-29T02:30:00.123456789+01:00',
+  dataschema: 'urn:shop:schema:sold:1',
+  correlationid: 'c-1',
+  traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+  empty: '',
+  datacontenttype: 'application/json',
+  data: { name: 'Żółw', price: 5100, tags: ['a', null, true] },
 };
 
 export function headersOf(attributes: object): Record<string, string> {
@@ -42,10 +47,10 @@ export function refusal(
     expect(error).toBeInstanceOf(MalformedEvent);
     return (error as Error).message;
   }
-  throw new Error('Nothing was refused');
+  throw new Error('The request was accepted');
 }
 
-/** What an attribute of type String may hold. */
+/** Values of an attribute of type String. */
 const text = fc
   .oneof(
     fc.string({ unit: 'binary' }),
@@ -66,7 +71,7 @@ const names = fc
   .stringMatching(/^[a-z0-9]{1,20}$/)
   .filter((it) => !/^(id|data|type|time|source|subject|specversion|data.+)$/.test(it));
 
-/** JSON that is the same when it was written and read. */
+/** JSON values that are the same after they were written and read. */
 const jsonValue = fc.jsonValue({ depthSize: 'medium' }).map((it) => JSON.parse(JSON.stringify(it)) as unknown);
 
 const content = fc.oneof(
@@ -85,7 +90,7 @@ const content = fc.oneof(
     })),
 );
 
-/** Any event that may be, in the form in which it is kept. */
+/** Any valid event, in the form in which it is stored. */
 export const anyEvent = fc
   .tuple(
     fc.record(
@@ -107,7 +112,7 @@ export const anyEvent = fc
       Object.assign({ specversion: '1.0' as const, id: '', source: '', type: '' }, ...parts) as CloudEvent,
   );
 
-/** The event after it went through headers, where every attribute is a string, and JSON has to say that it is. */
+/** The event as it is after binary mode: attributes are strings, and data without a content type is declared as JSON. */
 export function throughHeaders(event: CloudEvent): object {
   const strings = Object.entries(event).map(([name, value]) => [name, name === 'data' ? value : String(value)]);
   return { ...(event.data !== undefined && { datacontenttype: 'application/json' }), ...Object.fromEntries(strings) };

@@ -26,12 +26,12 @@ export const KNATIVE = {
 };
 export const OTHERS = 'rides,geolocation,loyalty,invoicing,clients';
 
-/** All pairs of kinds of databases. */
+/** All pairs of a source and a target kind. */
 export const PAIRS = DATABASES.flatMap((source) =>
   DATABASES.map((target) => ({ source, target, from: source.kind, to: target.kind })),
 );
 
-/** Moves a module, and throws at a point; at `copying`, which is reached for each batch, the third time. */
+/** Moves a module. Throws at a point; at `copying`, which is reached once for each batch, the third time. */
 export function move(from: string, to: string, { module = 'drivers', point }: { module?: string; point?: Point } = {}) {
   let times = 0;
   return extract({
@@ -45,7 +45,7 @@ export function move(from: string, to: string, { module = 'drivers', point }: { 
   });
 }
 
-/** Runs a script of this project as a process. */
+/** Runs a script of this project in a process of its own. */
 export async function run(
   script: string,
   args: string[],
@@ -77,7 +77,7 @@ export async function read<Row>(url: string, statement: string): Promise<Row[]> 
   return rows;
 }
 
-/** A command for the drivers. */
+/** A command for the drivers module. */
 export function calculateFee(id: string, transitId: string, driverId = 1): CloudEvent {
   return {
     specversion: '1.0',
@@ -155,7 +155,7 @@ export async function populate(url: string): Promise<void> {
   );
 }
 
-/** All rows of a module, in their order, and in a form that is equal for both kinds of databases. */
+/** All rows of a module in their order, in the same form for both kinds of databases. */
 export async function rowsOfModule(url: string, module: string): Promise<Record<string, string[]>> {
   const connection = await connect(url);
   const list = url.startsWith('sqlite:')

@@ -4,19 +4,19 @@ import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
 
-/** A kind of database, and how to get a fresh one of it. */
+/** A kind of database. */
 export interface DatabaseKind {
   readonly kind: 'sqlite' | 'postgres';
   /** @returns the DATABASE_URL of a new, empty database */
   fresh: () => Promise<string>;
-  /** Makes a database unusable for everybody else. @returns what gives it back */
-  takeAway: (url: string) => Promise<() => Promise<void>>;
+  /** Makes a database unavailable to other connections. @returns a function that makes it available again */
+  makeUnavailable: (url: string) => Promise<() => Promise<void>>;
 }
 
 const sqlite: DatabaseKind = {
   kind: 'sqlite',
   fresh: async () => `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-test-')), 'cabs.db')}`,
-  takeAway: async (url) => {
+  makeUnavailable: async (url) => {
     const db = new BetterSqlite3(url.replace('sqlite:', ''));
     db.exec('BEGIN EXCLUSIVE');
     return async () => void db.close();
@@ -32,7 +32,7 @@ const postgres: DatabaseKind = {
     url.pathname = `/${name}`;
     return url.href;
   },
-  takeAway: async (url) => {
+  makeUnavailable: async (url) => {
     const name = new URL(url).pathname.slice(1);
     await administer(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`);
     await administer(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`);
@@ -47,5 +47,5 @@ async function administer(statement: string): Promise<void> {
   await client.end();
 }
 
-/** The databases that every suite with a database runs on: `describe.each(DATABASES)('… on $kind', ({ fresh }) => …)`. */
+/** All suites with a database run on these: `describe.each(DATABASES)('… on $kind', ({ fresh }) => …)`. */
 export const DATABASES: DatabaseKind[] = process.env.TEST_DATABASE_URL ? [sqlite, postgres] : [sqlite];

@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
-/** A TCP proxy in front of a database. It can drop traffic as after a power loss, so that connections are half-open. */
+/** A TCP proxy in front of a database. It can drop traffic as after a power loss, which leaves half-open connections. */
 export interface HalfOpenProxy {
   /** The URL of the database through the proxy. */
   readonly url: string;
   /**
    * Drops the database's answers from now on, or `everything`, including the ends of connections. Existing connections
-   * stay half-open for good. New connections are closed at once (`refused`), or accepted without an answer (`accepted`).
+   * stay half-open. New connections are closed at once (`refused`), or accepted without an answer (`accepted`).
    */
   dropTraffic(what: 'everything' | 'answers', newConnections: 'refused' | 'accepted'): void;
   /** Forwards new connections again. Half-open ones stay half-open. */

@@ -9,7 +9,7 @@ import { KeysUnavailable, Unauthorized } from '../../src/infrastructure/broker/o
 
 export const AUDIENCE = 'mesh/kitchen';
 
-/** How badly an issuer can behave. */
+/** Correct and faulty responses of an issuer. */
 const BEHAVIOURS = {
   good: (response: ServerResponse, good: unknown) => response.end(JSON.stringify(good)),
   failing: (response: ServerResponse) => response.writeHead(500).end('{"keys":[]}'),
@@ -20,14 +20,15 @@ const BEHAVIOURS = {
   stalling: (response: ServerResponse) => response.writeHead(200).write('{"keys":'),
 };
 
-/** Publishes keys on loopback, as well or as badly as it is told. */
+/** Starts an issuer that publishes keys on loopback. `behaviour` selects its responses. */
 export async function startIssuer(...keys: Key[]) {
   const state = {
     keys: keys.map(({ jwk }) => jwk),
     behaviour: 'good' as keyof typeof BEHAVIOURS,
     document: undefined as unknown,
-    /** Paths of the requests so far, and what they showed. */
+    /** Paths of the requests so far. */
     asked: [] as string[],
+    /** Authorization headers of the requests so far. */
     authorizations: [] as (string | undefined)[],
   };
   const server = createServer((request, response) => {
@@ -55,7 +56,7 @@ export interface Key {
   readonly alg: string;
   readonly privateKey: CryptoKey;
   readonly publicKey: CryptoKey;
-  /** The public half, as it is published. */
+  /** The published public key. */
   readonly jwk: JWK;
 }
 
@@ -67,7 +68,7 @@ export async function newKey(alg: string): Promise<Key> {
 
 export const nowS = () => Math.floor(Date.now() / 1000);
 
-/** A header such as Knative sends it; `claims` replaces claims, and removes those that are undefined. */
+/** An Authorization header like Knative's. `claims` replaces claims, and removes those that are undefined. */
 export async function bearer(issuer: Issuer, key: Omit<Key, 'kid'> & { kid?: string }, claims: JWTPayload = {}) {
   const usual = { iss: issuer.url, aud: AUDIENCE, sub: 'system:serviceaccount:mesh:broker', exp: nowS() + 3600 };
   const token = await new SignJWT({ ...usual, iat: nowS(), jti: randomUUID(), ...claims })
@@ -78,12 +79,12 @@ export async function bearer(issuer: Issuer, key: Omit<Key, 'kid'> & { kid?: str
 
 export const base64url = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-/** Rules for the tokens of an issuer, without much patience. */
+/** Rules for the tokens of an issuer, with a short timeout. */
 export function rulesFor(issuer: Issuer, rules: Partial<TokenRules> = {}): TokenRules {
   return { issuer: issuer.url, audience: AUDIENCE, jwksUrl: issuer.keysUrl, timeoutMs: 200, ...rules };
 }
 
-/** What becomes of a header: 'good', or why not. A refusal has to keep the token and its claims to itself. */
+/** Verifies a header. @returns 'good', or the error. @throws Error when the error contains a part of the token */
 export async function outcome(tokens: BrokerTokens, header: string | undefined): Promise<string> {
   const error: unknown = await tokens.verify(header).then(
     () => undefined,
@@ -94,13 +95,14 @@ export async function outcome(tokens: BrokerTokens, header: string | undefined):
   const shown = [message, stack, JSON.stringify(error), inspect(error, { depth: 9, showHidden: true })].join('\n');
   const parts = (header ?? '').split(/[\s.,]/).filter((it) => it.length >= 16);
   parts.push('system:serviceaccount');
-  if (parts.some((part) => shown.includes(part.slice(0, 16)))) throw new Error('A part of the token is shown');
+  if (parts.some((part) => shown.includes(part.slice(0, 16))))
+    throw new Error('The error contains a part of the token');
   if (error instanceof Unauthorized) return message;
   if (error instanceof KeysUnavailable) return 'keys unavailable';
   throw error as Error;
 }
 
-/** Lets both clocks of this process run ahead. */
+/** Puts both clocks of this process forward. */
 export const clock = { aheadMs: 0 };
 const [wall, monotonic] = [Date.now.bind(Date), performance.now.bind(performance)];
 Date.now = () => wall() + clock.aheadMs;

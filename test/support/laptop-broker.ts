@@ -1,9 +1,9 @@
 import { startBroker, type Broker, type BrokerOptions } from '../../tools/broker/broker.js';
-import { broker, event, manifests, Recorder, scratch, send, trigger, type Reply } from './broker-requests.js';
+import { broker, event, manifests, Recorder, temporaryFolder, send, trigger, type Reply } from './broker-requests.js';
 
 /** A laptop broker and a subscriber for each test of a suite. Both are stopped after the tests. */
 export function laptopBroker() {
-  const folder = scratch();
+  const folder = temporaryFolder();
   const subscriber = new Recorder();
   let running: Broker | undefined;
   const newDatabase = () => `sqlite:${folder.path}/${Math.random().toString(36).slice(2)}.db`;

@@ -6,7 +6,7 @@ import { Database } from '../../src/infrastructure/persistence/database.js';
 import type { MigrationHistory } from '../../src/infrastructure/persistence/migrate.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 
-/** The smallest thing that can be written. */
+/** A minimal entity. */
 @Entity('note')
 export class Note {
   @PrimaryColumn('text')
@@ -27,13 +27,13 @@ class Notes1763900000000 implements MigrationInterface {
 
 export const notesHistory: MigrationHistory = { owner: 'notes', migrations: [Notes1763900000000] };
 
-/** A database with notes, its units of work, and an onlooker over a connection of its own. */
+/** A database with notes, its units of work, and an observer with a connection of its own. */
 export interface Notes {
   readonly database: Database;
   readonly work: UnitOfWork;
   /** Adds a note, in the open unit of work. */
   add(id: string): Promise<unknown>;
-  /** What is committed, as somebody else sees it. */
+  /** The ids of all committed notes, read over the connection of the observer. */
   seen(): Promise<string[]>;
   close(): Promise<void>;
 }
@@ -42,19 +42,20 @@ export async function openNotes(location: string, { poolSize }: { poolSize?: num
   const histories = [notesHistory];
   const database = await Database.open({ database: location, entities: [Note], histories, migrate: true, poolSize });
   const work = new UnitOfWork(database);
-  const onlooker = await connect(location);
+  const observer = await connect(location);
   return {
-    ...{ database, work },
+    database,
+    work,
     add: (id) => work.sql.run('INSERT INTO note (id) VALUES ($1)', [id]),
-    seen: async () => (await onlooker.all<{ id: string }>('SELECT id FROM note ORDER BY id')).map(({ id }) => id),
+    seen: async () => (await observer.all<{ id: string }>('SELECT id FROM note ORDER BY id')).map(({ id }) => id),
     close: async () => {
       await database.close();
-      await onlooker.close();
+      await observer.close();
     },
   };
 }
 
-/** A connection that nothing of ours lies over. */
+/** A plain connection, without the library. */
 export interface Connection {
   all<Row>(statement: string): Promise<Row[]>;
   run(statement: string): Promise<unknown>;
@@ -79,14 +80,14 @@ export async function connect(location: string): Promise<Connection> {
   };
 }
 
-/** A promise for somebody else to keep. */
-export function signal(): { promise: Promise<void>; give: () => void } {
-  let give!: () => void;
-  const promise = new Promise<void>((resolve) => (give = resolve));
-  return { promise, give };
+/** A promise that the test resolves. */
+export function deferred(): { promise: Promise<void>; resolve: () => void } {
+  let resolve!: () => void;
+  const promise = new Promise<void>((fulfil) => (resolve = fulfil));
+  return { promise, resolve };
 }
 
-/** What a promise came to, without anybody waiting for it yet. */
+/** The error of a promise, or 'done'. Handles the rejection at once, so that the promise can be awaited later. */
 export function outcome(promise: Promise<unknown>): Promise<'done' | Error> {
   return promise.then(
     () => 'done',
@@ -94,10 +95,16 @@ export function outcome(promise: Promise<unknown>): Promise<'done' | Error> {
   );
 }
 
-/** Runs all at once. @returns how many went through, and what the others threw */
+/** Waits for all promises. @returns how many were fulfilled, and the errors of the others */
 export async function together(runs: Promise<unknown>[]): Promise<{ done: number; errors: Error[] }> {
   const errors = (await Promise.all(runs.map(outcome))).filter((it) => it !== 'done');
   return { done: runs.length - errors.length, errors };
 }
+
+/** `from`, `from` + 1, … (`count` numbers), in parts that a unit of work can send within its second on a busy machine. */
+export const batches = (count: number, from = 0, size = 100) =>
+  numbers(Math.ceil(count / size)).map((k) =>
+    numbers(Math.min(size, count - k * size)).map((n) => from + k * size + n),
+  );
 
 export const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);

@@ -14,15 +14,15 @@ import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 export class Work extends durableCommand('planted.left.work', z.object({ n: z.int() })) {}
 export class Happened extends durableEvent('planted.left.happened', z.object({ n: z.int() })) {}
 
-/** What the planted handlers do; a test changes them. */
+/** What the planted handlers do. A test may change it at any time. */
 export interface Behaviour {
-  /** `left` on the command. */
+  /** The handler of `left` for the command. */
   work: (message: DurableMessage & { data: { n: number } }, prepared?: unknown) => Promise<void>;
   prepare: (message: DurableMessage & { data: { n: number } }) => Promise<unknown>;
   prepareLeft: (message: Happened) => Promise<unknown>;
-  /** `left` on the event. */
+  /** The handler of `left` for the event. */
   left: (message: Happened) => Promise<void>;
-  /** `right` on the event. */
+  /** The handler of `right` for the event. */
   right: (message: Happened) => Promise<void>;
 }
 
@@ -31,7 +31,7 @@ export interface Planted {
   readonly behaviour: Behaviour;
 }
 
-/** The planted modules, which do what `behaviour` says at the time. */
+/** The planted modules. Each handler calls the function that `behaviour` holds at that time. */
 export function plantedModules(behaviour: Behaviour): { Left: Type; Right: Type } {
   @CommandHandler(Work)
   class WorkHandler {
@@ -56,17 +56,17 @@ export function plantedModules(behaviour: Behaviour): { Left: Type; Right: Type 
   return { Left, Right };
 }
 
-/** Handlers that do nothing, but for what is said. */
-export function behaviourOf(does: Partial<Behaviour>): Behaviour {
-  return { work: idle, prepare: idle, prepareLeft: idle, left: idle, right: idle, ...does };
+/** Handlers that do nothing, except the given ones. */
+export function behaviourOf(handlers: Partial<Behaviour>): Behaviour {
+  return { work: idle, prepare: idle, prepareLeft: idle, left: idle, right: idle, ...handlers };
 }
 
 /** Starts the planted modules on a mesh of their own. */
 export async function plant(
   options: Pick<MeshOptions, 'database'> & Partial<MeshOptions>,
-  does: Partial<Behaviour>,
+  handlers: Partial<Behaviour>,
 ): Promise<Planted> {
-  const behaviour = behaviourOf(does);
+  const behaviour = behaviourOf(handlers);
   const { Left, Right } = plantedModules(behaviour);
   const app = await Test.createTestingModule({ imports: meshOf([Left, Right], options) }).compile();
   Logger.overrideLogger(false);
@@ -74,7 +74,7 @@ export async function plant(
   return { app, behaviour };
 }
 
-/** A mesh and its modules, fast to retry. */
+/** The imports of an application: a mesh with short backoff delays, and its modules. */
 export function meshOf(
   modules: Type[],
   options: Pick<MeshOptions, 'database'> & Partial<MeshOptions>,
@@ -94,7 +94,7 @@ export function meshOf(
   ];
 }
 
-/** A table for the effects of handlers, so that they are committed or rolled back with the unit. */
+/** A table for the effects of handlers: they are committed or rolled back with the unit of work. */
 class Effects1763900000000 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     await runner.query('CREATE TABLE left_effect (who text NOT NULL, n integer NOT NULL)');

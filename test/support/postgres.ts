@@ -3,7 +3,7 @@ import { postgresBinaries, startServer } from '../../tools/postgres-server.js';
 
 /**
  * Runs before all tests: takes the server of TEST_DATABASE_URL, or starts one from a local installation in a temporary
- * folder. Every suite that uses a database then runs on SQLite and on PostgreSQL.
+ * folder. Every suite with a database then runs on SQLite and on PostgreSQL.
  */
 export default async function findPostgres(): Promise<void> {
   if (process.env.TEST_DATABASE_URL) {
@@ -13,7 +13,7 @@ export default async function findPostgres(): Promise<void> {
   const binaries = postgresBinaries();
   if (!binaries) {
     console.log(
-      '\nDatabases under test: SQLite. Left out: PostgreSQL, as there is neither TEST_DATABASE_URL nor a local installation',
+      '\nDatabases under test: SQLite. Skipped: PostgreSQL. Set TEST_DATABASE_URL or install PostgreSQL to test on it.',
     );
     return;
   }

@@ -17,12 +17,12 @@ import { call, startServer, type ServerProcess } from './server.js';
 import type { Transport } from './transports.js';
 
 /*
- * The application in real processes, on each transport: one process; one process, a laptop broker and the dead letters;
- * a process for each module, the broker, the dead letters and a gateway.
+ * The application in real processes, on each transport: one process; one process, a laptop broker and the dead letter
+ * process; or a process for each module, the broker, the dead letter process and a gateway.
  */
 
 /** A process that can be killed and started again, at the same address and on the same database. */
-interface Member {
+interface Service {
   readonly name: string;
   readonly url: string;
   readonly database: string;
@@ -31,15 +31,15 @@ interface Member {
 }
 
 export class Deployment {
-  readonly members = new Map<string, Member>();
+  readonly services = new Map<string, Service>();
   private readonly ports = new Map<string, number>();
   private readonly databases = new Map<string, string>();
   readonly brokerDatabase = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-broker-')), 'mesh.db')}`;
   private gateway?: Gateway;
 
   /**
-   * @param fresh makes an empty database
-   * @param environment of all processes of the application
+   * @param fresh creates an empty database
+   * @param environment variables of all processes of the application
    */
   constructor(
     readonly transport: Transport,
@@ -47,14 +47,14 @@ export class Deployment {
     private readonly environment: Record<string, string> = {},
   ) {}
 
-  /** The one address of the application. */
+  /** The URL of the application: the gateway where there is one. */
   get url(): string {
     return this.gateway?.url ?? this.urlOf('cabs');
   }
 
-  /** The databases of the modules; those of the broker and the dead letters hold nothing of theirs. */
+  /** The databases of the modules, without those of the broker and of the dead letter process. */
   get moduleDatabases(): string[] {
-    return [...this.members.values()].filter(({ name }) => !OF_THE_MESH.has(name)).map(({ database }) => database);
+    return [...this.services.values()].filter(({ name }) => !MESH_SERVICES.has(name)).map(({ database }) => database);
   }
 
   async start(): Promise<this> {
@@ -78,40 +78,39 @@ export class Deployment {
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     await this.gateway?.stop();
     this.gateway = undefined;
-    await Promise.all([...this.members.values()].map(({ process }) => process.end(signal)));
-    this.members.clear();
+    await Promise.all([...this.services.values()].map(({ process }) => process.end(signal)));
+    this.services.clear();
   }
 
-  /** Ends a process without warning, and starts it again. */
+  /** Kills a process with SIGKILL and starts it again. */
   async killAndRestart(name: string): Promise<void> {
-    const member = this.members.get(name)!;
-    await member.process.end('SIGKILL');
-    member.process = await member.start();
+    const service = this.services.get(name)!;
+    await service.process.end('SIGKILL');
+    service.process = await service.start();
   }
 
-  /** Messages on their way, wherever, and those that were given up. */
+  /** Numbers of pending messages and dead letters, summed over all processes. */
   async statistics(): Promise<{ pending: number; deadLetters: number }> {
-    const told = [...this.members.values()].map(async ({ url }) => {
+    const requests = [...this.services.values()].map(async ({ url }) => {
       return (await call<{ pending: number; deadLetters: number }>('GET', `${url}/mesh/outbox`)).body;
     });
-    const all = await Promise.all(told);
-    const sum = (what: 'pending' | 'deadLetters') => all.reduce((total, it) => total + it[what], 0);
+    const all = await Promise.all(requests);
+    const sum = (field: 'pending' | 'deadLetters') => all.reduce((total, it) => total + it[field], 0);
     return { pending: sum('pending'), deadLetters: sum('deadLetters') };
   }
 
-  /** Waits until nothing is on its way: also what leaves one process to arrive at another. */
-  async idle(ms = 20_000): Promise<{ deadLetters: number }> {
-    let quiet = 0;
+  /** Waits until no message is pending. Reads three times, because a message may move between two processes. */
+  async idle(): Promise<{ deadLetters: number }> {
+    let idleReads = 0;
     return eventually(
       () => this.statistics(),
-      ({ pending }) => (quiet = pending === 0 ? quiet + 1 : 0) >= 3,
-      ms,
+      ({ pending }) => (idleReads = pending === 0 ? idleReads + 1 : 0) >= 3,
     );
   }
 
-  /** From now on, all that modules send is written down. */
+  /** Records all messages of the modules and of the broker from now on. */
   async record(): Promise<void> {
-    for (const database of [...this.moduleDatabases, ...(this.members.has('broker') ? [this.brokerDatabase] : [])]) {
+    for (const database of [...this.moduleDatabases, ...(this.services.has('broker') ? [this.brokerDatabase] : [])]) {
       const connection = await connect(database);
       const kind = database.startsWith('sqlite:') ? 'sqlite' : 'postgres';
       for (const statement of RECORDER[kind]) await connection.run(statement);
@@ -119,19 +118,19 @@ export class Deployment {
     }
   }
 
-  /** What modules have sent since. */
+  /** The messages that the modules have sent since `record()`. */
   recorded(): Promise<CloudEvent[]> {
     return read(this.moduleDatabases);
   }
 
-  /** What the broker has accepted since. */
+  /** The messages that the broker has accepted since `record()`. */
   accepted(): Promise<(CloudEvent & { knativebrokerttl?: string })[]> {
     return read([this.brokerDatabase]);
   }
 
-  /** Puts an event among the dead letters of a process, as one that the broker has refused. */
-  async bury(name: string, event: CloudEvent): Promise<void> {
-    const connection = await connect(this.members.get(name)!.database);
+  /** Inserts a dead letter of a process, as for an event that the broker has rejected. */
+  async insertDeadLetter(name: string, event: CloudEvent): Promise<void> {
+    const connection = await connect(this.services.get(name)!.database);
     await connection.run(
       `INSERT INTO mesh_dead_letter (id, consumer, event_id, type, subject, event, attempts, cause, error, dead_at)
        VALUES ('${randomUUID()}', 'k-sink', '${event.id}', '${event.type}', '${event.subject}',
@@ -147,21 +146,24 @@ export class Deployment {
   private async host(name: string, modules: string | undefined): Promise<void> {
     if (!this.databases.has(name)) this.databases.set(name, await this.fresh());
     const database = this.databases.get(name)!;
-    const home = (module: string) => this.urlOf(this.transport === 'split' ? module : 'cabs');
+    const urlOfModule = (module: string) => this.urlOf(this.transport === 'split' ? module : 'cabs');
     const broker = {
-      ...{ MESH_TRANSPORT: 'knative', K_SINK: `${this.urlOf('broker')}/cabs/default` },
-      ...Object.fromEntries(MODULE_NAMES.map((module) => [`USVC_${module.toUpperCase()}`, home(module)])),
+      MESH_TRANSPORT: 'knative',
+      K_SINK: `${this.urlOf('broker')}/cabs/default`,
+      ...Object.fromEntries(MODULE_NAMES.map((module) => [`USVC_${module.toUpperCase()}`, urlOfModule(module)])),
       ...(modules && { MODULES: modules }),
     };
     const environment = {
-      ...{ DATABASE_URL: database, PORT: String(this.ports.get(name)), ...this.environment },
+      DATABASE_URL: database,
+      PORT: String(this.ports.get(name)),
+      ...this.environment,
       ...(this.transport !== 'in-process' && broker),
     };
     await this.add(name, database, () => startServer(environment));
   }
 
   private async add(name: string, database: string, start: () => Promise<ServerProcess>): Promise<void> {
-    this.members.set(name, { name, database, start, url: this.urlOf(name), process: await start() });
+    this.services.set(name, { name, database, start, url: this.urlOf(name), process: await start() });
   }
 
   private startBroker(): Promise<ServerProcess> {
@@ -176,9 +178,9 @@ export class Deployment {
   }
 }
 
-const OF_THE_MESH = new Set(['broker', 'dead-letters']);
+const MESH_SERVICES = new Set(['broker', 'dead-letters']);
 
-/** `npm run mesh`, as a process of its own. */
+/** Runs `npm run mesh` in a process of its own. */
 export async function startBrokerProcess(options: {
   port: number;
   database: string;
@@ -186,9 +188,9 @@ export async function startBrokerProcess(options: {
   services: Record<string, string>;
 }): Promise<ServerProcess> {
   const { port, database, manifests, services } = options;
-  const where = Object.entries(services).flatMap(([name, url]) => ['--service', `${name}=${url}`]);
-  const words = ['--port', String(port), '--database', database, '--manifests', manifests, '--quiet', ...where];
-  const child = spawn(process.execPath, ['--import', 'tsx', 'tools/mesh.ts', ...words], {
+  const serviceOptions = Object.entries(services).flatMap(([name, url]) => ['--service', `${name}=${url}`]);
+  const args = ['--port', String(port), '--database', database, '--manifests', manifests, '--quiet', ...serviceOptions];
+  const child = spawn(process.execPath, ['--import', 'tsx', 'tools/mesh.ts', ...args], {
     cwd: ROOT,
     env: { PATH: process.env.PATH },
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -196,20 +198,20 @@ export async function startBrokerProcess(options: {
   let output = '';
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const url = `http://127.0.0.1:${port}`;
-  for (let looks = 0; ; looks++) {
-    if (child.exitCode !== null || looks > 400) throw new Error(`The broker does not listen:\n${output}`);
-    const isThere = await fetch(`${url}/mesh/outbox`).then(
+  for (let requests = 0; ; requests++) {
+    if (child.exitCode !== null || requests > 1200) throw new Error(`The broker does not listen:\n${output}`);
+    const isListening = await fetch(`${url}/mesh/outbox`).then(
       ({ ok }) => ok,
       () => false,
     );
-    if (isThere) break;
+    if (isListening) break;
     await wait(50);
   }
   const end = async (signal: NodeJS.Signals) => {
     if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
-    const gone = new Promise<number | null>((resolve) => child.once('exit', resolve));
+    const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
     child.kill(signal);
-    return gone;
+    return exited;
   };
   return { url, process: child, end };
 }
@@ -238,7 +240,7 @@ async function read(databases: readonly string[]): Promise<CloudEvent[]> {
   return events;
 }
 
-/** What completed rides have left behind, counted in the databases of those who own it. */
+/** Counts the effects of completed transits in the databases of the modules. */
 export async function effectsIn(databases: readonly string[]): Promise<Record<string, number>> {
   const counts = {
     invoices: 'COUNT(*) AS n FROM invoicing_invoice',
@@ -250,13 +252,13 @@ export async function effectsIn(databases: readonly string[]): Promise<Record<st
   const total: Record<string, number> = {};
   for (const database of databases) {
     const connection = await connect(database);
-    for (const [what, count] of Object.entries(counts)) {
+    for (const [effect, count] of Object.entries(counts)) {
       const rows = await connection.all<{ n: string | null }>(`SELECT ${count}`).catch((error: Error) => {
-        // The module lives elsewhere.
+        // Another database holds the tables of this module.
         if (/no such table|does not exist/.test(error.message)) return [];
         throw error;
       });
-      if (rows[0]) total[what] = (total[what] ?? 0) + Number(rows[0].n ?? 0);
+      if (rows[0]) total[effect] = (total[effect] ?? 0) + Number(rows[0].n ?? 0);
     }
     await connection.close();
   }

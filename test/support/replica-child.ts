@@ -7,39 +7,40 @@ import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { plant, Work } from './planted.js';
 
-/* One of several processes on a database: it writes down what it handles, sends and receives what it is told, and ends. */
+/* One of several processes on a database. It records the messages that it handles, and executes the instructions of the test. */
 
 export interface ReplicaOptions {
   readonly name: string;
   readonly database: string;
   readonly notify?: boolean;
   readonly sink?: string;
-  /** How long it takes in front of a unit of work, and inside of one; in ms. */
-  readonly outsideMs?: number;
-  readonly insideMs?: number;
+  /** Duration of prepare(), in ms. */
+  readonly prepareMs?: number;
+  /** Duration of the handler inside its unit of work, in ms. */
+  readonly unitMs?: number;
 }
 
-export type Order =
-  /** Messages, one after the other: the key and the number of each. */
+export type Instruction =
+  /** Sends messages one after another: key and number of each. */
   | { readonly send: [string, number][]; readonly inOneUnit?: boolean }
   | { readonly receive: CloudEvent }
-  /** The id of a dead letter. */
-  | { readonly replay: string }
+  /** Id of a dead letter. */
+  | { readonly requeue: string }
   | { readonly end: true };
 
-const { name, database, notify, sink, outsideMs = 0, insideMs = 0 } = JSON.parse(process.argv[2]!) as ReplicaOptions;
+const { name, database, notify, sink, prepareMs = 0, unitMs = 0 } = JSON.parse(process.argv[2]!) as ReplicaOptions;
 const { app } = await plant(
   { database, notify: notify ?? true, ...(sink && { broker: { sink } }) },
   {
     prepare: async ({ data }) => {
-      process.send!({ began: data.n });
-      if (outsideMs) await wait(outsideMs);
+      process.send!({ preparing: data.n });
+      if (prepareMs) await wait(prepareMs);
     },
     work: async ({ subject, data }) => {
       const values = [name, subject, data.n];
       await app.get(UnitOfWork).sql.run('INSERT INTO handled (replica, subject, n) VALUES ($1, $2, $3)', values);
-      process.send!({ inside: data.n });
-      if (insideMs) await wait(insideMs);
+      process.send!({ insideUnit: data.n });
+      if (unitMs) await wait(unitMs);
     },
   },
 );
@@ -49,19 +50,19 @@ async function send(messages: [string, number][]): Promise<void> {
   for (const [subject, n] of messages) await commands.execute(new Work(subject, { n }));
 }
 
-async function obey(order: Order): Promise<object> {
-  if ('send' in order) {
-    await (order.inOneUnit ? app.get(UnitOfWork).run(() => send(order.send)) : send(order.send));
-    return { sent: order.send.length };
+async function execute(instruction: Instruction): Promise<object> {
+  if ('send' in instruction) {
+    await (instruction.inOneUnit ? app.get(UnitOfWork).run(() => send(instruction.send)) : send(instruction.send));
+    return { sent: instruction.send.length };
   }
-  if ('receive' in order) return { received: await app.get(InboxReceiver).receive('left', order.receive) };
-  if ('replay' in order) return { replayed: await app.get(DeadLetters).requeue(order.replay, false) };
+  if ('receive' in instruction) return { received: await app.get(InboxReceiver).receive('left', instruction.receive) };
+  if ('requeue' in instruction) return { requeued: await app.get(DeadLetters).requeue(instruction.requeue, false) };
   await app.close();
   process.disconnect();
   return {};
 }
 
-process.on('message', (order: Order) => {
-  void obey(order).then((told) => process.connected && process.send!(told));
+process.on('message', (instruction: Instruction) => {
+  void execute(instruction).then((reply) => process.connected && process.send!(reply));
 });
 process.send!({ isReady: true });

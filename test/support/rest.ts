@@ -10,17 +10,17 @@ import type { driver, fee } from '../../src/modules/drivers/contract.js';
 import type { transit } from '../../src/modules/rides/contract.js';
 import { eventually, type Cabs } from './cabs.js';
 
-/* What tests of the REST interface do again and again. */
+/* Shared by the tests of the REST interface. */
 
 export type Client = z.infer<typeof client>;
 export type Driver = z.infer<typeof driver>;
 export type Ride = z.infer<typeof transit>;
 type Reached = 'DRAFT' | 'WAITING_FOR_DRIVER_ASSIGNMENT' | 'TRANSIT_TO_PASSENGER' | 'IN_TRANSIT' | 'COMPLETED';
 
-/** A Wednesday, noon in Warsaw: 42 km are 5100. */
+/** A Wednesday, noon in Warsaw: the price of 42 km is 5100. */
 export const WEDNESDAY_NOON = '2021-04-14T10:00:00.000Z';
 
-/** A clock that shows what it is told; each look is a millisecond later, so that what happened can be put in order. */
+/** A clock that the test sets. Each reading is one millisecond later, so that events have an order. */
 export class TestClock extends Clock {
   private at = 0;
 
@@ -49,13 +49,13 @@ export async function post<Body>({ http }: Cabs, path: string, body?: object, st
   return bodyOf<Body>(await http.post(path).send(body), status);
 }
 
-/** The body of a reply that has to have this status; a test that fails shows the body, too. */
+/** Expects a status. @returns the body; a failing test also shows it */
 export function bodyOf<Body>(reply: Response, status: number): Body {
   expect({ status: reply.status, body: reply.body as unknown }).toEqual({ status, body: expect.anything() as unknown });
   return reply.body as Body;
 }
 
-/** @returns the problem document, which has to name exactly these fields */
+/** Expects a problem document that names exactly these fields. */
 export function problemOf(reply: Response, status: number, ...fields: string[]): Problem {
   const problem = bodyOf<Problem>(reply, status);
   expect(reply.type).toBe('application/problem+json');
@@ -69,10 +69,10 @@ export async function newClient(cabs: Cabs): Promise<number> {
   return (await post<Client>(cabs, '/clients', { name: 'Jane', lastName: 'Roe' }, 201)).id;
 }
 
-/** A driver who may drive. */
+/** An active driver. */
 export async function newDriver(cabs: Cabs, agreed?: z.infer<typeof fee>): Promise<number> {
-  const he = { firstName: 'Ada', lastName: 'Byron', driverLicense: 'FARME100165AB5EW', fee: agreed };
-  const { id } = await post<Driver>(cabs, '/drivers', he, 201);
+  const driver = { firstName: 'Ada', lastName: 'Byron', driverLicense: 'FARME100165AB5EW', fee: agreed };
+  const { id } = await post<Driver>(cabs, '/drivers', driver, 201);
   await post(cabs, `/drivers/${id}/activate`);
   return id;
 }
@@ -82,7 +82,7 @@ export async function newRide(cabs: Cabs, clientId?: number): Promise<Ride> {
   return post<Ride>(cabs, '/transits', request, 201);
 }
 
-/** A ride that has come so far, with a driver of its own. */
+/** A transit in the given status, with a driver of its own. */
 export async function rideThatIs(cabs: Cabs, status: Reached): Promise<{ id: string; driverId: number }> {
   const [{ id }, driverId] = [await newRide(cabs), await newDriver(cabs)];
   const steps = {
@@ -91,7 +91,7 @@ export async function rideThatIs(cabs: Cabs, status: Reached): Promise<{ id: str
     TRANSIT_TO_PASSENGER: () => take(cabs, id, driverId),
     IN_TRANSIT: () => post(cabs, `/transits/${id}/start`),
     COMPLETED: async () =>
-      bodyOf(await cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=5').send(PLANNED), 200),
+      bodyOf(await cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=10').send(PLANNED), 200),
   };
   for (const [reached, step] of Object.entries(steps)) {
     await step();
@@ -101,13 +101,13 @@ export async function rideThatIs(cabs: Cabs, status: Reached): Promise<{ id: str
   return { id, driverId };
 }
 
-/** A driver accepts a ride, and that is confirmed. */
+/** Lets a driver accept a transit, and waits until that is confirmed. */
 export async function take({ http }: Cabs, id: string, driverId: number): Promise<Ride> {
-  const reply = await http.post(`/transits/${id}/accept`).set('Prefer', 'wait=5').send({ driverId });
+  const reply = await http.post(`/transits/${id}/accept`).set('Prefer', 'wait=10').send({ driverId });
   return bodyOf<Ride>(reply, 200);
 }
 
-/** Waits until no message is on its way. */
+/** Waits until no message is pending. */
 export async function atRest(cabs: Cabs): Promise<void> {
   await eventually(
     () => get<OutboxStatistics>(cabs, '/mesh/outbox'),

@@ -3,17 +3,17 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { WebSocket } from 'undici';
 
-/** A real server process, as `npm run start:prod` would start it, on a port of its own. */
+/** A server process, as `npm run start:prod` starts it. */
 export interface ServerProcess {
   readonly url: string;
   readonly process: ChildProcess;
-  /** Sends a signal and waits for the end. @returns the exit code, null after a signal */
+  /** Sends a signal and waits until the process exits. @returns the exit code, null after a signal */
   end(signal: NodeJS.Signals): Promise<number | null>;
 }
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 
-/** Starts the compiled application. @throws Error with its output when it doesn't listen within a minute */
+/** Starts the compiled application. @throws Error with its output when it doesn't listen after two minutes */
 export async function startServer(environment: Record<string, string>): Promise<ServerProcess> {
   const child = spawn(process.execPath, [MAIN], {
     env: { PATH: process.env.PATH, PORT: '0', SEED: 'none', LOG_LEVEL: 'info', ...environment },
@@ -21,19 +21,19 @@ export async function startServer(environment: Record<string, string>): Promise<
   });
   let output = '';
   const port = await new Promise<string>((resolve, reject) => {
-    const fail = (why: string) => {
+    const fail = (problem: string) => {
       child.kill('SIGKILL');
-      reject(new Error(`The server ${why}:\n${output}`));
+      reject(new Error(`The server ${problem}:\n${output}`));
     };
-    const late = setTimeout(() => fail('does not listen'), 60_000);
+    const timeout = setTimeout(() => fail('does not listen'), 120_000);
     child.once('exit', () => fail('ended'));
     const read = (chunk: Buffer) => {
       if (output.length < 100_000) output += chunk.toString();
-      // The log's line, or, where nothing is logged, what a newcomer sees.
+      // The log line, or the message on the terminal when nothing is logged.
       const [, logged, shown] = /"port":(\d+)|http:\/\/localhost:(\d+)\/api/.exec(output) ?? [];
       const listening = logged ?? shown;
       if (!listening) return;
-      clearTimeout(late);
+      clearTimeout(timeout);
       resolve(listening);
     };
     child.stdout.on('data', read);
@@ -42,9 +42,9 @@ export async function startServer(environment: Record<string, string>): Promise<
   child.removeAllListeners('exit');
   const end = async (signal: NodeJS.Signals) => {
     if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
-    const gone = once(child, 'exit');
+    const exited = once(child, 'exit');
     child.kill(signal);
-    const [code] = (await gone) as [number | null];
+    const [code] = (await exited) as [number | null];
     return code;
   };
   return { url: `http://127.0.0.1:${port}`, process: child, end };
@@ -58,8 +58,8 @@ interface Memory {
 }
 
 /**
- * Asks a server that was started with `NODE_OPTIONS=--inspect-port=0` what it holds once its garbage is collected: what is
- * resident tells when V8 last felt like collecting as much as it tells of a leak.
+ * Measures the memory of a server after a garbage collection: without one, the measurement depends on when V8 last
+ * collected. The server has to run with `NODE_OPTIONS=--inspect-port=0`.
  */
 export async function memoryOf({ process: child }: ServerProcess) {
   const announced = new Promise<string>((resolve) => {
@@ -71,26 +71,26 @@ export async function memoryOf({ process: child }: ServerProcess) {
   child.kill('SIGUSR1');
   const socket = new WebSocket(await announced);
   await once(socket, 'open');
-  const ask = async (method: string, params: object = {}): Promise<unknown> => {
+  const request = async (method: string, params: object = {}): Promise<unknown> => {
     socket.send(JSON.stringify({ id: 1, method, params }));
     const [{ data }] = (await once(socket, 'message')) as [{ data: unknown }];
     return JSON.parse(String(data));
   };
   const held = async (): Promise<Memory> => {
-    await ask('HeapProfiler.collectGarbage');
-    const reply = await ask('Runtime.evaluate', { expression: 'process.memoryUsage()', returnByValue: true });
+    await request('HeapProfiler.collectGarbage');
+    const reply = await request('Runtime.evaluate', { expression: 'process.memoryUsage()', returnByValue: true });
     return (reply as { result: { result: { value: Memory } } }).result.result.value;
   };
   return { held, close: () => socket.close() };
 }
 
-/** A JSON request. @throws Error when it isn't answered, or with a status of 400 and above */
+/** Sends a JSON request. @throws Error without a response within a minute, or when the status is 400 or above */
 export async function call<Reply>(method: string, url: string, body?: object, headers: Record<string, string> = {}) {
   const response = await fetch(url, {
     method,
     headers: { 'content-type': 'application/json', ...headers },
     ...(body && { body: JSON.stringify(body) }),
-    signal: AbortSignal.timeout(15_000),
+    signal: AbortSignal.timeout(60_000),
   });
   const text = await response.text();
   if (!response.ok) throw new Error(`${method} ${url}: ${response.status} ${text}`);
@@ -99,17 +99,17 @@ export async function call<Reply>(method: string, url: string, body?: object, he
 
 const PICKUP = { country: 'Polska', city: 'Warszawa', street: 'Młynarska', buildingNumber: 20 };
 const PLANNED = { ...PICKUP, street: 'Żytnia', buildingNumber: 25 };
-/** Where the rides really end. */
+/** The actual destination of the rides. */
 export const REACHED = { ...PICKUP, street: 'Żytnia', buildingNumber: 32 };
 
-/** Rides in transit, each with a driver of its own, for one client who collects miles. @returns their ids */
-export async function prepareRides(url: string, howMany: number): Promise<string[]> {
+/** Rides in transit, each with a driver of its own, all for one client with a miles account. @returns their ids */
+export async function prepareRides(url: string, count: number): Promise<string[]> {
   const post = async (path: string, body?: object, headers?: Record<string, string>) =>
     (await call<{ id: string | number }>('POST', `${url}${path}`, body, headers)).body.id;
   const clientId = await post('/clients', { name: 'John', lastName: 'Doe' });
   await post(`/clients/${clientId}/awards`);
   await post(`/clients/${clientId}/awards/activate`);
-  return atOnce(10, howMany, async () => {
+  return runConcurrently(10, count, async () => {
     const driverId = await post('/drivers', { firstName: 'Bob', lastName: 'Falc', driverLicense: 'AD9SS564564AA1ZZ' });
     await post(`/drivers/${driverId}/activate`);
     const ride = await post('/transits', { clientId, from: PICKUP, to: PLANNED });
@@ -120,12 +120,16 @@ export async function prepareRides(url: string, howMany: number): Promise<string
   });
 }
 
-/** Runs `task` for 0, 1, … `howMany` - 1, so many at once. */
-export async function atOnce<T>(workers: number, howMany: number, task: (index: number) => Promise<T>): Promise<T[]> {
+/** Runs `task` for 0, 1, … `count` - 1, at most `workers` of them at a time. */
+export async function runConcurrently<T>(
+  workers: number,
+  count: number,
+  task: (index: number) => Promise<T>,
+): Promise<T[]> {
   const results: T[] = [];
   let next = 0;
   const worker = async () => {
-    for (let index = next++; index < howMany; index = next++) results[index] = await task(index);
+    for (let index = next++; index < count; index = next++) results[index] = await task(index);
   };
   await Promise.all(Array.from({ length: workers }, worker));
   return results;

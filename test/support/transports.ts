@@ -18,18 +18,18 @@ import { eventually } from './cabs.js';
 import { behaviourOf, Happened, meshOf, plantedModules, Work, type Behaviour } from './planted.js';
 
 /*
- * The planted modules on each transport, so that one list of tests runs over all of them: in process; on the laptop
- * broker, both modules in one process; on the broker, each module in an application and a database of its own. (The
- * applications share the test's process, and nothing else.)
+ * The planted modules on each transport, so that the same tests run on all of them: in process; over the laptop broker
+ * with both modules in one application; over the broker with an application and a database for each module. (The
+ * applications run in the process of the test, but share nothing.)
  */
 
 export const TRANSPORTS = ['in-process', 'knative', 'split'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
-/** Tries and backoff, the same for the relay and for the broker: durations of Knative are cut to tenths of a second. */
+/** Retries and backoff of both the relay and the broker. Knative truncates durations to tenths of a second. */
 const DELIVERY = { retry: 4, backoffDelayMs: 100 };
 
-/** The planted modules, wherever they live. */
+/** The planted modules on one of the transports. */
 export class PlantedMesh {
   readonly behaviour: Behaviour;
   private readonly modules: { Left: Type; Right: Type };
@@ -42,15 +42,15 @@ export class PlantedMesh {
   constructor(
     readonly transport: Transport,
     private readonly fresh: () => Promise<string>,
-    does: Partial<Behaviour>,
+    handlers: Partial<Behaviour>,
   ) {
-    this.behaviour = behaviourOf(does);
+    this.behaviour = behaviourOf(handlers);
     this.modules = plantedModules(this.behaviour);
   }
 
   async start(): Promise<this> {
     if (this.transport === 'in-process') {
-      await this.host('whole', [this.modules.Left, this.modules.Right]);
+      await this.host('monolith', [this.modules.Left, this.modules.Right]);
       return this;
     }
     for (const name of ['broker', 'left', 'right', 'dead-letters']) {
@@ -70,20 +70,20 @@ export class PlantedMesh {
   }
 
   async stop(): Promise<void> {
-    // Whoever delivers first, so that nothing runs out of tries while the others end.
+    // The broker stops first: it would use up the retries of its messages while the applications stop.
     await this.stopBroker();
     for (const app of this.apps.values()) await app.close();
     this.apps.clear();
   }
 
-  /** Where `left` lives. */
+  /** The application that hosts `left`. */
   get left(): INestApplication {
-    return this.apps.get('whole') ?? this.apps.get('left')!;
+    return this.apps.get('monolith') ?? this.apps.get('left')!;
   }
 
-  /** Where dead letters are kept. */
+  /** The dead letters of all consumers. */
   get deadLetters(): DeadLetters {
-    return (this.apps.get('whole') ?? this.apps.get('dead-letters')!).get(DeadLetters);
+    return (this.apps.get('monolith') ?? this.apps.get('dead-letters')!).get(DeadLetters);
   }
 
   /** The units of work of `left`. */
@@ -99,13 +99,13 @@ export class PlantedMesh {
     return this.work.run(async () => this.left.get(EventBus).publish(new Happened(key, { n })));
   }
 
-  /** Sends an event that has been sent, as a relay does whose process died before it could write that down. */
+  /** Sends an event again, as a relay does when its process crashed before it removed the event from the outbox. */
   async sendAgain(event: CloudEvent): Promise<void> {
     await this.work.run(() => insertIntoOutbox(this.work.sql, [event]));
     this.left.get(Relay).wake();
   }
 
-  /** What is on its way, wherever. */
+  /** Number of pending messages of all applications and the broker. */
   async pending(): Promise<number> {
     const apps = [...this.apps.values()].map((app) => outboxStatistics(app.get(UnitOfWork).sql));
     let pending = (await Promise.all(apps)).reduce((sum, it) => sum + it.pending, 0);
@@ -116,13 +116,12 @@ export class PlantedMesh {
     return pending;
   }
 
-  /** Waits until nothing is on its way: also what leaves one place to arrive at another. */
+  /** Waits until no message is pending. Reads three times, because a message may move between two applications. */
   async idle(): Promise<void> {
-    let quiet = 0;
+    let idleReads = 0;
     await eventually(
       () => this.pending(),
-      (pending) => (quiet = pending === 0 ? quiet + 1 : 0) >= 3,
-      20_000,
+      (pending) => (idleReads = pending === 0 ? idleReads + 1 : 0) >= 3,
     );
   }
 
@@ -134,15 +133,15 @@ export class PlantedMesh {
   async startBroker(): Promise<void> {
     const delivery = { retry: DELIVERY.retry, backoffPolicy: 'exponential', backoffDelay: 'PT0.1S' };
     const sink = { deadLetterSink: { uri: `${this.url('dead-letters')}/mesh/dead-letters` } };
-    const wants = (name: string, consumer: string, type: string) => {
+    const subscription = (name: string, consumer: string, type: string) => {
       const subscriber = { uri: `${this.url(consumer)}/mesh/${consumer}` };
       return trigger(name, { broker: 'default', filter: { attributes: { type } }, subscriber }, 'planted');
     };
     const folder = manifests(
       brokerManifest('default', { ...delivery, ...sink }, 'planted'),
-      wants('left-work', 'left', Work.type),
-      wants('left-happened', 'left', Happened.type),
-      wants('right-happened', 'right', Happened.type),
+      subscription('left-work', 'left', Work.type),
+      subscription('left-happened', 'left', Happened.type),
+      subscription('right-happened', 'right', Happened.type),
     );
     const port = this.ports.get('broker')!;
     this.broker = await startBroker({ manifests: folder, port, database: this.brokerDatabase, services: {} });

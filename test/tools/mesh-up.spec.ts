@@ -9,7 +9,7 @@ import { Database } from '../../src/infrastructure/persistence/database.js';
 import { ROOT } from '../../tools/mesh-up/plan.js';
 import { freePort } from '../../tools/ports.js';
 import { eventually } from '../support/cabs.js';
-import { atOnce, call, prepareRides, REACHED } from '../support/server.js';
+import { runConcurrently, call, prepareRides, REACHED } from '../support/server.js';
 
 /** As in the README. */
 const BODY = '{"country":"Polska","city":"Warszawa","street":"Żytnia","buildingNumber":32,"hash":-580606919}';
@@ -55,7 +55,9 @@ describe('npm run mesh:up', () => {
     const rides = await prepareRides(url, VICTIMS.length * RIDES_EACH);
     for (const [index, victim] of VICTIMS.entries()) {
       const some = rides.slice(index * RIDES_EACH, (index + 1) * RIDES_EACH);
-      const load = atOnce(RIDES_EACH, some.length, (it) => completeTransit(`${url}/transits/${some[it]!}/complete`));
+      const load = runConcurrently(RIDES_EACH, some.length, (it) =>
+        completeTransit(`${url}/transits/${some[it]!}/complete`),
+      );
       await wait(Math.random() * 100);
       const before = pid(victim);
       process.kill(before, 'SIGKILL');
