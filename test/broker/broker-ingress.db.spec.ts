@@ -79,8 +79,12 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, takeAway }) => {
     return post(path, body, headers);
   };
   const command = (more: Partial<CloudEvent> = {}): CloudEvent => ({
-    ...{ specversion: '1.0', id: crypto.randomUUID(), source: '/test', type: 'cabs.drivers.calculate-fee' },
-    ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json' },
+    specversion: '1.0',
+    id: crypto.randomUUID(),
+    source: '/test',
+    type: 'cabs.drivers.calculate-fee',
+    subject: crypto.randomUUID(),
+    datacontenttype: 'application/json',
     data: { 'driver-id': 1993432552, 'transit-price': 5100 },
     ...more,
   });
@@ -319,8 +323,13 @@ describe('When a handler fails in its own way,', () => {
   afterAll(() => app.close());
 
   const event = (n: number, type = 'planted.left.work'): CloudEvent => ({
-    ...{ specversion: '1.0', id: crypto.randomUUID(), source: 'usvc://planted/left', type },
-    ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json', data: { n } },
+    specversion: '1.0',
+    id: crypto.randomUUID(),
+    source: 'usvc://planted/left',
+    type,
+    subject: crypto.randomUUID(),
+    datacontenttype: 'application/json',
+    data: { n },
   });
   const deliver = async ({ headers, body }: OutgoingMessage) => {
     const reply = await request(`${url}/`, { method: 'POST', headers, body });

@@ -22,8 +22,11 @@ describe('A receiving end that demands the token of its broker', () => {
     writeFileSync(accountToken, 'of-this-account');
     server = await startServer({
       DATABASE_URL: await DATABASES[0]!.fresh(),
-      ...{ MESH_TRANSPORT: 'knative', K_SINK: 'http://127.0.0.1:9/cabs/default' },
-      ...{ MESH_OIDC_ISSUER: issuer.url, MESH_OIDC_AUDIENCE: AUDIENCE, MESH_OIDC_JWKS: issuer.keysUrl },
+      MESH_TRANSPORT: 'knative',
+      K_SINK: 'http://127.0.0.1:9/cabs/default',
+      MESH_OIDC_ISSUER: issuer.url,
+      MESH_OIDC_AUDIENCE: AUDIENCE,
+      MESH_OIDC_JWKS: issuer.keysUrl,
       MESH_OIDC_CREDENTIALS_FILE: accountToken,
     });
     for (const stream of [server.process.stdout!, server.process.stderr!]) {
@@ -37,8 +40,13 @@ describe('A receiving end that demands the token of its broker', () => {
 
   const post = async (path: string, authorization?: string) => {
     const { headers, body } = HTTP.binary({
-      ...{ specversion: '1.0', id: crypto.randomUUID(), source: '/test', type: 'cabs.loyalty.register-miles' },
-      ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json', data: { 'client-id': 1 } },
+      specversion: '1.0',
+      id: crypto.randomUUID(),
+      source: '/test',
+      type: 'cabs.loyalty.register-miles',
+      subject: crypto.randomUUID(),
+      datacontenttype: 'application/json',
+      data: { 'client-id': 1 },
     });
     const more = authorization === undefined ? {} : { authorization };
     const reply = await request(`${server.url}${path}`, { method: 'POST', headers: { ...headers, ...more }, body });

@@ -16,8 +16,11 @@ import {
 
 describe('The public conformance features', () => {
   const attributes = {
-    ...{ specversion: '1.0', type: 'com.example.someevent', time: '2018-04-05T03:56:24Z' },
-    ...{ id: '1234-1234-1234', source: '/mycontext/subcontext' },
+    specversion: '1.0',
+    type: 'com.example.someevent',
+    time: '2018-04-05T03:56:24Z',
+    id: '1234-1234-1234',
+    source: '/mycontext/subcontext',
   };
 
   it.each(['application/json', 'application/json; charset=utf-8'])('binary, %s', (type) => {
@@ -125,14 +128,28 @@ describe('Headers', () => {
 
   it('of an event that Knative has delivered are understood', () => {
     const headers = {
-      ...{ host: '127.0.0.1:9100', 'user-agent': 'Go-http-client/1.1', 'content-length': '7', 'ce-id': 'id-1' },
-      ...{ 'ce-knativearrivaltime': '2026-01-01T00:00:00.000000001Z', 'ce-source': '/src', 'ce-specversion': '1.0' },
-      ...{ 'ce-type': 'com.example.a', 'content-type': 'application/json', 'kn-namespace': 'default', prefer: 'reply' },
-      ...{ traceparent: '00-eed70d93f70d8e8070f1e50206f1ea80-2d70d120e104c735-00', 'accept-encoding': 'gzip' },
+      host: '127.0.0.1:9100',
+      'user-agent': 'Go-http-client/1.1',
+      'content-length': '7',
+      'ce-id': 'id-1',
+      'ce-knativearrivaltime': '2026-01-01T00:00:00.000000001Z',
+      'ce-source': '/src',
+      'ce-specversion': '1.0',
+      'ce-type': 'com.example.a',
+      'content-type': 'application/json',
+      'kn-namespace': 'default',
+      prefer: 'reply',
+      traceparent: '00-eed70d93f70d8e8070f1e50206f1ea80-2d70d120e104c735-00',
+      'accept-encoding': 'gzip',
     };
     expect(binary(headers, '{"a":1}')).toEqual({
-      ...{ id: 'id-1', knativearrivaltime: '2026-01-01T00:00:00.000000001Z', source: '/src', specversion: '1.0' },
-      ...{ type: 'com.example.a', datacontenttype: 'application/json', data: { a: 1 } },
+      id: 'id-1',
+      knativearrivaltime: '2026-01-01T00:00:00.000000001Z',
+      source: '/src',
+      specversion: '1.0',
+      type: 'com.example.a',
+      datacontenttype: 'application/json',
+      data: { a: 1 },
     });
   });
 });
@@ -142,8 +159,12 @@ describe('Modes', () => {
     const { headers, body } = HTTP.binary(FULL);
     expect(headers).toEqual({
       ...headersOf(LEAST),
-      ...{ 'ce-subject': '%C5%BBytnia%2032%20%25', 'ce-time': FULL.time, 'ce-dataschema': FULL.dataschema },
-      ...{ 'ce-correlationid': 'c-1', 'ce-traceparent': FULL.traceparent, 'ce-empty': '' },
+      'ce-subject': '%C5%BBytnia%2032%20%25',
+      'ce-time': FULL.time,
+      'ce-dataschema': FULL.dataschema,
+      'ce-correlationid': 'c-1',
+      'ce-traceparent': FULL.traceparent,
+      'ce-empty': '',
       'content-type': 'application/json',
     });
     expect(toEvents({ headers, body: Buffer.from(body!) })).toEqual([FULL]);

@@ -46,8 +46,13 @@ const binaries = postgresBinaries();
 
   it('messages are delivered, though leases have connections of their own', async () => {
     const options = {
-      ...{ type: 'postgres' as const, host: '127.0.0.1', port: Number(new URL(server.url).port), database: 'postgres' },
-      ...{ username: 'cabs', password: 'secret', ssl: { key, cert, rejectUnauthorized: false } },
+      type: 'postgres' as const,
+      host: '127.0.0.1',
+      port: Number(new URL(server.url).port),
+      database: 'postgres',
+      username: 'cabs',
+      password: 'secret',
+      ssl: { key, cert, rejectUnauthorized: false },
     };
     const handled: number[] = [];
     const { app } = await plant({ database: options }, { work: async ({ data: { n } }) => void handled.push(n) });

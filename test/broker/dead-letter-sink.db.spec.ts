@@ -11,8 +11,11 @@ import { DATABASES } from '../support/databases.js';
 
 /** What a broker adds when it gives up: where it went, what was answered, and that in base64. */
 const given = (destination: string, code: number, answer: string): Partial<CloudEvent> => ({
-  ...{ knativeerrordest: destination, knativeerrorcode: String(code), knativebrokerttl: '255' },
-  ...{ knativeerrordata: Buffer.from(answer).toString('base64'), knativearrivaltime: '2026-11-24T01:02:03Z' },
+  knativeerrordest: destination,
+  knativeerrorcode: String(code),
+  knativebrokerttl: '255',
+  knativeerrordata: Buffer.from(answer).toString('base64'),
+  knativearrivaltime: '2026-11-24T01:02:03Z',
 });
 
 describe.each(DATABASES)('The process of the dead letters on $kind', ({ kind, fresh }) => {
@@ -49,8 +52,13 @@ describe.each(DATABASES)('The process of the dead letters on $kind', ({ kind, fr
   afterAll(() => void elsewhere.close());
 
   const event = (more: Partial<CloudEvent> = {}): CloudEvent => ({
-    ...{ specversion: '1.0', id: crypto.randomUUID(), source: 'usvc://cabs/rides', type: 'cabs.drivers.calculate-fee' },
-    ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json', partitionkey: 'k' },
+    specversion: '1.0',
+    id: crypto.randomUUID(),
+    source: 'usvc://cabs/rides',
+    type: 'cabs.drivers.calculate-fee',
+    subject: crypto.randomUUID(),
+    datacontenttype: 'application/json',
+    partitionkey: 'k',
     data: { 'driver-id': 1, 'transit-price': 5100 },
     ...more,
   });
@@ -73,8 +81,13 @@ describe.each(DATABASES)('The process of the dead letters on $kind', ({ kind, fr
     const { items, total } = await list();
     expect(total).toBe(1);
     expect(items[0]).toMatchObject({
-      ...{ consumer: 'drivers', type: dead.type, subject: dead.subject, attempts: 0 },
-      ...{ error: 'HTTP 422: no driver 1', cause: 'HTTP <n>: no driver <n>', destination: `${url}/mesh/drivers` },
+      consumer: 'drivers',
+      type: dead.type,
+      subject: dead.subject,
+      attempts: 0,
+      error: 'HTTP 422: no driver 1',
+      cause: 'HTTP <n>: no driver <n>',
+      destination: `${url}/mesh/drivers`,
     });
     expect(items[0]!.event).toEqual(dead);
     // The same message, given up by another consumer.

@@ -25,7 +25,9 @@ describe.each(DATABASES)('Queries of modules that live elsewhere, on $kind', ({ 
     await new Promise<void>((resolve) => elsewhere.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
     cabs = await startCabs(await fresh(), {
-      ...{ MESH_TRANSPORT: 'knative', K_SINK: 'http://127.0.0.1:9', MODULES: 'rides,clients' },
+      MESH_TRANSPORT: 'knative',
+      K_SINK: 'http://127.0.0.1:9',
+      MODULES: 'rides,clients',
       USVC_GEOLOCATION: url,
     });
   });
@@ -53,7 +55,8 @@ describe.each(DATABASES)('Queries of modules that live elsewhere, on $kind', ({ 
     expect(reply.body).toMatchObject({ distanceKm: 1 });
     expect(asked).toEqual([
       {
-        ...{ url: '/mesh/queries/measure-route', correlationId: 'the-journey' },
+        url: '/mesh/queries/measure-route',
+        correlationId: 'the-journey',
         body: expect.stringContaining('"building-number"') as unknown,
       },
     ]);

@@ -114,7 +114,9 @@ describe.each(DATABASES)('Convergence on $kind', ({ kind, fresh }) => {
       Promise.all(rides.map((id) => count(`SELECT COUNT(*) AS n FROM ${table} WHERE transit_id = $1`, id)));
     return {
       rides: views.map(({ status, driverFee, price, settlement, to }) => ({
-        ...{ status, settlement, to: to.buildingNumber },
+        status,
+        settlement,
+        to: to.buildingNumber,
         feeIsRight: status === 'COMPLETED' ? driverFee === price - Math.floor((200 * price) / 10_000) : undefined,
       })),
       invoices: await perRide('invoicing_invoice'),
@@ -136,7 +138,11 @@ describe.each(DATABASES)('Convergence on $kind', ({ kind, fresh }) => {
         { status: 'COMPLETED', settlement, to: 32, feeIsRight: true },
         { status: 'CANCELLED', settlement: undefined, to: 25, feeIsRight: undefined },
       ],
-      ...{ invoices: [1, 1, 0], miles: [1, 1, 0], fees: [1, 1, 0], occupied: 0, driverIsFree: true },
+      invoices: [1, 1, 0],
+      miles: [1, 1, 0],
+      fees: [1, 1, 0],
+      occupied: 0,
+      driverIsFree: true,
     };
     await fc.assert(
       fc.asyncProperty(fc.array(fc.nat(10_000), { minLength: 20, maxLength: 250 }), async (tape) => {

@@ -90,7 +90,10 @@ const CHECKS: Record<string, (example: Example) => unknown> = {
 
   'loyalty.removeMiles': ({ inputs }: Example<Spender & Removal>) => {
     const grants = inputs.records.map(({ id, miles, grantedDay, expiresDay }) => ({
-      ...{ id, miles, grantedAt: grantedDay * DAY_MS, expiresAt: day(expiresDay) },
+      id,
+      miles,
+      grantedAt: grantedDay * DAY_MS,
+      expiresAt: day(expiresDay),
     }));
     const account = { active: inputs.active ?? true, grants };
     const left = spendMiles(account, inputs.remove, { ...inputs, isSunday: inputs.sunday }, inputs.day * DAY_MS);
@@ -103,7 +106,8 @@ const CHECKS: Record<string, (example: Example) => unknown> = {
   }),
 
   'invoice.generate': ({ inputs }: Example<{ priceCents: number; name: string; lastName: string | null }>) => ({
-    ...{ amount: inputs.priceCents, subjectName: invoiceSubject(inputs) },
+    amount: inputs.priceCents,
+    subjectName: invoiceSubject(inputs),
   }),
 
   'mesh.retry': ({ inputs }: Example<Retry>) => {
@@ -149,7 +153,9 @@ let lastClient = 0;
 
 beforeAll(async () => {
   database = await Database.open({
-    ...{ database: await DATABASES[0]!.fresh(), entities: [AwardedMiles, AwardsAccount], migrate: true },
+    database: await DATABASES[0]!.fresh(),
+    entities: [AwardedMiles, AwardsAccount],
+    migrate: true,
     histories: migrationHistories([LoyaltyModule], HISTORIES),
   });
 });

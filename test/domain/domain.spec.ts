@@ -10,8 +10,14 @@ const MAX_CENTS = 2 ** 31 - 1;
 
 describe('The id of an address', () => {
   const full: Required<Address> = {
-    ...{ country: 'Polska', district: 'Wola', city: 'Warszawa', street: 'Żytnia', buildingNumber: 32 },
-    ...{ additionalNumber: 4, postalCode: '01-014', name: 'Urząd' },
+    country: 'Polska',
+    district: 'Wola',
+    city: 'Warszawa',
+    street: 'Żytnia',
+    buildingNumber: 32,
+    additionalNumber: 4,
+    postalCode: '01-014',
+    name: 'Urząd',
   };
 
   it('never changes: it is stored and sent', () => {
@@ -171,11 +177,14 @@ describe('Distance', () => {
 
 describe('Miles', () => {
   const grant = fc.record({
-    ...{ miles: fc.nat(50), grantedAt: fc.nat(100) },
+    miles: fc.nat(50),
+    grantedAt: fc.nat(100),
     expiresAt: fc.option(fc.nat(100)),
   });
   const spender = fc.record({
-    ...{ claims: fc.nat(5), transits: fc.nat(30), isSunday: fc.boolean() },
+    claims: fc.nat(5),
+    transits: fc.nat(30),
+    isSunday: fc.boolean(),
     type: fc.constantFrom('NORMAL' as const, 'VIP' as const),
   });
 

@@ -228,8 +228,15 @@ async function furnish(cabs: Cabs): Promise<Pool> {
   // States that a ride leaves as soon as it is answered.
   const pending = { driverFeeSettled: 'pending', driverFreedSettled: 'pending', milesSettled: 'pending' } as const;
   const waiting = numbers(60).map((n) => ({
-    ...{ ...ride, ...pending, id: crypto.randomUUID(), price: null, driverFee: null, miles: null, completedAt: null },
-    ...{ invoiceSettled: 'pending' as const, status: n % 2 ? ('COMPLETING' as const) : ('ACCEPTING' as const) },
+    ...ride,
+    ...pending,
+    id: crypto.randomUUID(),
+    price: null,
+    driverFee: null,
+    miles: null,
+    completedAt: null,
+    invoiceSettled: 'pending' as const,
+    status: n % 2 ? ('COMPLETING' as const) : ('ACCEPTING' as const),
   }));
   await work.run(() => work.repository(Transit).insert(waiting));
   const rides = [id, ...waiting.map((it) => it.id), ...numbers(10).map(() => crypto.randomUUID())];
@@ -239,9 +246,19 @@ async function furnish(cabs: Cabs): Promise<Pool> {
 /** An event as it is written, with its twists; what isn't said is left out. */
 function eventOf({ type, dice, twists }: Pick<Fuzzed, 'type' | 'dice' | 'twists'>, pool: Pool) {
   const event: Record<string, unknown> = {
-    ...{ specversion: '1.0', id: crypto.randomUUID(), source: '/fuzz', type, subject: pick(pool.rides, dice) },
-    ...{ time: '2026-11-24T01:02:03Z', correlationid: 'c', causationid: 'd', partitionkey: 'k', traceparent: 't' },
-    ...{ datacontenttype: 'application/json', dataschema: 'urn:x:y', ext: 'e' },
+    specversion: '1.0',
+    id: crypto.randomUUID(),
+    source: '/fuzz',
+    type,
+    subject: pick(pool.rides, dice),
+    time: '2026-11-24T01:02:03Z',
+    correlationid: 'c',
+    causationid: 'd',
+    partitionkey: 'k',
+    traceparent: 't',
+    datacontenttype: 'application/json',
+    dataschema: 'urn:x:y',
+    ext: 'e',
     data: structuredClone(toWire(DATA[type]!(pool, dice))),
   };
   for (const { where, to } of twists) put(pick([...placesOf(event), ...handledOf(event)], where), to);

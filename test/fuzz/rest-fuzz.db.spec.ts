@@ -59,7 +59,9 @@ const ROUTES: readonly Route[] = [
   { method: 'POST', path: '/clients/:id/awards/deactivate', of: 'clients' },
   { method: 'GET', path: '/clients/:id/awards', of: 'clients' },
   {
-    ...{ method: 'POST', path: '/drivers', of: 'drivers' },
+    method: 'POST',
+    path: '/drivers',
+    of: 'drivers',
     body: () => ({
       firstName: 'A',
       lastName: 'B',
@@ -72,7 +74,9 @@ const ROUTES: readonly Route[] = [
   { method: 'POST', path: '/drivers/:id/deactivate', of: 'drivers' },
   { method: 'PUT', path: '/drivers/:id/fee', of: 'drivers', body: () => ({ type: 'flat', amount: 700, min: 300 }) },
   {
-    ...{ method: 'POST', path: '/transits', of: 'rides' },
+    method: 'POST',
+    path: '/transits',
+    of: 'rides',
     body: (pick) => ({ clientId: pick('clients'), from: PICKUP, to: PLANNED, carClass: 'ECO' }),
   },
   { method: 'GET', path: '/transits' },
@@ -252,7 +256,9 @@ describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
 
 it('Random requests leave nothing behind in the memory of a real process', async () => {
   const server = await startServer({
-    ...{ DATABASE_URL: await DATABASES[0]!.fresh(), LOG_LEVEL: 'error', NODE_OPTIONS: '--inspect-port=0' },
+    DATABASE_URL: await DATABASES[0]!.fresh(),
+    LOG_LEVEL: 'error',
+    NODE_OPTIONS: '--inspect-port=0',
   });
   const memory = await memoryOf(server);
   const made = async (path: string, body: object) =>

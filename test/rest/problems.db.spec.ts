@@ -127,7 +127,7 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       [
         '/transits',
         { clientId: 1, from: { ...PICKUP, buildingNumber: 2 ** 31 }, to: {} },
-        [...['from.buildingNumber', 'to.country', 'to.city', 'to.street', 'to.buildingNumber']],
+        ['from.buildingNumber', 'to.country', 'to.city', 'to.street', 'to.buildingNumber'],
       ],
       [`/transits/${UNKNOWN}/accept`, {}, ['driverId']],
       [`/transits/${UNKNOWN}/accept`, { driverId: '1' }, ['driverId']],
