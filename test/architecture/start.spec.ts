@@ -58,7 +58,7 @@ class SecondSweepHandler {
   async execute() {}
 }
 
-/** A bakery with everything that its contract promises, and whatever else a test plants in it. */
+/** The handlers of everything in the contract of the bakery. */
 const complete = [BakeHandler, SellOnBaked, CountLoavesHandler, SweepHandler];
 
 describe('An application does not start', () => {
@@ -69,17 +69,17 @@ describe('An application does not start', () => {
       /planted\.bakery\.bake is handled twice in bakery: by BakeHandler and by SecondBakeHandler/,
     ],
     [
-      'with a command that nobody handles',
+      'with a command without a handler',
       () => [bakery(complete.filter((it) => it !== BakeHandler))],
       /bakery doesn't handle planted\.bakery\.bake/,
     ],
     [
-      'with a query that nobody answers',
+      'with a query without a handler',
       () => [bakery(complete.filter((it) => it !== CountLoavesHandler))],
       /bakery doesn't answer CountLoaves/,
     ],
     [
-      'with two answers to one query',
+      'with two handlers of one query',
       () => [bakery([...complete, SecondCountLoavesHandler])],
       /CountLoaves is answered twice: by CountLoavesHandler and by SecondCountLoavesHandler/,
     ],
@@ -102,7 +102,7 @@ describe('An application does not start', () => {
       /planted\.bakery\.bake is declared twice: by Bake and by Rebake/,
     ],
     [
-      'with a durable handler outside a module on the mesh',
+      'with a durable handler outside a module with @MeshFeature',
       () => {
         @Module({ providers: [CoolOnBaked] })
         class Loose {}
@@ -149,7 +149,7 @@ describe('An application does not start', () => {
       /Sweep is handled twice: by SweepHandler and by SecondSweepHandler/,
     ],
     [
-      'with two of them in two modules',
+      'with two handlers of one command that is not durable in two modules',
       () => [bakery(complete), moduleOf('shop', {}, [SecondSweepHandler])],
       /Sweep is handled twice: by SweepHandler and by SecondSweepHandler/,
     ],
@@ -189,7 +189,7 @@ describe('An application does not start', () => {
       /Forgot handles planted\.bakery\.baked without handle\(\)/,
     ],
     [
-      'with the stock buses beside its own',
+      'with the buses of @nestjs/cqrs besides those of the mesh',
       () => {
         @MeshFeature({ name: 'shop', contract: {} })
         @Module({ imports: [CqrsModule] })
@@ -219,9 +219,9 @@ describe('An application does not start', () => {
     await expect(Test.createTestingModule({ imports: [mesh, ...modules] }).compile()).rejects.toThrow(says);
   });
 
-  it('and tells everything that is wrong at once', async () => {
-    const told = await start([bakery([BakeHandler, SecondBakeHandler])]).catch((error: Error) => error.message);
-    expect(told).toMatch(/handled twice[^]*doesn't answer CountLoaves/);
+  it('and names all problems in one error', async () => {
+    const message = await start([bakery([BakeHandler, SecondBakeHandler])]).catch((error: Error) => error.message);
+    expect(message).toMatch(/handled twice[^]*doesn't answer CountLoaves/);
   });
 });
 
