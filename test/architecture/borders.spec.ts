@@ -29,17 +29,17 @@ const RULES: Record<string, Rule> = {
   'a table begins with the name of its module, and its DDL is in a migration': ownPrefix,
   'a module names no table of another one, nor of the mesh': ownTablesOnly,
   'infrastructure imports nothing of the application': infrastructureStandsAlone,
-  'infrastructure says no word of the application': infrastructureKnowsNoTrade,
+  'infrastructure uses no word of the application': infrastructureKnowsNoTrade,
   'domain rules need neither Nest nor TypeORM nor infrastructure': domainIsPlain,
-  'files are flat in small modules, and have names that say something': flatAndNamed,
+  'the files of a small module are in one folder, and file names are specific': flatAndNamed,
   'message types name their application and module, once': messageTypes(APPLICATION_NAME),
   'a migration is a class of its own, in a file by its timestamp, in the folder of its owner': oneMigrationPerFile,
   'a migration names only tables of its owner': migrationsOfOwnTables,
   'a module imports no migrations': modulesKnowNoMigrations,
 };
 
-/** Sources that keep the rules: two modules whose names appear in none of the rules. */
-const IN_ORDER: Record<string, string> = {
+/** Sources that keep the rules: two modules whose names are in none of the rules. */
+const VALID: Record<string, string> = {
   'src/app.module.ts': `import { KitchenModule } from './modules/kitchen/kitchen.module.js';`,
   'src/infrastructure/bus.ts': `
     import { Injectable } from '@nestjs/common';
@@ -197,7 +197,7 @@ const PLANTED: [rule: string, path: string, text: string, says: string][] = [
     ['const driverId = 1;', 'driverId'],
     [`row['client_id']`, 'client_id'],
   ].map(([text, says]): (typeof PLANTED)[number] => [
-    'infrastructure says no word of the application',
+    'infrastructure uses no word of the application',
     'src/infrastructure/special.ts',
     text!,
     `'${says}'`,
@@ -214,22 +214,27 @@ const PLANTED: [rule: string, path: string, text: string, says: string][] = [
     text!,
     says!,
   ]),
-  ['files are flat in small modules, and have names that say something', 'src/modules/bar/index.ts', '', 'a barrel'],
   [
-    'files are flat in small modules, and have names that say something',
+    'the files of a small module are in one folder, and file names are specific',
+    'src/modules/bar/index.ts',
+    '',
+    'a barrel',
+  ],
+  [
+    'the files of a small module are in one folder, and file names are specific',
     'src/infrastructure/http/utils.ts',
     '',
     'says nothing',
   ],
   [
-    'files are flat in small modules, and have names that say something',
+    'the files of a small module are in one folder, and file names are specific',
     'src/modules/bar/helpers.ts',
     '',
     'says nothing',
   ],
-  ['files are flat in small modules, and have names that say something', 'src/common.ts', '', 'says nothing'],
+  ['the files of a small module are in one folder, and file names are specific', 'src/common.ts', '', 'says nothing'],
   [
-    'files are flat in small modules, and have names that say something',
+    'the files of a small module are in one folder, and file names are specific',
     'src/modules/bar/domain/drink.ts',
     '',
     'a folder in a module',
@@ -317,18 +322,18 @@ const PLANTED: [rule: string, path: string, text: string, says: string][] = [
   ],
 ];
 
-/** A module with as many files as may lie flat, and one more in a folder. */
+/** A module that is large enough to have a folder. */
 const LARGE = Object.fromEntries(
   Array.from({ length: 15 }, (_, n) => [`src/modules/bar/file-${n}.ts`, '']).concat([
     ['src/modules/bar/wine/red.ts', ''],
   ]),
 );
 
-/** Files that look like a violation, and are none. */
+/** Files that look like a violation and are valid. */
 const INNOCENT: [rule: string, why: string, files: Record<string, string>][] = [
-  ['files are flat in small modules, and have names that say something', 'a folder in a large module', LARGE],
+  ['the files of a small module are in one folder, and file names are specific', 'a folder in a large module', LARGE],
   ...['event', 'message', 'key', 'delivery', 'outbox', 'lease'].map((word): (typeof INNOCENT)[number] => [
-    'infrastructure says no word of the application',
+    'infrastructure uses no word of the application',
     `a table bar_${word}`,
     {
       'src/modules/bar/tables.ts': `@Entity('bar_${word}') export class It {}`,
@@ -344,7 +349,7 @@ describe('The architecture', () => {
     expect(rule(sources)).toEqual([]);
   });
 
-  it('is checked on all of it: every module has a contract and migrations, and some have domain files', () => {
+  it('is checked as a whole: every module has a contract and migrations, and some have domain files', () => {
     const folders = [...sources.keys()].flatMap((path) => /^src\/modules\/([^/]+)\//.exec(path)?.[1] ?? []);
     for (const module of new Set(folders)) {
       expect(sources.has(`src/modules/${module}/contract.ts`)).toBe(true);
@@ -354,7 +359,7 @@ describe('The architecture', () => {
     expect(domainFiles(sources)).not.toEqual([]);
   });
 
-  it('is described in docs/modules.md; if this fails, run `npm run docs`', () => {
+  it('is described in docs/modules.md (if this fails, run `npm run docs`)', () => {
     expect(readFileSync(join(ROOT, 'docs/modules.md'), 'utf8')).toBe(modulesDoc(MODULES, readSources('src')));
   });
 });
@@ -382,7 +387,7 @@ describe('The rules', () => {
 });
 
 function planted(files: Record<string, string> = {}): Sources {
-  return new Map(Object.entries({ ...IN_ORDER, ...files }));
+  return new Map(Object.entries({ ...VALID, ...files }));
 }
 
 /** The text of a migration that runs these statements. */

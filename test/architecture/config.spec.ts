@@ -93,7 +93,7 @@ describe('The configuration', () => {
     expect(readConfig({ SHUTDOWN_GRACE: text }).shutdownGraceMs).toBe(ms);
   });
 
-  const noDurations = [
+  const invalidDurations = [
     '20',
     'P',
     'PT',
@@ -117,7 +117,7 @@ describe('The configuration', () => {
     ...['kafka', 'In-Process'].map((value) => ['MESH_TRANSPORT', value]),
     ...['-1', 'many', '1e3', '100000'].map((value) => ['MESH_RETRY', value]),
     ['MESH_BACKOFF_POLICY', 'quadratic'],
-    ...noDurations.map((value) => ['MESH_BACKOFF_DELAY', value]),
+    ...invalidDurations.map((value) => ['MESH_BACKOFF_DELAY', value]),
     ...['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_DEAD_LETTER_RETENTION', 'MESH_RECONCILE_AFTER'].map((name) => [
       name,
       '14 days',
@@ -277,7 +277,7 @@ describe('The environment and .env', () => {
 });
 
 describe('The application', () => {
-  // 10 retries wait 204.6 s and 10 % of jitter, 11 attempts take up to 30 s each, a dead letter is requeued for up to 7 days.
+  // Before a message is dead: 10 retries wait 204.6 s and 10 % of jitter, 11 attempts take up to 30 s each, a dead letter is requeued for up to 7 days.
   const delivery = { MESH_BACKOFF_DELAY: 'PT0.2S' };
 
   it("doesn't start when its inbox retention is shorter than the redelivery of a message", async () => {
@@ -299,5 +299,5 @@ function refusalOf(variables: Record<string, string | undefined>): string {
   } catch (error) {
     return (error as Error).message;
   }
-  throw new Error(`Nothing was refused of ${JSON.stringify(variables)}`);
+  throw new Error(`No variable was refused: ${JSON.stringify(variables)}`);
 }

@@ -4,12 +4,12 @@ import { ROOT } from '../../tools/source.js';
 
 /** Folders of this repository. A path in a page begins with one of them. */
 const FOLDERS = ['src', 'test', 'tools', 'migrations', 'docs', 'deploy', 'workshop', 'bench', 'faults'];
-/** Preceded by `/`, `-` or a letter it is part of something else: a URL, `dist/src/main.js`, another repository. */
+/** A match after `/`, `-` or a letter would be part of a URL, of `dist/src/main.js` or of another repository. */
 const PATH = new RegExp(`(?<![\\w./-])(?:${FOLDERS.join('|')})/(?:[\\w./*-]|<[\\w-]+>)*`, 'g');
 const LINK = /\]\(([^)\s]+)\)/g;
 const MAX_GLOSSARY_ENTRIES = 40;
 
-/** A repository as a page sees it. */
+/** The files that a page may refer to. */
 interface Tree {
   exists(path: string): boolean;
   read(path: string): string;
@@ -127,7 +127,7 @@ describe('The check of the pages', () => {
     'src/modules/kitchen/contract.ts': '',
     'migrations/kitchen/0001-tables.ts': '',
   };
-  /** The same repository with one page that has planted mistakes. */
+  /** A small repository with this text as one of its pages. */
   const withPage = (text: string): Tree => {
     const all: Record<string, string> = { ...files, 'docs/planted.md': text };
     const children = (folder: string) =>

@@ -37,17 +37,17 @@ describe('The rules of the layout', () => {
     ['another folder of its floor', 'broker/a.ts', `import '../cqrs/b.js';`],
     ['a file above all floors', 'store/a.ts', `import '../mesh.module.js';`],
     ['a folder without a floor', 'store/a.ts', `import '../elsewhere/b.js';`],
-  ])('see an import of %s', (_, path, text) => {
+  ])('find an import of %s', (_, path, text) => {
     const found = floorsHold(FLOORS)(infrastructure({ [path]: text }));
     expect(found).toEqual([expect.stringContaining('not on a floor below')]);
   });
 
-  it('see a folder without a floor', () => {
+  it('find a folder without a floor', () => {
     const found = floorsHold(FLOORS)(infrastructure({ 'elsewhere/a.ts': '' }));
     expect(found).toEqual([expect.stringContaining('has no floor')]);
   });
 
-  it('let a folder import itself, and any floor below; let files above all floors import all', () => {
+  it('allow imports within a folder and from floors below, and every import in files above all floors', () => {
     const files = {
       'outbox/a.ts': `import './b.js'; import '../delivery/c.js'; import '../observability/d.js';`,
       'mesh.module.ts': `import './cqrs/a.js'; import './mesh-options.js';`,
@@ -55,13 +55,13 @@ describe('The rules of the layout', () => {
     expect(floorsHold(FLOORS)(infrastructure(files))).toEqual([]);
   });
 
-  it('see a long file, and leave one with 200 lines alone', () => {
+  it('find a file with 201 lines, and allow one with 200', () => {
     const long = new Map([['src/long.ts', '\n'.repeat(201)]]);
     expect(filesAreShort(long)).toEqual(['src/long.ts: has 201 lines; 200 are the limit']);
     expect(filesAreShort(new Map([['src/short.ts', '\n'.repeat(200)]]))).toEqual([]);
   });
 
-  it('see a circle, also of types', () => {
+  it('find a circle, also of types', () => {
     const circle = new Map([
       ['src/a.ts', `import './b.js';`],
       ['src/b.ts', `import type { C } from './c.js';`],

@@ -9,9 +9,13 @@ import type { Observable } from 'rxjs';
 import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../src/infrastructure/contracts/message.js';
 import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { StandaloneDeadLettersController } from '../../src/infrastructure/dead-letters/dead-letters.controller.js';
+import { DELIVERY_POLICY } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { ModuleReconciler } from '../../src/infrastructure/maintenance/reconciler.js';
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
+import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 
 class Bake extends durableCommand('planted.bakery.bake', z.object({ loaves: z.int() })) {}
 class Baked extends durableEvent('planted.bakery.baked', z.object({ loaves: z.int() })) {}
@@ -58,7 +62,7 @@ class SecondSweepHandler {
   async execute() {}
 }
 
-/** A bakery with everything that its contract promises, and whatever else a test plants in it. */
+/** The handlers of everything in the contract of the bakery. */
 const complete = [BakeHandler, SellOnBaked, CountLoavesHandler, SweepHandler];
 
 describe('An application does not start', () => {
@@ -69,17 +73,17 @@ describe('An application does not start', () => {
       /planted\.bakery\.bake is handled twice in bakery: by BakeHandler and by SecondBakeHandler/,
     ],
     [
-      'with a command that nobody handles',
+      'with a command without a handler',
       () => [bakery(complete.filter((it) => it !== BakeHandler))],
       /bakery doesn't handle planted\.bakery\.bake/,
     ],
     [
-      'with a query that nobody answers',
+      'with a query without a handler',
       () => [bakery(complete.filter((it) => it !== CountLoavesHandler))],
       /bakery doesn't answer CountLoaves/,
     ],
     [
-      'with two answers to one query',
+      'with two handlers of one query',
       () => [bakery([...complete, SecondCountLoavesHandler])],
       /CountLoaves is answered twice: by CountLoavesHandler and by SecondCountLoavesHandler/,
     ],
@@ -102,7 +106,7 @@ describe('An application does not start', () => {
       /planted\.bakery\.bake is declared twice: by Bake and by Rebake/,
     ],
     [
-      'with a durable handler outside a module on the mesh',
+      'with a durable handler outside a module with @MeshFeature',
       () => {
         @Module({ providers: [CoolOnBaked] })
         class Loose {}
@@ -149,7 +153,7 @@ describe('An application does not start', () => {
       /Sweep is handled twice: by SweepHandler and by SecondSweepHandler/,
     ],
     [
-      'with two of them in two modules',
+      'with two handlers of one command that is not durable in two modules',
       () => [bakery(complete), moduleOf('shop', {}, [SecondSweepHandler])],
       /Sweep is handled twice: by SweepHandler and by SecondSweepHandler/,
     ],
@@ -189,7 +193,7 @@ describe('An application does not start', () => {
       /Forgot handles planted\.bakery\.baked without handle\(\)/,
     ],
     [
-      'with the stock buses beside its own',
+      'with the buses of @nestjs/cqrs besides those of the mesh',
       () => {
         @MeshFeature({ name: 'shop', contract: {} })
         @Module({ imports: [CqrsModule] })
@@ -219,9 +223,9 @@ describe('An application does not start', () => {
     await expect(Test.createTestingModule({ imports: [mesh, ...modules] }).compile()).rejects.toThrow(says);
   });
 
-  it('and tells everything that is wrong at once', async () => {
-    const told = await start([bakery([BakeHandler, SecondBakeHandler])]).catch((error: Error) => error.message);
-    expect(told).toMatch(/handled twice[^]*doesn't answer CountLoaves/);
+  it('and names all problems in one error', async () => {
+    const message = await start([bakery([BakeHandler, SecondBakeHandler])]).catch((error: Error) => error.message);
+    expect(message).toMatch(/handled twice[^]*doesn't answer CountLoaves/);
   });
 });
 
@@ -259,6 +263,39 @@ it('an application whose modules fit together starts', async () => {
   await expect(start([bakery(complete), moduleOf('shop', {}, [CoolOnBaked])])).resolves.toBeUndefined();
 });
 
+it('MeshModule.forRootAsync() starts with the options of its factory', async () => {
+  const SETTINGS = Symbol('SETTINGS');
+  @Module({ providers: [{ provide: SETTINGS, useValue: { name: 'bakeries', retry: 7 } }], exports: [SETTINGS] })
+  class Settings {}
+  const modules = [bakery(complete)];
+  const mesh = MeshModule.forRootAsync({
+    imports: [Settings],
+    inject: [SETTINGS],
+    useFactory: async ({ name, retry }: { name: string; retry: number }) => ({
+      application: name,
+      modules,
+      database: newDatabase(),
+      migrate: true,
+      delivery: { retry },
+    }),
+    http: 'administration',
+  });
+  const app = await Test.createTestingModule({ imports: [mesh, ...modules] }).compile();
+  await app.init();
+  try {
+    const work = app.get(UnitOfWork);
+    const [row] = await work.run(async () => {
+      await app.get(Outbox).add(work.unit.manager, new Baked('today', { loaves: 3 }));
+      return work.sql.all<{ event: string }>('SELECT event FROM mesh_outbox');
+    });
+    expect(JSON.parse(row!.event)).toMatchObject({ source: 'usvc://bakeries/bakery', data: { loaves: 3 } });
+    expect(app.get(DELIVERY_POLICY)).toMatchObject({ retry: 7 });
+    expect(app.get(StandaloneDeadLettersController)).toBeDefined();
+  } finally {
+    await app.close();
+  }
+});
+
 function bakery(providers: Provider[]): Type {
   return moduleOf('bakery', contract, providers);
 }
@@ -270,13 +307,17 @@ function moduleOf(name: string, itsContract: object, providers: Provider[]): Typ
   return Planted;
 }
 
+function newDatabase(): string {
+  return `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-start-')), 'planted.db')}`;
+}
+
 async function start<Result = void>(
   modules: Type[],
   then: (app: TestingModule) => Promise<Result> | undefined = () => undefined,
 ): Promise<Result | undefined> {
   const onMesh = modules.filter((it) => it.name !== 'Loose');
-  const database = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-start-')), 'planted.db')}`;
-  const mesh = MeshModule.forRoot({ application: 'planted', modules: onMesh, database, migrate: true });
+  const options = { application: 'planted', modules: onMesh, database: newDatabase(), migrate: true };
+  const mesh = MeshModule.forRoot(options);
   const testing = await Test.createTestingModule({ imports: [mesh, ...modules] })
     .setLogger(false as never)
     .compile();

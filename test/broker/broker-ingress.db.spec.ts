@@ -15,7 +15,7 @@ import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { behaviourOf, meshOf, plantedModules } from '../support/planted.js';
 
-/** The command of the public demo, as its broker delivers it. */
+/** The command of the public demo, as the broker of the demo delivers it. */
 const DEMO_COMMAND = {
   'ce-specversion': '1.0',
   'ce-id': '8d7f2a36-4a2f-4b5e-9d57-6b1f0f1f8a11',
@@ -36,7 +36,7 @@ interface Reply {
   readonly headers: Record<string, string | string[] | undefined>;
 }
 
-describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }) => {
+describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnavailable }) => {
   let cabs: Cabs;
   let broker: Server;
   let url: string;
@@ -79,8 +79,12 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     return post(path, body, headers);
   };
   const command = (more: Partial<CloudEvent> = {}): CloudEvent => ({
-    ...{ specversion: '1.0', id: crypto.randomUUID(), source: '/test', type: 'cabs.drivers.calculate-fee' },
-    ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json' },
+    specversion: '1.0',
+    id: crypto.randomUUID(),
+    source: '/test',
+    type: 'cabs.drivers.calculate-fee',
+    subject: crypto.randomUUID(),
+    datacontenttype: 'application/json',
     data: { 'driver-id': 1993432552, 'transit-price': 5100 },
     ...more,
   });
@@ -89,7 +93,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     const [row] = await cabs.app.get(UnitOfWork).sql.all<{ n: string }>(sql, parameters);
     return Number(row!.n);
   };
-  const answered = (subject: string) =>
+  const publishedFor = (subject: string) =>
     eventually(
       async () => published.filter(({ event }) => event.subject === subject),
       (events) => events.length > 0,
@@ -101,10 +105,10 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     expect(JSON.parse(text)).toMatchObject({ type: 'about:blank', status });
   };
 
-  it("the public demo's two events, delivered to / as its manifests would, are handled; the answer is its own to the letter", async () => {
+  it('handles the two events of the public demo at /, and publishes the same answer as the public demo', async () => {
     const reply = await post('/', DEMO_DATA, DEMO_COMMAND);
     expect({ status: reply.status, text: reply.text }).toEqual({ status: 204, text: '' });
-    const [{ event, headers }] = (await answered(DEMO_RIDE)) as [(typeof published)[number]];
+    const [{ event, headers }] = (await publishedFor(DEMO_RIDE)) as [(typeof published)[number]];
     expect(headers).toMatchObject({
       'ce-specversion': '1.0',
       'ce-type': 'cabs.drivers.driver-fee',
@@ -124,20 +128,20 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     expect((await cabs.http.get(`/transits/${DEMO_RIDE}`)).body).toMatchObject({ driverFee: 4856 });
   });
 
-  it('an event is answered with an empty success after its commit, and once more when it comes again', async () => {
+  it('answers 204 after the commit, also when the event is repeated, and handles the event once', async () => {
     const event = command();
     for (const _ of [1, 2, 3]) {
       const { status, text } = await deliver('/mesh/drivers', event);
       expect({ status, text }).toEqual({ status: 204, text: '' });
       expect(await count('drivers_fee', 'transit_id = $1', event.subject!)).toBe(1);
     }
-    const together = await Promise.all(Array.from({ length: 10 }, () => deliver('/', event)));
-    expect(together.map(({ status }) => status)).toEqual(Array(10).fill(204));
-    await answered(event.subject!);
+    const concurrent = await Promise.all(Array.from({ length: 10 }, () => deliver('/', event)));
+    expect(concurrent.map(({ status }) => status)).toEqual(Array(10).fill(204));
+    await publishedFor(event.subject!);
     expect(published.filter(({ event: { subject } }) => subject === event.subject)).toHaveLength(1);
   });
 
-  it('structured and batched events are taken as well, with extensions of others', async () => {
+  it('accepts structured and batched events, also with unknown extensions', async () => {
     const one = command({ cluster: 'blue', subject: crypto.randomUUID() });
     const { headers, body } = HTTP.structured(one);
     expect((await post('/mesh/drivers', body, headers)).status).toBe(204);
@@ -148,16 +152,16 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     expect((await post('/mesh/drivers', '[]', sent.headers)).status).toBe(204);
   });
 
-  it('one bad event of a batch keeps the others from nothing', async () => {
-    const [good, bad, alsoGood] = [command(), command({ data: { 'driver-id': 'nobody' } }), command()];
-    const { headers, body } = toBatch([good, bad, alsoGood]);
+  it('handles the valid events of a batch in which one event is invalid', async () => {
+    const [first, invalid, last] = [command(), command({ data: { 'driver-id': 'Bob' } }), command()];
+    const { headers, body } = toBatch([first, invalid, last]);
     expectRefusal(await post('/mesh/drivers', body, headers), 422, /driverId/);
-    for (const { subject } of [good, alsoGood]) expect(await count('drivers_fee', 'transit_id = $1', subject!)).toBe(1);
+    for (const { subject } of [first, last]) expect(await count('drivers_fee', 'transit_id = $1', subject!)).toBe(1);
   });
 
-  it('what can never succeed is refused with a code that no broker repeats', async () => {
+  it('answers an event that can never succeed with a status that no broker retries', async () => {
     const headers = HTTP.binary(command()).headers;
-    expectRefusal(await deliver('/mesh/nobody', command()), 422, /nobody has no handler/);
+    expectRefusal(await deliver('/mesh/unknown', command()), 422, /unknown has no handler/);
     expectRefusal(await deliver('/mesh/outbox', command()), 422, /outbox has no handler/);
     expectRefusal(await deliver('/mesh/%ff%zz', command()), 422, /has no handler/);
     expectRefusal(await deliver('/mesh/dead-letters', command()), 422, /dead-letters has no handler/);
@@ -182,7 +186,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     expectRefusal(await post('/mesh/drivers', '['.repeat(10_000), headers), 400, /./);
   });
 
-  it('what no database can keep is refused in front of it', async () => {
+  it('refuses values that the database cannot store', async () => {
     const bytes = randomBytes(2000).toString('hex');
     const invoice = (name: string) =>
       command({ type: 'cabs.invoicing.issue-invoice', data: { amount: 1, 'subject-name': name } });
@@ -193,7 +197,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     for (const name of ['a\0b', '\ud800', 'a\udfffb', 'x'.repeat(501)]) {
       expectRefusal(await deliver('/', invoice(name)), 422, /subjectName/);
     }
-    // Two names, each of the length that clients may have.
+    // A first and a last name of the maximum length.
     expect((await deliver('/', invoice(`${'ż'.repeat(200)} ${'ż'.repeat(200)}`))).status).toBe(204);
     const miles = { type: 'cabs.loyalty.miles-registered', data: { 'client-id': 1, miles: 2 ** 31 } };
     expectRefusal(await deliver('/', command(miles)), 422, /miles/);
@@ -205,13 +209,13 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     );
     expectRefusal(await structured(command({ subject: bytes })), 422, /subject is longer than/);
     expectRefusal(await structured(command({ subject: 'a\0b' })), 400, /subject/);
-    // Nothing that matters hangs on it: the journey has the name of the event then.
+    // A correlation id that is too long is replaced by the id of the event.
     const event = command({ correlationid: bytes });
     expect((await structured(event)).status).toBe(204);
-    expect((await answered(event.subject!))[0]!.event.correlationid).toBe(event.id);
+    expect((await publishedFor(event.subject!))[0]!.event.correlationid).toBe(event.id);
   });
 
-  it('a body that grows past the limit without having said so is cut off', async () => {
+  it('stops reading a body without Content-Length at the size limit', async () => {
     const endless = async function* () {
       for (let n = 0; n < 64; n++) {
         yield Buffer.alloc(64 * 1024, 0x20);
@@ -225,12 +229,12 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     });
     const status = await sent.then(
       async (reply) => (await reply.body.dump(), reply.statusCode),
-      () => 413, // the connection was closed over it
+      () => 413, // the ingress closed the connection
     );
     expect(status).toBe(413);
   });
 
-  it('a client that goes away in the middle leaves nothing behind', async () => {
+  it('stores nothing when the client disconnects within the body', async () => {
     const event = command();
     const { headers, body } = HTTP.binary(event);
     const head = Object.entries({ ...headers, 'content-length': '500' }).map(([name, value]) => `${name}: ${value}`);
@@ -243,51 +247,52 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
     expect((await deliver('/mesh/drivers', event)).status).toBe(204);
   });
 
-  it('only POST is a delivery, and only to one consumer', async () => {
+  it('accepts deliveries by POST only, to one consumer per path', async () => {
     await cabs.http.get('/mesh/drivers').expect(404);
     await cabs.http.put('/mesh/drivers').send({}).expect(404);
     await cabs.http.post('/mesh/drivers/x').send({}).expect(404);
   });
 
-  it('a flush answers when nothing more can be done', async () => {
+  it('answers a flush, and publishes the messages in the outbox', async () => {
     const event = command();
     await deliver('/mesh/drivers', event);
     expect((await deliver('/mesh/flush', command({ type: 'dev.knative.sources.ping' }))).status).toBe(204);
-    expect((await answered(event.subject!)).length).toBe(1);
+    expect((await publishedFor(event.subject!)).length).toBe(1);
   });
 
-  it('queries of other processes are answered, and refused in problem documents', async () => {
-    const ask = (query: string, body: unknown) =>
+  it('answers queries of other processes, and refuses invalid ones with problem documents', async () => {
+    const postQuery = (query: string, body: unknown) =>
       post(`/mesh/queries/${query}`, JSON.stringify(body), { 'content-type': 'application/json' });
-    const found = await ask('read-driver', { 'driver-id': 1993432552 });
+    const found = await postQuery('read-driver', { 'driver-id': 1993432552 });
     expect(JSON.parse(found.text)).toMatchObject({ result: { id: 1993432552, 'first-name': 'Bob', occupied: true } });
-    expect(JSON.parse((await ask('read-driver', { 'driver-id': 404 })).text)).toEqual({ result: null });
-    expect(await ask('read-driver', { 'driver-id': 'Bob' })).toMatchObject({ status: 400 });
-    expect(await ask('read-minds', {})).toMatchObject({ status: 404 });
+    expect(JSON.parse((await postQuery('read-driver', { 'driver-id': 404 })).text)).toEqual({ result: null });
+    expect(await postQuery('read-driver', { 'driver-id': 'Bob' })).toMatchObject({ status: 400 });
+    expect(await postQuery('read-minds', {})).toMatchObject({ status: 404 });
   });
 
-  it('a database that is away is 503, and the event is handled when it comes again', async () => {
+  it('answers 503 while the database is unavailable, and handles the event after a retry', async () => {
     const event = command();
-    const giveBack = await makeUnavailable(database);
+    const restore = await makeUnavailable(database);
     try {
       expectRefusal(await deliver('/mesh/drivers', event), 503, /database|Database/);
-      // On SQLite everything can still be read.
+      // SQLite can still be read while another connection holds the write lock.
       const { statusCode, headers } = await request(`${url}/transits/${DEMO_RIDE}`);
       const [status, type] = kind === 'sqlite' ? [200, /json/] : [503, /problem\+json/];
       expect([statusCode, headers['content-type']]).toEqual([status, expect.stringMatching(type)]);
       expect(headers['retry-after']).toBe(kind === 'sqlite' ? undefined : '1');
     } finally {
-      await giveBack();
+      await restore();
     }
     await eventually(
       () => deliver('/mesh/drivers', event),
       ({ status }) => status === 204,
+      20_000,
     );
     expect(await count('drivers_fee', 'transit_id = $1', event.subject!)).toBe(1);
-  }, 40_000);
+  }, 60_000);
 
   if (kind === 'sqlite') {
-    it('none of this exists with the in-process transport', async () => {
+    it('has no routes with the in-process transport', async () => {
       const inProcess = await startCabs(await fresh());
       for (const path of ['/', '/mesh/drivers', '/mesh/flush', '/mesh/queries/read-driver', '/mesh/dead-letters']) {
         const reply = await inProcess.http.post(path).set(DEMO_COMMAND).send(DEMO_DATA);
@@ -302,7 +307,7 @@ describe.each(DATABASES)('Receiving on $kind', ({ kind, fresh, makeUnavailable }
   }
 });
 
-describe('When a handler fails in its own way,', () => {
+describe('The broker ingress answers 500', () => {
   const behaviour = behaviourOf({});
   const { Left, Right } = plantedModules(behaviour);
   let app: INestApplication;
@@ -319,8 +324,13 @@ describe('When a handler fails in its own way,', () => {
   afterAll(() => app.close());
 
   const event = (n: number, type = 'planted.left.work'): CloudEvent => ({
-    ...{ specversion: '1.0', id: crypto.randomUUID(), source: 'usvc://planted/left', type },
-    ...{ subject: crypto.randomUUID(), datacontenttype: 'application/json', data: { n } },
+    specversion: '1.0',
+    id: crypto.randomUUID(),
+    source: 'usvc://planted/left',
+    type,
+    subject: crypto.randomUUID(),
+    datacontenttype: 'application/json',
+    data: { n },
   });
   const deliver = async ({ headers, body }: OutgoingMessage) => {
     const reply = await request(`${url}/`, { method: 'POST', headers, body });
@@ -331,7 +341,7 @@ describe('When a handler fails in its own way,', () => {
     ['undefined', undefined, 'undefined'],
     ['null', null, 'null'],
     ['text', 'no', '\\"no\\"'],
-  ])('and be it by throwing %s, the message comes again', async (_, thrown, detail) => {
+  ])('when a handler throws %s', async (_, thrown, detail) => {
     behaviour.work = async () => {
       throw thrown;
     };
@@ -339,7 +349,7 @@ describe('When a handler fails in its own way,', () => {
     expect({ status, text }).toEqual({ status: 500, text: `{"type":"about:blank","status":500,"detail":"${detail}"}` });
   });
 
-  it('also when it is another consumer that can never handle it', async () => {
+  it('when one consumer fails and another can never handle the event', async () => {
     behaviour.left = () => Promise.reject(new Reject('never'));
     behaviour.right = async () => {
       throw undefined as unknown;
@@ -347,13 +357,13 @@ describe('When a handler fails in its own way,', () => {
     expect(await deliver(HTTP.binary(event(1, 'planted.left.happened')))).toMatchObject({ status: 500 });
   });
 
-  it('the whole batch comes again, whatever else is wrong with it, and its neighbours are handled', async () => {
+  it('to a batch with one failure, and handles the other events', async () => {
     const handled: number[] = [];
     behaviour.work = async ({ data: { n } }) => {
       if (n === 1) throw new Error('not now');
       handled.push(n);
     };
-    const { status } = await deliver(toBatch([event(1), event(2, 'planted.left.unheard-of'), event(3)]));
+    const { status } = await deliver(toBatch([event(1), event(2, 'planted.left.unknown'), event(3)]));
     expect([status, handled]).toEqual([500, [3]]);
   });
 });

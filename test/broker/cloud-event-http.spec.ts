@@ -14,39 +14,42 @@ import {
   structured,
 } from '../support/cloud-events.js';
 
-describe('The public conformance features', () => {
+describe('The public conformance cases pass', () => {
   const attributes = {
-    ...{ specversion: '1.0', type: 'com.example.someevent', time: '2018-04-05T03:56:24Z' },
-    ...{ id: '1234-1234-1234', source: '/mycontext/subcontext' },
+    specversion: '1.0',
+    type: 'com.example.someevent',
+    time: '2018-04-05T03:56:24Z',
+    id: '1234-1234-1234',
+    source: '/mycontext/subcontext',
   };
 
-  it.each(['application/json', 'application/json; charset=utf-8'])('binary, %s', (type) => {
+  it.each(['application/json', 'application/json; charset=utf-8'])('in binary mode with %s', (type) => {
     const event = binary({ ...headersOf(attributes), 'Content-Type': type }, '{\n  "message": "Hello World!"\n}');
     expect(event).toEqual({ ...attributes, datacontenttype: type, data: { message: 'Hello World!' } });
   });
 
-  it.each([STRUCTURED, `${STRUCTURED}; charset=utf-8`])('structured, %s', (type) => {
+  it.each([STRUCTURED, `${STRUCTURED}; charset=utf-8`])('in structured mode with %s', (type) => {
     const event = { ...attributes, datacontenttype: 'application/json', data: { message: 'Hello World!' } };
     expect(toEvents({ headers: { 'Content-Type': type }, body: json(event) })).toEqual([event]);
   });
 
   it.each([
-    ['the least', {}],
-    ['all of the core', { datacontenttype: 'text/plain', dataschema: 'https://example.org/s', subject: 'tests' }],
+    ['required attributes only', {}],
+    ['all core attributes', { datacontenttype: 'text/plain', dataschema: 'https://example.org/s', subject: 'tests' }],
     ['text', { datacontenttype: 'text/plain', data: 'Simple text' }],
-    ['a fragment for a source', { source: '#fragment' }],
+    ['a fragment as source', { source: '#fragment' }],
     ['nanoseconds', { time: '2018-04-05T17:31:00.000000000Z' }],
     ['an offset east', { time: '2018-04-05T18:31:00+01:00' }],
     ['an offset west', { time: '2018-04-05T16:31:00-01:00' }],
     ['integer, boolean and URI extensions', { count: 10, flag: true, uri: '//authority/path', bytes: 'TWE=' }],
-  ])('in JSON: %s', (_, more) => {
+  ])('in JSON with %s', (_, more) => {
     expect(structured({ ...LEAST, ...more })).toEqual({ ...LEAST, ...more });
     expect(toEvents({ headers: { 'content-type': BATCHED }, body: json([LEAST, { ...LEAST, ...more }]) })).toHaveLength(
       2,
     );
   });
 
-  it('null is unset', () => {
+  it('with null as an absent attribute', () => {
     expect(
       structured({ ...LEAST, datacontenttype: null, dataschema: null, subject: null, time: null, mine: null }),
     ).toEqual(LEAST);
@@ -66,16 +69,16 @@ describe('Headers', () => {
   });
 
   it.each([
-    ['nothing encoded', 'a b {"c"}', 'a b {"c"}'],
-    ['too much encoded', '%41%c5%bb', 'AŻ'],
-    ['one round of encoding', '%2541', '%41'],
+    ['no encoding', 'a b {"c"}', 'a b {"c"}'],
+    ['unnecessary encoding', '%41%c5%bb', 'AŻ'],
+    ['an encoded percent sign', '%2541', '%41'],
     ['a quoted string', '"say \\"hi\\" %E2%82%AC, a\\b"', 'say "hi" €, ab'],
-    ['a quotation that never ends', '"open', '"open'],
+    ['an unclosed quote', '"open', '"open'],
     ['raw UTF-8', Buffer.from('Żytnia à').toString('latin1'), 'Żytnia à'],
     ['Latin-1', 'caf\xe9', 'café'],
     ['more than Latin-1', 'ŻÅ»', 'ŻÅ»'],
     ['raw UTF-8 in quotes, some of it encoded', `"${Buffer.from('Ż').toString('latin1')}%C5%BB"`, 'ŻŻ'],
-  ])('are understood with %s', (_, header, subject) => {
+  ])('are read with %s', (_, header, subject) => {
     expect(binary({ ...LEAST_HEADERS, 'ce-subject': header })).toEqual({ ...LEAST, subject });
   });
 
@@ -106,7 +109,7 @@ describe('Headers', () => {
     expect(refusal({ ...LEAST_HEADERS, ...more })).toMatch(says);
   });
 
-  it('may come as lists of one, as from headersDistinct', () => {
+  it('may be lists of one value, as in headersDistinct', () => {
     const lists = Object.fromEntries(Object.entries(HTTP.binary(FULL).headers).map(([name, value]) => [name, [value]]));
     expect(toEvents({ headers: { ...lists, host: ['a', 'b'], 'ce-not': undefined }, body: json(FULL.data) })).toEqual([
       FULL,
@@ -123,16 +126,30 @@ describe('Headers', () => {
     expect(binary({ ...LEAST_HEADERS, 'ce-source': '/not%2520a%2520uri' })).toMatchObject({ source });
   });
 
-  it('of an event that Knative has delivered are understood', () => {
+  it('of an event that Knative delivers are read', () => {
     const headers = {
-      ...{ host: '127.0.0.1:9100', 'user-agent': 'Go-http-client/1.1', 'content-length': '7', 'ce-id': 'id-1' },
-      ...{ 'ce-knativearrivaltime': '2026-01-01T00:00:00.000000001Z', 'ce-source': '/src', 'ce-specversion': '1.0' },
-      ...{ 'ce-type': 'com.example.a', 'content-type': 'application/json', 'kn-namespace': 'default', prefer: 'reply' },
-      ...{ traceparent: '00-eed70d93f70d8e8070f1e50206f1ea80-2d70d120e104c735-00', 'accept-encoding': 'gzip' },
+      host: '127.0.0.1:9100',
+      'user-agent': 'Go-http-client/1.1',
+      'content-length': '7',
+      'ce-id': 'id-1',
+      'ce-knativearrivaltime': '2026-01-01T00:00:00.000000001Z',
+      'ce-source': '/src',
+      'ce-specversion': '1.0',
+      'ce-type': 'com.example.a',
+      'content-type': 'application/json',
+      'kn-namespace': 'default',
+      prefer: 'reply',
+      traceparent: '00-eed70d93f70d8e8070f1e50206f1ea80-2d70d120e104c735-00',
+      'accept-encoding': 'gzip',
     };
     expect(binary(headers, '{"a":1}')).toEqual({
-      ...{ id: 'id-1', knativearrivaltime: '2026-01-01T00:00:00.000000001Z', source: '/src', specversion: '1.0' },
-      ...{ type: 'com.example.a', datacontenttype: 'application/json', data: { a: 1 } },
+      id: 'id-1',
+      knativearrivaltime: '2026-01-01T00:00:00.000000001Z',
+      source: '/src',
+      specversion: '1.0',
+      type: 'com.example.a',
+      datacontenttype: 'application/json',
+      data: { a: 1 },
     });
   });
 });
@@ -142,8 +159,12 @@ describe('Modes', () => {
     const { headers, body } = HTTP.binary(FULL);
     expect(headers).toEqual({
       ...headersOf(LEAST),
-      ...{ 'ce-subject': '%C5%BBytnia%2032%20%25', 'ce-time': FULL.time, 'ce-dataschema': FULL.dataschema },
-      ...{ 'ce-correlationid': 'c-1', 'ce-traceparent': FULL.traceparent, 'ce-empty': '' },
+      'ce-subject': '%C5%BBytnia%2032%20%25',
+      'ce-time': FULL.time,
+      'ce-dataschema': FULL.dataschema,
+      'ce-correlationid': 'c-1',
+      'ce-traceparent': FULL.traceparent,
+      'ce-empty': '',
       'content-type': 'application/json',
     });
     expect(toEvents({ headers, body: Buffer.from(body!) })).toEqual([FULL]);
@@ -155,7 +176,7 @@ describe('Modes', () => {
     expect(toEvents({ ...toBatch([]), body: Buffer.from('[]') })).toEqual([]);
   });
 
-  it('are told by the content type alone: headers beside a structured event say nothing', () => {
+  it('are chosen by the content type alone: attributes in headers beside a structured event are ignored', () => {
     const headers = {
       'ce-id': ['2', '3'],
       'ce-specversion': '2.0',
@@ -172,12 +193,12 @@ describe('Modes', () => {
   });
 
   it.each([
-    ['nothing', {}, 'headers: not a CloudEvent'],
+    ['no headers', {}, 'headers: not a CloudEvent'],
     ['a form', { 'content-type': 'application/x-www-form-urlencoded' }, 'headers: not a CloudEvent'],
     ['Avro', { ...LEAST_HEADERS, 'content-type': 'application/cloudevents+avro' }, 'content-type: '],
     ['no format', { ...LEAST_HEADERS, 'content-type': 'application/cloudevents' }, 'content-type: '],
     ['another charset', { 'content-type': `${STRUCTURED}; charset=iso-8859-1` }, 'content-type: '],
-    ['a media type with a stranger at its end', { 'content-type': `${STRUCTURED};\u0000` }, 'content-type: '],
+    ['a media type followed by NUL', { 'content-type': `${STRUCTURED};\u0000` }, 'content-type: '],
   ])('are refused for %s', (_, headers, says) => {
     expect(refusal(headers, json(LEAST))).toMatch(new RegExp(`^${says}`));
   });

@@ -41,7 +41,7 @@ describe('Structured events', () => {
     ['a number for an id', { id: 25 }, 'id'],
     ['an object for an id', { id: { xyz: 'abc' } }, 'id'],
     ['a number for a version', { specversion: 1.0 }, 'specversion'],
-    ['a number for a correlation', { correlationid: 5 }, 'correlationid'],
+    ['a number for a correlation id', { correlationid: 5 }, 'correlationid'],
     ['data twice', { data: 'text', data_base64: 'dGV4dA==' }, 'data_base64'],
     ['Base64 of an object', { data_base64: {} }, 'data_base64'],
     ...['a', 'YQ', 'YQ=', 'YR==', 'YQ==\n', 'Y Q==', '-_==', '===='].map((it) => [
@@ -50,7 +50,7 @@ describe('Structured events', () => {
       'data_base64',
     ]),
     ['an object for text', { datacontenttype: 'text/plain', data: {} }, 'data'],
-    ['half a character for text', { datacontenttype: 'text/plain', data: '\ud83d' }, 'data'],
+    ['a lone surrogate for text', { datacontenttype: 'text/plain', data: '\ud83d' }, 'data'],
     ['bytes that are no JSON for JSON', { datacontenttype: 'a/b+json', data_base64: 'ew==' }, 'data'],
   ] as [string, object, string][])('are refused with %s', (_, more, fault) => {
     const says = refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, ...more }));
@@ -60,7 +60,7 @@ describe('Structured events', () => {
     );
   });
 
-  it('keep what looks like a prototype for what it is', () => {
+  it('treat constructor and __proto__ as plain names', () => {
     const body = Buffer.from(
       JSON.stringify({ ...LEAST, constructor: 'a' }).replace('}', ',"data":{"__proto__":{"polluted":1}}}'),
     );
@@ -77,12 +77,12 @@ describe('Structured events', () => {
     expect({}).not.toHaveProperty('polluted');
   });
 
-  it('are refused in one short line, whatever is in them', () => {
+  it('are refused in one short line of ASCII', () => {
     const says = refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, [`a\n\u2028é${'x'.repeat(300)}`]: 1 }));
     expect(says).toMatch(/^a\?\?\?x{56}: [ -~]{1,100}$/);
   });
 
-  it('say the same twice: the last one counts', () => {
+  it('use the last value of a name that occurs twice', () => {
     const body = Buffer.from(JSON.stringify(LEAST).replace('{', '{"id":"0",'));
     expect(toEvents({ headers: { 'content-type': STRUCTURED }, body })).toEqual([LEAST]);
   });
@@ -91,14 +91,14 @@ describe('Structured events', () => {
     expect(() => toEvents({ headers: { 'content-type': BATCHED }, body: Buffer.from(body) })).toThrow(MalformedEvent);
   });
 
-  it('send extensions of any type', () => {
+  it('have extensions of all CloudEvents types', () => {
     const body = Buffer.from(JSON.stringify({ ...LEAST, count: 0 }).replace('"count":0', '"count":-0'));
     expect(toEvents({ headers: { 'content-type': STRUCTURED }, body })).toEqual([{ ...LEAST, count: 0 }]);
-    const event = structured({ ...LEAST, count: 0, most: 2 ** 31 - 1, least: -(2 ** 31), flag: false });
+    const event = structured({ ...LEAST, count: 0, max: 2 ** 31 - 1, min: -(2 ** 31), flag: false });
     expect(HTTP.binary(event).headers).toMatchObject({
       'ce-count': '0',
-      'ce-most': '2147483647',
-      'ce-least': '-2147483648',
+      'ce-max': '2147483647',
+      'ce-min': '-2147483648',
       'ce-flag': 'false',
     });
     expect(HTTP.binary({ ...LEAST, mine: null, yours: undefined }).headers).toEqual(LEAST_HEADERS);
@@ -135,7 +135,7 @@ describe('Data', () => {
     const again = HTTP.binary(event);
     expect(binary(again.headers, again.body?.toString())).toEqual(event);
     expect(structured(event)).toEqual(event);
-    // What came as bytes is kept the same way as in binary mode.
+    // Base64 in structured mode is kept as the same bytes in binary mode.
     const bytes = { ...LEAST, datacontenttype: type, data_base64: Buffer.from(body).toString('base64') };
     expect(structured(bytes)).toEqual(event);
   });
@@ -148,7 +148,7 @@ describe('Data', () => {
     expect(structured(event!)).toEqual(event);
   });
 
-  it('of no type is JSON in JSON, and says so when it is sent in binary mode', () => {
+  it('without a type is JSON in structured mode, and is labelled as JSON in binary mode', () => {
     const event = structured({ ...LEAST, data: "I'm just a string" });
     expect(event).toEqual({ ...LEAST, data: "I'm just a string" });
     const { headers, body } = HTTP.binary(event);

@@ -1,33 +1,34 @@
-import { CloudEvent as TheirEvent, HTTP as SDK } from 'cloudevents';
+import { CloudEvent as SdkEvent, HTTP as SDK } from 'cloudevents';
 import { MalformedEvent } from '../../src/infrastructure/cloudevents/attributes.js';
 import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { binary, FULL, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED } from '../support/cloud-events.js';
 
-describe('What the cloudevents package gets wrong', () => {
-  const theirs = (headers: object, body: unknown = '{}') =>
-    SDK.toEvent({ headers: { ...headers }, body }) as TheirEvent;
+const parsedBySdk = (headers: object, body: unknown = '{}') =>
+  SDK.toEvent({ headers: { ...headers }, body }) as SdkEvent;
+
+describe('Unlike in the cloudevents SDK,', () => {
   const typed = { ...LEAST_HEADERS, 'content-type': 'application/json' };
 
   it.each([
     ['a version of 2.0', { 'ce-specversion': '2.0' }, { specversion: '2.0' }],
     ['a type of nothing', { 'ce-type': '' }, { type: '' }],
     ['a time of nonsense', { 'ce-time': 'lunchtime' }, { time: expect.stringMatching(/^20\d\d-/) }],
-  ])('%s is refused here', (_, wrong, taken) => {
-    expect(theirs({ ...typed, ...wrong })).toMatchObject(taken);
+  ])('%s is refused here', (_, wrong, accepted) => {
+    expect(parsedBySdk({ ...typed, ...wrong })).toMatchObject(accepted);
     expect(() => binary({ ...typed, ...wrong }, '{}')).toThrow(MalformedEvent);
   });
 
   it('upper-case names are refused in JSON, and lowered in headers', () => {
     const body = json({ ...LEAST, MyExtension: 'a' });
-    expect(theirs({ 'content-type': STRUCTURED }, body.toString())).toMatchObject({ MyExtension: 'a' });
+    expect(parsedBySdk({ 'content-type': STRUCTURED }, body.toString())).toMatchObject({ MyExtension: 'a' });
     expect(refusal({ 'content-type': STRUCTURED }, body)).toMatch(/^MyExtension: /);
     expect(binary({ ...LEAST_HEADERS, 'Ce-Mine': 'a' })).toEqual({ ...LEAST, mine: 'a' });
   });
 
   it('headers are encoded and decoded here', () => {
-    expect(SDK.binary(new TheirEvent({ ...LEAST, subject: 'Ż' })).headers['ce-subject']).toBe('Ż');
-    expect(theirs({ ...typed, 'ce-subject': '%C5%BB' })).toMatchObject({ subject: '%C5%BB' });
+    expect(SDK.binary(new SdkEvent({ ...LEAST, subject: 'Ż' })).headers['ce-subject']).toBe('Ż');
+    expect(parsedBySdk({ ...typed, 'ce-subject': '%C5%BB' })).toMatchObject({ subject: '%C5%BB' });
     expect(
       binary({ ...typed, 'ce-subject': HTTP.binary({ ...LEAST, subject: 'Ż' }).headers['ce-subject'] }),
     ).toMatchObject({
@@ -36,17 +37,19 @@ describe('What the cloudevents package gets wrong', () => {
   });
 
   it('the bytes of a body are parsed here, and a time keeps its digits', () => {
-    expect(theirs(typed, Buffer.from('{}')).data).toBeInstanceOf(Buffer);
+    expect(parsedBySdk(typed, Buffer.from('{}')).data).toBeInstanceOf(Buffer);
     expect(binary(typed, '{}')).toMatchObject({ data: {} });
-    expect(JSON.parse(new TheirEvent(FULL).toString())).toMatchObject({ time: '2026-03-29T01:30:00.123Z' });
+    expect(JSON.parse(new SdkEvent(FULL).toString())).toMatchObject({ time: '2026-03-29T01:30:00.123Z' });
     expect(binary(HTTP.binary(FULL).headers, '{}')).toMatchObject({ time: FULL.time });
   });
+});
 
-  it('leaves the rest: it reads what we send, and we read what it sends', () => {
+describe('The cloudevents SDK', () => {
+  it('reads the messages that our binding writes, and writes messages that it reads', () => {
     const event = { ...FULL, subject: 'plain', time: '2026-03-29T01:30:00.123Z' };
     const { headers, body } = HTTP.binary(event);
-    expect({ ...theirs(headers, body) }).toEqual(expect.objectContaining({ ...event, empty: '' }));
-    for (const message of [SDK.binary(new TheirEvent(event)), SDK.structured(new TheirEvent(event))]) {
+    expect({ ...parsedBySdk(headers, body) }).toEqual(expect.objectContaining({ ...event, empty: '' }));
+    for (const message of [SDK.binary(new SdkEvent(event)), SDK.structured(new SdkEvent(event))]) {
       expect(toEvents({ headers: message.headers, body: Buffer.from(message.body as string) })).toEqual([event]);
     }
   });

@@ -6,6 +6,7 @@ import { Logger } from '@nestjs/common';
 import type { JWTPayload } from 'jose';
 import { TokenFile } from '../../src/infrastructure/broker/oidc/token-file.js';
 import { BrokerTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/broker-tokens.js';
+import '../support/frozen-clock.js';
 import {
   base64url,
   bearer,
@@ -19,8 +20,12 @@ import {
 } from '../support/issuer.js';
 
 const HOUR_MS = 3_600_000;
-/** A little more than the pause between two attempts to fetch keys. */
+/** A little more than the shortest pause between two fetches of the keys. */
 const PAUSE_MS = 5100;
+/** Longest wait for a healthy issuer. */
+const TIMEOUT_MS = 10_000;
+/** Longest wait for an issuer that never answers. */
+const SHORT_TIMEOUT_MS = 1000;
 
 let issuer: Issuer;
 let key: Key;
@@ -35,12 +40,12 @@ beforeAll(async () => {
 beforeEach(async () => {
   clock.aheadMs = 0;
   issuer = await startIssuer(key);
-  tokens = new BrokerTokens(rulesFor(issuer));
+  tokens = new BrokerTokens(rulesFor(issuer, { timeoutMs: TIMEOUT_MS }));
 });
 afterEach(() => issuer.close());
 
 describe('The keys of an issuer', () => {
-  it('are fetched once, however many tokens come, and not before the first', async () => {
+  it('are fetched once for many tokens, and not before the first token', async () => {
     const headers = await Promise.all(Array.from({ length: 20 }, () => sent()));
     expect(issuer.asked).toEqual([]);
     const outcomes = await Promise.all(headers.map((header) => outcome(tokens, header)));
@@ -48,7 +53,7 @@ describe('The keys of an issuer', () => {
     expect(issuer.asked).toEqual(['/keys']);
   });
 
-  it('may change: a new one is fetched when a token names it', async () => {
+  it('are fetched again when a token names a new key', async () => {
     expect(await outcome(tokens, await sent())).toBe('good');
     issuer.keys.push(next.jwk);
     clock.aheadMs = PAUSE_MS;
@@ -57,7 +62,7 @@ describe('The keys of an issuer', () => {
     expect(issuer.asked).toHaveLength(2);
   });
 
-  it('are not fetched for every unknown key that a flood of tokens names', async () => {
+  it('are fetched at most once per pause for a flood of tokens with unknown keys', async () => {
     const flood = async () => {
       const outcomes = new Set<string>();
       for (let n = 0; n < 10; n++) {
@@ -79,8 +84,9 @@ describe('The keys of an issuer', () => {
   });
 
   it.each(['failing', 'garbage', 'without a set', 'redirecting', 'hanging', 'stalling', 'closed'] as const)(
-    'leave it open whether a token is good while the issuer is %s, until it recovers',
+    'are unavailable while the issuer is %s, until it recovers',
     async (how) => {
+      tokens = new BrokerTokens(rulesFor(issuer, { timeoutMs: SHORT_TIMEOUT_MS }));
       if (how === 'closed') await issuer.close();
       else issuer.behaviour = how;
       const header = await sent();
@@ -93,7 +99,8 @@ describe('The keys of an issuer', () => {
     },
   );
 
-  it.each(['failing', 'hanging', 'closed'] as const)('stay good for as long as the issuer is %s', async (how) => {
+  it.each(['failing', 'hanging', 'closed'] as const)('stay valid while the issuer is %s', async (how) => {
+    tokens = new BrokerTokens(rulesFor(issuer, { timeoutMs: SHORT_TIMEOUT_MS }));
     expect(await outcome(tokens, await sent())).toBe('good');
     issuer.keys.push(next.jwk);
     if (how === 'closed') await issuer.close();
@@ -109,17 +116,18 @@ describe('The keys of an issuer', () => {
     expect(await outcome(tokens, await sent(next))).toBe('good');
   });
 
-  it('are unavailable for a reason', async () => {
+  it('are unavailable with a reason in the error', async () => {
     const weak = generateKeyPairSync('rsa', { modulusLength: 1024 });
     issuer.keys = [{ ...weak.publicKey.export({ format: 'jwk' }), kid: 'weak' }];
     const signed = `${base64url({ alg: 'RS256', kid: 'weak' })}.${base64url({})}`;
     const signature = sign('sha256', Buffer.from(signed), weak.privateKey).toString('base64url');
     await expect(tokens.verify(`Bearer ${signed}.${signature}`)).rejects.toThrow(/can't be used: .*2048 bits/);
-    const failing = async () => new BrokerTokens(rulesFor(issuer)).verify(await sent());
+    const failing = async (timeoutMs = TIMEOUT_MS) =>
+      new BrokerTokens(rulesFor(issuer, { timeoutMs })).verify(await sent());
     issuer.behaviour = 'failing';
     await expect(failing()).rejects.toThrow(`${issuer.keysUrl} answered 500`);
     issuer.behaviour = 'hanging';
-    await expect(failing()).rejects.toThrow('timed out');
+    await expect(failing(200)).rejects.toThrow('timed out');
     await issuer.close();
     await expect(failing()).rejects.toThrow('ECONNREFUSED');
   });
@@ -127,9 +135,9 @@ describe('The keys of an issuer', () => {
 
 describe('The discovery of keys', () => {
   const discovering = (rules?: Partial<TokenRules>) =>
-    new BrokerTokens(rulesFor(issuer, { jwksUrl: undefined, ...rules }));
+    new BrokerTokens(rulesFor(issuer, { jwksUrl: undefined, timeoutMs: TIMEOUT_MS, ...rules }));
 
-  it('asks the issuer where they are, once', async () => {
+  it('is done once', async () => {
     tokens = discovering();
     expect(await outcome(tokens, await sent())).toBe('good');
     issuer.keys.push(next.jwk);
@@ -141,9 +149,9 @@ describe('The discovery of keys', () => {
   it.each<[string, () => unknown]>([
     ['is of another issuer', () => ({ issuer: 'https://elsewhere.example', jwks_uri: issuer.keysUrl })],
     ['names no key set', () => ({ issuer: issuer.url })],
-    ['names nonsense', () => ({ issuer: issuer.url, jwks_uri: 'nowhere' })],
+    ['names an invalid URL', () => ({ issuer: issuer.url, jwks_uri: 'nowhere' })],
     ['is null', () => null],
-  ])('leaves it open whether a token is good while the document %s', async (_, document) => {
+  ])('leaves the keys unavailable while the document %s', async (_, document) => {
     tokens = discovering();
     const right = issuer.document;
     issuer.document = document();
@@ -153,7 +161,7 @@ describe('The discovery of keys', () => {
     expect(await outcome(tokens, await sent())).toBe('good');
   });
 
-  it('asks again when the keys are not where they were', async () => {
+  it('is repeated when the key set has moved', async () => {
     tokens = discovering();
     expect(await outcome(tokens, await sent())).toBe('good');
     const moved = await startIssuer(key, next);
@@ -167,7 +175,7 @@ describe('The discovery of keys', () => {
     await moved.close();
   });
 
-  it('shows the credentials that it is given, and none otherwise', async () => {
+  it('sends the credentials that it is given, and none otherwise', async () => {
     expect(await outcome(discovering(), await sent())).toBe('good');
     const folder = mkdtempSync(join(tmpdir(), 'key-set-'));
     const path = join(folder, 'token');

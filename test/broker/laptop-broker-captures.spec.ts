@@ -120,7 +120,7 @@ test('a subscriber gets the recorded request, and its answer has the recorded ef
   // The recording has the ports of the machine on which it was made.
   const local = (text: string) =>
     text.replaceAll('127.0.0.1:9100', `127.0.0.1:${subscriber.port}`).replaceAll('http://127.0.0.1:9199', refusing);
-  const likewise = new Set<string>();
+  const unchanged = new Set<string>();
   const found = await differing(capture<Exchange[]>('filter-direct'), async (it) => {
     subscriber.received.length = 0;
     const answers = it.forwarded?.map(({ answer }) => answer) ?? [];
@@ -139,12 +139,12 @@ test('a subscriber gets the recorded request, and its answer has the recorded ef
     const own = direct.filter(({ headers }) => headers['ce-id'] !== 'r1');
     expect(own.map(shown)).toEqual((it.forwarded ?? []).map((forward) => shown(recorded(forward))));
     for (const [index, { headers }] of (it.forwarded ?? []).entries()) {
-      for (const name of ALWAYS) if (headers[name] === own[index]?.headers[name]) likewise.add(name);
+      for (const name of ALWAYS) if (headers[name] === own[index]?.headers[name]) unchanged.add(name);
     }
     expectEffect(it.response, local);
   });
   // A header that is listed as different must differ.
-  expect([...likewise]).toEqual([]);
+  expect([...unchanged]).toEqual([]);
   expectDifferences(found, 'filter-direct');
 
   // The answer of the filter to the channel can be seen in replies and dead letters.
@@ -241,7 +241,7 @@ interface FilterCase {
   readonly eventB: { delivered: boolean };
 }
 
-test('filters let the recorded events pass', async () => {
+test('filters match the recorded events', async () => {
   const { events, results } = capture<{ events: Record<'a' | 'b', Record<string, string>>; results: FilterCase[] }>(
     'filters',
   );

@@ -88,7 +88,7 @@ describe('the manifests', () => {
   });
 });
 
-describe('values are parsed as in Go', () => {
+describe('Go semantics:', () => {
   test.each([
     ['/src', '/src'],
     ['not a uri', 'not%20a%20uri'],

@@ -15,7 +15,7 @@ describe('a message that has failed for good', () => {
   const parked = async (url: string) =>
     (await (await fetch(`${url}/mesh/dead-letters`)).json()) as { items: Parked[]; total: number };
 
-  test('is parked when its sink fails as well, and can be replayed to the sink', async () => {
+  test('is parked when its sink fails as well, and can be requeued to the sink', async () => {
     const url = await start({ retry: 1, deadLetterSink: { uri: `${subscriber.url}/dead` } });
     subscriber.script = () => ({ status: 500 });
     // The header holds bytes of UTF-8; the list of dead letters shows them as text.
@@ -37,7 +37,7 @@ describe('a message that has failed for good', () => {
     expect((await parked(url)).total).toBe(0);
   });
 
-  test('is parked when there is no sink, and can be replayed to the subscriber, all at once', async () => {
+  test('is parked when there is no sink, and can be requeued to the subscriber with all others', async () => {
     const url = await start();
     subscriber.script = () => ({ status: 422 });
     for (let n = 0; n < 3; n++) await post(url, { id: `id-${n}` });
@@ -74,7 +74,7 @@ describe('replies', () => {
     expect(replied!.headers).toMatchObject({ 'ce-id': 'r', 'ce-source': '/r' });
   });
 
-  test('have one hop less to live than the event they reply to, so that a loop ends in the dead letter sink', async () => {
+  test('have a hop limit one lower than the event they reply to, so that a loop ends in the dead letter sink', async () => {
     const url = await start({ deadLetterSink: { uri: `${subscriber.url}/dead` } });
     answering(reply);
     await post(url, { knativebrokerttl: '10' });
@@ -118,11 +118,11 @@ test('each step of a message is printed, with the end of its id', async () => {
 
 test('first attempts of a partition key are made in order, one after another', async () => {
   const url = await start();
-  let together = 0;
+  let inFlight = 0;
   subscriber.script = async ({ headers }) => {
-    if (headers['ce-subject'] === 'a' && ++together > 1) return { status: 422 };
+    if (headers['ce-subject'] === 'a' && ++inFlight > 1) return { status: 422 };
     await new Promise((resolve) => setTimeout(resolve, 3));
-    if (headers['ce-subject'] === 'a') together--;
+    if (headers['ce-subject'] === 'a') inFlight--;
     return {};
   };
   for (let n = 0; n < 40; n++) await post(url, { id: String(n), subject: n % 2 ? 'a' : 'b' });
@@ -153,7 +153,7 @@ describe('the process', () => {
     });
     let output = '';
     const url = await new Promise<string>((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`It does not start:\n${output}`)), 25_000);
+      const late = setTimeout(() => reject(new Error(`The broker does not start:\n${output}`)), 60_000);
       const read = (chunk: Buffer) => {
         output += chunk.toString();
         const [, found] = /Broker default\/demo: (http:\/\/localhost:\d+)/.exec(output) ?? [];
@@ -163,7 +163,7 @@ describe('the process', () => {
       };
       child.stdout.on('data', read);
       child.stderr.on('data', read);
-      child.once('exit', () => reject(new Error(`It ended:\n${output}`)));
+      child.once('exit', () => reject(new Error(`The broker ended:\n${output}`)));
     });
     return { child, url, output: () => output };
   }
@@ -177,7 +177,7 @@ describe('the process', () => {
 
   test('killed after its answers 202, delivers all messages after a restart, and exits with 0 on SIGTERM', async () => {
     const folder = manifests(
-      broker('demo', { retry: 20, backoffPolicy: 'linear', backoffDelay: 'PT0.1S' }),
+      broker('demo', { retry: 100, backoffPolicy: 'linear', backoffDelay: 'PT0.1S' }),
       trigger('one', { broker: 'demo', subscriber: { ref: { kind: 'Service', name: 'shop' }, uri: '/sub' } }),
     );
     const options = [
@@ -207,5 +207,5 @@ describe('the process', () => {
     expect(second.output()).toMatch(/a development tool\. Production is Knative/);
     expect(second.output()).toMatch(/200 messages of an earlier run/);
     expect(await ended(second.child, 'SIGTERM')).toBe(0);
-  }, 60_000);
+  }, 180_000);
 });

@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { TokenFile } from '../../src/infrastructure/broker/oidc/token-file.js';
+import '../support/frozen-clock.js';
 import { clock } from '../support/issuer.js';
 
-describe('The file of a token', () => {
+describe('The token file', () => {
   let folder: string;
   let path: string;
   beforeEach(() => {
@@ -15,7 +16,7 @@ describe('The file of a token', () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  /** As the kubelet does it: `token` points to `..data/token`, and `..data` is replaced by a rename. */
+  /** Replaces the token as the kubelet does: `token` links to `..data/token`, and a rename replaces `..data`. */
   function project(generation: string, token: string): void {
     mkdirSync(join(folder, generation));
     writeFileSync(join(folder, generation, 'token'), token);
@@ -23,7 +24,7 @@ describe('The file of a token', () => {
     renameSync(join(folder, '..data_tmp'), join(folder, '..data'));
   }
 
-  it('is read again after 10 s, when its link was turned', async () => {
+  it('is read again after 10 s, also when its link has another target', async () => {
     project('..1', 'first\n');
     symlinkSync('..data/token', path);
     const file = new TokenFile(path);
@@ -36,7 +37,7 @@ describe('The file of a token', () => {
     expect(await file.authorization()).toBe('Bearer second');
   });
 
-  it('is read again at once when the token was refused, even while it is being read', async () => {
+  it('is read again at once after forget(), also when that is called during a read', async () => {
     writeFileSync(path, 'first');
     const file = new TokenFile(path);
     expect(await file.authorization()).toBe('Bearer first');
@@ -44,14 +45,14 @@ describe('The file of a token', () => {
     file.forget();
     expect(await file.authorization()).toBe('Bearer second');
     file.forget();
-    const underWay = file.authorization();
+    const inFlight = file.authorization();
     file.forget();
-    await underWay;
+    await inFlight;
     writeFileSync(path, 'third');
     expect(await file.authorization()).toBe('Bearer third');
   });
 
-  it('is read once for those who ask at the same time', async () => {
+  it('is read once for concurrent callers', async () => {
     writeFileSync(path, 'first');
     const file = new TokenFile(path);
     const [one, other] = [file.authorization(), file.authorization()];
@@ -59,7 +60,7 @@ describe('The file of a token', () => {
     expect(await one).toBe('Bearer first');
   });
 
-  it('is named when it holds no token, and tried again by the next one who asks', async () => {
+  it('is named in the error when it holds no token, and is read again by the next call', async () => {
     const file = new TokenFile(path);
     await expect(file.authorization()).rejects.toThrow(`${path} can't be read: ENOENT`);
     for (const content of ['', ' \n', 'two words', 'secret-of-a-kind\nsecret-of-a-kind', 'sécret']) {

@@ -4,7 +4,7 @@ import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 const DEMO_RIDE = '0b9e5a4c-8d8f-4c1e-9a57-3d2f6c1b7e42';
 const ZYTNIA_32 = { country: 'Polska', city: 'Warszawa', street: 'Żytnia', buildingNumber: 32, hash: -580606919 };
 
-describe.each(DATABASES)('The journey on $kind', ({ fresh }) => {
+describe.each(DATABASES)('The demo on $kind', ({ fresh }) => {
   let cabs: Cabs;
 
   beforeAll(async () => {
@@ -12,7 +12,7 @@ describe.each(DATABASES)('The journey on $kind', ({ fresh }) => {
   });
   afterAll(() => cabs.close());
 
-  it('the ride of the demo gives 5100 and 4856', async () => {
+  it('completes its ride for 5100, of which the driver gets 4856', async () => {
     const reply = await cabs.http.post(`/transits/${DEMO_RIDE}/complete`).send(ZYTNIA_32).expect(202);
     expect(reply.headers.location).toBe(`/transits/${DEMO_RIDE}`);
     const ride = await eventually(

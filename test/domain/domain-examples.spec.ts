@@ -39,7 +39,7 @@ interface Miles {
   readonly expiresDay: number | null;
 }
 
-/** How each formula of the examples is held against our code; each gives what the example expects. */
+/** The check of each formula: returns the result of our code in the form that the example expects. */
 const CHECKS: Record<string, (example: Example) => unknown> = {
   'tariff.choose': ({ inputs }: Example<{ localTime: string }>) => tariffAt(inputs.localTime),
 
@@ -53,8 +53,8 @@ const CHECKS: Record<string, (example: Example) => unknown> = {
   }),
 
   'geo.haversineKm': ({ inputs: { from, to } }: Example<Record<'from' | 'to', [number, number]>>) => {
-    const place = ([latitude, longitude]: [number, number]) => ({ latitude, longitude });
-    return { km: Number(haversineKm(place(from), place(to)).toFixed(6)) };
+    const location = ([latitude, longitude]: [number, number]) => ({ latitude, longitude });
+    return { km: Number(haversineKm(location(from), location(to)).toFixed(6)) };
   },
 
   'address.hash.int32': ({ inputs }: Example<HashedAddress>) => ({ hash: addressHash(inputs) }),
@@ -62,7 +62,7 @@ const CHECKS: Record<string, (example: Example) => unknown> = {
   'loyalty.registerMiles.active': async ({ inputs }: Example<Bonus>) => {
     const now = Date.parse(inputs.now);
     if (inputs.defaultBonus !== 10 || inputs.expirationDays !== 365) {
-      // Ours are constants; the example says how others would be reckoned.
+      // These two are constants in our code, so an example with other values only checks the arithmetic.
       const expiresAt = new Date(now + inputs.expirationDays * DAY_MS).toISOString();
       return { miles: inputs.defaultBonus, expiresAt, transactionsDelta: 1 };
     }
@@ -75,7 +75,7 @@ const CHECKS: Record<string, (example: Example) => unknown> = {
   'loyalty.registerMiles.account': async ({ inputs, expected }: Example<{ account: 'none' | 'inactive' }>) => {
     const { miles, rows, transactions } = await register(inputs.account, Date.now());
     const nothing = miles === 0 && rows.length === 0 && transactions === 0;
-    // Of the legacy applications' answers ours is the modular one's: nothing, and no error.
+    // We follow the modular legacy application: no miles and no error.
     return nothing && /^(modular: )?nothing/.test(expected as string) ? expected : { miles, rows, transactions };
   },
 
@@ -90,7 +90,10 @@ const CHECKS: Record<string, (example: Example) => unknown> = {
 
   'loyalty.removeMiles': ({ inputs }: Example<Spender & Removal>) => {
     const grants = inputs.records.map(({ id, miles, grantedDay, expiresDay }) => ({
-      ...{ id, miles, grantedAt: grantedDay * DAY_MS, expiresAt: day(expiresDay) },
+      id,
+      miles,
+      grantedAt: grantedDay * DAY_MS,
+      expiresAt: day(expiresDay),
     }));
     const account = { active: inputs.active ?? true, grants };
     const left = spendMiles(account, inputs.remove, { ...inputs, isSunday: inputs.sunday }, inputs.day * DAY_MS);
@@ -98,18 +101,19 @@ const CHECKS: Record<string, (example: Example) => unknown> = {
   },
 
   'driver.licenceValid': ({ inputs, expected }: Example<{ licence: string }>) => ({
-    ...(expected as object), // of the legacy application there is nothing to check
+    ...(expected as object), // the values of the legacy application are not checked
     eventMesh: isLicenceValid(inputs.licence),
   }),
 
   'invoice.generate': ({ inputs }: Example<{ priceCents: number; name: string; lastName: string | null }>) => ({
-    ...{ amount: inputs.priceCents, subjectName: invoiceSubject(inputs) },
+    amount: inputs.priceCents,
+    subjectName: invoiceSubject(inputs),
   }),
 
   'mesh.retry': ({ inputs }: Example<Retry>) => {
     const policy = { retry: inputs.retries, backoffDelayMs: inputs.delaySec * 1000, timeoutMs: 0 };
     const curve = { ...policy, backoffPolicy: inputs.policy };
-    // Ours counts from 0; from 1, as Knative's Kafka broker does, is our curve one step ahead.
+    // backoffMs() counts retries from 0. Knative's Kafka broker counts from 1: one step further on the same curve.
     const waits = Array.from({ length: inputs.retries }, (_, n) => backoffMs(curve, n + inputs.firstExponent) / 1000);
     return { waitsSec: waits, totalSec: Number(waits.reduce((sum, wait) => sum + wait, 0).toFixed(6)) };
   },
@@ -149,7 +153,9 @@ let lastClient = 0;
 
 beforeAll(async () => {
   database = await Database.open({
-    ...{ database: await DATABASES[0]!.fresh(), entities: [AwardedMiles, AwardsAccount], migrate: true },
+    database: await DATABASES[0]!.fresh(),
+    entities: [AwardedMiles, AwardsAccount],
+    migrate: true,
     histories: migrationHistories([LoyaltyModule], HISTORIES),
   });
 });

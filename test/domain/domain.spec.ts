@@ -10,8 +10,14 @@ const MAX_CENTS = 2 ** 31 - 1;
 
 describe('The id of an address', () => {
   const full: Required<Address> = {
-    ...{ country: 'Polska', district: 'Wola', city: 'Warszawa', street: 'Żytnia', buildingNumber: 32 },
-    ...{ additionalNumber: 4, postalCode: '01-014', name: 'Urząd' },
+    country: 'Polska',
+    district: 'Wola',
+    city: 'Warszawa',
+    street: 'Żytnia',
+    buildingNumber: 32,
+    additionalNumber: 4,
+    postalCode: '01-014',
+    name: 'Urząd',
   };
 
   it('never changes: it is stored and sent', () => {
@@ -28,7 +34,7 @@ describe('The id of an address', () => {
     expect(addressId({ ...full, ...other })).toBe(addressId(full));
   });
 
-  it('is the same however the words in a field are spaced, and not when they run together', () => {
+  it('is the same for any spacing between words, and differs without spacing', () => {
     const street = (text: string) => addressId({ ...full, street: text });
     expect(street('Plac  Trzech \n Krzyży')).toBe(street('Plac Trzech Krzyży'));
     expect(street('PlacTrzechKrzyży')).not.toBe(street('Plac Trzech Krzyży'));
@@ -40,7 +46,7 @@ describe('The id of an address', () => {
     expect(addressId({ ...full, name: '' })).toBe(addressId(absent));
   });
 
-  it('differs with every field, and with its place', () => {
+  it('differs with every field, also when two fields are swapped', () => {
     const others = Object.keys(full).map((field) => {
       const value = full[field as keyof Address];
       return addressId({ ...full, [field]: typeof value === 'number' ? value + 1 : `${value}x` });
@@ -50,7 +56,7 @@ describe('The id of an address', () => {
     expect(new Set([addressId(full), swapped, moved, ...others]).size).toBe(11);
   });
 
-  it('is the same for a letter with and without its diacritic apart, and another without it', () => {
+  it('is the same for composed and decomposed letters, and differs without the diacritic', () => {
     const street = (text: string) => addressId({ ...full, street: text });
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom(...'ąćęńóśźżĄĆĘŃÓŚŹŻabcXYZ '), minLength: 1 }), (text) => {
@@ -96,7 +102,7 @@ describe('The clock of Warsaw', () => {
     expect(chooseTariff(localTime(new Date(instant), 'Europe/Warsaw')).name).toBe(name);
   });
 
-  it('is one clock of many', () => {
+  it('is one of many time zones', () => {
     const instant = new Date('2021-12-31T23:30:00Z');
     expect(localTime(instant, 'America/New_York')).toEqual({ month: 12, day: 31, weekday: 5, hour: 18 });
     expect(localTime(instant, 'Asia/Kathmandu')).toEqual({ month: 1, day: 1, weekday: 6, hour: 5 });
@@ -113,11 +119,11 @@ describe('Money', () => {
     fc.record({ type: fc.constant('percentage' as const), amount: fc.integer({ min: 0, max: 10_000 }) }),
     fc.record({ type: fc.constant('flat' as const), amount: fc.integer({ min: 1, max: 1_000_000_000 }) }),
   );
-  const least = fc.option(fc.integer({ min: 0, max: 1_000_000_000 }));
+  const minimum = fc.option(fc.integer({ min: 0, max: 1_000_000_000 }));
 
-  it('a driver earns something from nothing to the whole price, in whole cents, and his minimum as far as it reaches', () => {
+  it('a driver earns whole cents between 0 and the price, and at least the minimum fee or the price', () => {
     fc.assert(
-      fc.property(fc.option(fee), least, cents, (agreed, min, price) => {
+      fc.property(fc.option(fee), minimum, cents, (agreed, min, price) => {
         const earned = driverFee(agreed && { ...agreed, min }, price);
         expect(Number.isInteger(earned)).toBe(true);
         expect(earned).toBeGreaterThanOrEqual(agreed && min !== null ? Math.min(min, price) : 0);
@@ -128,14 +134,14 @@ describe('Money', () => {
 
   it('a driver earns no less for a higher price', () => {
     fc.assert(
-      fc.property(fc.option(fee), least, cents, fc.nat(100_000), (agreed, min, price, more) => {
+      fc.property(fc.option(fee), minimum, cents, fc.nat(100_000), (agreed, min, price, more) => {
         const of = agreed && { ...agreed, min };
         expect(driverFee(of, price + more)).toBeGreaterThanOrEqual(driverFee(of, price));
       }),
     );
   });
 
-  it('a price is whole cents, exact to half a cent, and grows with the way', () => {
+  it('a price is whole cents, exact to half a cent, and grows with the distance', () => {
     fc.assert(
       fc.property(anyTariff, fc.nat(20_100_000), fc.nat(10_000), (tariff, metres, more) => {
         const price = priceCents(metres, tariff);
@@ -148,14 +154,14 @@ describe('Money', () => {
 });
 
 describe('Distance', () => {
-  const place = fc.record({
+  const location = fc.record({
     latitude: fc.double({ min: -90, max: 90, noNaN: true }),
     longitude: fc.double({ min: -180, max: 180, noNaN: true }),
   });
 
-  it('is the same both ways, and at most half of the way around the earth', () => {
+  it('is the same both ways, and at most half the circumference of the earth', () => {
     fc.assert(
-      fc.property(place, place, (from, to) => {
+      fc.property(location, location, (from, to) => {
         expect(haversineKm(from, to)).toBeCloseTo(haversineKm(to, from), 6);
         expect(haversineKm(from, to)).toBeLessThanOrEqual(Math.PI * 6371);
         expect(Number.isInteger(distanceMetres(from, to))).toBe(true);
@@ -163,7 +169,7 @@ describe('Distance', () => {
     );
   });
 
-  it('is 42 km where a place is unknown', () => {
+  it('is 42 km when a location is unknown', () => {
     const known = { latitude: 52, longitude: 21 };
     expect([distanceMetres(known, undefined), distanceMetres(undefined, known)]).toEqual([42_000, 42_000]);
   });
@@ -171,15 +177,18 @@ describe('Distance', () => {
 
 describe('Miles', () => {
   const grant = fc.record({
-    ...{ miles: fc.nat(50), grantedAt: fc.nat(100) },
+    miles: fc.nat(50),
+    grantedAt: fc.nat(100),
     expiresAt: fc.option(fc.nat(100)),
   });
   const spender = fc.record({
-    ...{ claims: fc.nat(5), transits: fc.nat(30), isSunday: fc.boolean() },
+    claims: fc.nat(5),
+    transits: fc.nat(30),
+    isSunday: fc.boolean(),
     type: fc.constantFrom('NORMAL' as const, 'VIP' as const),
   });
 
-  it('that are spent are gone from the balance, exactly, and never more than there are', () => {
+  it('that are spent leave the balance exactly, and never exceed it', () => {
     fc.assert(
       fc.property(fc.array(grant), fc.nat(500), spender, fc.nat(100), (grants, howMany, client, now) => {
         const before = balance(grants, now);
@@ -203,11 +212,11 @@ describe('On the wire', () => {
     ),
   }));
 
-  it('data comes back as it was sent', () => {
+  it('data arrives unchanged', () => {
     fc.assert(fc.property(data, (sent) => expect(fromWire(toWire(sent))).toEqual(sent)));
   });
 
-  it('keys are in kebab case, values are left alone, and what was never kebab case is not taken', () => {
+  it('keys are in kebab case, values are unchanged, and keys in another case are dropped', () => {
     const sent = { driverId: 1, transitPrice: 'camelCase', nested: [{ buildingNumber: 3 }] };
     const wire = { 'driver-id': 1, 'transit-price': 'camelCase', nested: [{ 'building-number': 3 }] };
     expect(toWire(sent)).toEqual(wire);

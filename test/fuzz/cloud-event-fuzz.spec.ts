@@ -4,31 +4,33 @@ import { HTTP, toBatch } from '../../src/infrastructure/cloudevents/http-binding
 import { toEvents, type HttpMessage } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { anyEvent, BATCHED, LEAST_HEADERS, STRUCTURED } from '../support/cloud-events.js';
 
-/** How often each kind of message was taken and refused: a generator whose messages are all refused proves nothing. */
-const seen = { taken: 0, refused: 0 };
+/** Accepted and refused messages: a generator whose messages are all refused proves nothing. */
+const counts = { accepted: 0, refused: 0 };
 
-/** Whatever it is: it's refused in one line, or it's events that can be sent, and then are still the same. */
+/** A message must be refused in one line, or its events must be unchanged when they are sent on. */
 function check(message: HttpMessage): void {
   let events;
   try {
     events = toEvents(message);
   } catch (error) {
-    seen.refused++;
+    counts.refused++;
     if (!(error instanceof MalformedEvent)) throw error;
-    if (!/^[\x20-\x7e]{1,199}$/.test(error.message)) throw new Error(`Says ${JSON.stringify(error.message)}`);
+    if (!/^[\x20-\x7e]{1,199}$/.test(error.message))
+      throw new Error(`Expected one line of ASCII, got ${JSON.stringify(error.message)}`);
     return;
   }
-  seen.taken++;
-  // As text: -0 and a __proto__ in data are kept, too.
+  counts.accepted++;
+  // Compared as text, because -0 and __proto__ in data must be kept.
   const text = JSON.stringify(events);
   const batch = toBatch(events);
   if (JSON.stringify(toEvents({ ...batch, body: Buffer.from(batch.body) })) !== text)
-    throw new Error(`Became another: ${text}`);
+    throw new Error(`The batch has changed: ${text}`);
   for (const event of events) {
     const sent = HTTP.binary(event);
     const [again] = toEvents({ headers: sent.headers, body: Buffer.from(sent.body ?? '') });
     const body = HTTP.binary(again!);
-    if (JSON.stringify(body) !== JSON.stringify(sent)) throw new Error(`Became another: ${JSON.stringify(event)}`);
+    if (JSON.stringify(body) !== JSON.stringify(sent))
+      throw new Error(`The event has changed: ${JSON.stringify(event)}`);
   }
 }
 
@@ -94,8 +96,8 @@ const arbitraryMessage = fc.record({
   body: bodies,
 });
 
-/** Good messages; the same few, as it's the damage that has to vary. */
-const GOOD = fc
+/** Valid messages. These stay the same, and the damage varies. */
+const VALID = fc
   .sample(anyEvent, { numRuns: 300, seed: 1 })
   .flatMap((event) => [HTTP.binary(event), HTTP.structured(event), toBatch([event, event])]);
 
@@ -110,36 +112,36 @@ const damage = fc.record({
   put: fc.oneof(fc.constant(''), fc.constantFrom(...bits, ...'{}[],:"0-e\\')),
 });
 const damagedMessage = fc
-  .tuple(fc.constantFrom(...GOOD), fc.array(fc.tuple(fc.nat(20), damage), { maxLength: 2 }))
-  .map(([good, damages]) => {
-    const headers = { ...good.headers };
-    let body = Buffer.from(good.body ?? '');
+  .tuple(fc.constantFrom(...VALID), fc.array(fc.tuple(fc.nat(20), damage), { maxLength: 2 }))
+  .map(([valid, damages]) => {
+    const headers = { ...valid.headers };
+    let body = Buffer.from(valid.body ?? '');
     for (const [which, how] of damages) {
       const name = Object.keys(headers)[which];
-      if (name === undefined) body = Buffer.from(spoil(body.toString('latin1'), how), 'latin1');
-      else headers[name] = spoil(headers[name]!, how);
+      if (name === undefined) body = Buffer.from(damaged(body.toString('latin1'), how), 'latin1');
+      else headers[name] = damaged(headers[name]!, how);
     }
     return { headers, body };
   });
 
-function spoil(text: string, { at, cut, put }: Damage): string {
+function damaged(text: string, { at, cut, put }: Damage): string {
   const start = at % (text.length + 1);
   return text.slice(0, start) + put + text.slice(start + cut);
 }
 
-describe('Whatever comes', () => {
-  beforeEach(() => Object.assign(seen, { taken: 0, refused: 0 }));
+describe('A random message', () => {
+  beforeEach(() => Object.assign(counts, { accepted: 0, refused: 0 }));
 
   it.each([
-    ['made up', arbitraryMessage, 8_000],
-    ['good, then spoiled', damagedMessage, 15_000],
+    ['random parts', arbitraryMessage, 8_000],
+    ['valid, then damaged', damagedMessage, 15_000],
   ] as [string, fc.Arbitrary<HttpMessage>, number][])(
-    'is taken or refused: %s',
+    'is accepted or refused: %s',
     (_, message, numRuns) => {
       fc.assert(fc.property(message, check), { numRuns });
-      expect(Math.min(seen.taken, seen.refused)).toBeGreaterThan(numRuns / 50);
-      // 2 s when the machine has nothing else to do.
+      expect(Math.min(counts.accepted, counts.refused)).toBeGreaterThan(numRuns / 50);
+      // This takes 2 s on an idle machine.
     },
-    120_000,
+    300_000,
   );
 });

@@ -16,30 +16,30 @@ import { numbers } from '../support/notes.js';
 import { atRest, get, newClient, newDriver, post, rideThatIs } from '../support/rest.js';
 
 /*
- * What receiving-fuzz.spec.ts sends nobody can handle; this is the other half: events that are handled, or would be but
- * for a value or two in them that the contract, or only a database, minds.
+ * No handler exists for the events of receiving-fuzz.spec.ts. These events have handlers, and are valid except for one or
+ * two values that the contract or the database may refuse.
  */
 
-/** Per database. More when looking for trouble: FUZZ_RUNS=20000 */
+/** Runs per database. Set FUZZ_RUNS=20000 for a longer search. */
 const RUNS = Number(process.env.FUZZ_RUNS ?? 500);
-/** What brokers repeat of the 4xx. */
-const REPEATED = [404, 408, 409, 425, 429];
-/** What a header section may have, in characters: Node reads 16 kB. */
-const HEADERS = 12_000;
+/** The 4xx that brokers retry. */
+const RETRIED = [404, 408, 409, 425, 429];
+/** Longest header section, in characters: Node reads 16 kB. */
+const MAX_HEADERS = 12_000;
 
-/** What there is. */
+/** The ids that events refer to. */
 interface Pool {
   readonly clients: readonly number[];
   readonly drivers: readonly number[];
-  /** Of rides in every state in which an event may find them, and of some that don't exist. */
-  readonly rides: readonly string[];
-  /** Where the rides ended. */
+  /** Of transits in every state that an event may meet, and of some that don't exist. */
+  readonly transits: readonly string[];
+  /** Where the transits ended. */
   readonly address: string;
 }
 
-/** Data of everything that anybody here handles, as it may be. */
+/** Valid data of each type that has a handler here. */
 const DATA: Record<string, (pool: Pool, dice: number) => object> = {
-  'cabs.rides.complete-transit': ({ rides }, dice) => ({ transitId: pick(rides, dice), destination: REACHED }),
+  'cabs.rides.complete-transit': ({ transits }, dice) => ({ transitId: pick(transits, dice), destination: REACHED }),
   'cabs.geolocation.update-destination': () => ({
     from: { ...PICKUP, district: 'Wola', additionalNumber: 3, postalCode: '01-123', name: 'Muzeum' },
     destination: PLANNED,
@@ -59,10 +59,10 @@ const DATA: Record<string, (pool: Pool, dice: number) => object> = {
   'cabs.invoicing.invoice-issued': () => ({ invoiceId: crypto.randomUUID(), amount: 5100 }),
 };
 
-const pick = <T>(them: readonly T[], dice: number): T => them[dice % them.length]!;
+const pick = <T>(items: readonly T[], dice: number): T => items[dice % items.length]!;
 
-/** Nothing in it can be compressed: an index row of PostgreSQL takes less than 2.7 kB of it. */
-const endless = (bytes: number) => fc.constant(0).map(() => randomBytes(bytes).toString('base64'));
+/** Text that can't be compressed: an index row of PostgreSQL holds less than 2.7 kB of it. */
+const incompressible = (bytes: number) => fc.constant(0).map(() => randomBytes(bytes).toString('base64'));
 const odd: fc.Arbitrary<unknown> = fc.oneof(
   fc.constantFrom(
     'a\0b',
@@ -81,7 +81,7 @@ const odd: fc.Arbitrary<unknown> = fc.oneof(
   ),
   fc.constantFrom('x'.repeat(300), 'ż'.repeat(500), 'ż'.repeat(501), '😀'.repeat(100), '1'.repeat(400)),
   fc.string({ unit: 'binary', maxLength: 20 }),
-  fc.oneof(endless(700), endless(1500), endless(7500)),
+  fc.oneof(incompressible(700), incompressible(1500), incompressible(7500)),
   fc.constantFrom(
     0,
     -0,
@@ -105,7 +105,7 @@ const odd: fc.Arbitrary<unknown> = fc.oneof(
 
 const twists = fc.array(fc.record({ where: fc.noBias(fc.nat()), to: odd }), { maxLength: 2 });
 
-/** What databases, or the bounds of contracts, have minded. */
+/** Values that databases or the limits of contracts refuse. */
 const WORST = () => ['a\0b', '\ud800', randomBytes(7500).toString('base64'), -1, 2 ** 53 - 1, 2 ** 31, null];
 
 const fuzzed = fc.record({
@@ -122,60 +122,60 @@ describe.each(DATABASES)('Random events that may be handled, on $kind', ({ fresh
   let pool: Pool;
 
   beforeAll(async () => {
-    // What is sent because of them is delivered here, too, and shows whether it is fit to be handled.
+    // The messages that the handlers send are delivered to this process as well, which shows whether they are valid.
     cabs = await startCabs(await fresh(), { MESH_RECEIVE: 'true', MESH_RETRY: '2' });
-    pool = await furnish(cabs);
+    pool = await createPool(cabs);
     await cabs.app.listen(0, '127.0.0.1');
   });
   afterAll(() => cabs.close());
 
-  it('are of all the types that somebody handles', () => {
+  it('are of all types that have a handler', () => {
     const registry = cabs.app.get(HandlerRegistry);
     const types = MODULES.flatMap((it) => messagesIn(meshFeatureOf(it).contract).messages).map(({ type }) => type);
     expect(Object.keys(DATA).sort()).toEqual(types.filter((it) => registry.subscriptions(it).length > 0).sort());
   });
 
-  it('are never the fault of the receiver, nor a reason to come again; what is taken is handled to its end', async () => {
+  it('are answered neither 5xx nor a 4xx that brokers retry, and accepted events are handled', async () => {
     const registry = cabs.app.get(HandlerRegistry);
-    const taken: string[] = [];
-    const counted = { taken: 0, refused: 0 };
-    const tried = async (type: string, event: Record<string, unknown>, mode: Fuzzed['mode'], atRoot: boolean) => {
+    const accepted: string[] = [];
+    const counts = { accepted: 0, refused: 0 };
+    const send = async (type: string, event: Record<string, unknown>, mode: Fuzzed['mode'], atRoot: boolean) => {
       const { consumer } = registry.subscriptions(type)[0]!;
       const { status, text } = await exchange(cabs, atRoot ? '/' : `/mesh/${consumer}`, event, mode);
       expect({ status, text, isFine: isFine(status) }).toMatchObject({ isFine: true });
       expect(text.length).toBeLessThan(512);
-      counted[status < 300 ? 'taken' : 'refused']++;
-      // By the name that it was given here: headers turn other things into strings.
+      counts[status < 300 ? 'accepted' : 'refused']++;
+      // Only ids that are strings can be found again: headers turn other values into strings.
       const isNamed = event.source === '/fuzz' && /^[0-9a-f-]{36}$/.test(String(event.id));
-      if (status < 300 && isNamed) taken.push(String(event.id));
+      if (status < 300 && isNamed) accepted.push(String(event.id));
     };
-    // Each value that its handler gets is each of the worst once; then all values are anything.
+    // First, each value of each type is replaced by each of the worst values. Then come random values.
     for (const [index, type] of Object.keys(DATA).entries()) {
-      // Of a ride that is about to be completed, another one for each.
+      // A COMPLETING transit, another one for each type.
       const plain = { type, dice: 2 + 2 * index, twists: [] };
-      for (const where of handledOf(eventOf(plain, pool)).keys()) {
+      for (const where of handledSlots(eventOf(plain, pool)).keys()) {
         for (const to of WORST()) {
           const event = eventOf(plain, pool);
-          put(handledOf(event)[where]!, to);
-          await tried(type, event, 'structured', false);
+          put(handledSlots(event)[where]!, to);
+          await send(type, event, 'structured', false);
         }
       }
     }
     const property = fc.asyncProperty(fuzzed, ({ mode, atRoot, ...fuzz }) =>
-      tried(fuzz.type, eventOf(fuzz, pool), mode, atRoot),
+      send(fuzz.type, eventOf(fuzz, pool), mode, atRoot),
     );
-    // Not shrunk: the state that led to the failure is gone by then.
+    // Without shrinking, because the state that led to the failure is gone.
     await fc.assert(property, { numRuns: RUNS, endOnFailure: true });
-    // Both must have been tried often enough to say something.
-    expect(Math.min(counted.taken, counted.refused)).toBeGreaterThan(RUNS / 10);
+    // Both outcomes must be frequent, or the test proves little.
+    expect(Math.min(counts.accepted, counts.refused)).toBeGreaterThan(RUNS / 10);
 
-    // Nothing is stuck: not the events, nor what was sent because of them.
+    // Neither the events nor the messages of their handlers are stuck.
     await atRest(cabs);
     const { sql } = cabs.app.get(UnitOfWork);
     const rows = await sql.all<{ id: string }>(`SELECT id FROM mesh_inbox WHERE source = '/fuzz'`);
     const handled = new Set(rows.map(({ id }) => id));
-    expect(taken.filter((id) => !handled.has(id))).toEqual([]);
-    // Of rides that never were; anything else would be a message of ours that is against our own contract.
+    expect(accepted.filter((id) => !handled.has(id))).toEqual([]);
+    // Transits that don't exist are expected. Other causes would be messages of ours that break our own contract.
     const { causes } = await get<{ causes: { cause: string }[] }>(cabs, '/mesh/dead-letters?by=cause');
     expect(causes.filter(({ cause }) => !cause.startsWith('Reject: There is no transit'))).toEqual([]);
 
@@ -188,20 +188,20 @@ describe.each(DATABASES)('Random events that may be handled, on $kind', ({ fresh
 });
 
 describe.each(DATABASES)('Random dead letters on $kind', ({ fresh }) => {
-  it('are kept or refused for good, and can be shown', async () => {
+  it('are stored or refused with a status that brokers do not retry, and can be listed', async () => {
     const services = { USVC_DRIVERS: 'http://127.0.0.1:9', USVC_RIDES: 'http://127.0.0.1:9' };
     const sink = await startCabs(await fresh(), { MESH_TRANSPORT: 'knative', MODULES: 'none', ...services });
-    const pool = { clients: [1], drivers: [1], rides: [crypto.randomUUID()], address: crypto.randomUUID() };
+    const pool = { clients: [1], drivers: [1], transits: [crypto.randomUUID()], address: crypto.randomUUID() };
     await sink.app.listen(0, '127.0.0.1');
     let kept = 0;
-    const said = fc.record({
+    const errorAttributes = fc.record({
       knativeerrordest: fc.oneof(fc.constantFrom('http://127.0.0.1:9/mesh/drivers', 'http://a/\u0000', 'x:'), odd),
       knativeerrorcode: fc.oneof(fc.constant('422'), odd),
       knativeerrordata: fc
         .oneof(fc.constant('{"detail":"a\\u0000b"}'), odd)
         .map((it) => (typeof it === 'string' ? Buffer.from(it).toString('base64') : it)),
     });
-    const property = fc.asyncProperty(fuzzed, said, async (fuzz, more) => {
+    const property = fc.asyncProperty(fuzzed, errorAttributes, async (fuzz, more) => {
       const event = { ...eventOf(fuzz, pool), ...more };
       const { status, text } = await exchange(sink, '/mesh/dead-letters', event, fuzz.mode);
       expect({ status, text, isFine: isFine(status) }).toMatchObject({ isFine: true });
@@ -215,8 +215,8 @@ describe.each(DATABASES)('Random dead letters on $kind', ({ fresh }) => {
   }, 600_000);
 });
 
-/** Clients, drivers, and rides that wait for what the events say. */
-async function furnish(cabs: Cabs): Promise<Pool> {
+/** Creates clients, drivers, and transits that wait for the events. */
+async function createPool(cabs: Cabs): Promise<Pool> {
   const clients = [await newClient(cabs), await newClient(cabs), 404];
   await post(cabs, `/clients/${clients[0]}/awards`, {}, 201);
   await post(cabs, `/clients/${clients[0]}/awards/activate`);
@@ -224,54 +224,71 @@ async function furnish(cabs: Cabs): Promise<Pool> {
   const drivers = [driverId, await newDriver(cabs), 404];
   await atRest(cabs);
   const work = cabs.app.get(UnitOfWork);
-  const ride = await work.repository(Transit).findOneByOrFail({ id });
-  // States that a ride leaves as soon as it is answered.
+  const transit = await work.repository(Transit).findOneByOrFail({ id });
+  // A transit leaves these states with the next answer.
   const pending = { driverFeeSettled: 'pending', driverFreedSettled: 'pending', milesSettled: 'pending' } as const;
   const waiting = numbers(60).map((n) => ({
-    ...{ ...ride, ...pending, id: crypto.randomUUID(), price: null, driverFee: null, miles: null, completedAt: null },
-    ...{ invoiceSettled: 'pending' as const, status: n % 2 ? ('COMPLETING' as const) : ('ACCEPTING' as const) },
+    ...transit,
+    ...pending,
+    id: crypto.randomUUID(),
+    price: null,
+    driverFee: null,
+    miles: null,
+    completedAt: null,
+    invoiceSettled: 'pending' as const,
+    status: n % 2 ? ('COMPLETING' as const) : ('ACCEPTING' as const),
   }));
   await work.run(() => work.repository(Transit).insert(waiting));
-  const rides = [id, ...waiting.map((it) => it.id), ...numbers(10).map(() => crypto.randomUUID())];
-  return { clients, drivers, rides, address: ride.reachedId! };
+  const transits = [id, ...waiting.map((it) => it.id), ...numbers(10).map(() => crypto.randomUUID())];
+  return { clients, drivers, transits, address: transit.reachedId! };
 }
 
-/** An event as it is written, with its twists; what isn't said is left out. */
+/** An event with its twists. */
 function eventOf({ type, dice, twists }: Pick<Fuzzed, 'type' | 'dice' | 'twists'>, pool: Pool) {
   const event: Record<string, unknown> = {
-    ...{ specversion: '1.0', id: crypto.randomUUID(), source: '/fuzz', type, subject: pick(pool.rides, dice) },
-    ...{ time: '2026-11-24T01:02:03Z', correlationid: 'c', causationid: 'd', partitionkey: 'k', traceparent: 't' },
-    ...{ datacontenttype: 'application/json', dataschema: 'urn:x:y', ext: 'e' },
+    specversion: '1.0',
+    id: crypto.randomUUID(),
+    source: '/fuzz',
+    type,
+    subject: pick(pool.transits, dice),
+    time: '2026-11-24T01:02:03Z',
+    correlationid: 'c',
+    causationid: 'd',
+    partitionkey: 'k',
+    traceparent: 't',
+    datacontenttype: 'application/json',
+    dataschema: 'urn:x:y',
+    ext: 'e',
     data: structuredClone(toWire(DATA[type]!(pool, dice))),
   };
-  for (const { where, to } of twists) put(pick([...placesOf(event), ...handledOf(event)], where), to);
+  for (const { where, to } of twists) put(pick([...slotsOf(event), ...handledSlots(event)], where), to);
   return event;
 }
 
-/** Where a value stands. */
-interface Place {
+/** A property that holds a value. */
+interface Slot {
   readonly of: Record<string, unknown>;
   readonly name: string;
 }
 
-const placesOf = (of: object): Place[] => Object.keys(of).map((name) => ({ of: of as Record<string, unknown>, name }));
+const slotsOf = (of: object): Slot[] => Object.keys(of).map((name) => ({ of: of as Record<string, unknown>, name }));
 
-/** Of an event, what a handler gets: the subject, and every value of the data. */
-function handledOf(event: Record<string, unknown>): Place[] {
-  const inside = (value: unknown): Place[] =>
+/** The parts of an event that a handler gets: the subject, and every value of the data. */
+function handledSlots(event: Record<string, unknown>): Slot[] {
+  const inside = (value: unknown): Slot[] =>
     typeof value === 'object' && value !== null
-      ? [...placesOf(value), ...Object.values(value).flatMap((inner) => inside(inner))]
+      ? [...slotsOf(value), ...Object.values(value).flatMap((inner) => inside(inner))]
       : [];
   return [{ of: event, name: 'subject' }, ...inside(event.data)];
 }
 
-function put({ of, name }: Place, value: unknown): void {
-  // A copy: the next twist may be inside of it.
+function put({ of, name }: Slot, value: unknown): void {
+  // A copy, because the next twist may change a part of it.
   of[name] = structuredClone(value);
 }
 
 const isFine = (status: number) =>
-  (status >= 200 && status < 300) || (status >= 400 && status < 500 && !REPEATED.includes(status));
+  (status >= 200 && status < 300) || (status >= 400 && status < 500 && !RETRIED.includes(status));
 
 async function exchange({ app }: Cabs, path: string, event: Record<string, unknown>, mode: Fuzzed['mode']) {
   const { port } = app.getHttpServer().address() as AddressInfo;
@@ -280,7 +297,7 @@ async function exchange({ app }: Cabs, path: string, event: Record<string, unkno
   return { status: reply.statusCode, text: await reply.body.text() };
 }
 
-/** As it stands, whether it may or not: `toHttp` would refuse some of them. */
+/** Writes an event as it is, also an invalid one, which `HTTP.binary` would refuse. */
 function written(
   event: Record<string, unknown>,
   mode: Fuzzed['mode'],
@@ -290,14 +307,14 @@ function written(
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== undefined && value !== null) headers[`ce-${name}`] = encoded(value);
   }
-  if (mode === 'binary' && JSON.stringify(headers).length < HEADERS)
+  if (mode === 'binary' && JSON.stringify(headers).length < MAX_HEADERS)
     return { headers, body: JSON.stringify(data) ?? '' };
   const content = (of: string) => ({ 'content-type': `application/cloudevents${of}+json` });
   if (mode !== 'batch') return { headers: content(''), body: JSON.stringify(event) };
   return { headers: content('-batch'), body: JSON.stringify([event, { ...event, id: crypto.randomUUID() }]) };
 }
 
-/** As headers carry it; halves of characters have no encoding. */
+/** The value of a header. Lone surrogates have no encoding. */
 function encoded(value: unknown): string {
   const text = Buffer.from(typeof value === 'string' ? value : (JSON.stringify(value) ?? '')).toString();
   return text.replace(/[^\x21\x23\x24\x26-\x7e]+/g, encodeURIComponent);

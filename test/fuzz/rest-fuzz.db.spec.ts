@@ -9,45 +9,45 @@ import { DATABASES } from '../support/databases.js';
 import { atRest, get, newClient, newDriver, newRide, post, rideThatIs, type Driver } from '../support/rest.js';
 import { runConcurrently, call, memoryOf, prepareRides, startServer } from '../support/server.js';
 
-/** Per database. More when looking for trouble: FUZZ_RUNS=5000 */
+/** Runs per database. Set FUZZ_RUNS=5000 for a longer search. */
 const RUNS = Number(process.env.FUZZ_RUNS ?? 600);
 
-/** Requests of a round, where memory is watched. */
-const STEADY = 4000;
+/** Requests of each round of the memory test. */
+const ROUND = 4000;
 
-/** What there is: the fuzz picks from it, and what it makes is added. */
+/** The ids that requests refer to. New ids are added. */
 interface Pool {
   readonly clients: unknown[];
   readonly drivers: unknown[];
-  readonly rides: unknown[];
+  readonly transits: unknown[];
 }
 type Kind = keyof Pool;
 
 interface Route {
   readonly method: string;
   readonly path: string;
-  /** What the id in the path is of; also what the reply is of. */
+  /** The kind of the id in the path and in the reply. */
   readonly of?: Kind;
-  /** A body that may be accepted. */
+  /** A valid body. */
   readonly body?: (pick: (kind: Kind) => unknown) => object;
 }
 
 const byDriver: Route['body'] = (pick) => ({ driverId: pick('drivers') });
 
-/** What modules ask each other. */
+/** The queries between modules, with valid bodies. */
 const QUERIES: Record<string, NonNullable<Route['body']>> = {
   'read-client': (pick) => ({ 'client-id': pick('clients') }),
   'read-awards': (pick) => ({ 'client-id': pick('clients') }),
   'read-driver': (pick) => ({ 'driver-id': pick('drivers') }),
   'read-settled-transits': (pick) => ({
-    transits: [{ 'transit-id': pick('rides'), 'driver-id': pick('drivers') }],
+    transits: [{ 'transit-id': pick('transits'), 'driver-id': pick('drivers') }],
   }),
   'measure-route': () => ({ from: toWire(PICKUP), to: toWire(PLANNED) }),
-  'read-address': (pick) => ({ 'address-id': pick('rides') }),
-  'read-invoices': (pick) => ({ 'transit-id': pick('rides') }),
-  'read-invoiced-transits': (pick) => ({ 'transit-ids': [pick('rides')] }),
-  'read-transit-miles': (pick) => ({ 'transit-ids': [pick('rides')] }),
-  'read-transit': (pick) => ({ 'transit-id': pick('rides') }),
+  'read-address': (pick) => ({ 'address-id': pick('transits') }),
+  'read-invoices': (pick) => ({ 'transit-id': pick('transits') }),
+  'read-invoiced-transits': (pick) => ({ 'transit-ids': [pick('transits')] }),
+  'read-transit-miles': (pick) => ({ 'transit-ids': [pick('transits')] }),
+  'read-transit': (pick) => ({ 'transit-id': pick('transits') }),
   'list-transits': (pick) => ({ 'client-id': pick('clients'), status: 'COMPLETED', page: 1, size: 2 }),
 };
 
@@ -59,7 +59,9 @@ const ROUTES: readonly Route[] = [
   { method: 'POST', path: '/clients/:id/awards/deactivate', of: 'clients' },
   { method: 'GET', path: '/clients/:id/awards', of: 'clients' },
   {
-    ...{ method: 'POST', path: '/drivers', of: 'drivers' },
+    method: 'POST',
+    path: '/drivers',
+    of: 'drivers',
     body: () => ({
       firstName: 'A',
       lastName: 'B',
@@ -72,42 +74,44 @@ const ROUTES: readonly Route[] = [
   { method: 'POST', path: '/drivers/:id/deactivate', of: 'drivers' },
   { method: 'PUT', path: '/drivers/:id/fee', of: 'drivers', body: () => ({ type: 'flat', amount: 700, min: 300 }) },
   {
-    ...{ method: 'POST', path: '/transits', of: 'rides' },
+    method: 'POST',
+    path: '/transits',
+    of: 'transits',
     body: (pick) => ({ clientId: pick('clients'), from: PICKUP, to: PLANNED, carClass: 'ECO' }),
   },
   { method: 'GET', path: '/transits' },
-  { method: 'GET', path: '/transits/:id', of: 'rides' },
-  { method: 'POST', path: '/transits/:id/publish', of: 'rides' },
-  { method: 'POST', path: '/transits/:id/accept', of: 'rides', body: byDriver },
-  { method: 'POST', path: '/transits/:id/reject', of: 'rides', body: byDriver },
-  { method: 'POST', path: '/transits/:id/start', of: 'rides', body: () => ({}) },
-  { method: 'POST', path: '/transits/:id/cancel', of: 'rides' },
-  { method: 'POST', path: '/transits/:id/destination', of: 'rides', body: () => REACHED },
-  { method: 'POST', path: '/transits/:id/complete', of: 'rides', body: () => REACHED },
-  { method: 'GET', path: '/addresses/:id', of: 'rides' },
-  { method: 'GET', path: '/invoices?transitId=:id', of: 'rides' },
+  { method: 'GET', path: '/transits/:id', of: 'transits' },
+  { method: 'POST', path: '/transits/:id/publish', of: 'transits' },
+  { method: 'POST', path: '/transits/:id/accept', of: 'transits', body: byDriver },
+  { method: 'POST', path: '/transits/:id/reject', of: 'transits', body: byDriver },
+  { method: 'POST', path: '/transits/:id/start', of: 'transits', body: () => ({}) },
+  { method: 'POST', path: '/transits/:id/cancel', of: 'transits' },
+  { method: 'POST', path: '/transits/:id/destination', of: 'transits', body: () => REACHED },
+  { method: 'POST', path: '/transits/:id/complete', of: 'transits', body: () => REACHED },
+  { method: 'GET', path: '/addresses/:id', of: 'transits' },
+  { method: 'GET', path: '/invoices?transitId=:id', of: 'transits' },
   { method: 'GET', path: '/mesh/outbox' },
   { method: 'GET', path: '/mesh/dead-letters' },
-  { method: 'GET', path: '/mesh/dead-letters/:id', of: 'rides' },
-  { method: 'DELETE', path: '/mesh/dead-letters/:id', of: 'rides' },
+  { method: 'GET', path: '/mesh/dead-letters/:id', of: 'transits' },
+  { method: 'DELETE', path: '/mesh/dead-letters/:id', of: 'transits' },
   { method: 'POST', path: '/mesh/dead-letters/replay' },
-  { method: 'POST', path: '/mesh/dead-letters/:id/replay', of: 'rides' },
+  { method: 'POST', path: '/mesh/dead-letters/:id/replay', of: 'transits' },
   { method: 'GET', path: '/mesh/reconciliations' },
   { method: 'POST', path: '/mesh/reconciliations/run' },
   { method: 'POST', path: '/mesh/reconciliations/run?dry-run=true' },
-  { method: 'POST', path: '/mesh/queries/:id', of: 'rides' },
+  { method: 'POST', path: '/mesh/queries/:id', of: 'transits' },
   ...Object.entries(QUERIES).map(([query, body]) => ({ method: 'POST', path: `/mesh/queries/${query}`, body })),
   { method: 'GET', path: '/health/live' },
   { method: 'GET', path: '/health/ready' },
 ];
 
-/** Rides are cancelled as soon as anything can be; without a push few would get further. */
+/** Routes that move a transit forward. They are more frequent, or most transits would be cancelled early. */
 const ONWARD = ROUTES.filter(({ path }) => /publish|accept|start|complete/.test(path));
 
-/* Oddities are rare, or every request would be refused at the door for the first of them. */
-const often = <T>(arbitrary: fc.Arbitrary<T>) => ({ arbitrary, weight: 12 });
-const now = <T>(arbitrary: fc.Arbitrary<T>) => ({ arbitrary, weight: 1 });
-const rarely = <T>(arbitrary: fc.Arbitrary<T>) => fc.oneof(often(fc.constant(undefined)), now(arbitrary));
+/* Odd values are rare, or the first of them would refuse every request. */
+const common = <T>(arbitrary: fc.Arbitrary<T>) => ({ arbitrary, weight: 12 });
+const rare = <T>(arbitrary: fc.Arbitrary<T>) => ({ arbitrary, weight: 1 });
+const rarely = <T>(arbitrary: fc.Arbitrary<T>) => fc.oneof(common(fc.constant(undefined)), rare(arbitrary));
 
 const text = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 20 }),
@@ -146,7 +150,7 @@ const headerText = fc.oneof(
 
 type Body =
   { kind: 'valid' } | { kind: 'none' } | { kind: 'json'; json: unknown } | { kind: 'raw'; raw: Buffer } | Twisted;
-/** A valid body with one value changed, or left out. */
+/** A valid body with one value replaced or removed. */
 interface Twisted {
   readonly kind: 'twisted';
   readonly where: number[];
@@ -156,18 +160,18 @@ interface Twisted {
 const fuzzed = fc.record({
   route: fc.noBias(fc.constantFrom(...ROUTES, ...ONWARD, ...ONWARD)),
   method: rarely(fc.constantFrom('PATCH', 'PUT', 'DELETE', 'POST', 'GET', 'OPTIONS')),
-  id: fc.oneof(often(fc.constant(undefined)), now(segment)),
-  /** Which of the pool. */
+  id: fc.oneof(common(fc.constant(undefined)), rare(segment)),
+  /** Picks from the pool. */
   dice: fc.noBias(fc.nat()),
   body: fc.oneof<fc.MaybeWeightedArbitrary<Body>[]>(
-    often(fc.constant({ kind: 'valid' })),
-    often(fc.record({ kind: fc.constant('twisted'), where: fc.array(fc.nat(), { minLength: 1 }), json: value })),
-    now(fc.record({ kind: fc.constant('json'), json: value })),
-    now(fc.uint8Array({ maxLength: 50 }).map((bytes) => ({ kind: 'raw', raw: Buffer.from(bytes) }))),
-    now(fc.constant({ kind: 'none' })),
+    common(fc.constant({ kind: 'valid' })),
+    common(fc.record({ kind: fc.constant('twisted'), where: fc.array(fc.nat(), { minLength: 1 }), json: value })),
+    rare(fc.record({ kind: fc.constant('json'), json: value })),
+    rare(fc.uint8Array({ maxLength: 50 }).map((bytes) => ({ kind: 'raw', raw: Buffer.from(bytes) }))),
+    rare(fc.constant({ kind: 'none' })),
   ),
   query: fc.option(
-    fc.array(parameter, { minLength: 1, maxLength: 2 }).map((them) => them.join('&')),
+    fc.array(parameter, { minLength: 1, maxLength: 2 }).map((parameters) => parameters.join('&')),
     { nil: undefined },
   ),
   headers: fc.record(
@@ -187,7 +191,7 @@ const fuzzed = fc.record({
 });
 type Fuzzed = typeof fuzzed extends fc.Arbitrary<infer T> ? T : never;
 
-/** What was answered, and to what. */
+/** A response, and the request that it answers. */
 interface Reply {
   readonly method: string;
   readonly path: string;
@@ -202,31 +206,31 @@ describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
   let pool: Pool;
 
   beforeAll(async () => {
-    // Queries are answered where a broker may deliver; reconciled is what has ended just now.
+    // MESH_RECEIVE adds the routes of the queries. Transits are reconciled as soon as they end.
     cabs = await startCabs(await fresh(), { MESH_RECEIVE: 'true', MESH_RECONCILE_AFTER: 'PT0S' });
     await cabs.app.listen(0, '127.0.0.1');
     ({ port } = cabs.app.getHttpServer().address() as AddressInfo);
     const [clientId, driverId] = [await newClient(cabs), await newDriver(cabs)];
     await post(cabs, `/clients/${clientId}/awards`, {}, 201);
     const states = ['WAITING_FOR_DRIVER_ASSIGNMENT', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT', 'COMPLETED'] as const;
-    const rides = await Promise.all(states.map((status) => rideThatIs(cabs, status)));
+    const transits = await Promise.all(states.map((status) => rideThatIs(cabs, status)));
     const draft = await newRide(cabs, clientId);
     const noLicence = { firstName: 'A', lastName: 'B', driverLicense: '' };
     const { id: unlicensed } = await post<Driver>(cabs, '/drivers', noLicence, 201);
-    const drivers = [driverId, unlicensed, ...rides.map((ride) => ride.driverId)];
-    pool = { clients: [clientId], drivers, rides: [draft.id, draft.to.id, ...rides.map(({ id }) => id)] };
+    const drivers = [driverId, unlicensed, ...transits.map((transit) => transit.driverId)];
+    pool = { clients: [clientId], drivers, transits: [draft.id, draft.to.id, ...transits.map(({ id }) => id)] };
     await atRest(cabs);
   });
   afterAll(() => cabs.close());
 
-  it('are never the fault of the server, and change nothing when they are refused', async () => {
+  it('are never answered 5xx, and change nothing when they are refused', async () => {
     let before = await contents(cabs);
-    const counted = { accepted: 0, refused: 0 };
+    const counts = { accepted: 0, refused: 0 };
     const property = fc.asyncProperty(fuzzed, async (request) => {
       const reply = await exchange(port, request, pool);
       expect(reply.status).toBeLessThan(500);
       if (reply.status < 400) {
-        counted.accepted++;
+        counts.accepted++;
         const { id } = reply.body ?? {};
         if (reply.status === 201 && request.route.of && id) pool[request.route.of].push(id);
         await reconciled(cabs);
@@ -234,55 +238,57 @@ describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
         before = await contents(cabs);
         return;
       }
-      counted.refused++;
+      counts.refused++;
       expect(reply.headers['content-type']).toMatch(/^application\/problem\+json/);
-      // Who delivers events has them in no journey of ours.
+      // A delivery of an event has no request context, so its problem has no correlation id.
       const isDelivery = reply.method === 'POST' && /^\/(mesh\/[^/]+\/?)?$/.test(reply.path);
-      const journey = isDelivery ? {} : { correlationId: expect.any(String) as unknown };
-      expect(reply.body).toMatchObject({ status: reply.status, ...journey });
+      const context = isDelivery ? {} : { correlationId: expect.any(String) as unknown };
+      expect(reply.body).toMatchObject({ status: reply.status, ...context });
       expect(reply.body?.correlationId).toBe(reply.headers['x-correlation-id']);
       expect(await contents(cabs)).toEqual(before);
     });
-    // Not shrunk: the state that led to the failure is gone by then.
+    // Without shrinking, because the state that led to the failure is gone.
     await fc.assert(property, { numRuns: RUNS, endOnFailure: true });
-    // Both must have been tried often enough to say something.
-    expect(Math.min(counted.accepted, counted.refused)).toBeGreaterThan(RUNS / 20);
+    // Both outcomes must be frequent, or the test proves little.
+    expect(Math.min(counts.accepted, counts.refused)).toBeGreaterThan(RUNS / 20);
   }, 600_000);
 });
 
-it('Random requests leave nothing behind in the memory of a real process', async () => {
+it('Random requests leak no memory in a real process', async () => {
   const server = await startServer({
-    ...{ DATABASE_URL: await DATABASES[0]!.fresh(), LOG_LEVEL: 'error', NODE_OPTIONS: '--inspect-port=0' },
+    DATABASE_URL: await DATABASES[0]!.fresh(),
+    LOG_LEVEL: 'error',
+    NODE_OPTIONS: '--inspect-port=0',
   });
   const memory = await memoryOf(server);
-  const made = async (path: string, body: object) =>
+  const create = async (path: string, body: object) =>
     (await call<{ id: unknown }>('POST', `${server.url}${path}`, body)).body.id;
   const pool: Pool = {
-    clients: [await made('/clients', { name: 'Jane', lastName: 'Roe' })],
-    drivers: [await made('/drivers', { firstName: 'A', lastName: 'B', driverLicense: 'FARME100165AB5EW' })],
-    rides: await prepareRides(server.url, 5),
+    clients: [await create('/clients', { name: 'Jane', lastName: 'Roe' })],
+    drivers: [await create('/drivers', { firstName: 'A', lastName: 'B', driverLicense: 'FARME100165AB5EW' })],
+    transits: await prepareRides(server.url, 5),
   };
   const port = Number(new URL(server.url).port);
   const round = async (seed: number) => {
-    const requests = fc.sample(fuzzed, { numRuns: STEADY, seed });
+    const requests = fc.sample(fuzzed, { numRuns: ROUND, seed });
     const statuses = await runConcurrently(
       16,
-      STEADY,
+      ROUND,
       async (index) => (await exchange(port, requests[index]!, pool)).status,
     );
     expect(statuses.filter((status) => status >= 500)).toEqual([]);
     return memory.held();
   };
-  // With the first everything is loaded and compiled.
+  // The first round loads and compiles everything.
   const [, after, atEnd] = [await round(1), await round(2), await round(3)];
   console.log(JSON.stringify({ after, atEnd }));
-  // A leak of 250 bytes a request would show.
-  expect(atEnd.heapUsed + atEnd.external).toBeLessThan(after.heapUsed + after.external + 250 * STEADY);
+  // A leak of 250 bytes per request would fail here.
+  expect(atEnd.heapUsed + atEnd.external).toBeLessThan(after.heapUsed + after.external + 250 * ROUND);
   memory.close();
   await server.end('SIGTERM');
-}, 120_000);
+}, 300_000);
 
-/** Waits for the pass under way: it is begun by a request, and goes on behind its answer. */
+/** Waits for the reconciliation run in flight: a request starts it, and it continues after the response. */
 async function reconciled(cabs: Cabs): Promise<void> {
   await eventually(
     () => get<{ items: { isRunning: boolean }[] }>(cabs, '/mesh/reconciliations'),
@@ -290,7 +296,7 @@ async function reconciled(cabs: Cabs): Promise<void> {
   );
 }
 
-/** Every row of every table, in no order; but for the signs of life of the process itself. */
+/** All rows of all tables, except for the heartbeats of the process. */
 async function contents({ app }: Cabs): Promise<Record<string, string[]>> {
   const { read, dialect } = app.get(Database);
   const tables = await read.all<{ name: string }>(
@@ -305,14 +311,14 @@ async function contents({ app }: Cabs): Promise<Record<string, string[]>> {
   return found;
 }
 
-/** A request as it stands: supertest would straighten its path and headers. */
+/** Sends a request unchanged: supertest would normalise its path and headers. */
 async function exchange(port: number, fuzz: Fuzzed, pool: Pool) {
   const { route, dice, query, id } = fuzz;
   const pick = (kind: Kind) => pool[kind][dice % pool[kind].length];
   const path = route.path.replace(':id', () => id ?? String(route.of && pick(route.of)));
   const body = bodyOf(fuzz.body, route.body?.(pick));
-  const ours = { 'Content-Type': 'application/json', 'Content-Length': body && String(body.length) };
-  const headers = { ...given(ours), ...given(fuzz.headers) };
+  const defaults = { 'Content-Type': 'application/json', 'Content-Length': body && String(body.length) };
+  const headers = { ...given(defaults), ...given(fuzz.headers) };
   const method = fuzz.method ?? route.method;
   const options = {
     host: '127.0.0.1',
@@ -331,7 +337,7 @@ async function exchange(port: number, fuzz: Fuzzed, pool: Pool) {
         resolve({ method, path: path.split('?')[0]!, status: reply.statusCode!, headers: reply.headers, body: parsed });
       });
     });
-    sent.setTimeout(20_000, () => sent.destroy(new Error('No reply')));
+    sent.setTimeout(60_000, () => sent.destroy(new Error('No response within 60 s')));
     sent.on('error', reject).end(body);
   });
 }

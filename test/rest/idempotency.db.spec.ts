@@ -28,7 +28,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
     return Number(counted!.n);
   };
 
-  /** The routes that take a key: a request that can be made, the same with its fields turned, another one. */
+  /** The routes that take a key: a valid request, the same with its fields in another order, and another valid request. */
   const ROUTES = [
     {
       route: '/clients',
@@ -36,7 +36,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       make: async () => ({
         path: '/clients',
         body: { name: 'Jane', lastName: 'Roe' },
-        turned: { lastName: 'Roe', name: 'Jane' },
+        reordered: { lastName: 'Roe', name: 'Jane' },
         other: { name: 'John', lastName: 'Roe' },
       }),
     },
@@ -46,7 +46,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       make: async () => ({
         path: '/drivers',
         body: { firstName: 'Ada', lastName: 'Byron', driverLicense: '', fee: { type: 'flat', amount: 7 } },
-        turned: { fee: { amount: 7, type: 'flat' }, driverLicense: '', lastName: 'Byron', firstName: 'Ada' },
+        reordered: { fee: { amount: 7, type: 'flat' }, driverLicense: '', lastName: 'Byron', firstName: 'Ada' },
         other: { firstName: 'Ada', lastName: 'Byron', driverLicense: '', fee: { type: 'flat', amount: 8 } },
       }),
     },
@@ -56,8 +56,8 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       make: async () => {
         const clientId = await newClient(cabs);
         const body = { clientId, from: PICKUP, to: PLANNED };
-        const turned = { to: PLANNED, from: PICKUP, clientId };
-        return { path: '/transits', body, turned, other: { ...body, to: REACHED } };
+        const reordered = { to: PLANNED, from: PICKUP, clientId };
+        return { path: '/transits', body, reordered, other: { ...body, to: REACHED } };
       },
     },
     {
@@ -65,21 +65,21 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       table: 'invoicing_invoice',
       make: async () => {
         const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
-        const turned = Object.fromEntries(Object.entries(REACHED).reverse());
-        return { path: `/transits/${id}/complete`, body: REACHED, turned, other: PLANNED };
+        const reordered = Object.fromEntries(Object.entries(REACHED).reverse());
+        return { path: `/transits/${id}/complete`, body: REACHED, reordered, other: PLANNED };
       },
     },
   ];
 
   describe.each(ROUTES)('POST $route', ({ table, make }) => {
-    it('a request that is repeated happens once, and gets the same reply', async () => {
-      const { path, body, turned } = await make();
+    it('a repeated request has one effect and gets the same reply', async () => {
+      const { path, body, reordered } = await make();
       const before = await rows(table);
       const key = newKey();
       const first = await send(path, key, body);
       expect(first.ok).toBe(true);
       await atRest(cabs);
-      for (const again of [body, turned]) {
+      for (const again of [body, reordered]) {
         const reply = await send(path, key, again);
         expect(bodyOf(reply, first.status)).toEqual(first.body);
         expect(reply.headers.location).toBe(first.headers.location);
@@ -88,7 +88,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       expect((await rows(table)) - before).toBe(1);
     });
 
-    it('a request that is sent ten times at once happens once; who does not get its reply gets 409', async () => {
+    it('a request that is sent ten times at once has one effect, and each copy gets its reply or 409', async () => {
       const { path, body } = await make();
       const before = await rows(table);
       const key = newKey();
@@ -102,7 +102,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       expect((await rows(table)) - before).toBe(1);
     });
 
-    it('a key that was used for another request is 422', async () => {
+    it('a key of another request is answered 422', async () => {
       const { path, body, other } = await make();
       const key = newKey();
       expect((await send(path, key, body)).ok).toBe(true);
@@ -113,7 +113,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       expect(await rows(table)).toBe(before);
     });
 
-    it('a key outlives the process', async () => {
+    it('a key survives a restart', async () => {
       const { path, body, other } = await make();
       const key = newKey();
       const first = await send(path, key, body);
@@ -126,7 +126,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       expect(await rows(table)).toBe(before);
     });
 
-    it('a request that was refused leaves its key free for the corrected one', async () => {
+    it('a refused request leaves its key free for the corrected request', async () => {
       const { path, body } = await make();
       const key = newKey();
       const kept = await rows('mesh_idempotency_key');
@@ -140,7 +140,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
     });
   });
 
-  it('a request that a rule or the state refused leaves its key free, too', async () => {
+  it('a request refused by a business rule or by the state leaves its key free as well', async () => {
     const key = newKey();
     const driver = { firstName: 'Ada', lastName: 'Byron', driverLicense: '' };
     problemOf(await send('/drivers', key, { ...driver, fee: { type: 'flat', amount: 0 } }), 422, 'fee.amount');
@@ -150,7 +150,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
     problemOf(await send('/transits', unknown, { ...ride, clientId: 2 ** 31 }), 404, 'clientId');
     bodyOf(await send('/transits', unknown, { ...ride, clientId: await newClient(cabs) }), 201);
 
-    // The very same request: what refused it may be over.
+    // The same request again: the state that refused it has changed.
     const early = newKey();
     const { id } = await rideThatIs(cabs, 'TRANSIT_TO_PASSENGER');
     problemOf(
@@ -163,10 +163,10 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
     bodyOf(await send(`/transits/${id}/complete`, early, REACHED), 202);
   });
 
-  it('who repeats a completion with its key gets the first acceptance, also when he had waited for the outcome', async () => {
+  it('a repeated completion gets the first acceptance, also when the client had waited for the outcome', async () => {
     const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
     const key = newKey();
-    const complete = () => send(`/transits/${id}/complete`, key, REACHED).set('Prefer', 'wait=5');
+    const complete = () => send(`/transits/${id}/complete`, key, REACHED).set('Prefer', 'wait=10');
     const first = bodyOf<Ride>(await complete(), 200);
     expect(first.status).toBe('COMPLETED');
     const again = await complete();
@@ -176,15 +176,15 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
   });
 
   it('a key holds across two processes on one database', async () => {
-    const neighbour = await startCabs(url);
-    await neighbour.app.listen(0, '127.0.0.1');
+    const other = await startCabs(url);
+    await other.app.listen(0, '127.0.0.1');
     const before = await rows('clients_client');
     const key = newKey();
-    const processes = Array.from({ length: 10 }, (_, n) => (n % 2 ? neighbour : cabs));
+    const processes = Array.from({ length: 10 }, (_, n) => (n % 2 ? other : cabs));
     const replies = await Promise.all(
       processes.map(({ http }) => http.post('/clients').set('Idempotency-Key', key).send({ name: 'A', lastName: 'B' })),
     );
-    await neighbour.close();
+    await other.close();
     const answered = replies.filter(({ ok }) => ok);
     expect(answered.length).toBeGreaterThan(0);
     for (const reply of answered) expect(reply.body).toEqual(answered[0]!.body);
@@ -199,13 +199,13 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
     problemOf(await send('/drivers', key, body), 422, 'Idempotency-Key');
   });
 
-  it.each(['', ' ', 'a b', 'x'.repeat(256), 'clé'])('the key "%s" is 400, and nothing happens', async (key) => {
+  it.each(['', ' ', 'a b', 'x'.repeat(256), 'clé'])('the key "%s" is answered 400 and has no effect', async (key) => {
     const before = await rows('clients_client');
     problemOf(await send('/clients', key, { name: 'Jane', lastName: 'Roe' }), 400, 'Idempotency-Key');
     expect(await rows('clients_client')).toBe(before);
   });
 
-  it('without a key the same request makes another client', async () => {
+  it('without a key the same request creates another client', async () => {
     const [one, other] = [await newClient(cabs), await newClient(cabs)];
     expect(one).not.toBe(other);
   });

@@ -8,7 +8,7 @@ import { DATABASES } from '../support/databases.js';
 import { bodyOf, newClient, newDriver, newRide, problemOf, rideThatIs } from '../support/rest.js';
 
 const UNKNOWN = '00000000-0000-4000-8000-000000000000';
-const NOBODY = { name: 'Jane', lastName: 'Roe' };
+const CLIENT = { name: 'Jane', lastName: 'Roe' };
 const NUL = String.fromCharCode(0);
 const LONE_SURROGATE = String.fromCharCode(0xd800);
 
@@ -55,20 +55,20 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
   afterAll(() => cabs.close());
 
   describe('Unknown', () => {
-    it.each(NUMBERED)('$method $path of an id that nobody has, or can have, is 404', async ({ method, path, body }) => {
+    it.each(NUMBERED)('$method $path is 404 for an unknown or impossible id', async ({ method, path, body }) => {
       for (const id of ['2147483647', '2147483648', '99999999999', '99999999999999999999']) {
         problemOf(await cabs.http[method](path.replace(':id', id)).send(body), 404, 'id');
       }
     });
 
-    it.each(NUMBERED)('$method $path of what is no id is 400', async ({ method, path, body }) => {
+    it.each(NUMBERED)('$method $path is 400 for a malformed id', async ({ method, path, body }) => {
       for (const id of ['0', '-1', '1.5', '1e3', '01', 'x', '%00', '1%20', '%F0%9F%9A%95']) {
         problemOf(await cabs.http[method](path.replace(':id', id)).send(body), 400, 'id');
       }
     });
 
     it.each(IDENTIFIED)(
-      '$method $path of an unknown id is 404, of what is no id 400',
+      '$method $path is 404 for an unknown id, and 400 for a malformed one',
       async ({ method, path, body }) => {
         const content = body === 'driver' ? { driverId: await newDriver(cabs) } : body;
         problemOf(await cabs.http[method](path.replace(':id', UNKNOWN)).send(content), 404, 'id');
@@ -78,17 +78,20 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       },
     );
 
-    it.each([2147483647, 2147483648, 99_999_999_999])('a body with client or driver %d is 404', async (nobody) => {
-      const ride = { clientId: nobody, from: PICKUP, to: PLANNED };
-      problemOf(await cabs.http.post('/transits').send(ride), 404, 'clientId');
-      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
-      const body = { driverId: nobody };
-      problemOf(await cabs.http.post(`/transits/${id}/accept`).send(body), 404, 'driverId');
-      problemOf(await cabs.http.post(`/transits/${id}/reject`).send(body), 404, 'driverId');
-      // Whoever isn't the ride's driver may not, whether he exists or not.
-      problemOf(await cabs.http.post(`/transits/${id}/start`).send(body), 403, 'driverId');
-      problemOf(await cabs.http.post(`/transits/${id}/complete`).send({ ...REACHED, ...body }), 403, 'driverId');
-    });
+    it.each([2147483647, 2147483648, 99_999_999_999])(
+      'a body with the unknown client or driver %d is 404',
+      async (unknownId) => {
+        const ride = { clientId: unknownId, from: PICKUP, to: PLANNED };
+        problemOf(await cabs.http.post('/transits').send(ride), 404, 'clientId');
+        const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+        const body = { driverId: unknownId };
+        problemOf(await cabs.http.post(`/transits/${id}/accept`).send(body), 404, 'driverId');
+        problemOf(await cabs.http.post(`/transits/${id}/reject`).send(body), 404, 'driverId');
+        // Only the driver of the ride may do this, so the reply doesn't tell whether another driver exists.
+        problemOf(await cabs.http.post(`/transits/${id}/start`).send(body), 403, 'driverId');
+        problemOf(await cabs.http.post(`/transits/${id}/complete`).send({ ...REACHED, ...body }), 403, 'driverId');
+      },
+    );
 
     it.each([
       ['get', '/'],
@@ -117,7 +120,7 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       ['/clients', {}, ['name', 'lastName']],
       ['/clients', { name: ' ', lastName: 'x'.repeat(201) }, ['name', 'lastName']],
       ['/clients', { name: 1, lastName: null }, ['name', 'lastName']],
-      ['/clients', { ...NOBODY, type: 'GOOD' }, ['type']],
+      ['/clients', { ...CLIENT, type: 'GOOD' }, ['type']],
       ['/drivers', {}, ['firstName', 'lastName', 'driverLicense']],
       ['/transits', {}, ['clientId', 'from', 'to']],
       ['/transits', { clientId: '1', from: PICKUP, to: PLANNED }, ['clientId']],
@@ -127,7 +130,7 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       [
         '/transits',
         { clientId: 1, from: { ...PICKUP, buildingNumber: 2 ** 31 }, to: {} },
-        [...['from.buildingNumber', 'to.country', 'to.city', 'to.street', 'to.buildingNumber']],
+        ['from.buildingNumber', 'to.country', 'to.city', 'to.street', 'to.buildingNumber'],
       ],
       [`/transits/${UNKNOWN}/accept`, {}, ['driverId']],
       [`/transits/${UNKNOWN}/accept`, { driverId: '1' }, ['driverId']],
@@ -149,8 +152,8 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       ['a NUL', NUL],
       ['a lone surrogate', LONE_SURROGATE],
       ['an escape', '\u001b[2J'],
-    ])('text with %s is 400 in every field', async (_, evil) => {
-      const text = `a${evil}b`;
+    ])('text with %s is 400 in every field', async (_, character) => {
+      const text = `a${character}b`;
       problemOf(await cabs.http.post('/clients').send({ name: text, lastName: text }), 400, 'name', 'lastName');
       const driver = { firstName: text, lastName: text, driverLicense: text };
       problemOf(await cabs.http.post('/drivers').send(driver), 400, ...Object.keys(driver));
@@ -181,7 +184,7 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       },
     );
 
-    it('a body that is nested deeper than anything we ask for is 400', async () => {
+    it('a body nested 40,000 levels deep is 400', async () => {
       const deep = `{"name":"Jane","lastName":"Roe","x":${'['.repeat(40_000)}${']'.repeat(40_000)}}`;
       for (const headers of [{}, { 'Idempotency-Key': 'deep' }]) {
         const sent = cabs.http.post('/clients').set({ 'Content-Type': 'application/json', ...headers });
@@ -190,9 +193,9 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
     });
   });
 
-  describe('Not this way', () => {
-    it('a body over 100 KB is 413, also when it only grows to that', async () => {
-      const big = JSON.stringify({ ...NOBODY, x: 'x'.repeat(101 * 1024) });
+  describe('Unsupported', () => {
+    it('a body over 100 KB is 413, also compressed or in chunks', async () => {
+      const big = JSON.stringify({ ...CLIENT, x: 'x'.repeat(101 * 1024) });
       problemOf(await cabs.http.post('/clients').set('Content-Type', 'application/json').send(big), 413);
       const headers = { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' };
       expect(await raw(cabs, 'POST', '/clients', headers, gzipSync(big))).toMatchObject({ status: 413 });
@@ -210,7 +213,7 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
     );
 
     it('a body without a type, in another character set or encoding is 415', async () => {
-      const body = Buffer.from(JSON.stringify(NOBODY));
+      const body = Buffer.from(JSON.stringify(CLIENT));
       const json = 'application/json';
       for (const headers of [
         {},
@@ -226,13 +229,13 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
     it.each(['application/json', 'application/json; charset=utf-8', 'application/vnd.cabs.v1+json'])(
       'a body in %s is read',
       async (type) => {
-        const sent = cabs.http.post('/clients').set('Content-Type', type).send(JSON.stringify(NOBODY));
-        expect(bodyOf(await sent, 201)).toMatchObject(NOBODY);
+        const sent = cabs.http.post('/clients').set('Content-Type', type).send(JSON.stringify(CLIENT));
+        expect(bodyOf(await sent, 201)).toMatchObject(CLIENT);
       },
     );
   });
 
-  it('a conflict names the state, what it allows, and nothing else', async () => {
+  it('a conflict names the state of the ride and the state that the action needs', async () => {
     const { id } = await newRide(cabs, await newClient(cabs));
     const problem = problemOf(await cabs.http.post(`/transits/${id}/start`), 409);
     expect(Object.keys(problem).sort()).toEqual(['correlationId', 'detail', 'instance', 'status', 'title', 'type']);
@@ -241,7 +244,7 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
   });
 });
 
-/** A request as it stands: supertest would straighten its path. */
+/** Sends a request unchanged: supertest would normalise its path. */
 function raw({ app }: Cabs, method: string, path: string, headers: OutgoingHttpHeaders = {}, body?: Buffer) {
   const { port } = app.getHttpServer().address() as AddressInfo;
   return new Promise<{ status: number; headers: IncomingHttpHeaders; problem: Problem }>((resolve, reject) => {

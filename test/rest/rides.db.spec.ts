@@ -50,7 +50,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
       expect(await get(cabs, `/transits/${ride.id.toUpperCase()}`)).toEqual(ride);
     });
 
-    it('an address is the same in another case and spacing, and another with another flat', async () => {
+    it('an address is the same with other case and spacing, and differs with another flat', async () => {
       const { to } = await newRide(cabs);
       const shouted = { ...PLANNED, city: ' WARSZAWA', street: 'ŻYTNIA ' };
       const clientId = await newClient(cabs);
@@ -128,25 +128,28 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
     });
 
     it.each([
-      ['wait=5', 'wait=5'],
-      ['respond-async, wait="7"', 'wait=7'],
+      ['wait=9', 'wait=9'],
+      ['respond-async, wait="8"', 'wait=8'],
       ['wait=3600', 'wait=10'],
-    ])('a driver who prefers "%s" gets 200 and the confirmed ride, and may say it again', async (prefer, applied) => {
-      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
-      const driverId = await newDriver(cabs);
-      for (let time = 0; time < 2; time++) {
-        const reply = await cabs.http.post(`/transits/${id}/accept`).set('Prefer', prefer).send({ driverId });
-        expect(bodyOf(reply, 200)).toMatchObject({ driverId, status: 'TRANSIT_TO_PASSENGER' });
-        expect(reply.headers['preference-applied']).toBe(applied);
-      }
-    });
+    ])(
+      'a driver who prefers "%s" gets 200 and the confirmed ride, and may repeat the request',
+      async (prefer, applied) => {
+        const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+        const driverId = await newDriver(cabs);
+        for (let time = 0; time < 2; time++) {
+          const reply = await cabs.http.post(`/transits/${id}/accept`).set('Prefer', prefer).send({ driverId });
+          expect(bodyOf(reply, 200)).toMatchObject({ driverId, status: 'TRANSIT_TO_PASSENGER' });
+          expect(reply.headers['preference-applied']).toBe(applied);
+        }
+      },
+    );
 
-    it('two rides that one driver accepts at the same time: exactly one gets him', async () => {
+    it('three rides that one driver accepts at the same time: exactly one gets the driver', async () => {
       const driverId = await newDriver(cabs);
       const waiting = [1, 2, 3].map(() => rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT'));
       const ids = (await Promise.all(waiting)).map(({ id }) => id);
       const accept = (id: string) =>
-        cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=5').send({ driverId });
+        cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=10').send({ driverId });
       const replies = await Promise.all(ids.map(accept));
       expect(replies.map(({ status }) => status).sort()).toEqual([200, 409, 409]);
       for (const reply of replies.filter((it) => it.status === 409)) problemOf(reply, 409, 'driverId');
@@ -161,7 +164,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
       const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       const drivers = [await newDriver(cabs), await newDriver(cabs)];
       const accept = (driverId: number) =>
-        cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=5').send({ driverId });
+        cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=10').send({ driverId });
       const replies = await Promise.all(drivers.map(accept));
       expect(replies.map(({ status }) => status).sort()).toEqual([200, 409]);
       await atRest(cabs);
@@ -194,7 +197,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
       await take(cabs, other.id, driverId);
     });
 
-    it('a ride that is cancelled before its driver is confirmed leaves him free', async () => {
+    it('a ride that is cancelled before its driver is confirmed leaves the driver free', async () => {
       const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       const driverId = await newDriver(cabs);
       await post(cabs, `/transits/${id}/accept`, { driverId }, 202);
@@ -204,15 +207,15 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
       expect(await get(cabs, `/drivers/${driverId}`)).toMatchObject({ occupied: false });
     });
 
-    it('nothing more can be done to a cancelled ride, and one under way is not cancelled', async () => {
+    it('a cancelled ride refuses every action, and a ride in transit is not cancelled', async () => {
       const { id, driverId } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       await post(cabs, `/transits/${id}/cancel`);
       for (const action of ['publish', 'accept', 'reject', 'start', 'cancel', 'destination', 'complete']) {
         const body = /accept|reject/.test(action) ? { driverId } : /dest|compl/.test(action) ? REACHED : undefined;
         problemOf(await cabs.http.post(`/transits/${id}/${action}`).send(body), 409);
       }
-      const { id: underWay } = await rideThatIs(cabs, 'IN_TRANSIT');
-      problemOf(await cabs.http.post(`/transits/${underWay}/cancel`), 409);
+      const { id: inTransit } = await rideThatIs(cabs, 'IN_TRANSIT');
+      problemOf(await cabs.http.post(`/transits/${inTransit}/cancel`), 409);
     });
   });
 
@@ -226,7 +229,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
     });
 
     it.each(['DRAFT', 'WAITING_FOR_DRIVER_ASSIGNMENT', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT'] as const)(
-      'a ride that is %s can go elsewhere',
+      'a ride that is %s can get another destination',
       async (status) => {
         const { id } = await rideThatIs(cabs, status);
         const ride = await post<Ride>(cabs, `/transits/${id}/destination`, REACHED);
@@ -246,7 +249,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
   });
 
   describe('Completing', () => {
-    it('a completed ride is accepted with 202 and settles; the same again is harmless, another end is not', async () => {
+    it('a completion is accepted with 202 and settled; a repetition is accepted, another destination is not', async () => {
       const { id, driverId } = await rideThatIs(cabs, 'IN_TRANSIT');
       const complete = (body: object) => cabs.http.post(`/transits/${id}/complete`).send(body);
       const stranger = await newDriver(cabs);
@@ -267,17 +270,17 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
       await take(cabs, other.id, driverId);
     });
 
-    it('who prefers to wait gets 200 and the settled ride', async () => {
+    it('a client who prefers to wait gets 200 and the settled ride', async () => {
       const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
-      const reply = await cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=5').send(REACHED);
+      const reply = await cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=10').send(REACHED);
       const settled = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
       expect(bodyOf(reply, 200)).toMatchObject({ status: 'COMPLETED', settlement: settled, to: REACHED });
-      expect(reply.headers['preference-applied']).toBe('wait=5');
+      expect(reply.headers['preference-applied']).toBe('wait=10');
     });
 
     it('one ride completed ten times at the same time is settled once', async () => {
       const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
-      const complete = () => cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=5').send(REACHED);
+      const complete = () => cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=10').send(REACHED);
       const replies = await Promise.all(Array.from({ length: 10 }, complete));
       expect(replies.map(({ status }) => status)).toEqual(Array(10).fill(200));
       expect(await get(cabs, `/invoices?transitId=${id}`)).toHaveLength(1);
@@ -285,15 +288,15 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
   });
 });
 
-describe.each(DATABASES)('Rides that nobody answers for on $kind', ({ fresh }) => {
+describe.each(DATABASES)('Rides without a running relay on $kind', ({ fresh }) => {
   let cabs: Cabs;
   afterEach(() => cabs.close());
 
-  it('a ride is not started before its driver is confirmed, nor moved once it is ending; it goes on after a restart', async () => {
+  it('a ride is not started before its driver is confirmed, gets no other destination while it settles, and continues after a restart', async () => {
     const url = await fresh();
     cabs = await startCabs(url);
     const waiting = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
-    const underWay = await rideThatIs(cabs, 'IN_TRANSIT');
+    const inTransit = await rideThatIs(cabs, 'IN_TRANSIT');
     await atRest(cabs);
     await cabs.app.get(Relay).stop(performance.now() + 1000);
 
@@ -303,17 +306,17 @@ describe.each(DATABASES)('Rides that nobody answers for on $kind', ({ fresh }) =
     problemOf(await cabs.http.post(`/transits/${id}/start`), 409);
     const rival = await newDriver(cabs);
     problemOf(await cabs.http.post(`/transits/${id}/accept`).send({ driverId: rival }), 409);
-    const completing = await post<Ride>(cabs, `/transits/${underWay.id}/complete`, REACHED, 202);
+    const completing = await post<Ride>(cabs, `/transits/${inTransit.id}/complete`, REACHED, 202);
     expect(completing).toMatchObject({ status: 'COMPLETING', settlement: { invoice: 'pending' } });
     expect(Date.parse(completing.settlementSince!)).toBeGreaterThan(0);
-    problemOf(await cabs.http.post(`/transits/${underWay.id}/destination`).send(REACHED), 409);
-    problemOf(await cabs.http.post(`/transits/${underWay.id}/complete`).send(PLANNED), 409);
-    expect(await post(cabs, `/transits/${underWay.id}/complete`, REACHED, 202)).toEqual(completing);
+    problemOf(await cabs.http.post(`/transits/${inTransit.id}/destination`).send(REACHED), 409);
+    problemOf(await cabs.http.post(`/transits/${inTransit.id}/complete`).send(PLANNED), 409);
+    expect(await post(cabs, `/transits/${inTransit.id}/complete`, REACHED, 202)).toEqual(completing);
 
     await cabs.close();
     cabs = await startCabs(url);
     await atRest(cabs);
     expect(await post(cabs, `/transits/${id}/start`, { driverId })).toMatchObject({ status: 'IN_TRANSIT', driverId });
-    expect(await get(cabs, `/transits/${underWay.id}`)).toMatchObject({ status: 'COMPLETED', to: REACHED });
+    expect(await get(cabs, `/transits/${inTransit.id}`)).toMatchObject({ status: 'COMPLETED', to: REACHED });
   });
 });

@@ -107,3 +107,7 @@ export const clock = { aheadMs: 0 };
 const [wall, monotonic] = [Date.now.bind(Date), performance.now.bind(performance)];
 Date.now = () => wall() + clock.aheadMs;
 performance.now = () => monotonic() + clock.aheadMs;
+// The suites of a Jest worker share one `performance` object.
+afterAll(() => {
+  performance.now = monotonic;
+});

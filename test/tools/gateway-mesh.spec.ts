@@ -183,7 +183,10 @@ describe('The gateway in front of processes that keep dead letters', () => {
     await guarded.deadLetter('a.b');
     const guardedGateway = await open({ clients: guarded.url }, guarded.url);
     for (const [method, path] of OPERATIONS) {
-      expect(await send(method, path, guardedGateway)).toMatchObject({ status: 401, body: { title: 'Authentication required' } });
+      expect(await send(method, path, guardedGateway)).toMatchObject({
+        status: 401,
+        body: { title: 'Authentication required' },
+      });
     }
     expect(broker.received.filter(({ method }) => method !== 'GET')).toEqual([]);
     const headers = { authorization: 'Bearer secret' };

@@ -32,9 +32,11 @@ function binary<T>(event: CloudEventV1<T>): OutgoingMessage {
     if (value !== undefined && value !== null) headers[`ce-${name}`] = encode(name, value);
   }
   const { data, data_base64: base64, datacontenttype } = event as CloudEvent;
-  const contentType = datacontenttype ?? (data === undefined ? undefined : 'application/json');
+  // The SDK's class keeps binary data in `data` as well: it is no JSON without a type.
+  const isBinary = typeof base64 === 'string';
+  const contentType = datacontenttype ?? (data === undefined || isBinary ? undefined : 'application/json');
   if (contentType !== undefined) headers['content-type'] = contentType;
-  if (typeof base64 === 'string') return { headers, body: Buffer.from(base64, 'base64') };
+  if (isBinary) return { headers, body: Buffer.from(base64, 'base64') };
   if (data === undefined) return { headers, body: undefined };
   if (formatOf(contentType!) === 'json') return { headers, body: JSON.stringify(data) };
   if (typeof data === 'string') return { headers, body: data };

@@ -47,7 +47,7 @@ export class Outbox {
     { from }: { from?: string } = {},
   ): void | Promise<void> {
     if (message === undefined) return this.stage(this.eventOf(first as DurableMessage | CloudEvent));
-    return this.insert(first as EntityManager, this.eventOf(message, from));
+    return this.insert(first as EntityManager, message, from);
   }
 
   private stage(event: CloudEvent): void {
@@ -68,7 +68,8 @@ export class Outbox {
     unit.afterCommit(() => this.relay.wake());
   }
 
-  private async insert(manager: EntityManager, event: CloudEvent): Promise<void> {
+  private async insert(manager: EntityManager, message: DurableMessage | CloudEvent, from?: string): Promise<void> {
+    const event = this.eventOf(message, from);
     if (!manager.queryRunner?.isTransactionActive)
       throw new Error('outbox.add() needs the entity manager of an open transaction');
     const isPostgres = manager.dataSource.options.type === 'postgres';
