@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -13,6 +11,7 @@ import { ROOT } from '../../tools/source.js';
 import { eventually, startCabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { connect, numbers, openNotes, together, type Connection } from '../support/notes.js';
+import { migrateCommand } from '../support/migrate-command.js';
 
 function step(name: string, up: (runner: QueryRunner) => Promise<unknown>): MigrationClass {
   return class {
@@ -147,116 +146,3 @@ describe.each(DATABASES)('A $kind database of the release before migrations/', (
     }
   });
 });
-
-describe.each(DATABASES)('npm run migrate on $kind', ({ fresh }) => {
-  it('lists missing migrations with --status, without changing the database', async () => {
-    const location = await fresh();
-    const before = await migrateCommand(['--status'], location);
-    expect(before).toMatchObject({ code: 1, output: expect.stringMatching(/^mesh: 4 missing\n {2}MeshTables1763/) });
-    expect(before.output).toContain(
-      'rides: 2 missing\n  RidesTables1763900000000\n  RidesReconciliation1764000000000\n',
-    );
-    expect(await migrateCommand(['--status'], location)).toEqual(before);
-    expect((await migrateCommand([], location)).code).toBe(0);
-    const after = await migrateCommand(['--status'], location);
-    expect(after).toMatchObject({ code: 0, output: expect.stringContaining('rides: 2 applied') });
-    expect(after.output).not.toContain('missing');
-  });
-
-  it('prints the missing SQL with --sql, which makes the same schema', async () => {
-    const [planned, migrated] = [await fresh(), await fresh()];
-    const { code, output } = await migrateCommand(['--sql'], planned);
-    expect(code).toBe(0);
-    expect((await migrateCommand(['--status'], planned)).output).toContain('mesh: 4 missing');
-    const connection = await connect(planned);
-    await connection.run(output);
-    await connection.close();
-    expect((await migrateCommand(['--status'], planned)).code).toBe(0);
-    await migrateCommand([], migrated);
-    expect(await schemaOf(planned)).toEqual(await schemaOf(migrated));
-    expect((await migrateCommand(['--sql'], planned)).output).toBe('-- Nothing to apply.\n');
-  });
-
-  it("leaves nothing to generate for TypeORM's migration:generate, and is listed by migration:show", async () => {
-    const location = await fresh();
-    await migrateCommand([], location);
-    const shown = await typeorm('rides', location, 'migration:show');
-    expect(shown.output).toMatch(/\[X\] 1 RidesTables1763900000000\n\[X\] 2 RidesReconciliation1764000000000\n/);
-    const generated = await Promise.all(
-      HISTORIES.map(({ owner }) => typeorm(owner, location, 'migration:generate', '--check', 'none')),
-    );
-    const upToDate = { code: 0, output: expect.stringContaining('No changes in database schema') as string };
-    expect(generated).toEqual(HISTORIES.map(() => upToDate));
-  });
-});
-
-describe('npm run migrate', () => {
-  it.each([['--bogus'], ['rides'], ['--status', '--sql']])('refuses %s with its usage', async (...args) => {
-    const { code, output } = await migrateCommand(args, 'sqlite:/nowhere/cabs.db');
-    expect(code).toBe(2);
-    expect(output).toContain('npm run migrate [--');
-    expect(output).not.toMatch(/^ +at /m);
-  });
-
-  it('prints its usage with --help', async () => {
-    const { code, output } = await migrateCommand(['--help'], 'sqlite:/nowhere/cabs.db');
-    expect({ code, first: output.split('\n')[0] }).toEqual({
-      code: 0,
-      first: 'npm run migrate [-- --status | --sql | --help]',
-    });
-  });
-
-  it('prints one line when it fails', async () => {
-    const failed = await migrateCommand([], 'mysql://cabs:secret@db/cabs');
-    expect(failed).toEqual({
-      code: 1,
-      output: 'Invalid environment variable DATABASE_URL: expected sqlite:<path of a file> or postgres://….\n',
-    });
-  });
-
-  it("lists the owners when TypeORM's command line is called without one", async () => {
-    const { code, output } = await typeorm('', await DATABASES[0]!.fresh(), 'migration:show');
-    expect(code).toBe(1);
-    expect(output).toContain(
-      'Invalid environment variable MIGRATIONS_OWNER: expected one of rides, geolocation, drivers, loyalty, invoicing, clients, mesh.',
-    );
-  });
-});
-
-function migrateCommand(args: string[], location: string) {
-  return run(['dist/src/migrate.js', ...args], { DATABASE_URL: location });
-}
-
-function typeorm(owner: string, location: string, command: string, ...args: string[]) {
-  const cli = ['node_modules/typeorm/cli.js', command, '-d', 'dist/src/data-source.js'];
-  return run([...cli, ...args], { DATABASE_URL: location, MIGRATIONS_OWNER: owner });
-}
-
-async function run(args: string[], environment: Record<string, string>) {
-  const { NODE_OPTIONS: _, ...inherited } = process.env;
-  const child = spawn(process.execPath, args, { cwd: ROOT, env: { ...inherited, ...environment } });
-  let output = '';
-  child.stdout.on('data', (text) => (output += text));
-  child.stderr.on('data', (text) => (output += text));
-  const [code] = (await once(child, 'close')) as [number];
-  return { code, output };
-}
-
-/** Tables, columns and indexes, independent of the text of the statements that created them. */
-async function schemaOf(location: string): Promise<unknown[]> {
-  const connection = await connect(location);
-  try {
-    if (location.startsWith('sqlite:'))
-      return await connection.all('SELECT name, sql FROM sqlite_master ORDER BY name');
-    const columns = await connection.all(
-      `SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity
-       FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, column_name`,
-    );
-    const indexes = await connection.all(
-      `SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname`,
-    );
-    return [...columns, ...indexes];
-  } finally {
-    await connection.close();
-  }
-}
