@@ -7,7 +7,6 @@ import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { read, write } from '../support/database-contents.js';
 import { Deployment, effectsIn } from '../support/processes.js';
-import { get } from '../support/rest.js';
 import { call, prepareRides, runConcurrently } from '../support/server.js';
 
 /** Transits are examined as soon as they end, and runs start only on request. */
