@@ -51,7 +51,7 @@ export class AppModule {
           retention: config.retention,
           reconciliation: config.reconciliation,
           notify: config.notify,
-          // Completing a ride causes 11 messages, and one more with another destination.
+          // A completed ride causes 10 messages, or 12 when it ends at another destination than planned.
           messagesPerRequest: 12,
           administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
           shutdownGraceMs: config.shutdownGraceMs,

@@ -15,7 +15,7 @@ export interface LoadedConfig {
  * Reads the environment and the file `.env` of the working directory. A variable of the environment wins over the same
  * one in `.env`, also when it is empty.
  * @param modules the names of all modules of the application
- * @param variables read instead of both, for tests
+ * @param variables read instead of the environment and `.env`, for tests
  * @throws Error with one line for each invalid variable
  */
 export async function loadConfig(

@@ -34,7 +34,7 @@ export interface Config {
 
 export type Variables = Readonly<Record<string, string | undefined>>;
 
-/** Migrating needs no broker, so its variables may be missing. */
+/** `migrate` needs no broker, so variables such as K_SINK may be missing. */
 export type Purpose = 'start' | 'migrate';
 
 /**
@@ -160,7 +160,7 @@ function brokerOptions(env: Environment, services: Readonly<Record<string, strin
   const keys = { ...(jwksUrl && { jwksUrl }), ...(credentialsFile && { credentialsFile }) };
   return {
     services,
-    // MESH_RECEIVE=true in process: messages stay here, and a broker still delivers the ones that it has.
+    // Without `sink`, new messages stay in this process; MESH_RECEIVE=true still accepts what the broker holds.
     ...(env.K_SINK && env.MESH_TRANSPORT === 'knative' && { sink: env.K_SINK }),
     ...(env.K_CE_OVERRIDES && { extensions: env.K_CE_OVERRIDES }),
     ...(env.K_CA_CERTS && { caCerts: env.K_CA_CERTS }),

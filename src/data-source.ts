@@ -20,8 +20,8 @@ import { meshMigrations } from './infrastructure/store/migration-histories.js';
  */
 
 /**
- * On SQLite, TypeORM takes a primary key without NOT NULL for nullable, and an integer one without AUTOINCREMENT for one
- * that SQLite doesn't generate. `migration:generate` would rebuild each table of ours for it, so read them as they are.
+ * TypeORM misreads the primary keys of SQLite: without NOT NULL as nullable, an integer without AUTOINCREMENT as not
+ * generated. Without this class, `migration:generate` would rebuild every table.
  */
 class OwnerDataSource extends DataSource {
   override createQueryRunner(mode?: ReplicationMode): QueryRunner {

@@ -35,6 +35,6 @@ and see it settled: price, driver's fee, freed driver, miles, invoice
   The ride                 curl -s ${url}/transits/${DEMO_RIDE}
   Its invoice              curl -s '${url}/invoices?transitId=${DEMO_RIDE}'
 ${addresses.join('\n')}
-  A ride from the start    npm run demo
+  A ride from the start    npm run demo -- --url ${url}
 `;
 }

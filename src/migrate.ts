@@ -3,12 +3,12 @@ import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { DataSource } from 'typeorm';
 import { HISTORIES } from '../migrations/histories.js';
-import { hostedBy, MODULE_NAMES } from './app.module.js';
+import { hostedBy, MODULE_NAMES, MODULES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
 import { connectTo, migrateDatabase } from './infrastructure/persistence/database.js';
 import { migrationSql, pendingMigrations, type MigrationHistory } from './infrastructure/persistence/migrate.js';
 import { assertAtHome } from './infrastructure/persistence/ownership.js';
-import { migrationHistories } from './infrastructure/store/migration-histories.js';
+import { assertOwners, migrationHistories } from './infrastructure/store/migration-histories.js';
 
 const USAGE = `npm run migrate [-- --status | --sql | --help]
 
@@ -34,6 +34,7 @@ function parseCommand(): 'status' | 'sql' | 'help' | 'migrate' {
 
 async function run(command: 'status' | 'sql' | 'migrate'): Promise<void> {
   const { config } = await loadConfig(MODULE_NAMES, { purpose: 'migrate' });
+  assertOwners(MODULES, HISTORIES);
   const histories = migrationHistories(hostedBy(config), HISTORIES);
   if (command === 'status') return printStatus(config.databaseUrl, histories);
   if (command === 'sql') return printSql(config.databaseUrl, histories);

@@ -62,7 +62,7 @@ const binaries = postgresBinaries();
       ({ length }) => length === 1,
     );
     const lock = app.get(Database).lock('some lock');
-    expect(await lock.held()).toBe(true);
+    expect(await lock.acquire()).toBe(true);
     await lock.release();
     await app.close();
   }, 60_000);

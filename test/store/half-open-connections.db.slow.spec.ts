@@ -128,7 +128,7 @@ const MAX_MS = 30_000;
 
     it('can be closed', async () => {
       const lock = database.lock('a lock');
-      expect(await lock.held()).toBe(true);
+      expect(await lock.acquire()).toBe(true);
       dropTraffic();
       const reading = outcome(database.read.all('SELECT id FROM note'));
       const { result, ms } = await timed(lock.release().then(() => database.close()));

@@ -83,7 +83,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     await work.run(async () => {
       await insertIntoOutbox(work.sql, [event]);
       // The same commit creates the deliveries.
-      relay.beforeCommit();
+      relay.aboutToCommit();
       work.unit.afterCommit(() => relay.wake());
     });
     reporter.accepted(event, matchingTriggers(event));

@@ -7,11 +7,11 @@ import { removeFromOutbox } from '../store/outbox-rows.js';
 
 /** How long acknowledged messages wait for others to be removed with them, in ms; no longer than until a batch is full. */
 const BATCH_WINDOW_MS = 25;
-const MAX_BATCH = 500;
+const MAX_REMOVED = 500;
 
 /**
- * Removes the messages that the broker has accepted from the outbox, in batches, because each removal is a commit. If the
- * process crashes first, these messages are sent again and the inboxes drop them.
+ * Removes from the outbox, in batches, the messages that the broker has accepted: each removal is a commit. If the process
+ * crashes first, these messages are sent again and the inboxes drop them.
  */
 export class Acknowledgements {
   private accepted: SqlValue[] = [];
@@ -49,7 +49,7 @@ export class Acknowledgements {
 
   private async remove(): Promise<void> {
     while (this.accepted.length > 0) {
-      if (!this.isFlushing && this.accepted.length < MAX_BATCH) await wait(BATCH_WINDOW_MS);
+      if (!this.isFlushing && this.accepted.length < MAX_REMOVED) await wait(BATCH_WINDOW_MS);
       const seqs = this.accepted;
       this.accepted = [];
       try {

@@ -100,7 +100,7 @@ export function checkComplete(attributes: Record<string, unknown>): CloudEvent {
   return attributes as CloudEvent;
 }
 
-/** Whether CloudEvents allows this string as a value. */
+/** Whether CloudEvents allows this string as an attribute value: no forbidden characters. */
 export function isText(value: string): boolean {
   return !FORBIDDEN.test(value);
 }

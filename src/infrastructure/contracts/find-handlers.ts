@@ -10,7 +10,7 @@ import type {
   QueryClass,
 } from './message.js';
 
-/** A handler of a durable message, and the class to parse the message into. */
+/** A handler of a durable message, and the class to parse the message into. Made in `HandlerFinder.subscribe()`. */
 export interface Subscription {
   readonly consumer: string;
   readonly message: MessageClass;

@@ -92,7 +92,7 @@ export class HandlerRegistry implements OnModuleInit {
     const declaredBy = new Map<string, string>();
     for (const { name, contract } of this.modules.map(meshFeatureOf)) {
       // Two modules of one name would share an inbox: what one has handled, the other would never get.
-      if (names.has(name)) throw new Error(`two modules are called ${name}`);
+      if (names.has(name)) throw new Error(`two modules are called ${name}: rename one of them in @MeshFeature`);
       names.add(name);
       const { messages, queries } = messagesIn(contract);
       for (const it of [...messages, ...queries]) {

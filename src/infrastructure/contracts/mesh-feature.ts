@@ -8,7 +8,7 @@ import { CQRS_KEYS, NEST_KEYS } from './package-metadata.js';
 export interface MeshFeatureOptions {
   /** Its name in sources, consumers and table prefixes. */
   readonly name: string;
-  /** `import * as contract from './contract.js'` */
+  /** All exports of the contract: `import * as contract from './contract.js'`. */
   readonly contract: object;
   readonly entities?: readonly (new () => object)[];
 }

@@ -19,7 +19,7 @@ import {
   type DeadLetterRow,
 } from '../store/dead-letter-rows.js';
 
-/** Dead letters that one unit of work requeues. */
+/** Dead letters that one unit of work requeues, at most. */
 const BATCH = 100;
 
 /** The dead letters: kept until an operator requeues or discards them, or their retention ends. */

@@ -3,7 +3,10 @@ import type { FailedMessage } from '../store/dead-letter-rows.js';
 import type { Delivery } from '../store/delivery-rows.js';
 import type { DeliveryPolicy } from './retry-policy.js';
 
-/** A recipient of deliveries: a module of this process, or an address behind which one lives. */
+/**
+ * A recipient of deliveries: a module of this process (`InboxReceiver.consumers`), or the address of another process
+ * (`remoteConsumer()`).
+ */
 export interface Consumer {
   /** The name that its deliveries carry. */
   readonly name: string;

@@ -1,5 +1,5 @@
 import type { Logger } from '@nestjs/common';
-import { hasOtherOwners, type LeaseScope } from '../leases/leases.js';
+import { othersHoldShards, type LeaseScope } from '../leases/leases.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { consumersWithDeliveries } from '../store/delivery-rows.js';
 import type { Consumer } from './consumer.js';
@@ -32,13 +32,13 @@ export class DeliveryWorkers {
     return [...names].every((name) => this.workers.get(name)?.isSaturated);
   }
 
-  /** Deliveries of these consumers have been committed. Some may be in shards of other processes: they are notified. */
+  /** To be called after a commit of deliveries: wakes the workers of these consumers, and processes with other shards. */
   wake(names: Iterable<string>): void {
     if (this.isStopped) return;
     const { leases, resource } = this.scope;
     for (const name of names) {
       (this.workers.get(name) ?? this.addRemote(name))?.wake();
-      if (hasOtherOwners(leases, resource)) leases.notify('deliveries');
+      if (othersHoldShards(leases, resource)) leases.notify('deliveries');
     }
   }
 

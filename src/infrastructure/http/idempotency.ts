@@ -51,7 +51,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
 function storeWithUnit(key: string, fingerprint: string): TransactionHook {
   return {
     before: async (sql) => {
-      // Another process had the key in flight and has just committed.
+      // Another process has committed this key since findReply(). The next attempt gets its reply.
       if (!(await insertKey(sql, key, fingerprint))) throw inProgress();
     },
     after: (sql, result) => storeReply(sql, key, result),

@@ -33,7 +33,7 @@ export const noLeases: Leases = {
 };
 
 /** Whether other processes hold shards of a resource. */
-export function hasOtherOwners(leases: Leases, resource: string): boolean {
+export function othersHoldShards(leases: Leases, resource: string): boolean {
   return (leases.held(resource)?.size ?? SHARDS) < SHARDS;
 }
 

@@ -113,7 +113,7 @@ export class Reconciliation implements OnModuleInit {
     let run = started;
     let interrupted: string | undefined;
     try {
-      if (!isDryRun && !(await lock.held())) throw new Error('Another process is reconciling this module');
+      if (!isDryRun && !(await lock.acquire())) throw new Error('Another process is reconciling this module');
       let position = isDryRun ? undefined : ((await this.storedState(module))?.position ?? undefined);
       do {
         const page = await this.reconcilers.get(module)!.page(position, PAGE_SIZE);
@@ -131,7 +131,7 @@ export class Reconciliation implements OnModuleInit {
     if (!isDryRun) await lock.release();
     this.lastRuns.set(module, ended);
     const { examined, missing, sent } = ended;
-    this.logger.log({ module, examined, missing, sent, isDryRun }, 'Reconciled');
+    this.logger.log({ module, examined, missing, sent, isDryRun }, interrupted ? 'Ended early' : 'Reconciled');
     return ended;
   }
 

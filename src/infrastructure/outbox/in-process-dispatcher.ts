@@ -11,7 +11,7 @@ import { hasOutboxRows, moveToDeliveries, type ConsumerLookup } from '../store/o
 import type { OutboxDispatcher } from './outbox-dispatcher.js';
 
 /** Messages that one unit of work moves, at most; halved while a batch takes longer than a unit may. */
-const MAX_BATCH = 500;
+const MAX_MOVED = 500;
 /** Longest pause for consumers that are saturated, in ms. */
 const MAX_PAUSE_MS = 300;
 
@@ -20,10 +20,10 @@ export class InProcessDispatcher implements OutboxDispatcher {
   private readonly outside = AsyncLocalStorage.snapshot();
   private workers?: DeliveryWorkers;
   private running?: Promise<void>;
-  private isJoining = false;
+  private isDispatchQueued = false;
   private isWoken = false;
   private isStopped = true;
-  private limit = MAX_BATCH;
+  private limit = MAX_MOVED;
 
   constructor(
     private readonly work: UnitOfWork,
@@ -58,14 +58,14 @@ export class InProcessDispatcher implements OutboxDispatcher {
   }
 
   /** On SQLite the messages of a group of units are dispatched with the COMMIT of that group, which saves one COMMIT. */
-  beforeCommit(): void {
-    if (this.isJoining || this.isStopped || !this.work.commitsGroups) return;
-    this.isJoining = true;
+  aboutToCommit(): void {
+    if (this.isDispatchQueued || this.isStopped || !this.work.commitsGroups) return;
+    this.isDispatchQueued = true;
     const dispatched = this.outside(() => this.work.run(() => this.dispatchBatch(), { closesGroup: true }));
     dispatched.then(
       ({ consumers }) => this.workers?.wake(consumers),
       // Nothing was moved. The commit that left the messages wakes this dispatcher.
-      () => (this.isJoining = false),
+      () => (this.isDispatchQueued = false),
     );
   }
 
@@ -76,7 +76,7 @@ export class InProcessDispatcher implements OutboxDispatcher {
         if (!(await hasOutboxRows(this.work.sql, this.leases.held(OUTBOX_RESOURCE)))) continue;
         const { consumers, more } = await this.work.run(() => this.dispatchBatch(), MESSAGE_UNIT);
         this.workers?.wake(consumers);
-        this.limit = Math.min(MAX_BATCH, this.limit * 2);
+        this.limit = Math.min(MAX_MOVED, this.limit * 2);
         if (!more) continue;
         this.isWoken = true;
         await this.waitForConsumers(consumers);
@@ -90,11 +90,11 @@ export class InProcessDispatcher implements OutboxDispatcher {
   }
 
   private async dispatchBatch() {
-    this.isJoining = false;
+    this.isDispatchQueued = false;
     const { sql } = this.work;
     const held = this.leases.held(OUTBOX_RESOURCE);
     const { unknown, ...moved } = await moveToDeliveries(sql, this.consumersOf, this.limit, held);
-    // Written by another version of this application, or for a module that this process doesn't host.
+    // Types without a consumer here: from another version, or for a module that this process doesn't host.
     for (const event of unknown) {
       const error = new Error(`No module of this process knows what to do with ${event.type}`);
       await insertDeadLetter(sql, { event, attempts: 1, error, consumer: UNPUBLISHED });

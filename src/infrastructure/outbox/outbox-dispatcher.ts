@@ -1,6 +1,9 @@
 import type { DeliveryWorkers } from '../delivery/delivery-workers.js';
 
-/** Takes messages out of the outbox: to the deliveries of this process, or to a broker. */
+/**
+ * Takes messages out of the outbox: `InProcessDispatcher` to the deliveries of this process, `Publisher` to a broker.
+ * mesh-providers.ts chooses.
+ */
 export interface OutboxDispatcher {
   /** Whether it has work that it can do now. */
   readonly isBusy: boolean;
@@ -11,7 +14,7 @@ export interface OutboxDispatcher {
   /** Reads the outbox, now or as soon as the present read has ended. */
   wake(): void;
   /** A unit of work is about to commit messages. */
-  beforeCommit?(): void;
+  aboutToCommit?(): void;
   /** @param deadline when to drop what is in flight, on the clock of `performance.now()` */
   stop(deadline: number): Promise<void>;
 }

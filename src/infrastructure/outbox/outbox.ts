@@ -63,7 +63,7 @@ export class Outbox {
       // A message that a later hook of this unit adds gets a hook of its own.
       this.staged.delete(unit);
       await insertIntoOutbox(unit.sql, events);
-      this.relay.beforeCommit();
+      this.relay.aboutToCommit();
     });
     unit.afterCommit(() => this.relay.wake());
   }

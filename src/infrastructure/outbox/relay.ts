@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Consumer } from '../delivery/consumer.js';
 import type { DeliveryWorkers } from '../delivery/delivery-workers.js';
-import { hasOtherOwners, SINGLE_PROCESS, type LeaseScope } from '../leases/leases.js';
+import { othersHoldShards, SINGLE_PROCESS, type LeaseScope } from '../leases/leases.js';
 import { OUTBOX_RESOURCE } from '../store/lease-rows.js';
 import type { OutboxDispatcher } from './outbox-dispatcher.js';
 
@@ -37,7 +37,7 @@ export class Relay {
     this.dispatcher.start(this.workers);
     this.poll = setInterval(() => {
       this.dispatcher.wake();
-      if (!hasOtherOwners(this.scope.leases, this.scope.resource)) return;
+      if (!othersHoldShards(this.scope.leases, this.scope.resource)) return;
       this.workers.wakeAll();
       this.workers.findRemoteConsumers();
     }, POLL_MS);
@@ -45,14 +45,14 @@ export class Relay {
   }
 
   /** A unit of work is about to commit messages to the outbox. */
-  beforeCommit(): void {
-    this.dispatcher.beforeCommit?.();
+  aboutToCommit(): void {
+    this.dispatcher.aboutToCommit?.();
   }
 
   /** Messages have been committed to the outbox. */
   wake(): void {
     this.dispatcher.wake();
-    if (hasOtherOwners(this.scope.leases, OUTBOX_RESOURCE)) this.scope.leases.notify('outbox');
+    if (othersHoldShards(this.scope.leases, OUTBOX_RESOURCE)) this.scope.leases.notify('outbox');
   }
 
   /** Deliveries of a consumer have been committed. */

@@ -4,12 +4,12 @@ import { closeConnection, withTimeout } from './postgres/timeouts.js';
 /** A lock that one process holds at a time. */
 export interface Lock {
   /** Acquires the lock unless this process holds it. @returns whether it does now */
-  held(): Promise<boolean>;
+  acquire(): Promise<boolean>;
   release(): Promise<void>;
 }
 
-/** For a database with one process, such as SQLite. */
-export const noLock: Lock = { held: async () => true, release: async () => undefined };
+/** Always held: for a database with one process, such as SQLite. */
+export const noLock: Lock = { acquire: async () => true, release: async () => undefined };
 
 /** An advisory lock of a session: PostgreSQL releases it when the process or its connection is gone. */
 export class PostgresLock implements Lock {
@@ -21,7 +21,7 @@ export class PostgresLock implements Lock {
     private readonly name: string,
   ) {}
 
-  async held(): Promise<boolean> {
+  async acquire(): Promise<boolean> {
     if (this.client) return true;
     // Loaded on demand: most processes start on SQLite.
     const { default: pg } = await import('pg');

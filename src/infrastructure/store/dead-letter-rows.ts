@@ -7,7 +7,7 @@ import type { Sql, SqlValue } from '../persistence/sql.js';
 import { insertDeliveries } from './delivery-rows.js';
 import { insertIntoOutbox } from './outbox-rows.js';
 
-/** Stands in place of the consumer where a broker refused the message: no consumer has it yet. */
+/** Stands in place of the consumer when a broker refused the message, or its type is unknown here: no consumer has it yet. */
 export const UNPUBLISHED = 'k-sink';
 
 /** A message that no further attempt can help. */

@@ -3,7 +3,10 @@ import type { Sql, SqlValue } from '../persistence/sql.js';
 import { inHeldShards, leaseFence, SHARD, shardParameters, tokenParameter, type HeldShards } from './lease-rows.js';
 import { partitionKeyOf, sequenceList } from './row-parameters.js';
 
-/* Deliveries are claimed by their state. There is no 'last id' behind which a late commit could hide. */
+/*
+ * Workers select every row that is due, not the rows after a remembered sequence number: a transaction that commits late
+ * would be skipped that way.
+ */
 
 /** A message on its way to one consumer. */
 export interface Delivery {
@@ -121,7 +124,8 @@ export async function nextRetryAt(sql: Sql, consumer: string, now: number): Prom
 }
 
 /**
- * Claims a delivery in the unit of work that handles it: gone when the unit commits, there as before when it doesn't.
+ * Claims one delivery whose attempt failed, or that was forwarded, in the open unit of work: the row is deleted when the unit
+ * commits. Deliveries that are handled are claimed by `recordInInbox()`.
  * @returns false when another process has claimed it or holds its lease now
  */
 export async function claimDelivery(sql: Sql, delivery: Delivery): Promise<boolean> {
@@ -130,7 +134,7 @@ export async function claimDelivery(sql: Sql, delivery: Delivery): Promise<boole
   return (await sql.run(`DELETE FROM mesh_delivery WHERE seq = $1 ${condition}`, [delivery.seq, ...parameters])) > 0;
 }
 
-/** Claims several deliveries where there are no leases. @returns the sequence numbers of those that were there */
+/** Claims several deliveries on SQLite; on PostgreSQL `recordInInbox()` does it in its own statement. @returns the sequence numbers of those that were there */
 export async function claimDeliveries(sql: Sql, deliveries: readonly Delivery[]): Promise<Set<SqlValue>> {
   if (deliveries.length === 0) return new Set();
   const rows = await sql.all<{ seq: SqlValue }>(

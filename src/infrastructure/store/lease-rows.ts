@@ -21,12 +21,12 @@ export type HeldShards = ReadonlyMap<number, number> | undefined;
 /**
  * The shards of a token list that this process still holds, as a PostgreSQL subquery. `FOR SHARE` makes a replica that
  * takes a shard over wait for this transaction; a takeover that committed first is seen.
- * @param resource number of the parameter that holds the name of the resource
- * @param tokens number of the parameter that holds `tokenParameter(…)`
+ * @param resourceParameter position (`$n`) of the resource's name
+ * @param tokensParameter position of `tokenParameter(…)`
  */
-export function leaseFence(resource: number, tokens: number): string {
-  return `(SELECT shard FROM mesh_lease JOIN json_to_recordset($${tokens}::json) AS known(s integer, t bigint)
-           ON shard = s AND token = t WHERE part = $${resource} FOR SHARE OF mesh_lease)`;
+export function leaseFence(resourceParameter: number, tokensParameter: number): string {
+  return `(SELECT shard FROM mesh_lease JOIN json_to_recordset($${tokensParameter}::json) AS known(s integer, t bigint)
+           ON shard = s AND token = t WHERE part = $${resourceParameter} FOR SHARE OF mesh_lease)`;
 }
 
 /** Shards with their tokens, as a parameter for `leaseFence()`. */

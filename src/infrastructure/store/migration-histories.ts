@@ -6,7 +6,7 @@ import { MeshDestinations1764000000000 } from './migrations/1764000000000-add-de
 import { MeshReconciliation1764000000000 } from './migrations/1764000000000-add-reconciliation.js';
 import { MeshLeases1764000000001 } from './migrations/1764000000001-add-leases.js';
 
-/** The mesh's own migrations. */
+/** The mesh's own migrations. The order of the list counts: two of them have the same timestamp. */
 export const meshMigrations: MigrationHistory = {
   owner: 'mesh',
   migrations: [
@@ -32,7 +32,10 @@ export function migrationHistories(
   return [meshMigrations, ...own];
 }
 
-/** @throws Error when a history has no module of its name, or has the same owner as another history */
+/**
+ * @throws Error when a history has no module of its name or the same owner as another history, or when a module has entities
+ *   and no history
+ */
 export function assertOwners(modules: readonly Type[], histories: readonly MigrationHistory[] = []): void {
   const names = modules.map((it) => meshFeatureOf(it).name);
   const seen = new Set<string>();
@@ -42,5 +45,12 @@ export function assertOwners(modules: readonly Type[], histories: readonly Migra
     }
     if (seen.has(owner)) throw new Error(`The option migrations has two histories of ${owner}: make them one`);
     seen.add(owner);
+  }
+  if (histories.length === 0) return;
+  for (const { name, entities = [] } of modules.map(meshFeatureOf)) {
+    if (entities.length > 0 && !seen.has(name))
+      throw new Error(
+        `The module ${name} has entities but no migrations: add a history of ${name} to the option migrations`,
+      );
   }
 }

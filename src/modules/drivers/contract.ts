@@ -8,7 +8,7 @@ export class CalculateFee extends durableCommand(
   z.object({ driverId: storedId, transitPrice: cents }),
 ) {}
 
-/** What the driver earns for the transit, in cents. */
+/** What the driver earns for the transit, in cents. The type is older than the naming rule and stays, because it is on the wire. */
 export class DriverFeeCalculated extends durableEvent(
   'cabs.drivers.driver-fee',
   z.object({ driverId: storedId, fee: cents }),

@@ -15,8 +15,8 @@ export function fencedConnection(client: ClientBase, unit: Unit): FencedConnecti
 }
 
 /**
- * A query runner of one unit for TypeORM, over the runner that holds the connection. The fence is at the connection, because
- * TypeORM awaits other things before it sends a statement, and the unit may end meanwhile.
+ * The query runner of one unit for TypeORM. Late statements are refused at the connection, because TypeORM awaits other
+ * things before it sends a statement.
  */
 export function fencedRunner(
   dataSource: DataSource,

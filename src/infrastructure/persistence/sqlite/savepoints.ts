@@ -101,7 +101,7 @@ export class Savepoints {
       // A unit that blocks the event loop also blocks the timer.
       if (performance.now() - started > UNIT_LIMIT_MS) throw new UnitTimedOut();
       if (fence.broken) throw fence.broken;
-      unit.end('This unit of work was committed');
+      unit.end('This unit of work is over');
       return { queued, unit, value };
     } catch (error) {
       unit.end('This unit of work was rolled back');

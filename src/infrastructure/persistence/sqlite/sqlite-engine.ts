@@ -35,7 +35,7 @@ export class SqliteEngine implements UnitEngine {
   private readonly deadline = new DeadlineTimer();
   private readonly savepoints: Savepoints;
   /** Batch keys whose units made a COMMIT fail; '' for units without a prelude. */
-  private readonly groupSizes = new Map<string, BatchSize>();
+  private readonly isolations = new Map<string, BatchSize>();
   private isDraining = false;
 
   /** @param messagesPerRequest see UnitQueue */
@@ -118,9 +118,9 @@ export class SqliteEngine implements UnitEngine {
     } catch (error) {
       return this.commitFailed(completed, error);
     }
-    if (this.groupSizes.size > 0) {
+    if (this.isolations.size > 0) {
       const keys = new Set(completed.map(({ queued }) => batchKeyOf(queued)));
-      for (const key of keys) this.groupSizes.get(key)?.succeeded(completed.length, 0);
+      for (const key of keys) this.isolations.get(key)?.succeeded(completed.length, 0);
     }
     for (const { queued, unit, value } of completed) {
       unit.committed();
@@ -135,7 +135,7 @@ export class SqliteEngine implements UnitEngine {
     const isFull = () => completed.length >= MAX_GROUP_UNITS || performance.now() >= closesAt || this.queue.hasIsolated;
     const next = () => (isFull() ? undefined : this.queue.next()) ?? this.queue.nextClosing();
     for (let unit = this.queue.next() ?? this.queue.nextClosing(); unit; unit = next()) {
-      if (this.groupSizes.get(batchKeyOf(unit))?.isIsolated) this.queue.isolate(unit);
+      if (this.isolations.get(batchKeyOf(unit))?.isIsolated) this.queue.isolate(unit);
       else completed.push(...(await this.savepoints.run(unit)));
       if (!this.db.inTransaction) break;
     }
@@ -162,18 +162,18 @@ export class SqliteEngine implements UnitEngine {
     if (suspects.length > 1) {
       for (const { queued } of suspects) if (queued.prelude) this.queue.isolate(queued);
       const rejected = suspects.filter(({ queued }) => !queued.prelude);
-      if (rejected.length > 0) this.groupSizeOf('').failed();
+      if (rejected.length > 0) this.isolationOf('').failed();
       return rejectUncommitted(rejected, error);
     }
     for (const { queued } of suspects) {
-      this.groupSizeOf(batchKeyOf(queued)).failed();
+      this.isolationOf(batchKeyOf(queued)).failed();
       queued.reject(error);
     }
   }
 
-  private groupSizeOf(key: string): BatchSize {
-    let size = this.groupSizes.get(key);
-    if (!size) this.groupSizes.set(key, (size = new BatchSize(MAX_GROUP_MS, ISOLATION_MS)));
+  private isolationOf(key: string): BatchSize {
+    let size = this.isolations.get(key);
+    if (!size) this.isolations.set(key, (size = new BatchSize(MAX_GROUP_MS, ISOLATION_MS)));
     return size;
   }
 }
