@@ -1,5 +1,13 @@
 import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
-import { binary, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED, structured } from '../support/cloud-events.js';
+import {
+  binary,
+  json,
+  MINIMAL_EVENT,
+  MINIMAL_HEADERS,
+  rejectionOf,
+  STRUCTURED,
+  structured,
+} from '../support/cloud-events.js';
 
 /** Each attribute with valid and invalid values. */
 const VALUES: [name: string, valid: string[], invalid: string[]][] = [
@@ -106,7 +114,7 @@ const ILLEGAL = ['a\0', '\n', 'a\tb', '\x1f', '\x7f', '\x80', '\x9f', '\ufdd0', 
 
 describe.each(VALUES)('%s', (name, valid, invalid) => {
   it.each(valid)('may be %j', (value) => {
-    const event = { ...LEAST, [name]: value };
+    const event = { ...MINIMAL_EVENT, [name]: value };
     expect(structured(event)).toEqual(event);
     expect(binary(HTTP.binary(event).headers)).toEqual(event);
   });
@@ -114,34 +122,37 @@ describe.each(VALUES)('%s', (name, valid, invalid) => {
   it.each([...invalid, ...ILLEGAL.map((it) => `${valid[0]}${it}`), ...ILLEGAL.map((it) => `${it}${valid[0]}`)])(
     'is refused when %j',
     (value) => {
-      const event = { ...LEAST, [name]: value };
-      expect(refusal({ 'content-type': STRUCTURED }, json(event)).split(':')[0]).toBe(name);
+      const event = { ...MINIMAL_EVENT, [name]: value };
+      expect(rejectionOf({ 'content-type': STRUCTURED }, json(event)).split(':')[0]).toBe(name);
       // The parser accepts a URI that its sender left unencoded, so an encoded URI would be valid here.
       const isUri = name === 'source' || name === 'dataschema';
       const header = isUri ? { [`ce-${name}`]: Buffer.from(value).toString('latin1') } : {};
-      expect(refusal({ ...HTTP.binary(event).headers, ...header }).split(':')[0]).toBe(name);
+      expect(rejectionOf({ ...HTTP.binary(event).headers, ...header }).split(':')[0]).toBe(name);
     },
   );
 
   it('is refused with a lone surrogate', () => {
-    const body = json({ ...LEAST, [name]: `${valid[0]}\ud83d` });
-    expect(refusal({ 'content-type': STRUCTURED }, body).split(':')[0]).toBe(name);
+    const body = json({ ...MINIMAL_EVENT, [name]: `${valid[0]}\ud83d` });
+    expect(rejectionOf({ 'content-type': STRUCTURED }, body).split(':')[0]).toBe(name);
   });
 });
 
 describe('A required attribute', () => {
   it.each(['specversion', 'id', 'source', 'type'])('must be present: %s', (name) => {
-    const { [name]: _, ...rest }: Record<string, unknown> = LEAST;
-    expect(refusal({ 'content-type': STRUCTURED }, json(rest))).toBe(`${name}: missing`);
-    expect(refusal({ 'content-type': STRUCTURED }, json({ ...rest, [name]: null }))).toBe(`${name}: missing`);
-    expect(refusal({ ...LEAST_HEADERS, [`ce-${name}`]: undefined })).toBe(`${name}: missing`);
+    const { [name]: _, ...rest }: Record<string, unknown> = MINIMAL_EVENT;
+    expect(rejectionOf({ 'content-type': STRUCTURED }, json(rest))).toBe(`${name}: missing`);
+    expect(rejectionOf({ 'content-type': STRUCTURED }, json({ ...rest, [name]: null }))).toBe(`${name}: missing`);
+    expect(rejectionOf({ ...MINIMAL_HEADERS, [`ce-${name}`]: undefined })).toBe(`${name}: missing`);
   });
 });
 
 describe('A content type', () => {
   it.each(['a/b', 'text/html;level=1;q="a; b"', 'A/B ; c=d', 'a/b;', 'x-1/vnd.a+b; p="\\""'])('may be %s', (type) => {
-    expect(binary({ ...LEAST_HEADERS, 'content-type': type })).toEqual({ ...LEAST, datacontenttype: type });
-    expect(structured({ ...LEAST, datacontenttype: type })).toEqual({ ...LEAST, datacontenttype: type });
+    expect(binary({ ...MINIMAL_HEADERS, 'content-type': type })).toEqual({ ...MINIMAL_EVENT, datacontenttype: type });
+    expect(structured({ ...MINIMAL_EVENT, datacontenttype: type })).toEqual({
+      ...MINIMAL_EVENT,
+      datacontenttype: type,
+    });
   });
 
   const wrong = [
@@ -168,8 +179,8 @@ describe('A content type', () => {
   it.each([...wrong, ...charsets, `a/b${';c=d'.repeat(300)}`, `a/b${';'.repeat(5_000_000)}^`])(
     'is refused: %.40s',
     (type) => {
-      expect(refusal({ ...LEAST_HEADERS, 'content-type': type })).toMatch(/^datacontenttype: /);
-      expect(refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, datacontenttype: type }))).toMatch(
+      expect(rejectionOf({ ...MINIMAL_HEADERS, 'content-type': type })).toMatch(/^datacontenttype: /);
+      expect(rejectionOf({ 'content-type': STRUCTURED }, json({ ...MINIMAL_EVENT, datacontenttype: type }))).toMatch(
         /^datacontenttype: /,
       );
     },

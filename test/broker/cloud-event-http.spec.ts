@@ -7,9 +7,9 @@ import {
   FULL,
   headersOf,
   json,
-  LEAST,
-  LEAST_HEADERS,
-  refusal,
+  MINIMAL_EVENT,
+  MINIMAL_HEADERS,
+  rejectionOf,
   STRUCTURED,
   structured,
 } from '../support/cloud-events.js';
@@ -43,16 +43,16 @@ describe('The public conformance cases pass', () => {
     ['an offset west', { time: '2018-04-05T16:31:00-01:00' }],
     ['integer, boolean and URI extensions', { count: 10, flag: true, uri: '//authority/path', bytes: 'TWE=' }],
   ])('in JSON with %s', (_, more) => {
-    expect(structured({ ...LEAST, ...more })).toEqual({ ...LEAST, ...more });
-    expect(toEvents({ headers: { 'content-type': BATCHED }, body: json([LEAST, { ...LEAST, ...more }]) })).toHaveLength(
-      2,
-    );
+    expect(structured({ ...MINIMAL_EVENT, ...more })).toEqual({ ...MINIMAL_EVENT, ...more });
+    expect(
+      toEvents({ headers: { 'content-type': BATCHED }, body: json([MINIMAL_EVENT, { ...MINIMAL_EVENT, ...more }]) }),
+    ).toHaveLength(2);
   });
 
   it('with null as an absent attribute', () => {
     expect(
-      structured({ ...LEAST, datacontenttype: null, dataschema: null, subject: null, time: null, mine: null }),
-    ).toEqual(LEAST);
+      structured({ ...MINIMAL_EVENT, datacontenttype: null, dataschema: null, subject: null, time: null, mine: null }),
+    ).toEqual(MINIMAL_EVENT);
   });
 });
 
@@ -64,8 +64,8 @@ describe('Headers', () => {
     ["!#$&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~", "!#$&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~"],
     ['\u00a0à', '%C2%A0%C3%A0'],
   ])('carry %s', (subject, header) => {
-    expect(HTTP.binary({ ...LEAST, subject }).headers['ce-subject']).toBe(header);
-    expect(binary({ ...LEAST_HEADERS, 'ce-subject': header })).toEqual({ ...LEAST, subject });
+    expect(HTTP.binary({ ...MINIMAL_EVENT, subject }).headers['ce-subject']).toBe(header);
+    expect(binary({ ...MINIMAL_HEADERS, 'ce-subject': header })).toEqual({ ...MINIMAL_EVENT, subject });
   });
 
   it.each([
@@ -79,20 +79,22 @@ describe('Headers', () => {
     ['more than Latin-1', 'ŻÅ»', 'ŻÅ»'],
     ['raw UTF-8 in quotes, some of it encoded', `"${Buffer.from('Ż').toString('latin1')}%C5%BB"`, 'ŻŻ'],
   ])('are read with %s', (_, header, subject) => {
-    expect(binary({ ...LEAST_HEADERS, 'ce-subject': header })).toEqual({ ...LEAST, subject });
+    expect(binary({ ...MINIMAL_HEADERS, 'ce-subject': header })).toEqual({ ...MINIMAL_EVENT, subject });
   });
 
   it.each(['%', '%4', '%zz', '100 %', '%C0%A0', '%ED%A0%80', '%FF', '%E2%82', '%F5%80%80%80', '"%C5"'])(
     'are refused with a subject of %s',
     (subject) => {
-      expect(refusal({ ...LEAST_HEADERS, 'ce-subject': subject })).toBe('subject: expected percent-encoded UTF-8');
+      expect(rejectionOf({ ...MINIMAL_HEADERS, 'ce-subject': subject })).toBe(
+        'subject: expected percent-encoded UTF-8',
+      );
     },
   );
 
   it('have names in any case', () => {
     expect(
       binary({ 'Ce-SpecVersion': '1.0', 'CE-ID': '1', 'ce-source': '/shop', 'Ce-Type': 'org.example.sold' }),
-    ).toEqual(LEAST);
+    ).toEqual(MINIMAL_EVENT);
   });
 
   it.each([
@@ -106,7 +108,7 @@ describe('Headers', () => {
     ['no name', { 'ce-': '1' }, /^: /],
     ['a prototype', { 'ce-__proto__': '1' }, /^__proto__: /],
   ])('are refused with %s', (_, more, says) => {
-    expect(refusal({ ...LEAST_HEADERS, ...more })).toMatch(says);
+    expect(rejectionOf({ ...MINIMAL_HEADERS, ...more })).toMatch(says);
   });
 
   it('may be lists of one value, as in headersDistinct', () => {
@@ -117,13 +119,13 @@ describe('Headers', () => {
   });
 
   it('may carry a URI that its sender left unencoded, as Knative does', () => {
-    expect(binary({ ...LEAST_HEADERS, 'ce-source': '/not%20a%20uri/%C5%BB' })).toMatchObject({
+    expect(binary({ ...MINIMAL_HEADERS, 'ce-source': '/not%20a%20uri/%C5%BB' })).toMatchObject({
       source: '/not%20a%20uri/%C5%BB',
     });
-    expect(refusal({ ...LEAST_HEADERS, 'ce-source': '/a%00' })).toMatch(/^source: /);
+    expect(rejectionOf({ ...MINIMAL_HEADERS, 'ce-source': '/a%00' })).toMatch(/^source: /);
     const source = '/not%20a%20uri';
-    expect(HTTP.binary({ ...LEAST, source }).headers['ce-source']).toBe('/not%2520a%2520uri');
-    expect(binary({ ...LEAST_HEADERS, 'ce-source': '/not%2520a%2520uri' })).toMatchObject({ source });
+    expect(HTTP.binary({ ...MINIMAL_EVENT, source }).headers['ce-source']).toBe('/not%2520a%2520uri');
+    expect(binary({ ...MINIMAL_HEADERS, 'ce-source': '/not%2520a%2520uri' })).toMatchObject({ source });
   });
 
   it('of an event that Knative delivers are read', () => {
@@ -158,7 +160,7 @@ describe('Modes', () => {
   it('are binary, structured and batched, and carry the same event', () => {
     const { headers, body } = HTTP.binary(FULL);
     expect(headers).toEqual({
-      ...headersOf(LEAST),
+      ...headersOf(MINIMAL_EVENT),
       'ce-subject': '%C5%BBytnia%2032%20%25',
       'ce-time': FULL.time,
       'ce-dataschema': FULL.dataschema,
@@ -171,8 +173,8 @@ describe('Modes', () => {
     const one = HTTP.structured(FULL);
     expect(one.headers).toEqual({ 'content-type': STRUCTURED });
     expect(toEvents({ ...one, body: Buffer.from(one.body) })).toEqual([FULL]);
-    const batch = toBatch([FULL, LEAST]);
-    expect(toEvents({ ...batch, body: Buffer.from(batch.body) })).toEqual([FULL, LEAST]);
+    const batch = toBatch([FULL, MINIMAL_EVENT]);
+    expect(toEvents({ ...batch, body: Buffer.from(batch.body) })).toEqual([FULL, MINIMAL_EVENT]);
     expect(toEvents({ ...toBatch([]), body: Buffer.from('[]') })).toEqual([]);
   });
 
@@ -182,11 +184,15 @@ describe('Modes', () => {
       'ce-specversion': '2.0',
       'Content-type': 'Application/CloudEvents+JSON ; charset="UTF-8"',
     };
-    expect(toEvents({ headers, body: json(LEAST) })).toEqual([LEAST]);
+    expect(toEvents({ headers, body: json(MINIMAL_EVENT) })).toEqual([MINIMAL_EVENT]);
   });
 
   it('fall back to structured for an event within an event', () => {
-    const event: CloudEvent = { ...LEAST, datacontenttype: 'Application/CloudEvents+JSON', data: LEAST };
+    const event: CloudEvent = {
+      ...MINIMAL_EVENT,
+      datacontenttype: 'Application/CloudEvents+JSON',
+      data: MINIMAL_EVENT,
+    };
     const { headers, body } = HTTP.binary(event);
     expect(headers).toEqual({ 'content-type': STRUCTURED });
     expect(toEvents({ headers, body: Buffer.from(body!) })).toEqual([event]);
@@ -195,11 +201,11 @@ describe('Modes', () => {
   it.each([
     ['no headers', {}, 'headers: not a CloudEvent'],
     ['a form', { 'content-type': 'application/x-www-form-urlencoded' }, 'headers: not a CloudEvent'],
-    ['Avro', { ...LEAST_HEADERS, 'content-type': 'application/cloudevents+avro' }, 'content-type: '],
-    ['no format', { ...LEAST_HEADERS, 'content-type': 'application/cloudevents' }, 'content-type: '],
+    ['Avro', { ...MINIMAL_HEADERS, 'content-type': 'application/cloudevents+avro' }, 'content-type: '],
+    ['no format', { ...MINIMAL_HEADERS, 'content-type': 'application/cloudevents' }, 'content-type: '],
     ['another charset', { 'content-type': `${STRUCTURED}; charset=iso-8859-1` }, 'content-type: '],
     ['a media type followed by NUL', { 'content-type': `${STRUCTURED};\u0000` }, 'content-type: '],
   ])('are refused for %s', (_, headers, says) => {
-    expect(refusal(headers, json(LEAST))).toMatch(new RegExp(`^${says}`));
+    expect(rejectionOf(headers, json(MINIMAL_EVENT))).toMatch(new RegExp(`^${says}`));
   });
 });

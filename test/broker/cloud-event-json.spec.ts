@@ -5,9 +5,9 @@ import {
   BATCHED,
   binary,
   json,
-  LEAST,
-  LEAST_HEADERS,
-  refusal,
+  MINIMAL_EVENT,
+  MINIMAL_HEADERS,
+  rejectionOf,
   STRUCTURED,
   structured,
 } from '../support/cloud-events.js';
@@ -19,13 +19,13 @@ describe('Structured events', () => {
     ['"text"', 'body'],
     ['[]', 'body'],
     ['{"specversion":"1.0"', 'body'],
-    [`${JSON.stringify(LEAST)}{}`, 'body'],
-    [`${JSON.stringify(LEAST)}\0`, 'body'],
-    [`\ufeff${JSON.stringify(LEAST)}`, 'body'],
-    [Buffer.from(JSON.stringify({ ...LEAST, subject: 'é' }), 'latin1'), 'body'],
-    [JSON.stringify(LEAST).replace('{', '{"__proto__":{"polluted":true},'), '__proto__'],
+    [`${JSON.stringify(MINIMAL_EVENT)}{}`, 'body'],
+    [`${JSON.stringify(MINIMAL_EVENT)}\0`, 'body'],
+    [`\ufeff${JSON.stringify(MINIMAL_EVENT)}`, 'body'],
+    [Buffer.from(JSON.stringify({ ...MINIMAL_EVENT, subject: 'é' }), 'latin1'), 'body'],
+    [JSON.stringify(MINIMAL_EVENT).replace('{', '{"__proto__":{"polluted":true},'), '__proto__'],
   ])('are refused when the body is %j', (body, fault) => {
-    expect(refusal({ 'content-type': STRUCTURED }, Buffer.from(body))).toMatch(new RegExp(`^${fault}: `));
+    expect(rejectionOf({ 'content-type': STRUCTURED }, Buffer.from(body))).toMatch(new RegExp(`^${fault}: `));
     expect({}).not.toHaveProperty('polluted');
   });
 
@@ -53,22 +53,22 @@ describe('Structured events', () => {
     ['a lone surrogate for text', { datacontenttype: 'text/plain', data: '\ud83d' }, 'data'],
     ['bytes that are no JSON for JSON', { datacontenttype: 'a/b+json', data_base64: 'ew==' }, 'data'],
   ] as [string, object, string][])('are refused with %s', (_, more, fault) => {
-    const says = refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, ...more }));
+    const says = rejectionOf({ 'content-type': STRUCTURED }, json({ ...MINIMAL_EVENT, ...more }));
     expect(says.split(': ')[0]).toBe(fault);
-    expect(refusal({ 'content-type': BATCHED }, json([LEAST, { ...LEAST, ...more }]))).toBe(
+    expect(rejectionOf({ 'content-type': BATCHED }, json([MINIMAL_EVENT, { ...MINIMAL_EVENT, ...more }]))).toBe(
       `event 1 of the batch, ${says}`,
     );
   });
 
   it('treat constructor and __proto__ as plain names', () => {
     const body = Buffer.from(
-      JSON.stringify({ ...LEAST, constructor: 'a' }).replace('}', ',"data":{"__proto__":{"polluted":1}}}'),
+      JSON.stringify({ ...MINIMAL_EVENT, constructor: 'a' }).replace('}', ',"data":{"__proto__":{"polluted":1}}}'),
     );
     const [event] = toEvents({ headers: { 'content-type': STRUCTURED }, body });
     expect(event!.constructor).toBe('a');
     expect(event).not.toHaveProperty('data.polluted');
     expect(binary(HTTP.binary(event!).headers, '{}')).toEqual({
-      ...LEAST,
+      ...MINIMAL_EVENT,
       constructor: 'a',
       datacontenttype: 'application/json',
       data: {},
@@ -78,13 +78,16 @@ describe('Structured events', () => {
   });
 
   it('are refused in one short line of ASCII', () => {
-    const says = refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, [`a\n\u2028é${'x'.repeat(300)}`]: 1 }));
+    const says = rejectionOf(
+      { 'content-type': STRUCTURED },
+      json({ ...MINIMAL_EVENT, [`a\n\u2028é${'x'.repeat(300)}`]: 1 }),
+    );
     expect(says).toMatch(/^a\?\?\?x{56}: [ -~]{1,100}$/);
   });
 
   it('use the last value of a name that occurs twice', () => {
-    const body = Buffer.from(JSON.stringify(LEAST).replace('{', '{"id":"0",'));
-    expect(toEvents({ headers: { 'content-type': STRUCTURED }, body })).toEqual([LEAST]);
+    const body = Buffer.from(JSON.stringify(MINIMAL_EVENT).replace('{', '{"id":"0",'));
+    expect(toEvents({ headers: { 'content-type': STRUCTURED }, body })).toEqual([MINIMAL_EVENT]);
   });
 
   it.each(['null', '{}', '"[]"', '["not an object"]', '[[]]', '[null]'])('are refused in a batch of %s', (body) => {
@@ -92,19 +95,19 @@ describe('Structured events', () => {
   });
 
   it('have extensions of all CloudEvents types', () => {
-    const body = Buffer.from(JSON.stringify({ ...LEAST, count: 0 }).replace('"count":0', '"count":-0'));
-    expect(toEvents({ headers: { 'content-type': STRUCTURED }, body })).toEqual([{ ...LEAST, count: 0 }]);
-    const event = structured({ ...LEAST, count: 0, max: 2 ** 31 - 1, min: -(2 ** 31), flag: false });
+    const body = Buffer.from(JSON.stringify({ ...MINIMAL_EVENT, count: 0 }).replace('"count":0', '"count":-0'));
+    expect(toEvents({ headers: { 'content-type': STRUCTURED }, body })).toEqual([{ ...MINIMAL_EVENT, count: 0 }]);
+    const event = structured({ ...MINIMAL_EVENT, count: 0, max: 2 ** 31 - 1, min: -(2 ** 31), flag: false });
     expect(HTTP.binary(event).headers).toMatchObject({
       'ce-count': '0',
       'ce-max': '2147483647',
       'ce-min': '-2147483648',
       'ce-flag': 'false',
     });
-    expect(HTTP.binary({ ...LEAST, mine: null, yours: undefined }).headers).toEqual(LEAST_HEADERS);
-    expect(() => HTTP.binary({ ...LEAST, mine: {} })).toThrow(/^mine: /);
-    expect(() => HTTP.binary({ ...LEAST, subject: '\ud83d' })).toThrow(/^subject: /);
-    expect(() => HTTP.binary({ ...LEAST, datacontenttype: 'text/plain', data: {} })).toThrow(/^data: /);
+    expect(HTTP.binary({ ...MINIMAL_EVENT, mine: null, yours: undefined }).headers).toEqual(MINIMAL_HEADERS);
+    expect(() => HTTP.binary({ ...MINIMAL_EVENT, mine: {} })).toThrow(/^mine: /);
+    expect(() => HTTP.binary({ ...MINIMAL_EVENT, subject: '\ud83d' })).toThrow(/^subject: /);
+    expect(() => HTTP.binary({ ...MINIMAL_EVENT, datacontenttype: 'text/plain', data: {} })).toThrow(/^data: /);
   });
 });
 
@@ -130,27 +133,27 @@ describe('Data', () => {
     [undefined, '{}', base64('{}')],
     [undefined, '', {}],
   ])('of type %s: %j', (type, body, data) => {
-    const event = binary({ ...LEAST_HEADERS, 'content-type': type }, body);
-    expect(event).toEqual({ ...LEAST, ...(type && { datacontenttype: type }), ...data });
+    const event = binary({ ...MINIMAL_HEADERS, 'content-type': type }, body);
+    expect(event).toEqual({ ...MINIMAL_EVENT, ...(type && { datacontenttype: type }), ...data });
     const again = HTTP.binary(event);
     expect(binary(again.headers, again.body?.toString())).toEqual(event);
     expect(structured(event)).toEqual(event);
     // Base64 in structured mode is kept as the same bytes in binary mode.
-    const bytes = { ...LEAST, datacontenttype: type, data_base64: Buffer.from(body).toString('base64') };
+    const bytes = { ...MINIMAL_EVENT, datacontenttype: type, data_base64: Buffer.from(body).toString('base64') };
     expect(structured(bytes)).toEqual(event);
   });
 
   it('of text that is no UTF-8 is kept as bytes', () => {
     const body = Buffer.from('café', 'latin1');
-    const [event] = toEvents({ headers: { ...LEAST_HEADERS, 'content-type': 'text/plain' }, body });
-    expect(event).toEqual({ ...LEAST, datacontenttype: 'text/plain', ...base64('café', 'latin1') });
+    const [event] = toEvents({ headers: { ...MINIMAL_HEADERS, 'content-type': 'text/plain' }, body });
+    expect(event).toEqual({ ...MINIMAL_EVENT, datacontenttype: 'text/plain', ...base64('café', 'latin1') });
     expect(HTTP.binary(event!).body).toEqual(body);
     expect(structured(event!)).toEqual(event);
   });
 
   it('without a type is JSON in structured mode, and is labelled as JSON in binary mode', () => {
-    const event = structured({ ...LEAST, data: "I'm just a string" });
-    expect(event).toEqual({ ...LEAST, data: "I'm just a string" });
+    const event = structured({ ...MINIMAL_EVENT, data: "I'm just a string" });
+    expect(event).toEqual({ ...MINIMAL_EVENT, data: "I'm just a string" });
     const { headers, body } = HTTP.binary(event);
     expect(headers['content-type']).toBe('application/json');
     expect(body).toBe(`"I'm just a string"`);
@@ -166,23 +169,26 @@ describe('Data', () => {
     ['null', { data: null }, { data: null }],
     ['null for Base64', { data: 1, data_base64: null }, { data: 1 }],
   ])('in JSON may be %s', (_, sent, kept) => {
-    expect(structured({ ...LEAST, ...sent })).toEqual({ ...LEAST, ...kept });
+    expect(structured({ ...MINIMAL_EVENT, ...sent })).toEqual({ ...MINIMAL_EVENT, ...kept });
   });
 
   it.each(['{', "'a'", 'text', '{}{}', '{} \0', '\ufeff{}', ' ', 'NaN', '1e400', '[-1e400]', '{"a":01}'])(
     'is refused as JSON: %j',
     (body) => {
-      const headers = { ...LEAST_HEADERS, 'content-type': 'application/json' };
-      expect(refusal(headers, Buffer.from(body))).toMatch(/^data: /);
+      const headers = { ...MINIMAL_HEADERS, 'content-type': 'application/json' };
+      expect(rejectionOf(headers, Buffer.from(body))).toMatch(/^data: /);
       expect(
-        refusal({ 'content-type': STRUCTURED }, json({ ...LEAST, datacontenttype: 'a/json', ...base64(body) })),
+        rejectionOf(
+          { 'content-type': STRUCTURED },
+          json({ ...MINIMAL_EVENT, datacontenttype: 'a/json', ...base64(body) }),
+        ),
       ).toMatch(/^data: /);
     },
   );
 
   it('is refused as JSON when it is no UTF-8', () => {
-    const headers = { ...LEAST_HEADERS, 'content-type': 'application/json' };
-    expect(refusal(headers, Buffer.from('"é"', 'latin1'))).toBe('data: expected JSON in UTF-8');
+    const headers = { ...MINIMAL_HEADERS, 'content-type': 'application/json' };
+    expect(rejectionOf(headers, Buffer.from('"é"', 'latin1'))).toBe('data: expected JSON in UTF-8');
   });
 
   it.each([
@@ -190,17 +196,17 @@ describe('Data', () => {
     ['{"a":', '}'],
   ])('may nest 32 levels of %s', (open, close) => {
     const nested = (levels: number) => `${open.repeat(levels)}1${close.repeat(levels)}`;
-    const headers = { ...LEAST_HEADERS, 'content-type': 'application/json' };
+    const headers = { ...MINIMAL_HEADERS, 'content-type': 'application/json' };
     const event = binary(headers, nested(32));
     expect(HTTP.binary(event).body).toBe(nested(32));
     for (const levels of [33, 50_000]) {
-      expect(refusal(headers, Buffer.from(nested(levels)))).toBe('data: nested deeper than 32 levels');
-      const body = Buffer.from(`${JSON.stringify(LEAST).slice(0, -1)},"data":${nested(levels)}}`);
-      expect(refusal({ 'content-type': STRUCTURED }, body)).toBe('data: nested deeper than 32 levels');
+      expect(rejectionOf(headers, Buffer.from(nested(levels)))).toBe('data: nested deeper than 32 levels');
+      const body = Buffer.from(`${JSON.stringify(MINIMAL_EVENT).slice(0, -1)},"data":${nested(levels)}}`);
+      expect(rejectionOf({ 'content-type': STRUCTURED }, body)).toBe('data: nested deeper than 32 levels');
       expect(() =>
         toEvents({ headers: { 'content-type': BATCHED }, body: Buffer.from(`[${nested(levels)}]`) }),
       ).toThrow(MalformedEvent);
     }
-    expect(refusal(headers, Buffer.from(open.repeat(50_000)))).toBe('data: expected JSON in UTF-8');
+    expect(rejectionOf(headers, Buffer.from(open.repeat(50_000)))).toBe('data: expected JSON in UTF-8');
   });
 });

@@ -2,13 +2,21 @@ import { CloudEvent as SdkEvent, HTTP as SDK } from 'cloudevents';
 import { MalformedEvent } from '../../src/infrastructure/cloudevents/attributes.js';
 import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
-import { binary, FULL, json, LEAST, LEAST_HEADERS, refusal, STRUCTURED } from '../support/cloud-events.js';
+import {
+  binary,
+  FULL,
+  json,
+  MINIMAL_EVENT,
+  MINIMAL_HEADERS,
+  rejectionOf,
+  STRUCTURED,
+} from '../support/cloud-events.js';
 
 const parsedBySdk = (headers: object, body: unknown = '{}') =>
   SDK.toEvent({ headers: { ...headers }, body }) as SdkEvent;
 
 describe('Unlike in the cloudevents SDK,', () => {
-  const typed = { ...LEAST_HEADERS, 'content-type': 'application/json' };
+  const typed = { ...MINIMAL_HEADERS, 'content-type': 'application/json' };
 
   it.each([
     ['a version of 2.0', { 'ce-specversion': '2.0' }, { specversion: '2.0' }],
@@ -20,17 +28,17 @@ describe('Unlike in the cloudevents SDK,', () => {
   });
 
   it('upper-case names are refused in JSON, and lowered in headers', () => {
-    const body = json({ ...LEAST, MyExtension: 'a' });
+    const body = json({ ...MINIMAL_EVENT, MyExtension: 'a' });
     expect(parsedBySdk({ 'content-type': STRUCTURED }, body.toString())).toMatchObject({ MyExtension: 'a' });
-    expect(refusal({ 'content-type': STRUCTURED }, body)).toMatch(/^MyExtension: /);
-    expect(binary({ ...LEAST_HEADERS, 'Ce-Mine': 'a' })).toEqual({ ...LEAST, mine: 'a' });
+    expect(rejectionOf({ 'content-type': STRUCTURED }, body)).toMatch(/^MyExtension: /);
+    expect(binary({ ...MINIMAL_HEADERS, 'Ce-Mine': 'a' })).toEqual({ ...MINIMAL_EVENT, mine: 'a' });
   });
 
   it('headers are encoded and decoded here', () => {
-    expect(SDK.binary(new SdkEvent({ ...LEAST, subject: 'Ż' })).headers['ce-subject']).toBe('Ż');
+    expect(SDK.binary(new SdkEvent({ ...MINIMAL_EVENT, subject: 'Ż' })).headers['ce-subject']).toBe('Ż');
     expect(parsedBySdk({ ...typed, 'ce-subject': '%C5%BB' })).toMatchObject({ subject: '%C5%BB' });
     expect(
-      binary({ ...typed, 'ce-subject': HTTP.binary({ ...LEAST, subject: 'Ż' }).headers['ce-subject'] }),
+      binary({ ...typed, 'ce-subject': HTTP.binary({ ...MINIMAL_EVENT, subject: 'Ż' }).headers['ce-subject'] }),
     ).toMatchObject({
       subject: 'Ż',
     });

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { Agent, request } from 'undici';
 import { HTTP, toBatch, type OutgoingMessage } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { toEvents, type HttpMessage } from '../../src/infrastructure/cloudevents/http-parser.js';
-import { anyEvent, LEAST, throughHeaders } from '../support/cloud-events.js';
+import { anyEvent, MINIMAL_EVENT, throughHeaders } from '../support/cloud-events.js';
 
 /** Sends a message and returns the response. */
 type Client = (url: string, message: OutgoingMessage) => Promise<HttpMessage>;
@@ -88,13 +88,13 @@ describe('Over a socket', () => {
     socket.write(`POST /structured HTTP/1.1\r\nHost: a\r\n${attributes}Content-Length: 0\r\nConnection: close\r\n\r\n`);
     const response = (await buffer(socket)).toString();
     expect(JSON.parse(response.slice(response.indexOf('{'), response.lastIndexOf('}') + 1))).toEqual({
-      ...LEAST,
+      ...MINIMAL_EVENT,
       subject: 'Żytnia à',
     });
   });
 
   it('a repeated header is refused when headersDistinct is parsed', async () => {
-    const headers = Object.entries(HTTP.binary(LEAST).headers).flat();
+    const headers = Object.entries(HTTP.binary(MINIMAL_EVENT).headers).flat();
     const { statusCode, body } = await request(`${url}/binary`, {
       method: 'POST',
       headers: [...headers, 'ce-id', '2'],

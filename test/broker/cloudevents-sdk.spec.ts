@@ -10,7 +10,7 @@ import { CloudEventsClient, meshTransport } from '../../src/infrastructure/broke
 import { MalformedEvent } from '../../src/infrastructure/cloudevents/attributes.js';
 import { HTTP, toBatch } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { ROOT } from '../../tools/source.js';
-import { BATCHED, LEAST, LEAST_HEADERS, STRUCTURED } from '../support/cloud-events.js';
+import { BATCHED, MINIMAL_EVENT, MINIMAL_HEADERS, STRUCTURED } from '../support/cloud-events.js';
 import { DATABASES } from '../support/databases.js';
 
 /** Compiles only while our binding has the interface of the SDK. */
@@ -63,8 +63,8 @@ describe.each(['binary', 'structured'] as const)('The HTTP binding in %s mode', 
 });
 
 describe('The HTTP binding', () => {
-  const json = JSON.stringify({ ...LEAST, data: { a: 1 } });
-  const typed = { ...LEAST_HEADERS, 'content-type': 'application/json' };
+  const json = JSON.stringify({ ...MINIMAL_EVENT, data: { a: 1 } });
+  const typed = { ...MINIMAL_HEADERS, 'content-type': 'application/json' };
 
   it.each<[string, Message, unknown]>([
     ['a Buffer', { headers: typed, body: Buffer.from('{"a":1}') }, { a: 1 }],
@@ -74,14 +74,14 @@ describe('The HTTP binding', () => {
     ['a structured Buffer', { headers: { 'Content-Type': STRUCTURED }, body: Buffer.from(json) }, { a: 1 }],
     ['a structured string', { headers: { 'Content-Type': STRUCTURED }, body: json }, { a: 1 }],
     ['a structured parsed object', { headers: { 'Content-Type': STRUCTURED }, body: JSON.parse(json) }, { a: 1 }],
-    ['no body', { headers: LEAST_HEADERS, body: undefined }, undefined],
+    ['no body', { headers: MINIMAL_HEADERS, body: undefined }, undefined],
   ])('reads %s', (_, message, data) => {
     expect(binding.isEvent(message)).toBe(true);
     expect((binding.toEvent(message) as CloudEventV1<unknown>).data).toEqual(data);
   });
 
   it.each([0, 1, 2])('reads a batch of %d events as a list', (count) => {
-    const events = Array.from({ length: count }, (_, n) => ({ ...LEAST, id: String(n) }));
+    const events = Array.from({ length: count }, (_, n) => ({ ...MINIMAL_EVENT, id: String(n) }));
     const { headers, body } = toBatch(events);
     for (const it of [body, Buffer.from(body), events]) {
       expect(binding.isEvent({ headers, body: it })).toBe(true);
@@ -91,7 +91,7 @@ describe('The HTTP binding', () => {
 
   it.each<[string, Message]>([
     ['no event', { headers: { 'content-type': 'application/json' }, body: '{}' }],
-    ['version 2.0', { headers: { ...LEAST_HEADERS, 'ce-specversion': '2.0' }, body: '' }],
+    ['version 2.0', { headers: { ...MINIMAL_HEADERS, 'ce-specversion': '2.0' }, body: '' }],
     ['broken JSON', { headers: { 'content-type': STRUCTURED }, body: '{' }],
     ['a batch of no events', { headers: { 'content-type': BATCHED }, body: [{}] }],
   ])('refuses %s', (_, message) => {

@@ -6,7 +6,7 @@ import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { write } from '../support/database-contents.js';
 import { effectsIn } from '../support/processes.js';
-import { atRest, bodyOf, get, rideThatIs, type Ride } from '../support/rest.js';
+import { waitUntilIdle, bodyOf, get, transitIn, type Ride } from '../support/rest.js';
 
 /** Transits are examined as soon as they end, and runs start only on request. */
 const ON_REQUEST = { MESH_RECONCILE_AFTER: 'PT0S', MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_PACE: '10000' };
@@ -29,7 +29,7 @@ describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
     cabs = await startCabs(database, ON_REQUEST);
     transits = [];
     for (let n = 0; n < 3; n++) {
-      const transit = await rideThatIs(cabs, 'IN_TRANSIT');
+      const transit = await transitIn(cabs, 'IN_TRANSIT');
       const { clientId } = await get<{ clientId: number }>(cabs, `/transits/${transit.id}`);
       if (n < 2) {
         await cabs.http.post(`/clients/${clientId}/awards`).expect(201);
@@ -38,7 +38,7 @@ describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
       transits.push(transit);
     }
     for (const { id } of transits) await complete(id);
-    await atRest(cabs);
+    await waitUntilIdle(cabs);
   });
   afterEach(() => cabs.close());
 
@@ -46,7 +46,7 @@ describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
     bodyOf<Ride>(await cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=10').send(REACHED), 200);
   const reconcile = async (isDryRun = false) => {
     const [run] = await cabs.app.get(Reconciliation).run({ isDryRun });
-    await atRest(cabs);
+    await waitUntilIdle(cabs);
     return run!;
   };
   const effects = () => effectsIn([database]);
@@ -120,7 +120,7 @@ describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
   });
 
   it('completes a transit whose completion was lost', async () => {
-    const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+    const { id } = await transitIn(cabs, 'IN_TRANSIT');
     // This is the state after a broker accepted the command and lost it.
     await write(
       database,

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { MalformedEvent } from '../../src/infrastructure/cloudevents/attributes.js';
 import { HTTP, toBatch } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { toEvents, type HttpMessage } from '../../src/infrastructure/cloudevents/http-parser.js';
-import { anyEvent, BATCHED, LEAST_HEADERS, STRUCTURED } from '../support/cloud-events.js';
+import { anyEvent, BATCHED, MINIMAL_HEADERS, STRUCTURED } from '../support/cloud-events.js';
 
 /** Accepted and refused messages: a generator whose messages are all refused proves nothing. */
 const counts = { accepted: 0, refused: 0 };
@@ -92,7 +92,7 @@ const arbitraryMessage = fc.record({
         maxKeys: 6,
       }),
     )
-    .map(([isNearly, headers]) => (isNearly ? { ...LEAST_HEADERS, ...headers } : headers)),
+    .map(([isNearly, headers]) => (isNearly ? { ...MINIMAL_HEADERS, ...headers } : headers)),
   body: bodies,
 });
 

@@ -13,7 +13,7 @@ import { Transit } from '../../src/modules/rides/tables.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { numbers } from '../support/notes.js';
-import { atRest, get, newClient, newDriver, post, rideThatIs } from '../support/rest.js';
+import { waitUntilIdle, get, newClient, newDriver, post, transitIn } from '../support/rest.js';
 
 /*
  * No handler exists for the events of receiving-fuzz.spec.ts. These events have handlers, and are valid except for one or
@@ -170,7 +170,7 @@ describe.each(DATABASES)('Random events that may be handled, on $kind', ({ fresh
     expect(Math.min(counts.accepted, counts.refused)).toBeGreaterThan(RUNS / 10);
 
     // Neither the events nor the messages of their handlers are stuck.
-    await atRest(cabs);
+    await waitUntilIdle(cabs);
     const { sql } = cabs.app.get(UnitOfWork);
     const rows = await sql.all<{ id: string }>(`SELECT id FROM mesh_inbox WHERE source = '/fuzz'`);
     const handled = new Set(rows.map(({ id }) => id));
@@ -220,9 +220,9 @@ async function createPool(cabs: Cabs): Promise<Pool> {
   const clients = [await newClient(cabs), await newClient(cabs), 404];
   await post(cabs, `/clients/${clients[0]}/awards`, {}, 201);
   await post(cabs, `/clients/${clients[0]}/awards/activate`);
-  const { id, driverId } = await rideThatIs(cabs, 'COMPLETED');
+  const { id, driverId } = await transitIn(cabs, 'COMPLETED');
   const drivers = [driverId, await newDriver(cabs), 404];
-  await atRest(cabs);
+  await waitUntilIdle(cabs);
   const work = cabs.app.get(UnitOfWork);
   const transit = await work.repository(Transit).findOneByOrFail({ id });
   // A transit leaves these states with the next answer.

@@ -6,7 +6,7 @@ import { toWire } from '../../src/infrastructure/cloudevents/mapping.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { atRest, get, newClient, newDriver, newRide, post, rideThatIs, type Driver } from '../support/rest.js';
+import { waitUntilIdle, get, newClient, newDriver, newRide, post, transitIn, type Driver } from '../support/rest.js';
 import { runConcurrently, call, memoryOf, prepareRides, startServer } from '../support/server.js';
 
 /** Runs per database. Set FUZZ_RUNS=5000 for a longer search. */
@@ -213,13 +213,13 @@ describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
     const [clientId, driverId] = [await newClient(cabs), await newDriver(cabs)];
     await post(cabs, `/clients/${clientId}/awards`, {}, 201);
     const states = ['WAITING_FOR_DRIVER_ASSIGNMENT', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT', 'COMPLETED'] as const;
-    const transits = await Promise.all(states.map((status) => rideThatIs(cabs, status)));
+    const transits = await Promise.all(states.map((status) => transitIn(cabs, status)));
     const draft = await newRide(cabs, clientId);
     const noLicence = { firstName: 'A', lastName: 'B', driverLicense: '' };
     const { id: unlicensed } = await post<Driver>(cabs, '/drivers', noLicence, 201);
     const drivers = [driverId, unlicensed, ...transits.map((transit) => transit.driverId)];
     pool = { clients: [clientId], drivers, transits: [draft.id, draft.to.id, ...transits.map(({ id }) => id)] };
-    await atRest(cabs);
+    await waitUntilIdle(cabs);
   });
   afterAll(() => cabs.close());
 
@@ -234,7 +234,7 @@ describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
         const { id } = reply.body ?? {};
         if (reply.status === 201 && request.route.of && id) pool[request.route.of].push(id);
         await reconciled(cabs);
-        await atRest(cabs);
+        await waitUntilIdle(cabs);
         before = await contents(cabs);
         return;
       }

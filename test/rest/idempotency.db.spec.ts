@@ -2,7 +2,17 @@ import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { atRest, bodyOf, get, newClient, newDriver, post, problemOf, rideThatIs, type Ride } from '../support/rest.js';
+import {
+  waitUntilIdle,
+  bodyOf,
+  get,
+  newClient,
+  newDriver,
+  post,
+  problemOf,
+  transitIn,
+  type Ride,
+} from '../support/rest.js';
 
 describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
   let url: string;
@@ -64,7 +74,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       route: '/transits/:id/complete',
       table: 'invoicing_invoice',
       make: async () => {
-        const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+        const { id } = await transitIn(cabs, 'IN_TRANSIT');
         const reordered = Object.fromEntries(Object.entries(REACHED).reverse());
         return { path: `/transits/${id}/complete`, body: REACHED, reordered, other: PLANNED };
       },
@@ -78,13 +88,13 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       const key = newKey();
       const first = await send(path, key, body);
       expect(first.ok).toBe(true);
-      await atRest(cabs);
+      await waitUntilIdle(cabs);
       for (const again of [body, reordered]) {
         const reply = await send(path, key, again);
         expect(bodyOf(reply, first.status)).toEqual(first.body);
         expect(reply.headers.location).toBe(first.headers.location);
       }
-      await atRest(cabs);
+      await waitUntilIdle(cabs);
       expect((await rows(table)) - before).toBe(1);
     });
 
@@ -98,7 +108,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       for (const reply of answered) expect(reply.body).toEqual(answered[0]!.body);
       for (const reply of replies.filter(({ ok }) => !ok)) problemOf(reply, 409, 'Idempotency-Key');
       expect(bodyOf(await send(path, key, body), answered[0]!.status)).toEqual(answered[0]!.body);
-      await atRest(cabs);
+      await waitUntilIdle(cabs);
       expect((await rows(table)) - before).toBe(1);
     });
 
@@ -106,10 +116,10 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       const { path, body, other } = await make();
       const key = newKey();
       expect((await send(path, key, body)).ok).toBe(true);
-      await atRest(cabs);
+      await waitUntilIdle(cabs);
       const before = await rows(table);
       problemOf(await send(path, key, other), 422, 'Idempotency-Key');
-      await atRest(cabs);
+      await waitUntilIdle(cabs);
       expect(await rows(table)).toBe(before);
     });
 
@@ -117,7 +127,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
       const { path, body, other } = await make();
       const key = newKey();
       const first = await send(path, key, body);
-      await atRest(cabs);
+      await waitUntilIdle(cabs);
       await cabs.close();
       await start();
       const before = await rows(table);
@@ -152,7 +162,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
 
     // The same request again: the state that refused it has changed.
     const early = newKey();
-    const { id } = await rideThatIs(cabs, 'TRANSIT_TO_PASSENGER');
+    const { id } = await transitIn(cabs, 'TRANSIT_TO_PASSENGER');
     problemOf(
       await send(`/transits/${id}/complete`, early, { ...REACHED, driverId: await newDriver(cabs) }),
       403,
@@ -164,7 +174,7 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
   });
 
   it('a repeated completion gets the first acceptance, also when the client had waited for the outcome', async () => {
-    const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+    const { id } = await transitIn(cabs, 'IN_TRANSIT');
     const key = newKey();
     const complete = () => send(`/transits/${id}/complete`, key, REACHED).set('Prefer', 'wait=10');
     const first = bodyOf<Ride>(await complete(), 200);

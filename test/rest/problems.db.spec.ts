@@ -5,7 +5,7 @@ import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
 import type { Problem } from '../../src/infrastructure/http/problem.filter.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { bodyOf, newClient, newDriver, newRide, problemOf, rideThatIs } from '../support/rest.js';
+import { bodyOf, newClient, newDriver, newRide, problemOf, transitIn } from '../support/rest.js';
 
 const UNKNOWN = '00000000-0000-4000-8000-000000000000';
 const CLIENT = { name: 'Jane', lastName: 'Roe' };
@@ -83,7 +83,7 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       async (unknownId) => {
         const ride = { clientId: unknownId, from: PICKUP, to: PLANNED };
         problemOf(await cabs.http.post('/transits').send(ride), 404, 'clientId');
-        const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+        const { id } = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
         const body = { driverId: unknownId };
         problemOf(await cabs.http.post(`/transits/${id}/accept`).send(body), 404, 'driverId');
         problemOf(await cabs.http.post(`/transits/${id}/reject`).send(body), 404, 'driverId');

@@ -4,7 +4,7 @@ import { transit } from '../../src/modules/rides/contract.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import {
-  atRest,
+  waitUntilIdle,
   bodyOf,
   get,
   newClient,
@@ -177,7 +177,7 @@ describe.each(DATABASES)('The REST interface on $kind', ({ fresh }) => {
   it('the address of a ride is stored with the hash of the legacy application', async () => {
     const request = { clientId: await newClient(cabs), from: PICKUP, to: { ...REACHED, hash: 1 } };
     const { from, to } = await post<Ride>(cabs, '/transits', request, 201);
-    await atRest(cabs);
+    await waitUntilIdle(cabs);
     const located = { latitude: null, longitude: null };
     expect(await get(cabs, `/addresses/${from.id}`)).toEqual({ ...PICKUP, ...located, id: from.id, hash: 1289936227 });
     expect(await get(cabs, `/addresses/${to.id.toUpperCase()}`)).toMatchObject({ ...REACHED, hash: -580606919 });
@@ -227,7 +227,7 @@ describe.each(DATABASES)('Health and administration on $kind', ({ fresh }) => {
     const url = await fresh();
     const open = await start(url);
     await newRide(open);
-    await atRest(open);
+    await waitUntilIdle(open);
     const nothing = { pending: 0, ready: 0, retrying: 0, deadLetters: 0, lagMs: 0, consumers: {} };
     expect(await get(open, '/mesh/outbox')).toEqual(nothing);
     await open.app.get(Relay).stop(performance.now() + 1000);

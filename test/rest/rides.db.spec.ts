@@ -3,7 +3,7 @@ import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import {
-  atRest,
+  waitUntilIdle,
   bodyOf,
   get,
   newClient,
@@ -11,7 +11,7 @@ import {
   newRide,
   post,
   problemOf,
-  rideThatIs,
+  transitIn,
   take,
 } from '../support/rest.js';
 import { TestClock, type Driver, type Ride } from '../support/rest.js';
@@ -113,7 +113,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
     });
 
     it('a driver who accepts gets 202, and the ride once that is confirmed', async () => {
-      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const { id } = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       const driverId = await newDriver(cabs);
       const reply = await cabs.http.post(`/transits/${id}/accept`).send({ driverId });
       expect(bodyOf(reply, 202)).toMatchObject({ id, driverId, status: 'ACCEPTING' });
@@ -134,7 +134,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
     ])(
       'a driver who prefers "%s" gets 200 and the confirmed ride, and may repeat the request',
       async (prefer, applied) => {
-        const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+        const { id } = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
         const driverId = await newDriver(cabs);
         for (let time = 0; time < 2; time++) {
           const reply = await cabs.http.post(`/transits/${id}/accept`).set('Prefer', prefer).send({ driverId });
@@ -146,14 +146,14 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
 
     it('three rides that one driver accepts at the same time: exactly one gets the driver', async () => {
       const driverId = await newDriver(cabs);
-      const waiting = [1, 2, 3].map(() => rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT'));
+      const waiting = [1, 2, 3].map(() => transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT'));
       const ids = (await Promise.all(waiting)).map(({ id }) => id);
       const accept = (id: string) =>
         cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=10').send({ driverId });
       const replies = await Promise.all(ids.map(accept));
       expect(replies.map(({ status }) => status).sort()).toEqual([200, 409, 409]);
       for (const reply of replies.filter((it) => it.status === 409)) problemOf(reply, 409, 'driverId');
-      await atRest(cabs);
+      await waitUntilIdle(cabs);
       const rides = await Promise.all(ids.map((id) => get<Ride>(cabs, `/transits/${id}`)));
       const waits = 'WAITING_FOR_DRIVER_ASSIGNMENT';
       expect(rides.map(({ status }) => status).sort()).toEqual(['TRANSIT_TO_PASSENGER', waits, waits]);
@@ -161,21 +161,21 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
     });
 
     it('two drivers who accept one ride at the same time: exactly one gets it, the other stays free', async () => {
-      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const { id } = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       const drivers = [await newDriver(cabs), await newDriver(cabs)];
       const accept = (driverId: number) =>
         cabs.http.post(`/transits/${id}/accept`).set('Prefer', 'wait=10').send({ driverId });
       const replies = await Promise.all(drivers.map(accept));
       expect(replies.map(({ status }) => status).sort()).toEqual([200, 409]);
-      await atRest(cabs);
+      await waitUntilIdle(cabs);
       const occupied = await Promise.all(drivers.map((it) => get<Driver>(cabs, `/drivers/${it}`)));
       expect(occupied.filter((it) => it.occupied)).toHaveLength(1);
     });
 
     it('a driver who has rejected the ride, is inactive or on another ride does not get it', async () => {
-      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const { id } = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       const [rejecting, inactive] = [await newDriver(cabs), await newDriver(cabs)];
-      const { driverId: busy } = await rideThatIs(cabs, 'IN_TRANSIT');
+      const { driverId: busy } = await transitIn(cabs, 'IN_TRANSIT');
       await post(cabs, `/transits/${id}/reject`, { driverId: rejecting });
       await post(cabs, `/transits/${id}/reject`, { driverId: rejecting });
       await post(cabs, `/drivers/${inactive}/deactivate`);
@@ -190,38 +190,38 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
 
   describe('Cancelling', () => {
     it('the driver of a cancelled ride is free for another one', async () => {
-      const { id, driverId } = await rideThatIs(cabs, 'TRANSIT_TO_PASSENGER');
+      const { id, driverId } = await transitIn(cabs, 'TRANSIT_TO_PASSENGER');
       expect(await post(cabs, `/transits/${id}/cancel`)).toMatchObject({ status: 'CANCELLED' });
       await isFree(driverId);
-      const other = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const other = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       await take(cabs, other.id, driverId);
     });
 
     it('a ride that is cancelled before its driver is confirmed leaves the driver free', async () => {
-      const { id } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const { id } = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       const driverId = await newDriver(cabs);
       await post(cabs, `/transits/${id}/accept`, { driverId }, 202);
       await post(cabs, `/transits/${id}/cancel`);
-      await atRest(cabs);
+      await waitUntilIdle(cabs);
       expect(await get(cabs, `/transits/${id}`)).toMatchObject({ status: 'CANCELLED' });
       expect(await get(cabs, `/drivers/${driverId}`)).toMatchObject({ occupied: false });
     });
 
     it('a cancelled ride refuses every action, and a ride in transit is not cancelled', async () => {
-      const { id, driverId } = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const { id, driverId } = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       await post(cabs, `/transits/${id}/cancel`);
       for (const action of ['publish', 'accept', 'reject', 'start', 'cancel', 'destination', 'complete']) {
         const body = /accept|reject/.test(action) ? { driverId } : /dest|compl/.test(action) ? REACHED : undefined;
         problemOf(await cabs.http.post(`/transits/${id}/${action}`).send(body), 409);
       }
-      const { id: inTransit } = await rideThatIs(cabs, 'IN_TRANSIT');
+      const { id: inTransit } = await transitIn(cabs, 'IN_TRANSIT');
       problemOf(await cabs.http.post(`/transits/${inTransit}/cancel`), 409);
     });
   });
 
   describe('Driving', () => {
     it('only the assigned driver starts the ride, once', async () => {
-      const { id, driverId } = await rideThatIs(cabs, 'TRANSIT_TO_PASSENGER');
+      const { id, driverId } = await transitIn(cabs, 'TRANSIT_TO_PASSENGER');
       const stranger = await newDriver(cabs);
       problemOf(await cabs.http.post(`/transits/${id}/start`).send({ driverId: stranger }), 403, 'driverId');
       expect(await post(cabs, `/transits/${id}/start`, { driverId })).toMatchObject({ status: 'IN_TRANSIT' });
@@ -231,7 +231,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
     it.each(['DRAFT', 'WAITING_FOR_DRIVER_ASSIGNMENT', 'TRANSIT_TO_PASSENGER', 'IN_TRANSIT'] as const)(
       'a ride that is %s can get another destination',
       async (status) => {
-        const { id } = await rideThatIs(cabs, status);
+        const { id } = await transitIn(cabs, status);
         const ride = await post<Ride>(cabs, `/transits/${id}/destination`, REACHED);
         expect(ride).toMatchObject({ status, to: REACHED, distanceKm: 42, estimatedPrice: 5100 });
         expect(await get(cabs, `/transits/${id}`)).toEqual(ride);
@@ -241,7 +241,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
     it.each(['DRAFT', 'WAITING_FOR_DRIVER_ASSIGNMENT', 'TRANSIT_TO_PASSENGER'] as const)(
       'a ride that is %s can not be completed',
       async (status) => {
-        const { id } = await rideThatIs(cabs, status);
+        const { id } = await transitIn(cabs, status);
         problemOf(await cabs.http.post(`/transits/${id}/complete`).send(PLANNED), 409);
         expect(await get(cabs, `/transits/${id}`)).toMatchObject({ status, to: PLANNED });
       },
@@ -250,14 +250,14 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
 
   describe('Completing', () => {
     it('a completion is accepted with 202 and settled; a repetition is accepted, another destination is not', async () => {
-      const { id, driverId } = await rideThatIs(cabs, 'IN_TRANSIT');
+      const { id, driverId } = await transitIn(cabs, 'IN_TRANSIT');
       const complete = (body: object) => cabs.http.post(`/transits/${id}/complete`).send(body);
       const stranger = await newDriver(cabs);
       problemOf(await complete({ ...REACHED, driverId: stranger }), 403, 'driverId');
       const reply = await complete({ ...REACHED, driverId });
       expect(bodyOf(reply, 202)).toMatchObject({ status: 'COMPLETING', to: REACHED });
       expect(reply.headers.location).toBe(`/transits/${id}`);
-      for (const wait of [async () => undefined, () => atRest(cabs)]) {
+      for (const wait of [async () => undefined, () => waitUntilIdle(cabs)]) {
         await wait();
         bodyOf(await complete(REACHED), 202);
         problemOf(await complete(PLANNED), 409);
@@ -266,12 +266,12 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
       }
       expect(await get(cabs, `/transits/${id}`)).toMatchObject({ status: 'COMPLETED', price: 5100, driverFee: 4998 });
       expect(await get(cabs, `/invoices?transitId=${id}`)).toHaveLength(1);
-      const other = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+      const other = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
       await take(cabs, other.id, driverId);
     });
 
     it('a client who prefers to wait gets 200 and the settled ride', async () => {
-      const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+      const { id } = await transitIn(cabs, 'IN_TRANSIT');
       const reply = await cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=10').send(REACHED);
       const settled = { driverFee: 'settled', driverFreed: 'settled', miles: 'settled', invoice: 'settled' };
       expect(bodyOf(reply, 200)).toMatchObject({ status: 'COMPLETED', settlement: settled, to: REACHED });
@@ -279,7 +279,7 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
     });
 
     it('one ride completed ten times at the same time is settled once', async () => {
-      const { id } = await rideThatIs(cabs, 'IN_TRANSIT');
+      const { id } = await transitIn(cabs, 'IN_TRANSIT');
       const complete = () => cabs.http.post(`/transits/${id}/complete`).set('Prefer', 'wait=10').send(REACHED);
       const replies = await Promise.all(Array.from({ length: 10 }, complete));
       expect(replies.map(({ status }) => status)).toEqual(Array(10).fill(200));
@@ -295,9 +295,9 @@ describe.each(DATABASES)('Rides without a running relay on $kind', ({ fresh }) =
   it('a ride is not started before its driver is confirmed, gets no other destination while it settles, and continues after a restart', async () => {
     const url = await fresh();
     cabs = await startCabs(url);
-    const waiting = await rideThatIs(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
-    const inTransit = await rideThatIs(cabs, 'IN_TRANSIT');
-    await atRest(cabs);
+    const waiting = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+    const inTransit = await transitIn(cabs, 'IN_TRANSIT');
+    await waitUntilIdle(cabs);
     await cabs.app.get(Relay).stop(performance.now() + 1000);
 
     const { id, driverId } = waiting;
@@ -315,7 +315,7 @@ describe.each(DATABASES)('Rides without a running relay on $kind', ({ fresh }) =
 
     await cabs.close();
     cabs = await startCabs(url);
-    await atRest(cabs);
+    await waitUntilIdle(cabs);
     expect(await post(cabs, `/transits/${id}/start`, { driverId })).toMatchObject({ status: 'IN_TRANSIT', driverId });
     expect(await get(cabs, `/transits/${inTransit.id}`)).toMatchObject({ status: 'COMPLETED', to: REACHED });
   });

@@ -7,10 +7,10 @@ export const STRUCTURED = 'application/cloudevents+json';
 export const BATCHED = 'application/cloudevents-batch+json';
 
 /** An event with the required attributes only. */
-export const LEAST = { specversion: '1.0', id: '1', source: '/shop', type: 'org.example.sold' } as const;
-export const LEAST_HEADERS = headersOf(LEAST);
+export const MINIMAL_EVENT = { specversion: '1.0', id: '1', source: '/shop', type: 'org.example.sold' } as const;
+export const MINIMAL_HEADERS = headersOf(MINIMAL_EVENT);
 export const FULL: CloudEvent = {
-  ...LEAST,
+  ...MINIMAL_EVENT,
   subject: 'Żytnia 32 %',
   time: '2026-03-29T02:30:00.123456789+01:00',
   dataschema: 'urn:shop:schema:sold:1',
@@ -37,7 +37,7 @@ export function structured(event: object): CloudEvent {
   return toEvents({ headers: { 'content-type': STRUCTURED }, body: json(event) })[0]!;
 }
 
-export function refusal(
+export function rejectionOf(
   headers: Record<string, string | string[] | undefined>,
   body: Buffer = Buffer.alloc(0),
 ): string {

@@ -83,7 +83,7 @@ export async function newRide(cabs: Cabs, clientId?: number): Promise<Ride> {
 }
 
 /** A transit in the given status, with a driver of its own. */
-export async function rideThatIs(cabs: Cabs, status: Reached): Promise<{ id: string; driverId: number }> {
+export async function transitIn(cabs: Cabs, status: Reached): Promise<{ id: string; driverId: number }> {
   const [{ id }, driverId] = [await newRide(cabs), await newDriver(cabs)];
   const steps = {
     DRAFT: async () => undefined,
@@ -108,7 +108,7 @@ export async function take({ http }: Cabs, id: string, driverId: number): Promis
 }
 
 /** Waits until no message is pending. */
-export async function atRest(cabs: Cabs): Promise<void> {
+export async function waitUntilIdle(cabs: Cabs): Promise<void> {
   await eventually(
     () => get<OutboxStatistics>(cabs, '/mesh/outbox'),
     ({ pending }) => pending === 0,
