@@ -101,8 +101,10 @@ function readModules(text: string | undefined, all: readonly string[], problems:
   if (text === undefined) return all;
   if (text.trim() === 'none') return [];
   const names = new Set(text.split(',').map((name) => name.trim()));
-  if ([...names].some((name) => !all.includes(name)))
+  if ([...names].some((name) => !all.includes(name))) {
     problems.push(problem('MODULES', `expected none, or a list of ${all.join(', ')}`, text));
+    return all;
+  }
   return all.filter((name) => names.has(name));
 }
 

@@ -3,8 +3,9 @@ import { formatRequestError, runCommand, urlOf } from './command-line.js';
 
 const USAGE = `npm run reconcile -- [options]
 
-  Starts a run of the reconcile loops and prints what they find. A reconcile loop compares the rides that ended more than MESH_RECONCILE_AFTER ago (5 minutes) with
-  the data of the other modules, and sends missing commands again. The application also runs it every
+  Starts a run of the reconcile loops and prints what they find. A reconcile loop compares the
+  rides that ended more than MESH_RECONCILE_AFTER ago (5 minutes) with the data of the other
+  modules, and sends missing commands again. The application also runs it every
   MESH_RECONCILE_EVERY.
 
   --dry-run      prints what is missing, but sends nothing

@@ -83,15 +83,19 @@ function relayOf(
   registry: HandlerRegistry,
   client: CloudEventsClient,
 ): Relay {
-  const logger = new Logger('Relay');
   const { broker } = options;
   const scope = leaseScopeOf(database, options);
   const dispatcher = broker?.sink
-    ? new Publisher(work, client, broker.sink, scope.leases, logger)
-    : new InProcessDispatcher(work, (type) => registry.consumersOf(type), logger, scope.leases);
+    ? new Publisher(work, client, broker.sink, scope.leases, new Logger(Publisher.name))
+    : new InProcessDispatcher(
+        work,
+        (type) => registry.consumersOf(type),
+        new Logger(InProcessDispatcher.name),
+        scope.leases,
+      );
   const remote = (name: string) =>
     broker && /^https?:/.test(name) ? remoteConsumer(name, client, work, deliveryOf(options)) : undefined;
-  return new Relay(dispatcher, new DeliveryWorkers(work, scope, logger, remote), scope);
+  return new Relay(dispatcher, new DeliveryWorkers(work, scope, new Logger(DeliveryWorkers.name), remote), scope);
 }
 
 /** Replicas share a PostgreSQL database by leases on the outbox and on the deliveries of the modules that they host. */

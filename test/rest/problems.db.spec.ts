@@ -115,6 +115,11 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       },
     );
 
+    it('a request without a body is 400, and told to send one', async () => {
+      const { detail } = problemOf(await cabs.http.post('/clients').send(), 400, '');
+      expect(detail).toMatch(/^send a JSON object as the body/);
+    });
+
     it.each([
       ['/clients', [], ['']],
       ['/clients', {}, ['name', 'lastName']],

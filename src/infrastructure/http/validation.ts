@@ -8,7 +8,7 @@ export function schemaValidation(): StandardSchemaValidationPipe {
       new ValidationFailed(
         issues.map(({ path = [], message }) => ({
           field: path.map((it) => String(typeof it === 'object' ? it.key : it)).join('.'),
-          detail: message,
+          detail: path.length ? message : `send a JSON object as the body (${message})`,
         })),
       ),
   });
