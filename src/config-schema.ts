@@ -3,7 +3,7 @@ import { z } from 'zod';
 /* The environment variables of the application, their syntax and their defaults. README.md explains each. */
 
 const DURATION = /^P(?=.)(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$/;
-/** setTimeout() fires at once for a longer delay. */
+/** The longest delay of setTimeout(): with a longer one it would run at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const DAY_MS = 86_400_000;
 

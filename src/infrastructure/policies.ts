@@ -20,7 +20,7 @@ export const DEFAULT_RETENTION: RetentionPolicy = {
   replayWindowMs: 7 * DAY_MS,
 };
 
-/** Runs only on request. */
+/** The reconcile loop runs only on request, and sends at most 200 commands a second. */
 export const DEFAULT_RECONCILIATION: ReconciliationPolicy = { everyMs: 0, perSecond: 200 };
 
 /** How long a shutdown may take to deliver what is ready, in ms. */

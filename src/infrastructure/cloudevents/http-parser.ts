@@ -17,7 +17,7 @@ export const CLOUD_EVENTS = /^application\/cloudevents/i;
 /** Deepest nesting of data: code that walks through it uses some stack for each level. */
 const DATA_DEPTH = 32;
 
-/** What a header carries unencoded. Space, double quote, percent and everything else is encoded (3.1.3.2). */
+/** What a header carries unencoded. Space, double quote, percent and everything else is encoded (HTTP binding, section 3.1.3.2). */
 export const PLAIN = /^[\x21\x23\x24\x26-\x7e]*$/;
 /** RFC 7230, section 3.2.6. */
 const QUOTED = /^"([^"\\]*(?:\\.[^"\\]*)*)"$/s;

@@ -95,7 +95,7 @@ export class DeliveryWorker {
   private async startRetries(): Promise<void> {
     const [now, began] = [Date.now(), performance.now()];
     if (this.nextRetry > began) return this.wakeAt(this.nextRetry);
-    // Set before the query: an attempt that fails during it brings this time forward.
+    // Set before the query, so that an attempt that fails during the query can set an earlier time.
     this.nextRetry = began + MAX_SLEEP_MS;
     const slots = Math.ceil((MAX_IN_FLIGHT - this.inFlight.size) / 4);
     const deliveries = await this.due('retry', slots, now);

@@ -59,7 +59,7 @@ export class LeaseSession {
     this.isAnnounced = true;
   }
 
-  /** Wakes the other replicas. All topics until the notification leaves go together. */
+  /** Wakes the other replicas. Topics that are added before a notification is sent are sent together. */
   notify(topic: LeaseTopic | 'leases'): void {
     if (!this.notifies || !this.isOpen) return;
     this.topics.add(topic);

@@ -11,7 +11,7 @@ export interface Leases {
   start(listener: LeaseListener): Promise<void>;
   /** Starts a round now: a lease turned out to be lost. */
   refresh(): void;
-  /** Wakes the other processes. All calls until the notification leaves share one. */
+  /** Wakes the other processes. Calls that come before a notification is sent share it. */
   notify(topic: LeaseTopic): void;
   /** Gives all shards back, so that other processes need not wait for the leases to expire. */
   stop(): Promise<void>;

@@ -42,7 +42,7 @@ export class Database {
   readonly engine: UnitEngine;
   /** Plain statements on the reading side. */
   readonly read: Sql;
-  /** Connections of the pools that have been used. */
+  /** The connections that the pools have opened. */
   private readonly clients = new Set<PoolClient>();
 
   private constructor(

@@ -138,7 +138,7 @@ export async function moveToDeliveries(
   return { consumers, more: rows.length === limit, unknown };
 }
 
-/** The oldest rows; under a fence, as two processes would interleave the messages of a key. */
+/** The oldest rows whose shards this process holds. Two processes with one shard would interleave the messages of a key. */
 function oldest(sql: Sql, limit: number, held: HeldShards): Promise<OutboxRow[]> {
   if (!held) return sql.all<OutboxRow>(`SELECT ${SELECTED} FROM mesh_outbox ORDER BY seq LIMIT $1`, [limit]);
   return sql.all<OutboxRow>(

@@ -68,7 +68,7 @@ export class SqliteEngine implements UnitEngine {
     what: Pick<QueuedUnit, 'isMessage' | 'closesGroup' | 'prelude' | 'item'>,
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      // The loop below runs in no request's context, but the work must run in that of its caller.
+      // The loop below runs outside of all requests, but the work must see the AsyncLocalStorage of its caller.
       const context = new AsyncResource('UnitOfWork');
       const run = (unit: Unit, result?: unknown) => context.runInAsyncScope(work, undefined, unit, result);
       this.queue.add({ submitted: performance.now(), ...what, run, resolve, reject });
