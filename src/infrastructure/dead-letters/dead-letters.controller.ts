@@ -1,4 +1,5 @@
 import { Controller, Delete, Get, HttpCode, Param, Post, Query, UseFilters, UseGuards, UsePipes } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
 import { z } from 'zod';
 import { NotFound } from '../contracts/domain-errors.js';
 import { paging, uuidParameter } from '../contracts/schemas.js';
@@ -21,6 +22,7 @@ const replaying = z.object({ force: z.enum(['true', 'false']).optional() });
 const replayingAll = filter.extend(replaying.shape);
 
 @Controller('mesh/dead-letters')
+@ApiTags('Mesh')
 @UseGuards(AdministrationGuard)
 export class DeadLettersController {
   constructor(private readonly deadLetters: DeadLetters) {}

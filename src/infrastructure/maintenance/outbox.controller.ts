@@ -1,4 +1,5 @@
 import { Controller, Get, UseFilters, UseGuards } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
 import { AdministrationGuard } from '../http/administration.guard.js';
 import { Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
@@ -6,6 +7,7 @@ import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { outboxStatistics } from '../store/statistics.js';
 
 @Controller('mesh/outbox')
+@ApiTags('Mesh')
 @UseGuards(AdministrationGuard)
 @UseFilters(ProblemFilter)
 export class OutboxController {
