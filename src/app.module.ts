@@ -4,6 +4,7 @@ import type { LoadedConfig } from './config-loader.js';
 import type { Config } from './config.js';
 import { meshFeatureOf } from './infrastructure/contracts/mesh-feature.js';
 import { MeshModule } from './infrastructure/mesh.module.js';
+import { assertHistoriesComplete } from './infrastructure/store/migration-histories.js';
 import { ClientsModule } from './modules/clients/clients.module.js';
 import { DriversModule } from './modules/drivers/drivers.module.js';
 import { GeolocationModule } from './modules/geolocation/geolocation.module.js';
@@ -33,6 +34,7 @@ export function hostedBy({ modules }: Pick<Config, 'modules'>): Type[] {
 @Module({})
 export class AppModule {
   static forRoot({ config, module: configModule }: LoadedConfig): DynamicModule {
+    assertHistoriesComplete(MODULES, HISTORIES);
     const hosted = hostedBy(config);
     return {
       module: AppModule,

@@ -8,7 +8,7 @@ import { loadConfig } from './config-loader.js';
 import { connectTo, migrateDatabase } from './infrastructure/persistence/database.js';
 import { migrationSql, pendingMigrations, type MigrationHistory } from './infrastructure/persistence/migrate.js';
 import { assertAtHome } from './infrastructure/persistence/ownership.js';
-import { assertOwners, migrationHistories } from './infrastructure/store/migration-histories.js';
+import { assertHistoriesComplete, migrationHistories } from './infrastructure/store/migration-histories.js';
 
 const USAGE = `npm run migrate [-- --status | --sql | --help]
 
@@ -34,7 +34,7 @@ function parseCommand(): 'status' | 'sql' | 'help' | 'migrate' {
 
 async function run(command: 'status' | 'sql' | 'migrate'): Promise<void> {
   const { config } = await loadConfig(MODULE_NAMES, { purpose: 'migrate' });
-  assertOwners(MODULES, HISTORIES);
+  assertHistoriesComplete(MODULES, HISTORIES);
   const histories = migrationHistories(hostedBy(config), HISTORIES);
   if (command === 'status') return printStatus(config.databaseUrl, histories);
   if (command === 'sql') return printSql(config.databaseUrl, histories);

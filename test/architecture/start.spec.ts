@@ -16,6 +16,7 @@ import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliat
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { assertHistoriesComplete } from '../../src/infrastructure/store/migration-histories.js';
 
 class Bake extends durableCommand('planted.bakery.bake', z.object({ loaves: z.int() })) {}
 class Baked extends durableEvent('planted.bakery.baked', z.object({ loaves: z.int() })) {}
@@ -221,6 +222,15 @@ describe('An application does not start', () => {
     const modules = [bakery(complete)];
     const mesh = MeshModule.forRoot({ application: 'planted', modules, database: 'sqlite:unused.db', migrations });
     await expect(Test.createTestingModule({ imports: [mesh, ...modules] }).compile()).rejects.toThrow(says);
+  });
+
+  it('with entities that no migration creates, where the application asks for it', () => {
+    class Loaf {}
+    @Module({})
+    @MeshFeature({ name: 'bakery', contract: {}, entities: [Loaf] })
+    class Bakery {}
+    expect(() => assertHistoriesComplete([Bakery], [])).toThrow(/^The module bakery has entities but no migrations/);
+    expect(() => assertHistoriesComplete([Bakery], [{ owner: 'bakery', migrations: [] }])).not.toThrow();
   });
 
   it('and names all problems in one error', async () => {

@@ -32,10 +32,7 @@ export function migrationHistories(
   return [meshMigrations, ...own];
 }
 
-/**
- * @throws Error when a history has no module of its name or the same owner as another history, or when a module has entities
- *   and no history
- */
+/** @throws Error when a history has no module of its name, or the same owner as another history */
 export function assertOwners(modules: readonly Type[], histories: readonly MigrationHistory[] = []): void {
   const names = modules.map((it) => meshFeatureOf(it).name);
   const seen = new Set<string>();
@@ -46,11 +43,16 @@ export function assertOwners(modules: readonly Type[], histories: readonly Migra
     if (seen.has(owner)) throw new Error(`The option migrations has two histories of ${owner}: make them one`);
     seen.add(owner);
   }
-  if (histories.length === 0) return;
+}
+
+/**
+ * For an application that creates all its tables by histories.
+ * @throws Error when a module has entities and no history
+ */
+export function assertHistoriesComplete(modules: readonly Type[], histories: readonly MigrationHistory[]): void {
   for (const { name, entities = [] } of modules.map(meshFeatureOf)) {
-    if (entities.length > 0 && !seen.has(name))
-      throw new Error(
-        `The module ${name} has entities but no migrations: add a history of ${name} to the option migrations`,
-      );
+    if (entities.length > 0 && !histories.some(({ owner }) => owner === name)) {
+      throw new Error(`The module ${name} has entities but no migrations: add its history to the list of histories`);
+    }
   }
 }
