@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { stripVTControlCharacters } from 'node:util';
 import { ROOT } from '../../tools/source.js';
 
 /* The migration command lines as processes of their own. */
@@ -20,5 +21,6 @@ async function run(args: string[], environment: Record<string, string>) {
   child.stdout.on('data', (text) => (output += text));
   child.stderr.on('data', (text) => (output += text));
   const [code] = (await once(child, 'close')) as [number];
-  return { code, output };
+  // TypeORM colours its output when CI is set.
+  return { code, output: stripVTControlCharacters(output) };
 }
