@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { Command, CommandHandler, EventsHandler, Query, QueryHandler, Saga } from '@nestjs/cqrs';
-import { ApiOperation, ApiResponse } from '@nestjs/swagger';
+import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { Observable } from 'rxjs';
 import { CQRS_KEYS, NEST_KEYS, SWAGGER_KEYS } from '../../src/infrastructure/contracts/package-metadata.js';
 
@@ -29,6 +29,7 @@ class Cleaning {
   @Saga()
   clean!: (events: Observable<unknown>) => Observable<Command<void>>;
 }
+@ApiTags('a section')
 class Routes {
   @ApiOperation({ summary: 'a summary' })
   @ApiResponse({ status: 200, description: 'a response' })
@@ -53,5 +54,6 @@ describe('Metadata keys of', () => {
     const { route } = Routes.prototype;
     expect(Reflect.getMetadata(SWAGGER_KEYS.operation, route)).toMatchObject({ summary: 'a summary' });
     expect(Reflect.getMetadata(SWAGGER_KEYS.response, route)).toMatchObject({ 200: { description: 'a response' } });
+    expect(Reflect.getMetadata(SWAGGER_KEYS.tags, Routes)).toEqual(['a section']);
   });
 });

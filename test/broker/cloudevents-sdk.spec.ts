@@ -1,17 +1,12 @@
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { pathToFileURL } from 'node:url';
 import { CloudEvent, emitterFor, Mode, type Binding, type CloudEventV1, type Message } from 'cloudevents';
 import { CloudEventsClient, meshTransport } from '../../src/infrastructure/broker/cloudevents-client.js';
 import { MalformedEvent } from '../../src/infrastructure/cloudevents/attributes.js';
 import { HTTP, toBatch } from '../../src/infrastructure/cloudevents/http-binding.js';
-import { ROOT } from '../../tools/source.js';
 import { BATCHED, MINIMAL_EVENT, MINIMAL_HEADERS, STRUCTURED } from '../support/cloud-events.js';
-import { DATABASES } from '../support/databases.js';
 
 /** Compiles only while our binding has the interface of the SDK. */
 const binding: Binding = HTTP;
@@ -141,40 +136,4 @@ describe('An emitter of the SDK', () => {
     await expect(emit(new CloudEvent(ATTRIBUTES))).rejects.toThrow(`${url} answered 500: out of order`);
     expect(received).toHaveLength(1);
   });
-});
-
-describe('The compiled application', () => {
-  const compiled = (path: string) => JSON.stringify(pathToFileURL(join(ROOT, 'dist/src', path)).href);
-  /** Starts the application, and prints the loaded files of the SDK. */
-  const script = (first: string) => `
-    ${first}
-    const { AppModule, MODULE_NAMES } = await import(${compiled('app.module.js')});
-    const { loadConfig } = await import(${compiled('config-loader.js')});
-    const { NestFactory } = await import('@nestjs/core');
-    const { createRequire } = await import('node:module');
-    const variables = { DATABASE_URL: process.env.DATABASE_URL, SEED: 'none', LOG_LEVEL: 'silent' };
-    const root = AppModule.forRoot(await loadConfig(MODULE_NAMES, { variables }));
-    const app = await NestFactory.create(root, { logger: false, abortOnError: false });
-    await app.listen(0, '127.0.0.1');
-    const loaded = [...Object.keys(createRequire(import.meta.url).cache), ...process.moduleLoadList];
-    await app.close();
-    console.log(loaded.length, loaded.filter((it) => it.includes('node_modules/cloudevents/')).length);`;
-
-  it.each([
-    ['loads nothing of the SDK', '', false],
-    // So that the first case can't pass because nothing is found.
-    ['would be seen to load it', `await import('cloudevents');`, true],
-  ])(
-    '%s',
-    async (_, first, isLoaded) => {
-      const args = ['--input-type=module', '--eval', script(first)];
-      const env = { PATH: process.env.PATH, DATABASE_URL: await DATABASES[0]!.fresh() };
-      const { stdout, stderr, status } = spawnSync(process.execPath, args, { cwd: ROOT, env, encoding: 'utf8' });
-      expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
-      const [all, ofSdk] = stdout.trim().split(' ').map(Number);
-      expect(all).toBeGreaterThan(100);
-      expect(ofSdk! > 0).toBe(isLoaded);
-    },
-    120_000,
-  );
 });

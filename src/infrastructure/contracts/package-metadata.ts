@@ -14,5 +14,9 @@ export const CQRS_KEYS = {
 /** Keys of `@nestjs/common` on a module class. */
 export const NEST_KEYS = { providers: 'providers' } as const;
 
-/** Keys of `@nestjs/swagger` on the method of a route. */
-export const SWAGGER_KEYS = { operation: 'swagger/apiOperation', response: 'swagger/apiResponse' } as const;
+/** Keys of `@nestjs/swagger`: operation and response on the method of a route, tags on a controller class. */
+export const SWAGGER_KEYS = {
+  operation: 'swagger/apiOperation',
+  response: 'swagger/apiResponse',
+  tags: 'swagger/apiUseTags',
+} as const;

@@ -1,10 +1,9 @@
 import { Controller, Delete, Get, HttpCode, Param, Post, Query, UseFilters, UseGuards, UsePipes } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
 import { z } from 'zod';
 import { NotFound } from '../contracts/domain-errors.js';
 import { paging, uuidParameter } from '../contracts/schemas.js';
 import { AdministrationGuard } from '../http/administration.guard.js';
-import { Operation } from '../http/openapi.js';
+import { ApiSection, Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
 import { schemaValidation } from '../http/validation.js';
 import { DeadLetters } from './dead-letters.js';
@@ -22,7 +21,7 @@ const replaying = z.object({ force: z.enum(['true', 'false']).optional() });
 const replayingAll = filter.extend(replaying.shape);
 
 @Controller('mesh/dead-letters')
-@ApiTags('Mesh')
+@ApiSection('Mesh')
 @UseGuards(AdministrationGuard)
 export class DeadLettersController {
   constructor(private readonly deadLetters: DeadLetters) {}

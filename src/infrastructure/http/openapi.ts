@@ -26,6 +26,11 @@ export function Operation(
   };
 }
 
+/** Puts the routes of a controller into a section of the API page: `ApiTags` of @nestjs/swagger without loading that package. */
+export function ApiSection(title: string): ClassDecorator {
+  return (controller) => Reflect.defineMetadata(SWAGGER_KEYS.tags, [title], controller);
+}
+
 /** Serves the API page at `/api` and its document at `/api-json`, which is made for the first request. */
 export function serveApiPage(app: INestApplication, title: string): void {
   let document: Promise<object> | undefined;

@@ -1,13 +1,12 @@
 import { Controller, Get, UseFilters, UseGuards } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
 import { AdministrationGuard } from '../http/administration.guard.js';
-import { Operation } from '../http/openapi.js';
+import { ApiSection, Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { outboxStatistics } from '../store/statistics.js';
 
 @Controller('mesh/outbox')
-@ApiTags('Mesh')
+@ApiSection('Mesh')
 @UseGuards(AdministrationGuard)
 @UseFilters(ProblemFilter)
 export class OutboxController {

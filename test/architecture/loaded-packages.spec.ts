@@ -1,0 +1,62 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ROOT } from '../../tools/source.js';
+import { DATABASES } from '../support/databases.js';
+
+/** Packages that only some processes need, and that take up to 400 ms to load. */
+const ON_DEMAND = ['@nestjs/swagger', 'cloudevents', 'jose', 'pg', 'undici'];
+
+const compiled = (path: string) => JSON.stringify(pathToFileURL(join(ROOT, 'dist/src', path)).href);
+
+/** Hooks of Node's module loader that send the URL of each ES module to the main thread. */
+const HOOKS = `
+  let port;
+  export const initialize = (data) => { port = data; };
+  export const load = (url, context, next) => (port.postMessage(url), next(url, context));`;
+
+/** Starts the compiled application on SQLite, and prints the names of the files that were loaded. */
+const script = (first: string) => `
+  const { createRequire, register } = await import('node:module');
+  const { MessageChannel } = await import('node:worker_threads');
+  const { port1, port2 } = new MessageChannel();
+  const urls = [];
+  port1.on('message', (url) => urls.push(url)).unref();
+  register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(HOOKS)}`)}, { data: port2, transferList: [port2] });
+  ${first}
+  const { AppModule, MODULE_NAMES } = await import(${compiled('app.module.js')});
+  const { loadConfig } = await import(${compiled('config-loader.js')});
+  const { configureHttp } = await import(${compiled('infrastructure/http/configure-http.js')});
+  const { serveApiPage } = await import(${compiled('infrastructure/http/openapi.js')});
+  const { NestFactory } = await import('@nestjs/core');
+  const variables = { DATABASE_URL: process.env.DATABASE_URL, SEED: 'none', LOG_LEVEL: 'silent' };
+  const root = AppModule.forRoot(await loadConfig(MODULE_NAMES, { variables }));
+  const app = await NestFactory.create(root, { logger: false, bodyParser: false, abortOnError: false });
+  configureHttp(app);
+  serveApiPage(app, 'Meshy Cabs');
+  await app.listen(0, '127.0.0.1');
+  await app.close();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const files = [...Object.keys(createRequire(import.meta.url).cache), ...urls];
+  console.log(JSON.stringify(files.filter((it) => it.includes('node_modules'))));`;
+
+async function loadedBy(first: string): Promise<string[]> {
+  const args = ['--input-type=module', '--eval', script(first)];
+  const env = { PATH: process.env.PATH, DATABASE_URL: await DATABASES[0]!.fresh() };
+  const { stdout, stderr, status } = spawnSync(process.execPath, args, { cwd: ROOT, env, encoding: 'utf8' });
+  expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
+  const files = JSON.parse(stdout) as string[];
+  return ON_DEMAND.filter((name) => files.some((it) => it.includes(`node_modules/${name}/`)));
+}
+
+describe('The compiled application', () => {
+  it('starts without the packages that only some processes need', async () => {
+    expect(await loadedBy('')).toEqual([]);
+  }, 60_000);
+
+  // So that the test above can't pass because nothing is found.
+  it('would be seen to load them', async () => {
+    const imports = ON_DEMAND.map((name) => `await import('${name}');`).join(' ');
+    expect(await loadedBy(imports)).toEqual(ON_DEMAND);
+  }, 60_000);
+});
