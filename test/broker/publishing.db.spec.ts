@@ -14,6 +14,7 @@ import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.
 import { insertIntoOutbox } from '../../src/infrastructure/store/outbox-rows.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
+import { UnitTimedOut } from '../../src/infrastructure/persistence/sql.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -105,6 +106,17 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
   const idle = (ms?: number) => eventually(pending, (count) => count === 0, ms);
   const key = (n: number) => `5f0c9a2e-1111-4222-8333-${String(n).padStart(12, '0')}`;
   const send = (n: number, subject = key(0)) => app.get(CommandBus).execute(new Work(subject, { n }));
+  const storeLarge = async (n: number, padding: string): Promise<void> => {
+    const event = { specversion: '1.0', id: `large-${n}`, source: 'usvc://planted/left', type: 'planted.left.work' };
+    const whole = { ...event, subject: key(n), data: { n, padding } } as CloudEvent;
+    try {
+      await work().run(() => insertIntoOutbox(work().sql, [whole]));
+    } catch (error) {
+      // A busy machine may need more than the second that a unit of work has.
+      if (!(error instanceof UnitTimedOut)) throw error;
+      await storeLarge(n, padding);
+    }
+  };
   const dataOf = ({ event }: Posted) => (event.data as { n: number }).n;
   /** The first request of each event. */
   const firsts = (accepted: readonly Posted[]) => {
@@ -181,9 +193,7 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
     await broker.close();
     const padding = 'x'.repeat(1_000_000);
     for (let n = 0; n < 40; n++) {
-      const event = { specversion: '1.0', id: `large-${n}`, source: 'usvc://planted/left', type: 'planted.left.work' };
-      const whole = { ...event, subject: key(n), data: { n, padding } };
-      await work().run(() => insertIntoOutbox(work().sql, [whole as CloudEvent]));
+      await storeLarge(n, padding);
     }
     const { queues } = app.get(Relay)['dispatcher'] as unknown as {
       queues: { partitions: ReadonlyMap<string, { messages: { event?: unknown }[] }> };
@@ -212,9 +222,7 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
     broker.answer = refuse;
     const padding = 'x'.repeat(3_500_000);
     for (const n of numbers(6)) {
-      const event = { specversion: '1.0', id: `large-${n}`, source: 'usvc://planted/left', type: 'planted.left.work' };
-      const whole = { ...event, subject: key(n), data: { n, padding } };
-      await work().run(() => insertIntoOutbox(work().sql, [whole as CloudEvent]));
+      await storeLarge(n, padding);
     }
     for (const n of numbers(20)) await send(6 + n, key(6 + n));
     await eventually(pending, (count) => count === 6, 40_000);
