@@ -10,7 +10,10 @@ export interface Namespace<Part extends object> {
 
 export type Settings<Of> = Of extends Namespace<infer Part> ? Part : never;
 
-export const ridesConfig = namespace('rides', ({ tariffTimeZone }) => ({ tariffTimeZone }));
+export const ridesConfig = namespace('rides', ({ tariffTimeZone, reconciliation }) => ({
+  tariffTimeZone,
+  reconcileAfterMs: reconciliation.afterMs,
+}));
 
 export const demoConfig = namespace('demo', ({ seed }) => ({ isSeeded: seed === 'demo' }));
 

@@ -12,14 +12,13 @@ export class ReadSettledTransitsHandler implements IQueryHandler<ReadSettledTran
     const transitId = In(transits.map((it) => it.transitId));
     const fees = await this.work.repository(TransitFee).findBy({ transitId });
     const driverId = In(transits.map((it) => it.driverId));
-    const occupancies = await this.work.repository(Occupancy).findBy({ driverId, transitId });
+    const freed = await this.work.repository(Occupancy).findBy({ driverId, transitId, state: 'FREED' });
     const feeOf = new Map(fees.map((it) => [it.transitId, it.fee]));
-    const stateOf = new Map(occupancies.map((it) => [`${it.driverId} ${it.transitId}`, it.state]));
+    const isFree = new Set(freed.map((it) => `${it.driverId} ${it.transitId}`));
     return transits.map((it) => ({
       transitId: it.transitId,
       fee: feeOf.get(it.transitId) ?? null,
-      isFree: stateOf.get(`${it.driverId} ${it.transitId}`) === 'FREED',
-      isOccupied: stateOf.get(`${it.driverId} ${it.transitId}`) === 'OCCUPIED',
+      isFree: isFree.has(`${it.driverId} ${it.transitId}`),
     }));
   }
 }

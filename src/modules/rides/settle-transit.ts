@@ -36,9 +36,8 @@ export class FailOnDriverFeeRefused implements DurableEventHandler<DriverFeeRefu
 export class SettleOnDriverFreed implements DurableEventHandler<DriverFreed> {
   constructor(private readonly transits: Transits) {}
 
-  /** Ignores a driver who doesn't have the transit: they lost it to another driver, or it was never stored here. */
-  async handle({ subject: id, data: { driverId } }: DriverFreed): Promise<void> {
-    await this.transits.changeIf({ id, driverId }, { driverFreedSettled: 'settled' });
+  handle({ subject }: DriverFreed): Promise<void> {
+    return settle(this.transits, subject, { driverFreedSettled: 'settled' });
   }
 }
 
