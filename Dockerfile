@@ -21,7 +21,7 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 # `node`, by its number: Kubernetes can't tell that a name isn't root. It owns nothing here and writes nothing.
 USER 1000:1000
-EXPOSE 3000
+EXPOSE 3000 8081
 STOPSIGNAL SIGTERM
 # No shell and no npm in between: the signal is for the process that knows how to end.
 CMD ["node", "dist/src/main.js"]

@@ -1,11 +1,13 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { ChannelKind } from '../tools/broker/channel.js';
 import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
 import type { ServicePlan } from './service.js';
 
-export type Transport = 'in-process' | 'knative' | 'split' | 'replicas';
+/** The broker of `knative` and `split` has a synchronous channel, as Knative since 1.13. */
+export type Transport = 'in-process' | 'knative' | 'knative-asynchronous' | 'split' | 'split-asynchronous' | 'replicas';
 
 /** A kind of database, and how the application is distributed over processes. */
 export interface Combination {
@@ -13,6 +15,10 @@ export interface Combination {
   readonly database: 'sqlite' | 'postgres';
   readonly transport: Transport;
   readonly hasBroker: boolean;
+  /** The kind of the broker's channel, where there is a broker. */
+  readonly channel: ChannelKind;
+  /** Whether each module is a process. */
+  readonly isSplit: boolean;
   /** Transits that users complete in a second; a small machine with many processes bears fewer. */
   readonly perSecond: number;
 }
@@ -21,22 +27,26 @@ const combination = (database: 'sqlite' | 'postgres', transport: Transport): Com
   name: `${database}-${transport}`,
   database,
   transport,
-  hasBroker: transport === 'knative' || transport === 'split',
-  perSecond: transport === 'split' ? 5 : 8,
+  hasBroker: /^(knative|split)/.test(transport),
+  channel: transport.endsWith('asynchronous') ? 'asynchronous' : 'synchronous',
+  isSplit: transport.startsWith('split'),
+  perSecond: transport.startsWith('split') ? 5 : 8,
 });
 
 export const COMBINATIONS: readonly Combination[] = [
-  ...(['in-process', 'knative', 'split'] as const).map((it) => combination('sqlite', it)),
-  ...(['in-process', 'knative', 'split', 'replicas'] as const).map((it) => combination('postgres', it)),
+  ...(['in-process', 'knative', 'knative-asynchronous', 'split'] as const).map((it) => combination('sqlite', it)),
+  ...(['in-process', 'knative', 'split', 'split-asynchronous', 'replicas'] as const).map((it) =>
+    combination('postgres', it),
+  ),
 ];
 
 export const MODULES = ['clients', 'drivers', 'geolocation', 'invoicing', 'loyalty', 'rides'] as const;
 
 /** The processes of the application by name, each with its value of MODULES. */
-export function applicationsOf({ transport }: Combination): Record<string, string | undefined> {
+export function applicationsOf({ transport, isSplit }: Combination): Record<string, string | undefined> {
   if (transport === 'replicas') return { 'cabs-1': undefined, 'cabs-2': undefined };
   if (transport === 'in-process') return { cabs: undefined };
-  const modules = transport === 'split' ? Object.fromEntries(MODULES.map((it) => [it, it])) : { cabs: undefined };
+  const modules = isSplit ? Object.fromEntries(MODULES.map((it) => [it, it])) : { cabs: undefined };
   return { ...modules, 'dead-letters': 'none' };
 }
 
@@ -73,19 +83,19 @@ export interface Addresses {
 
 /** @returns the name and port of each process of a combination */
 export async function portsOf(combination: Combination): Promise<Map<string, number>> {
-  const { transport, hasBroker } = combination;
+  const { isSplit, hasBroker } = combination;
   const names = Object.keys(applicationsOf(combination));
   if (hasBroker) names.push('broker');
-  if (transport === 'split') names.push('gateway');
+  if (isSplit) names.push('gateway');
   const first = await freePort(names.length);
   return new Map(names.map((name, index) => [name, first + index]));
 }
 
 /** How each process of a combination is started. */
 export function plansOf(combination: Combination, ports: Map<string, number>, addresses: Addresses): ServicePlan[] {
-  const { transport, hasBroker } = combination;
+  const { isSplit, hasBroker, channel } = combination;
   const { url } = addresses;
-  const urlOf = (module: string) => url(transport === 'split' ? module : 'cabs');
+  const urlOf = (module: string) => url(isSplit ? module : 'cabs');
   const mesh = hasBroker && {
     MESH_TRANSPORT: 'knative',
     K_SINK: `${url('broker')}/cabs/default`,
@@ -120,12 +130,13 @@ export function plansOf(combination: Combination, ports: Map<string, number>, ad
     command: ['--import', 'tsx', file, '--port', String(ports.get(name)), ...args],
   });
   if (hasBroker) {
-    const manifests = manifestsWithFastRetries(transport === 'split' ? 'split' : 'monolith', addresses.folder);
+    const manifests = manifestsWithFastRetries(isSplit ? 'split' : 'monolith', addresses.folder);
     const services = Object.keys(applications).flatMap((it) => ['--service', `${it}=${addresses.deliveryUrl(it)}`]);
-    const args = ['--database', addresses.database('broker'), '--manifests', manifests, '--quiet', ...services];
+    const database = addresses.database('broker');
+    const args = ['--channel', channel, '--database', database, '--manifests', manifests, '--quiet', ...services];
     plans.push(tool('broker', '/mesh/outbox', 'tools/mesh.ts', args));
   }
-  if (transport === 'split') {
+  if (isSplit) {
     const modules = MODULES.flatMap((it) => ['--module', `${it}=${url(it)}`]);
     const args = ['--broker', url('broker'), '--dead-letters', url('dead-letters'), ...modules];
     plans.push(tool('gateway', '/health/live', 'tools/gateway.ts', args));

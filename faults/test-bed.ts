@@ -58,9 +58,8 @@ export class TestBed {
 
   /** The addresses that users send their requests to. */
   get urls(): string[] {
-    const { transport } = this.combination;
-    const entryPoints =
-      transport === 'split' ? ['gateway'] : transport === 'replicas' ? ['cabs-1', 'cabs-2'] : ['cabs'];
+    const { transport, isSplit } = this.combination;
+    const entryPoints = isSplit ? ['gateway'] : transport === 'replicas' ? ['cabs-1', 'cabs-2'] : ['cabs'];
     return entryPoints.map((name) => this.proxies.get(name)!.url);
   }
 

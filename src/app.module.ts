@@ -12,6 +12,9 @@ import { InvoicingModule } from './modules/invoicing/invoicing.module.js';
 import { LoyaltyModule } from './modules/loyalty/loyalty.module.js';
 import { RidesModule } from './modules/rides/rides.module.js';
 
+/** Development processes can be reached from this machine only. In production a container is reached from outside. */
+export const LOOPBACK = '127.0.0.1';
+
 /** The application's name on the mesh: sources are `usvc://cabs/<module>`. */
 export const APPLICATION_NAME = 'cabs';
 
@@ -57,6 +60,9 @@ export class AppModule {
           messagesPerRequest: 12,
           administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
           shutdownGraceMs: config.shutdownGraceMs,
+          ...(config.meshPort !== undefined && {
+            listener: { port: config.meshPort, ...(config.isDevelopment && { host: LOOPBACK }) },
+          }),
         }),
         ...hosted,
       ],

@@ -10,10 +10,7 @@ export interface Namespace<Part extends object> {
 
 export type Settings<Of> = Of extends Namespace<infer Part> ? Part : never;
 
-export const ridesConfig = namespace('rides', ({ tariffTimeZone, reconciliation }) => ({
-  tariffTimeZone,
-  reconcileAfterMs: reconciliation.afterMs,
-}));
+export const ridesConfig = namespace('rides', ({ tariffTimeZone }) => ({ tariffTimeZone }));
 
 export const demoConfig = namespace('demo', ({ seed }) => ({ isSeeded: seed === 'demo' }));
 

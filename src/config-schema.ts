@@ -1,31 +1,29 @@
 import { z } from 'zod';
+import { durationMs, durationText } from './infrastructure/contracts/schemas.js';
 
 /* The environment variables of the application, their syntax and their defaults. README.md explains each. */
 
-const DURATION = /^P(?=.)(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$/;
 /** The longest delay of setTimeout(): with a longer one it would run at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const DAY_MS = 86_400_000;
 
-/** An ISO 8601 duration, in ms. Months and years differ in length, so they are refused. */
-const duration = z
-  .string()
-  .regex(DURATION, 'expected an ISO 8601 duration such as PT0.2S or P14D')
-  .transform((text) => {
-    const [, days, hours, minutes, seconds] = DURATION.exec(text)!;
-    const inSeconds = Number(hours ?? 0) * 3600 + Number(minutes ?? 0) * 60 + Number(seconds ?? 0);
-    return Number(days ?? 0) * DAY_MS + Math.round(inSeconds * 1000);
-  });
+/** In ms. */
+const duration = durationText.transform(durationMs);
 const timer = duration.refine((ms) => ms <= MAX_TIMER_MS, 'expected less than 24 days');
 const integer = z
   .string()
   .regex(/^\d+$/, 'expected an integer of at least 0')
   .transform(Number)
   .refine((number) => number < 100_000, 'expected at most 99999');
+const port = integer.refine((number) => number < 65_536, 'expected a port below 65536');
 const url = z
   .url({ protocol: /^https?$/, error: 'expected http://… or https://…' })
   .transform((text) => text.replace(/\/$/, ''));
 const boolean = oneOf('true', 'false');
+const list = z
+  .string()
+  .transform((text) => text.split(',').map((it) => it.trim()))
+  .refine((entries) => entries.every((it) => it !== ''), 'expected a list with commas');
 /** The extensions that Knative's K_CE_OVERRIDES adds to every event. */
 const overrides = z.string().transform((text, context) => {
   const expected = z.object({ extensions: z.record(z.string().regex(/^[a-z0-9]+$/), z.string()).nullish() });
@@ -39,7 +37,9 @@ const timeZone = z.string().refine(isTimeZone, 'expected an IANA time zone such 
 
 export const environmentSchema = z.object({
   NODE_ENV: z.string().default('development'),
-  PORT: integer.refine((port) => port < 65_536, 'expected a port below 65536').default(3000),
+  PORT: port.default(3000),
+  REST_PORT: port.optional(),
+  MESH_PORT: port.optional(),
   DATABASE_URL: z
     .string()
     .regex(/^(sqlite:(?!:memory:).+|postgres(ql)?:\/\/.+)$/, 'expected sqlite:<path of a file> or postgres://…')
@@ -55,12 +55,18 @@ export const environmentSchema = z.object({
   MESH_OIDC_JWKS: url.optional(),
   MESH_OIDC_CREDENTIALS_FILE: z.string().optional(),
   MESH_OIDC_TOKEN_FILE: z.string().optional(),
+  MESH_OIDC_SUBJECTS: list.optional(),
+  MESH_OIDC_CALLERS: list.optional(),
+  MESH_OIDC_QUERY_TOKEN_FILE: z.string().optional(),
+  MESH_ALLOW_ANONYMOUS: boolean.default('false'),
   MESH_ALLOW_SQLITE: boolean.default('false'),
   KUBERNETES_SERVICE_HOST: z.string().optional(),
   MESH_RETRY: integer.default(10),
   MESH_BACKOFF_DELAY: duration.default(200),
   MESH_BACKOFF_POLICY: oneOf('exponential', 'linear').default('exponential'),
   MESH_TIMEOUT: timer.refine((ms) => ms > 0, 'expected more than 0').default(30_000),
+  MESH_PUBLISH_TIMEOUT: timer.refine((ms) => ms > 0, 'expected more than 0').optional(),
+  MESH_UNKNOWN_TYPE_GRACE: duration.default(DAY_MS),
   MESH_INBOX_RETENTION: duration.default(14 * DAY_MS),
   MESH_DEAD_LETTER_RETENTION: duration.default(30 * DAY_MS),
   MESH_REPLAY_WINDOW: duration.default(7 * DAY_MS),
@@ -81,7 +87,13 @@ export type Environment = z.infer<typeof environmentSchema>;
 export const serviceUrl = url;
 
 /** Values that may contain a password or a token: error messages leave them out. */
-export const SECRETS: readonly string[] = ['DATABASE_URL', 'MESH_ADMIN_TOKEN', 'K_CE_OVERRIDES', 'K_CA_CERTS'];
+const SECRETS: readonly string[] = ['DATABASE_URL', 'MESH_ADMIN_TOKEN', 'K_CE_OVERRIDES', 'K_CA_CERTS'];
+
+/** One line of an error. A value that could be or contain a secret is left out. */
+export function problem(name: string, message: string, value?: string): string {
+  const isShown = value !== undefined && !SECRETS.includes(name) && !value.includes('@');
+  return `Invalid environment variable ${name}: ${message}${isShown ? `, got ${JSON.stringify(value)}` : ''}.`;
+}
 
 function oneOf<const Value extends string>(...values: [Value, ...Value[]]) {
   return z.enum(values, { error: `expected ${values.join(' or ')}` });

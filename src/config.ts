@@ -1,5 +1,8 @@
-import { environmentSchema, SECRETS, serviceUrl, type Environment } from './config-schema.js';
-import type { BrokerOptions } from './infrastructure/mesh-options.js';
+import { contradictions } from './config-contradictions.js';
+import { environmentSchema, problem, serviceUrl, type Environment } from './config-schema.js';
+import { readTokenOptions } from './config-tokens.js';
+import type { DeliveryPolicy } from './infrastructure/delivery/retry-policy.js';
+import type { BrokerOptions, TokenOptions } from './infrastructure/mesh-options.js';
 
 /** The validated environment. Durations in ms. */
 export interface Config {
@@ -8,18 +11,16 @@ export interface Config {
   /** Absent when messages neither leave this process nor come from another one. */
   readonly broker?: BrokerOptions;
   readonly isDevelopment: boolean;
+  /** The port of REST. */
   readonly port: number;
+  /** The port of the mesh; absent when it shares that of REST. */
+  readonly meshPort?: number;
   readonly databaseUrl: string;
-  readonly delivery: {
-    readonly retry: number;
-    readonly backoffDelayMs: number;
-    readonly backoffPolicy: 'exponential' | 'linear';
-    readonly timeoutMs: number;
-  };
+  readonly delivery: DeliveryPolicy;
   readonly retention: { readonly inboxMs: number; readonly deadLetterMs: number; readonly replayWindowMs: number };
   readonly reconciliation: {
     readonly everyMs: number;
-    /** How long ago a transit must have ended before it is reconciled. */
+    /** How long ago a transit must have changed last to be examined. */
     readonly afterMs: number;
     readonly perSecond: number;
   };
@@ -31,6 +32,9 @@ export interface Config {
   readonly seed: 'demo' | 'none';
   readonly tariffTimeZone: string;
 }
+
+/** The mesh never shares the public port in production, whatever is forgotten in the configuration. */
+const PRODUCTION_MESH_PORT = 8081;
 
 export type Variables = Readonly<Record<string, string | undefined>>;
 
@@ -55,22 +59,22 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
   if (!parsed.success) throw new Error(problems.join('\n'));
   const env = parsed.data;
   const hosted = readModules(env.MODULES, modules, problems);
-  if (purpose === 'start') problems.push(...contradictions(env, hosted, modules));
-  if (problems.length > 0) throw new Error(problems.join('\n'));
+  const tokens = readTokenOptions(env, modules, problems);
   const isDevelopment = env.NODE_ENV !== 'production';
+  const port = env.REST_PORT ?? env.PORT;
+  const meshPort = env.MESH_PORT ?? (isDevelopment ? undefined : PRODUCTION_MESH_PORT);
+  const delivery = deliveryOf(env);
+  if (purpose === 'start') problems.push(...contradictions(env, { hosted, all: modules, port, meshPort, delivery }));
+  if (problems.length > 0) throw new Error(problems.join('\n'));
   const hasBroker = env.MESH_TRANSPORT === 'knative' || env.MESH_RECEIVE === 'true';
   return {
     isDevelopment,
     modules: hosted,
-    ...(hasBroker && { broker: brokerOptions(env, services) }),
-    port: env.PORT,
+    ...(hasBroker && { broker: brokerOptions(env, services, tokens) }),
+    port,
+    ...(meshPort !== undefined && { meshPort }),
     databaseUrl: env.DATABASE_URL,
-    delivery: {
-      retry: env.MESH_RETRY,
-      backoffDelayMs: env.MESH_BACKOFF_DELAY,
-      backoffPolicy: env.MESH_BACKOFF_POLICY,
-      timeoutMs: env.MESH_TIMEOUT,
-    },
+    delivery,
     retention: {
       inboxMs: env.MESH_INBOX_RETENTION,
       deadLetterMs: env.MESH_DEAD_LETTER_RETENTION,
@@ -88,12 +92,6 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     seed: env.SEED ?? (isDevelopment ? 'demo' : 'none'),
     tariffTimeZone: env.TARIFF_TIME_ZONE,
   };
-}
-
-/** One line of an error. A value that could be or contain a secret is left out. */
-function problem(name: string, message: string, value?: string): string {
-  const isShown = value !== undefined && !SECRETS.includes(name) && !value.includes('@');
-  return `Invalid environment variable ${name}: ${message}${isShown ? `, got ${JSON.stringify(value)}` : ''}.`;
 }
 
 /** `MODULES` is a list, or `none` for a process that only keeps dead letters. Its default is all modules. */
@@ -126,47 +124,30 @@ function readServices(given: Record<string, string>, all: readonly string[], pro
   return services;
 }
 
-/** Variables that are valid, but not in combination. */
-function contradictions(env: Environment, hosted: readonly string[], all: readonly string[]): string[] {
-  const problems: string[] = [];
-  const isKnative = env.MESH_TRANSPORT === 'knative';
-  if (isKnative && !env.K_SINK && hosted.length > 0) {
-    problems.push(problem('K_SINK', 'MESH_TRANSPORT=knative needs the URL of a broker'));
-  }
-  if (!isKnative && hosted.length < all.length) {
-    problems.push(problem('MODULES', 'modules in several processes need MESH_TRANSPORT=knative'));
-  }
-  if (isKnative && env.MESH_RECEIVE === 'false') {
-    problems.push(problem('MESH_RECEIVE', 'MESH_TRANSPORT=knative needs to receive from the broker: remove it'));
-  }
-  if (!env.MESH_OIDC_ISSUER !== !env.MESH_OIDC_AUDIENCE) {
-    const [missing, present] = env.MESH_OIDC_ISSUER
-      ? ['MESH_OIDC_AUDIENCE', 'MESH_OIDC_ISSUER']
-      : ['MESH_OIDC_ISSUER', 'MESH_OIDC_AUDIENCE'];
-    problems.push(problem(missing, `${present} needs it: set both, or neither`));
-  }
-  if (env.KUBERNETES_SERVICE_HOST && env.DATABASE_URL.startsWith('sqlite:') && env.MESH_ALLOW_SQLITE !== 'true') {
-    problems.push(
-      problem(
-        'DATABASE_URL',
-        'SQLite in a cluster is lost with its pod: give postgres://…, or MESH_ALLOW_SQLITE=true when the disk persists',
-      ),
-    );
-  }
-  return problems;
+function deliveryOf(env: Environment): DeliveryPolicy {
+  return {
+    retry: env.MESH_RETRY,
+    backoffDelayMs: env.MESH_BACKOFF_DELAY,
+    backoffPolicy: env.MESH_BACKOFF_POLICY,
+    timeoutMs: env.MESH_TIMEOUT,
+    unknownTypeGraceMs: env.MESH_UNKNOWN_TYPE_GRACE,
+  };
 }
 
-function brokerOptions(env: Environment, services: Readonly<Record<string, string>>): BrokerOptions {
-  const { MESH_OIDC_ISSUER: issuer, MESH_OIDC_AUDIENCE: audience, MESH_OIDC_JWKS: jwksUrl } = env;
-  const credentialsFile = env.MESH_OIDC_CREDENTIALS_FILE;
-  const keys = { ...(jwksUrl && { jwksUrl }), ...(credentialsFile && { credentialsFile }) };
+function brokerOptions(
+  env: Environment,
+  services: Readonly<Record<string, string>>,
+  tokens: TokenOptions | undefined,
+): BrokerOptions {
   return {
     services,
     // Without `sink`, new messages stay in this process; MESH_RECEIVE=true still accepts what the broker holds.
     ...(env.K_SINK && env.MESH_TRANSPORT === 'knative' && { sink: env.K_SINK }),
+    ...(env.MESH_PUBLISH_TIMEOUT && { publishTimeoutMs: env.MESH_PUBLISH_TIMEOUT }),
     ...(env.K_CE_OVERRIDES && { extensions: env.K_CE_OVERRIDES }),
     ...(env.K_CA_CERTS && { caCerts: env.K_CA_CERTS }),
     ...(env.MESH_OIDC_TOKEN_FILE && { tokenFile: env.MESH_OIDC_TOKEN_FILE }),
-    ...(issuer && audience && { tokens: { issuer, audience, ...keys } }),
+    ...(env.MESH_OIDC_QUERY_TOKEN_FILE && { queryTokenFile: env.MESH_OIDC_QUERY_TOKEN_FILE }),
+    ...(tokens && { tokens }),
   };
 }

@@ -14,12 +14,12 @@ export const PICKUP: Address = { country: 'Polska', city: 'Warszawa', street: 'M
 export const PLANNED: Address = { country: 'Polska', city: 'Warszawa', street: 'Żytnia', buildingNumber: 25 };
 export const REACHED: Address = { country: 'Polska', city: 'Warszawa', street: 'Żytnia', buildingNumber: 32 };
 
-/** The text that a development process prints when it has started. */
-export function welcome(url: string, seed: 'demo' | 'none'): string {
+/** The text that a development process prints when it has started. `meshUrl` differs where the mesh has its own port. */
+export function welcome(url: string, seed: 'demo' | 'none', meshUrl = url): string {
   const addresses = [
     `  API documentation        ${url}/api`,
-    `  Pending messages         curl -s ${url}/mesh/outbox`,
-    `  Failed messages          curl -s ${url}/mesh/dead-letters`,
+    `  Pending messages         curl -s ${meshUrl}/mesh/outbox`,
+    `  Failed messages          curl -s ${meshUrl}/mesh/dead-letters`,
   ];
   if (seed !== 'demo') return `\n${addresses.join('\n')}\n`;
   const body = JSON.stringify({ ...REACHED, hash: -580606919 });

@@ -4,10 +4,11 @@ import type { AddressInfo } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { pinoHttp } from 'pino-http';
-import { AppModule, MODULE_NAMES } from './app.module.js';
+import { AppModule, LOOPBACK, MODULE_NAMES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
 import { welcome } from './demo.js';
 import { configureHttp } from './infrastructure/http/configure-http.js';
+import { MeshListener } from './infrastructure/http/mesh-listener.js';
 import { serveApiPage } from './infrastructure/http/openapi.js';
 import { createLogger, PinoLogger } from './infrastructure/observability/logger.js';
 
@@ -33,8 +34,7 @@ serveApiPage(app, 'Meshy Cabs');
 app.enableShutdownHooks(undefined, { useProcessExit: true });
 
 try {
-  // Development: this machine only. Production: all addresses, because a container is reached from outside.
-  await (config.isDevelopment ? app.listen(config.port, '127.0.0.1') : app.listen(config.port));
+  await (config.isDevelopment ? app.listen(config.port, LOOPBACK) : app.listen(config.port));
 } catch (error) {
   logger.fatal({ err: error }, 'The application does not start');
   process.exit(1);
@@ -43,8 +43,11 @@ try {
 const server = app.getHttpServer();
 closeConnectionsOnShutdown(server, config.shutdownGraceMs);
 const { port } = server.address() as AddressInfo;
-logger.info({ port }, 'Listening');
-if (config.isDevelopment) console.log(welcome(`http://localhost:${port}`, config.seed));
+const meshPort = app.get(MeshListener).port;
+logger.info({ port, ...(meshPort !== undefined && { meshPort }) }, 'Listening');
+if (config.isDevelopment) {
+  console.log(welcome(`http://localhost:${port}`, config.seed, `http://localhost:${meshPort ?? port}`));
+}
 
 /** A client that keeps its connection open must not delay the shutdown. */
 function closeConnectionsOnShutdown(server: Server, graceMs: number): void {

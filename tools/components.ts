@@ -1,11 +1,12 @@
 import { PingSource } from '@kubernetes-models/knative/sources.knative.dev/v1';
-import { stringify } from 'yaml';
-import { AUDIENCE, labels, NAMESPACE } from './workloads.js';
+import { brokerComponents, rabbitmqComponent } from './broker-components.js';
+import { eventPolicy, eventType } from './event-registry.js';
+import { callers, senders } from './identities.js';
+import { component, jsonPatch, type Operation } from './kustomize.js';
+import type { DeclaredMessage, ModuleMessages } from './module-messages.js';
+import { ALLOW_ANONYMOUS, AUDIENCE, labels, NAMESPACE, type Workload } from './workloads.js';
 
-/*
- * Components of kustomize for options of a cluster: an overlay lists the ones that it needs. They are JSON patches,
- * because a strategic merge would replace whole lists of resources that kustomize doesn't know.
- */
+/* Components of kustomize for options of a cluster: an overlay lists the ones that it needs. */
 
 const APPLICATION = {
   group: 'serving.knative.dev',
@@ -13,53 +14,63 @@ const APPLICATION = {
   labelSelector: 'app.kubernetes.io/component=application',
 };
 const SERVICES = { group: 'serving.knative.dev', kind: 'Service' };
+/** Only the plain Services have this label. */
+const REST = { kind: 'Service', labelSelector: 'app.kubernetes.io/component=rest' };
 const SPEC = '/spec/template/spec';
+const FIRST = `${SPEC}/containers/0/env/0`;
 const ENV = `${SPEC}/containers/0/env/-`;
 /** The path at which a SinkBinding mounts the token for the Broker. */
 const BROKER_TOKEN = '/oidc/token';
 const MESH_VOLUME = '/var/run/mesh';
 
-interface Operation {
-  readonly op: 'add' | 'remove' | 'replace';
-  readonly path: string;
-  readonly value?: unknown;
+/** A deployment of all modules. `hostOf` names the workload of a module. */
+export interface Variant {
+  readonly name: string;
+  readonly workloads: readonly Workload[];
+  readonly hostOf: (module: string) => string;
 }
 
-/** The files of all components. @param variants the workloads of each variant that may be scaled to zero */
-export function components(variants: Readonly<Record<string, readonly string[]>>): [path: string, objects: object[]][] {
+/** The files of all components. */
+export function components(
+  variants: readonly Variant[],
+  modules: readonly ModuleMessages[],
+  declared: readonly DeclaredMessage[],
+): [path: string, objects: object[]][] {
+  const consumers = modules.filter(({ handles }) => handles.length > 0);
+  const access = {
+    senders: senders(
+      consumers.map(({ module }) => module),
+      variants.flatMap(({ workloads }) => workloads.map(({ name }) => name)),
+    ),
+    callers: callers(modules.map(({ module }) => module)),
+  };
   const files: [string, object[]][] = [
-    ['demo/kustomization.yaml', [component([patch(APPLICATION, [variable('SEED', 'demo')])])]],
-    ['public/kustomization.yaml', [component([patch(APPLICATION, [makePublic])])]],
-    ['oidc/kustomization.yaml', [component(oidc)]],
+    ['demo/kustomization.yaml', [component({ patches: [jsonPatch(APPLICATION, [variable('SEED', 'demo')])] })]],
+    ['public/kustomization.yaml', [component({ patches: [jsonPatch(REST, [makePublic])] })]],
+    ['oidc/kustomization.yaml', [component({ patches: oidc(access) })]],
+    ['event-types/kustomization.yaml', [component({ resources: ['event-types.yaml'] })]],
+    ['event-types/event-types.yaml', declared.map(eventType)],
+    ...brokerComponents(),
   ];
-  for (const [variant, workloads] of Object.entries(variants)) {
-    const folder = `scale-to-zero-${variant}`;
+  const publishers = modules.filter(({ sends }) => sends.length > 0);
+  for (const { name, workloads, hostOf } of variants) {
+    const patches = [jsonPatch(APPLICATION, [scaleToZero])];
     files.push(
-      [`${folder}/kustomization.yaml`, [component([patch(APPLICATION, [scaleToZero])], ['ping.yaml'])]],
-      [`${folder}/ping.yaml`, workloads.map(ping)],
+      [`scale-to-zero-${name}/kustomization.yaml`, [component({ resources: ['ping.yaml'], patches })]],
+      [`scale-to-zero-${name}/ping.yaml`, workloads.map((it) => ping(it.name))],
+      [`oidc-${name}/kustomization.yaml`, [component({ components: ['../oidc'], resources: ['event-policies.yaml'] })]],
+      [`oidc-${name}/event-policies.yaml`, publishers.map((it) => eventPolicy(it, hostOf(it.module)))],
+      ...rabbitmqComponent(`rabbitmq-${name}`, consumers, hostOf),
     );
   }
   return files.map(([path, objects]) => [`components/${path}`, objects]);
-}
-
-function component(patches: readonly object[], resources?: readonly string[]): object {
-  return {
-    apiVersion: 'kustomize.config.k8s.io/v1alpha1',
-    kind: 'Component',
-    ...(resources && { resources }),
-    patches,
-  };
-}
-
-function patch(target: object, operations: readonly Operation[]): object {
-  return { target, patch: stringify(operations) };
 }
 
 function variable(name: string, value: string): Operation {
   return { op: 'add', path: ENV, value: { name, value } };
 }
 
-const makePublic: Operation = { op: 'remove', path: '/metadata/labels/networking.knative.dev~1visibility' };
+const makePublic: Operation = { op: 'add', path: '/spec/type', value: 'LoadBalancer' };
 
 const scaleToZero: Operation = {
   op: 'replace',
@@ -78,8 +89,10 @@ function ping(workload: string): PingSource {
 }
 
 /** The issuer is the cluster. Check its name: `kubectl get --raw /.well-known/openid-configuration`. */
-const oidc = [
-  patch(SERVICES, [
+const oidc = (access: { senders: string; callers: string }) => [
+  jsonPatch(SERVICES, [
+    { op: 'test', path: `${FIRST}/name`, value: ALLOW_ANONYMOUS },
+    { op: 'remove', path: FIRST },
     {
       op: 'add',
       path: `${SPEC}/volumes`,
@@ -103,9 +116,14 @@ const oidc = [
     variable('MESH_OIDC_ISSUER', 'https://kubernetes.default.svc.cluster.local'),
     variable('MESH_OIDC_JWKS', 'https://kubernetes.default.svc/openid/v1/jwks'),
     variable('MESH_OIDC_AUDIENCE', AUDIENCE),
+    variable('MESH_OIDC_SUBJECTS', access.senders),
+    variable('MESH_OIDC_CALLERS', access.callers),
     variable('NODE_EXTRA_CA_CERTS', `${MESH_VOLUME}/ca.crt`),
   ]),
-  patch(APPLICATION, [variable('MESH_OIDC_TOKEN_FILE', BROKER_TOKEN)]),
+  jsonPatch(APPLICATION, [
+    variable('MESH_OIDC_TOKEN_FILE', BROKER_TOKEN),
+    variable('MESH_OIDC_QUERY_TOKEN_FILE', `${MESH_VOLUME}/token`),
+  ]),
   // This process sends no messages to a Broker: it replays dead letters to the consumers directly.
-  patch({ ...SERVICES, name: 'dead-letters' }, [variable('MESH_OIDC_TOKEN_FILE', `${MESH_VOLUME}/token`)]),
+  jsonPatch({ ...SERVICES, name: 'dead-letters' }, [variable('MESH_OIDC_TOKEN_FILE', `${MESH_VOLUME}/token`)]),
 ];

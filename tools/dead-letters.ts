@@ -9,12 +9,13 @@ const USAGE = `npm run mesh:dead-letters -- <command> [options]
     --page N --size N
   show <id>                  prints one dead letter with its event and error
   replay <id>                requeues it for the consumer that failed
-  replay --all               requeues all, or those selected by --consumer, --type and --cause
+  replay --all               requeues all, or those selected by --consumer, --type and --cause; lists what it skipped
     --force                  also those that are older than the replay window
   discard <id>               deletes it
 
   --url U                    a process that keeps dead letters; default: MESH_URL (a list with commas), else
-                             http://localhost:3000. Repeat it to combine several processes.
+                             http://localhost:3000. Repeat it to combine several processes. In production it is the
+                             address of MESH_PORT.
 
   The token of the environment variable MESH_ADMIN_TOKEN is sent along when set.`;
 
@@ -64,6 +65,14 @@ interface Letter {
   readonly error: string;
 }
 
+interface Replayed {
+  readonly replayed: number;
+  /** Absent in the answer of the laptop broker, and for one dead letter. */
+  readonly skipped?: { readonly reason: string; readonly count: number; readonly ids: string[] }[];
+  /** What processes behind a gateway answered that replayed nothing. */
+  readonly processes?: Record<string, string>;
+}
+
 interface Listing {
   readonly items?: Letter[];
   readonly causes?: object[];
@@ -107,8 +116,12 @@ await runCommand(
         values.all
           ? await callAll('POST', `/mesh/dead-letters/replay?${query('consumer', 'type', 'cause')}&${force}`)
           : [await callOwner(urls, 'POST', `${letter()}/replay?${force}`)]
-      ) as { replayed: number }[];
+      ) as Replayed[];
       console.log(`Replayed: ${answers.reduce((sum, { replayed }) => sum + replayed, 0)}`);
+      for (const { reason, count, ids } of answers.flatMap((it) => it.skipped ?? []))
+        console.log(`Skipped: ${count}. ${reason}\n    ${ids.join('\n    ')}${count > ids.length ? '\n    …' : ''}`);
+      const failed = Object.entries(Object.assign({}, ...answers.map((it) => it.processes)) as Record<string, string>);
+      for (const [process, why] of failed) console.log(`Not replayed in ${process}: ${why}`);
     } else if (command === 'discard') {
       await callOwner(urls, 'DELETE', letter());
       console.log('Discarded.');

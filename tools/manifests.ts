@@ -2,20 +2,20 @@ import 'reflect-metadata';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { Provider, Type } from '@nestjs/common';
+import type { Type } from '@nestjs/common';
 import { stringify } from 'yaml';
-import type { MessageClass } from '../src/infrastructure/contracts/message.js';
-import { commandOf, eventsOf, meshFeatureOf } from '../src/infrastructure/contracts/mesh-feature.js';
 import { runCommand } from './command-line.js';
-import { components } from './components.js';
+import { components, type Variant } from './components.js';
 import { UsageError } from './errors.js';
-import { binding, broker, DEAD_LETTERS, triggers, type Consumer } from './eventing.js';
-import { ROOT } from './source.js';
-import { migration, NAMESPACE, service, urlOf, type Workload } from './workloads.js';
+import { binding, broker, DEAD_LETTERS, trigger, type Consumer } from './eventing.js';
+import { declaredMessages, messagesOfModules } from './module-messages.js';
+import { networkPolicy, restService } from './network.js';
+import { readSources, ROOT, type Sources } from './source.js';
+import { migration, NAMESPACE, service, serviceAccount, urlOf, type Workload } from './workloads.js';
 
 /*
- * Generates deploy/knative from the handlers' decorators, so that the Triggers always match the code. A test fails when
- * the committed files are out of date.
+ * Generates deploy/knative from the handlers' decorators and the sources, so that the manifests always match the code. A
+ * test fails when the committed files are out of date.
  */
 
 const USAGE = `npm run manifests -- [folder]
@@ -34,38 +34,44 @@ const MAX_SCALE = 2;
 export type Manifest = object & { validate?(): void };
 
 /**
- * Generates the files of deploy/knative, by their paths in it. They depend only on the modules.
+ * Generates the files of deploy/knative, by their paths in it. They depend only on the modules and their sources.
  * @throws Error when an object violates its model, or two files or Triggers have the same name
  */
-export function manifests(modules: readonly Type[]): Map<string, string> {
-  const consumers = modules.map(consumerOf);
-  const names = consumers.map(({ module }) => module);
+export function manifests(
+  modules: readonly Type[],
+  sources: Sources = readSources('src/modules'),
+): Map<string, string> {
+  const declared = declaredMessages(modules, sources);
+  const messages = messagesOfModules(modules, declared);
+  const names = messages.map(({ module }) => module);
   const monolith = { name: MONOLITH, component: 'application', elsewhere: {}, maxScale: MAX_SCALE } as const;
   const split = names.map((name): Workload => {
     const others = names.filter((it) => it !== name).map((it) => [it, urlOf(it)] as const);
     return { ...monolith, name, modules: name, elsewhere: Object.fromEntries(others) };
   });
+  const variants: readonly Variant[] = [
+    { name: 'monolith', workloads: [monolith], hostOf: () => MONOLITH },
+    { name: 'split', workloads: split, hostOf: (module) => module },
+  ];
   const files = new Map<string, string>();
   const add = (path: string, objects: readonly Manifest[]) => {
     if (files.has(path)) throw new Error(`${path} would be written twice: two objects have the same name`);
     files.set(path, yaml(objects));
   };
-  const variant = (folder: string, workloads: readonly Workload[], hostOf: (module: string) => string) => {
-    for (const [file, objects] of variantFiles(consumers, workloads, hostOf)) add(`${folder}/${file}`, objects);
-  };
-  variant('monolith', [monolith], () => MONOLITH);
-  variant('split', split, (module) => module);
-  for (const [path, objects] of components({ monolith: [MONOLITH], split: names })) add(path, objects);
+  const consumers = messages.filter(({ handles }) => handles.length > 0);
+  for (const variant of variants) {
+    for (const [file, objects] of variantFiles(variant, consumers)) add(`${variant.name}/${file}`, objects);
+  }
+  for (const [path, objects] of components(variants, messages, declared)) add(path, objects);
   return files;
 }
 
 /** A variant of the deployment: a flat folder, with a kustomization that lists its files. */
 function variantFiles(
+  { workloads, hostOf }: Variant,
   consumers: readonly Consumer[],
-  workloads: readonly Workload[],
-  hostOf: (module: string) => string,
 ): [file: string, objects: Manifest[]][] {
-  const addresses = consumers.filter(handlesAnything).map(({ module }) => [module, urlOf(hostOf(module))] as const);
+  const addresses = consumers.map(({ module }) => [module, urlOf(hostOf(module))] as const);
   const deadLetters: Workload = {
     name: DEAD_LETTERS,
     component: 'dead-letters',
@@ -75,13 +81,15 @@ function variantFiles(
   };
   const files: [string, Manifest[]][] = [
     ['namespace.yaml', [namespace]],
+    ['network-policy.yaml', [networkPolicy()]],
     // No SinkBinding: the Broker has no address before its dead letter sink is ready.
-    [`${DEAD_LETTERS}.yaml`, [migration(deadLetters), service(deadLetters)]],
+    [`${DEAD_LETTERS}.yaml`, [migration(deadLetters), serviceAccount(deadLetters), service(deadLetters)]],
     ['broker.yaml', [broker()]],
-    ...workloads.map((it): [string, Manifest[]] => [`${it.name}.yaml`, [migration(it), binding(it.name), service(it)]]),
-    ...consumers
-      .filter(handlesAnything)
-      .map((it): [string, Manifest[]] => [`${it.module}-triggers.yaml`, triggers(it, hostOf(it.module))]),
+    ...workloads.map((it): [string, Manifest[]] => [
+      `${it.name}.yaml`,
+      [migration(it), binding(it.name), serviceAccount(it), service(it), restService(it)],
+    ]),
+    ...consumers.map((it): [string, Manifest[]] => [`${it.module}-trigger.yaml`, [trigger(it, hostOf(it.module))]]),
   ];
   const kustomization = {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
@@ -91,19 +99,6 @@ function variantFiles(
     resources: files.map(([file]) => file),
   };
   return [['kustomization.yaml', [kustomization]], ...files];
-}
-
-/** The durable commands and events that a module handles. Other messages never leave the process. */
-function consumerOf(module: Type): Consumer {
-  const providers = (Reflect.getMetadata('providers', module) ?? []) as Provider[];
-  const handlers = providers.filter((it): it is Type => typeof it === 'function');
-  const messages = handlers.flatMap((it): (Partial<MessageClass> | undefined)[] => [commandOf(it), ...eventsOf(it)]);
-  const types = messages.flatMap((it) => (it?.kind && it.type ? [it.type] : []));
-  return { module: meshFeatureOf(module).name, types: [...new Set(types)].sort() };
-}
-
-function handlesAnything({ types }: Consumer): boolean {
-  return types.length > 0;
 }
 
 const namespace = {

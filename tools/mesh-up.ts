@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { welcome } from '../src/demo.js';
+import { channelOf } from './channel-option.js';
 import { portOf, runCommand } from './command-line.js';
 import { Child } from './mesh-up/child.js';
 import { planOf, ROOT, type Plan, type Planned } from './mesh-up/plan.js';
@@ -14,6 +15,7 @@ const USAGE = `npm run mesh:up -- [options]
 
   --port N                   port of the gateway; default 3000. Dead letters use N + 1, modules N + 10 and up
   --broker-port N            port of the broker; default 8090
+  --channel KIND             channel of the broker: synchronous (default) or asynchronous, see npm run mesh -- --help
   --data FOLDER              folder of the databases; default data/split
   --no-seed                  starts without demo data
 
@@ -22,6 +24,7 @@ const USAGE = `npm run mesh:up -- [options]
 const options = {
   port: { type: 'string', default: '3000' },
   'broker-port': { type: 'string', default: '8090' },
+  channel: { type: 'string', default: 'synchronous' },
   data: { type: 'string', default: 'data/split' },
   'no-seed': { type: 'boolean', default: false },
 } as const;
@@ -29,7 +32,8 @@ const options = {
 /** Longest wait until all processes are ready, in ms. */
 const START_MS = 90_000;
 /** Variables of the environment that the plan sets for each process, and that are not passed on. */
-const PLANNED = /^(PORT|DATABASE_URL|MODULES|SEED|NODE_ENV|MESH_TRANSPORT|MESH_OIDC_\w+|K_\w+|USVC_\w+)$/;
+const PLANNED =
+  /^(PORT|REST_PORT|MESH_PORT|DATABASE_URL|MODULES|SEED|NODE_ENV|MESH_TRANSPORT|MESH_OIDC_\w+|K_\w+|USVC_\w+)$/;
 
 /** Groups of processes in the order in which they are stopped: senders before receivers. */
 function stopOrder({ gateway, deadLetters, modules, broker }: Plan): Planned[][] {
@@ -86,10 +90,10 @@ async function assertPortsAreFree(planned: readonly Planned[]): Promise<void> {
   throw new Error(`${ports} taken: ${advice}.`);
 }
 
-await runCommand({ usage: USAGE, options }, async ({ port, 'broker-port': brokerPort, data, 'no-seed': noSeed }) => {
-  const seed = noSeed ? 'none' : 'demo';
-  const ports = { port: portOf('--port', port), brokerPort: portOf('--broker-port', brokerPort) };
-  const plan = planOf({ ...ports, data, seed });
+await runCommand({ usage: USAGE, options }, async ({ data, channel, ...values }) => {
+  const seed = values['no-seed'] ? 'none' : 'demo';
+  const ports = { port: portOf('--port', values.port), brokerPort: portOf('--broker-port', values['broker-port']) };
+  const plan = planOf({ ...ports, channel: channelOf(channel), data, seed });
   await assertPortsAreFree(stopOrder(plan).flat());
   mkdirSync(resolve(ROOT, data), { recursive: true });
   await startAll(plan, seed);

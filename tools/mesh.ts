@@ -1,19 +1,26 @@
 import { namedUrlOf, portOf, runCommand } from './command-line.js';
 import { startBroker } from './broker/broker.js';
+import { channelOf } from './channel-option.js';
 
 const USAGE = `npm run mesh -- [options]
 
   Starts the laptop broker: a small Knative Broker that reads the manifests of the cluster. It is a development tool;
   production is Knative.
 
+  --channel KIND             synchronous (default): answers 202 when every subscriber has handled the event, or it went to the
+                             dead letter sink, as Knative's in-memory channel since 1.13. If that fails, the answer is 500.
+                             asynchronous: answers 202 as soon as the event is on disk, as Knative 1.12 and channels
+                             with the annotation async-handler: "true" do
   --port N                   port on the loopback address; default 8090
   --manifests FOLDER         folder with Brokers and Triggers; default deploy/knative/monolith
   --service NAME=URL         address of a Service; repeatable. Defaults:
                              cabs=http://localhost:3000, dead-letters=http://localhost:3001
-  --database sqlite:PATH     file for accepted messages, one per broker; default sqlite:data/mesh.db
+  --database sqlite:PATH     file for stored messages, one per broker; default sqlite:data/mesh.db. Only the
+                             asynchronous channel stores messages
   --quiet                    prints the subscriptions at the start, but not each message`;
 
 const options = {
+  channel: { type: 'string', default: 'synchronous' },
   port: { type: 'string', default: '8090' },
   manifests: { type: 'string', default: 'deploy/knative/monolith' },
   service: { type: 'string', multiple: true, default: [] as string[] },
@@ -23,8 +30,9 @@ const options = {
 
 const SERVICES = { cabs: 'http://localhost:3000', 'dead-letters': 'http://localhost:3001' };
 
-await runCommand({ usage: USAGE, options }, async ({ manifests, database, quiet, port, service }) => {
+await runCommand({ usage: USAGE, options }, async ({ channel, manifests, database, quiet, port, service }) => {
   const broker = await startBroker({
+    channel: channelOf(channel),
     manifests,
     database,
     services: { ...SERVICES, ...Object.fromEntries(service.map((it) => namedUrlOf('--service', it))) },

@@ -4,18 +4,22 @@ import { formatRequestError, runCommand, urlOf } from './command-line.js';
 const USAGE = `npm run reconcile -- [options]
 
   Starts a run of the reconcile loops and prints what they find. A reconcile loop compares the
-  rides that ended more than MESH_RECONCILE_AFTER ago (5 minutes) with the data of the other
-  modules, and sends missing commands again. The application also runs it every
-  MESH_RECONCILE_EVERY.
+  rides with the data of the other modules, and sends missing commands again. It skips rides
+  that changed less than MESH_RECONCILE_AFTER ago (5 minutes): their messages may still be in
+  flight. The application also runs it every MESH_RECONCILE_EVERY.
 
   --dry-run      prints what is missing, but sends nothing
-  --url U        the application; default: the environment variable MESH_URL, else http://localhost:3000
+  --after D      how long ago a ride must have changed last, as an ISO 8601 duration; PT0S
+                 examines all rides; default: MESH_RECONCILE_AFTER of the application
+  --url U        the application; default: the environment variable MESH_URL, else http://localhost:3000.
+                 In production it is the address of MESH_PORT.
 
   The token of the environment variable MESH_ADMIN_TOKEN is sent along when set.
   The exit code is 0 when the run was completed, otherwise 1.`;
 
 const options = {
   'dry-run': { type: 'boolean', default: false },
+  after: { type: 'string' },
   url: { type: 'string', default: process.env.MESH_URL ?? 'http://localhost:3000' },
 } as const;
 
@@ -26,9 +30,11 @@ interface ReconciliationRun {
   readonly module: string;
   readonly isRunning: boolean;
   readonly isDryRun: boolean;
+  readonly minAgeMs: number;
   readonly startedAt: string;
   readonly finishedAt?: string;
   readonly examined: number;
+  readonly skipped: number;
   readonly missing: Record<string, number>;
   readonly sent: number;
   readonly interrupted?: string;
@@ -54,17 +60,33 @@ async function waitForEnd(started: ReconciliationRun, url: string): Promise<Reco
   throw new Error(`${started.module}: no process has reported the run for ${PROGRESS_TIMEOUT_MS / 1000} s.`);
 }
 
-function print({ module, examined, missing, sent, isDryRun, interrupted }: ReconciliationRun): void {
+function print({ module, examined, skipped, minAgeMs, missing, sent, isDryRun, interrupted }: ReconciliationRun): void {
   const found = Object.entries(missing).map(([what, n]) => `${what} ${n}`);
   console.log(`${module}: ${examined} examined, missing: ${found.join(', ') || 'nothing'}`);
   if (isDryRun) console.log('  Dry run: no commands were sent.');
   else if (sent > 0) console.log(`  Commands sent again: ${sent}`);
+  if (skipped > 0) {
+    const rides = skipped === 1 ? '1 ride' : `${skipped} rides`;
+    console.log(
+      `  ${rides} changed in the last ${inWords(minAgeMs)} and ${skipped === 1 ? 'was' : 'were'} skipped: ` +
+        'messages may still be in flight. To examine all rides: npm run reconcile -- --after PT0S',
+    );
+  }
   if (interrupted) console.log(`  Interrupted: ${interrupted}. The next run continues from there.`);
+}
+
+/** "5 minutes" for 300000, "minute" for 60000: in the largest unit that leaves no fraction. */
+function inWords(ms: number): string {
+  const units = { day: 86_400_000, hour: 3_600_000, minute: 60_000, second: 1000 };
+  const [unit, length] = Object.entries(units).find(([, it]) => ms % it === 0) ?? ['second', 1000];
+  return ms === length ? unit : `${ms / length} ${unit}s`;
 }
 
 await runCommand({ usage: USAGE, options, formatError: formatRequestError }, async (values) => {
   const url = `${urlOf('--url', values.url)}/mesh/reconciliations`;
-  const runs = await call(`${url}/run?dry-run=${values['dry-run']}`, 'POST');
+  const query = new URLSearchParams({ 'dry-run': String(values['dry-run']) });
+  if (values.after !== undefined) query.set('after', values.after);
+  const runs = await call(`${url}/run?${query}`, 'POST');
   if (runs.length === 0) throw new Error('No module of this application has a reconcile loop.');
   for (const started of runs) {
     const run = await waitForEnd(started, url);

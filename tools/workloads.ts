@@ -5,7 +5,9 @@ import { Service, type IService } from '@kubernetes-models/knative/serving.knati
 export const NAMESPACE = 'cabs';
 /** Knative looks up each tag in its registry, except for dev.local. An image loaded into kind is in no registry. */
 const IMAGE = 'dev.local/meshy-cabs:dev';
-const PORT = 3000;
+/** Knative sets PORT to the one port that it routes: that of the mesh. REST therefore gets its port by REST_PORT. */
+const MESH_PORT = 8081;
+export const REST_PORT = 3000;
 /** The audience of all tokens for these services: the value of MESH_OIDC_AUDIENCE. */
 export const AUDIENCE = 'cabs';
 
@@ -43,7 +45,20 @@ export function urlOf(workload: string): string {
   return `http://${workload}.${NAMESPACE}.svc.cluster.local`;
 }
 
-/** The Service is cluster-local: without OIDC its endpoints accept events from any client. */
+/** The name of the first variable of a container, which the component `oidc` removes. */
+export const ALLOW_ANONYMOUS = 'MESH_ALLOW_ANONYMOUS';
+
+/** The identity of a workload's pods, for the tokens of its queries. */
+export function serviceAccount({ name, component }: Workload): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: { name, namespace: NAMESPACE, labels: labels(name, component) },
+    automountServiceAccountToken: false,
+  };
+}
+
+/** The Service routes the mesh's port only, and is cluster-local: without OIDC it accepts events from any client. */
 export function service(workload: Workload): Service {
   const { name, component, elsewhere, maxScale } = workload;
   return new Service({
@@ -69,13 +84,17 @@ export function service(workload: Workload): Service {
           containerConcurrency: 100,
           // Also the termination grace period: queue-proxy waits 30 s for the routes to change, then twice SHUTDOWN_GRACE.
           timeoutSeconds: 120,
+          serviceAccountName: name,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           containers: [
             {
               ...CONTAINER,
               env: [
+                { name: ALLOW_ANONYMOUS, value: 'true' },
                 ...environment(workload),
+                { name: 'MESH_PORT', value: String(MESH_PORT) },
+                { name: 'REST_PORT', value: String(REST_PORT) },
                 ...Object.entries(elsewhere).map(([module, value]) => ({
                   name: `USVC_${module.toUpperCase()}`,
                   value,
@@ -83,7 +102,7 @@ export function service(workload: Workload): Service {
                 { name: 'SHUTDOWN_GRACE', value: 'PT20S' },
                 { name: 'MESH_ADMIN_TOKEN', valueFrom: secret('mesh-administration', 'token', true) },
               ],
-              ports: [{ containerPort: PORT }],
+              ports: [{ containerPort: MESH_PORT }],
               readinessProbe: { httpGet: { path: '/health/ready' }, timeoutSeconds: 5 },
               livenessProbe: { httpGet: { path: '/health/live' }, initialDelaySeconds: 30, timeoutSeconds: 5 },
             },

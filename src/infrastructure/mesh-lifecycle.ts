@@ -1,7 +1,14 @@
-import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import {
+  Inject,
+  Injectable,
+  type BeforeApplicationShutdown,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
+import { MeshListener } from './http/mesh-listener.js';
 import { Reconciliation } from './maintenance/reconciliation.js';
 import { Retention } from './maintenance/retention.js';
 import { MESH_OPTIONS, type MeshOptions } from './mesh-options.js';
@@ -9,9 +16,9 @@ import { Relay } from './outbox/relay.js';
 import { Database } from './persistence/database.js';
 import { DEFAULT_SHUTDOWN_GRACE_MS } from './policies.js';
 
-/** Starts the relay when the application is ready, and stops it before the database is closed. */
+/** Starts the relay and the mesh's port when the application is ready, and stops them before the database is closed. */
 @Injectable()
-export class MeshLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
+export class MeshLifecycle implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
   constructor(
     private readonly database: Database,
     private readonly relay: Relay,
@@ -20,6 +27,7 @@ export class MeshLifecycle implements OnApplicationBootstrap, OnApplicationShutd
     private readonly reconciliation: Reconciliation,
     private readonly queries: RemoteQueries,
     private readonly client: CloudEventsClient,
+    private readonly listener: MeshListener,
     @Inject(MESH_OPTIONS) private readonly options: Pick<MeshOptions, 'shutdownGraceMs'>,
   ) {}
 
@@ -27,15 +35,26 @@ export class MeshLifecycle implements OnApplicationBootstrap, OnApplicationShutd
     await this.relay.start(this.receiver.consumers);
     this.retention.start();
     this.reconciliation.start();
+    await this.listener.open();
   }
 
-  /** Nest calls this after the HTTP server has answered its last request. */
+  /** Nest calls this before it closes the public port, so both ports stop at the same time. */
+  beforeApplicationShutdown(): void {
+    this.listener.stop(this.graceMs);
+  }
+
+  /** Nest calls this after the public port has answered its last request. */
   async onApplicationShutdown(): Promise<void> {
+    await this.listener.drained();
     await this.retention.stop();
     await this.reconciliation.stop();
-    await this.relay.stop(performance.now() + (this.options.shutdownGraceMs ?? DEFAULT_SHUTDOWN_GRACE_MS));
+    await this.relay.stop(performance.now() + this.graceMs);
     await this.client.close();
     await this.queries.close();
     await this.database.close();
+  }
+
+  private get graceMs(): number {
+    return this.options.shutdownGraceMs ?? DEFAULT_SHUTDOWN_GRACE_MS;
   }
 }

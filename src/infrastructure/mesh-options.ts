@@ -1,7 +1,9 @@
 import type { Type } from '@nestjs/common';
 import type { DataSourceOptions } from 'typeorm';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
+import type { Sender } from './broker/senders.js';
 import type { Administration } from './http/administration.guard.js';
+import type { ListenerOptions } from './http/mesh-listener.js';
 import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
 import type { MigrationHistory } from './persistence/migrate.js';
 import type { RetentionPolicy } from './store/expired-rows.js';
@@ -26,6 +28,11 @@ export interface MeshOptions {
   readonly reconciliation?: Partial<ReconciliationPolicy>;
   readonly administration?: Administration;
   /**
+   * A port of its own for brokers, queries of other processes and administration. Without it these routes share the port of
+   * the application. `/health` is on both.
+   */
+  readonly listener?: ListenerOptions;
+  /**
    * Units of messages that run on SQLite for each waiting request, under load: about as many as a request causes messages;
    * 12 by default.
    */
@@ -43,24 +50,38 @@ export interface MeshOptions {
 export interface BrokerOptions {
   /** Address to publish to (`K_SINK`); absent in a process that publishes nothing. */
   readonly sink?: string;
+  /**
+   * How long the broker may take to answer, in ms. By default as long as all attempts of a consumer and of the dead letter
+   * sink may take under `delivery`: a synchronous broker answers after them.
+   */
+  readonly publishTimeoutMs?: number;
   /** Extensions that every published event gets. */
   readonly extensions?: Readonly<Record<string, string>>;
   /** Certificates (PEM) to trust besides the well-known ones. */
   readonly caCerts?: string;
   /** File with the token that is sent to the broker. */
   readonly tokenFile?: string;
-  /** The tokens that deliveries must carry; without this any sender may deliver. */
-  readonly tokens?: {
-    readonly issuer: string;
-    readonly audience: string;
-    readonly jwksUrl?: string;
-    /** File with the bearer token for fetching the issuer's JWKS, as Kubernetes demands it. */
-    readonly credentialsFile?: string;
-  };
+  /** File with the token that is sent with queries to other processes. */
+  readonly queryTokenFile?: string;
+  /** The tokens that deliveries and queries must carry; without this any sender may deliver and ask. */
+  readonly tokens?: TokenOptions;
   /** Base URLs of the modules that other processes host. */
   readonly services?: Readonly<Record<string, string>>;
   /** Whether the broker may also deliver to `POST /`, for all modules of the process; false by default. */
   readonly atRoot?: boolean;
+}
+
+/** Which tokens of an OIDC issuer the mesh accepts, and from which senders. */
+export interface TokenOptions {
+  readonly issuer: string;
+  readonly audience: string;
+  readonly jwksUrl?: string;
+  /** File with the bearer token for fetching the issuer's JWKS, as Kubernetes demands it. */
+  readonly credentialsFile?: string;
+  /** The identities that may deliver: those of the broker, and of a process that requeues dead letters. */
+  readonly senders: readonly Sender[];
+  /** The subjects (`sub`) that ask for each module; no other subject may ask. */
+  readonly callers?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Options that decide which providers and controllers exist, so that `forRootAsync()` takes them beside the factory. */

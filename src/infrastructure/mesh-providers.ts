@@ -1,28 +1,35 @@
 import { Logger, type Provider, type Type } from '@nestjs/common';
-import { AT_ROOT, BROKER_TOKENS, RECEIVES } from './broker/broker-ingress.js';
+import { AT_ROOT, RECEIVES, SENDERS } from './broker/broker-ingress.js';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { IS_DEAD_LETTER_SINK } from './broker/dead-letter-sink.js';
 import { TokenFile } from './broker/oidc/token-file.js';
+import { MAX_OPEN } from './broker/bulkheads.js';
+import { publishRouting } from './broker/publish-routing.js';
 import { Publisher } from './broker/publisher.js';
 import { remoteConsumer } from './broker/remote-consumer.js';
 import { ALL_MODULES, HandlerRegistry } from './contracts/handler-registry.js';
 import { meshFeatureOf } from './contracts/mesh-feature.js';
 import { ANSWERS_QUERIES } from './cqrs/queries.controller.js';
+import { QUERY_CALLERS } from './cqrs/query-callers.guard.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
 import { ConsumerAddresses } from './delivery/consumer-addresses.js';
 import { DeliveryWorkers } from './delivery/delivery-workers.js';
 import { DELIVERY_POLICY } from './delivery/inbox-receiver.js';
 import { ADMINISTRATION } from './http/administration.guard.js';
+import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
+import { MESH_LISTENER } from './http/mesh-listener.js';
 import { SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
-import { MESH_OPTIONS, type BrokerOptions, type MeshOptions } from './mesh-options.js';
+import { MESH_OPTIONS, type MeshOptions, type TokenOptions } from './mesh-options.js';
 import { InProcessDispatcher } from './outbox/in-process-dispatcher.js';
 import { APPLICATION } from './outbox/outbox.js';
 import { Relay } from './outbox/relay.js';
+import { unaddressedMessages } from './outbox/unaddressed-messages.js';
 import { Database } from './persistence/database.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
-import { DEFAULT_DELIVERY, DEFAULT_RECONCILIATION, DEFAULT_RETENTION } from './policies.js';
+import { brokerChainMs, DEFAULT_DELIVERY, DEFAULT_RECONCILIATION, DEFAULT_RETENTION } from './policies.js';
+import { UNKNOWN_CONSUMER, UNPUBLISHED } from './store/dead-letter-rows.js';
 import { RETENTION_POLICY } from './store/expired-rows.js';
 import { OUTBOX_RESOURCE } from './store/lease-rows.js';
 import { assertOwners, migrationHistories } from './store/migration-histories.js';
@@ -49,9 +56,12 @@ export const optionProviders: Provider[] = [
   fromOptions(ANSWERS_QUERIES, ({ broker }) => broker !== undefined),
   fromOptions(RECEIVES, ({ broker }) => broker !== undefined),
   fromOptions(AT_ROOT, ({ broker }) => broker?.atRoot ?? false),
-  fromOptions(BROKER_TOKENS, ({ broker }) => broker?.tokens && verifierOf(broker.tokens)),
-  fromOptions(ConsumerAddresses, ({ broker }) => new ConsumerAddresses(broker?.services ?? {})),
-  fromOptions(RemoteQueries, ({ broker }) => new RemoteQueries(broker?.services ?? {})),
+  fromOptions(MESH_LISTENER, ({ listener }) => listener),
+  fromOptions(TOKEN_VERIFIER, ({ broker }) => broker?.tokens && verifierOf(broker.tokens)),
+  fromOptions(SENDERS, ({ broker }) => broker?.tokens?.senders ?? []),
+  fromOptions(QUERY_CALLERS, ({ broker }) => broker?.tokens?.callers ?? {}),
+  fromOptions(ConsumerAddresses, ({ broker, modules }) => new ConsumerAddresses(broker?.services ?? {}, modules)),
+  fromOptions(RemoteQueries, remoteQueriesOf),
   fromOptions(CloudEventsClient, clientOf),
   { provide: Database, useFactory: openDatabase, inject: [MESH_OPTIONS] },
   {
@@ -84,18 +94,39 @@ function relayOf(
   client: CloudEventsClient,
 ): Relay {
   const { broker } = options;
+  const policy = deliveryOf(options);
   const scope = leaseScopeOf(database, options);
   const dispatcher = broker?.sink
-    ? new Publisher(work, client, broker.sink, scope.leases, new Logger(Publisher.name))
+    ? new Publisher(
+        work,
+        publishingClient(options),
+        broker.sink,
+        scope.leases,
+        publishRouting(options.modules),
+        new Logger(Publisher.name),
+      )
     : new InProcessDispatcher(
         work,
         (type) => registry.consumersOf(type),
         new Logger(InProcessDispatcher.name),
         scope.leases,
+        policy.unknownTypeGraceMs,
       );
   const remote = (name: string) =>
-    broker && /^https?:/.test(name) ? remoteConsumer(name, client, work, deliveryOf(options)) : undefined;
-  return new Relay(dispatcher, new DeliveryWorkers(work, scope, new Logger(DeliveryWorkers.name), remote), scope);
+    broker && /^https?:/.test(name) ? remoteConsumer(name, client, work, policy) : undefined;
+  const workers = new DeliveryWorkers(work, scope, new Logger(DeliveryWorkers.name), remote);
+  const toOutbox = { consumersOf: () => undefined, wake: () => dispatcher.wake() };
+  const toConsumers = (types: () => readonly string[]) => ({
+    types,
+    consumersOf: (type: string) => registry.consumersOf(type),
+    wake: (names: readonly string[]) => workers.wake(names),
+  });
+  const unsent = broker?.sink ? toOutbox : toConsumers(() => registry.knownTypes);
+  const received = toConsumers(() => registry.handledTypes());
+  return new Relay(dispatcher, workers, scope, [
+    unaddressedMessages(UNPUBLISHED, work, policy, unsent),
+    ...(broker ? [unaddressedMessages(UNKNOWN_CONSUMER, work, policy, received)] : []),
+  ]);
 }
 
 /** Replicas share a PostgreSQL database by leases on the outbox and on the deliveries of the modules that they host. */
@@ -109,18 +140,35 @@ function leaseScopeOf({ postgres }: Database, options: MeshOptions): LeaseScope 
   return { resource, leases: new PostgresLeases(postgres, resources, options.notify ?? true, new Logger('Leases')) };
 }
 
-function clientOf({ broker, ...options }: MeshOptions): CloudEventsClient {
+/** The client for requeued dead letters: a consumer behind an address answers as fast as one of this process. */
+function clientOf(options: MeshOptions): CloudEventsClient {
+  return newClient(options, { timeoutMs: deliveryOf(options).timeoutMs });
+}
+
+/** The client for the broker, which may answer only after the last retry of the last consumer. */
+function publishingClient(options: MeshOptions): CloudEventsClient {
+  const timeoutMs = options.broker?.publishTimeoutMs ?? brokerChainMs(deliveryOf(options));
+  return newClient(options, { timeoutMs, connections: MAX_OPEN });
+}
+
+function newClient({ broker }: MeshOptions, limits: { timeoutMs: number; connections?: number }): CloudEventsClient {
   const { extensions, caCerts, tokenFile } = broker ?? {};
   return new CloudEventsClient({
-    timeoutMs: { ...DEFAULT_DELIVERY, ...options.delivery }.timeoutMs,
+    ...limits,
     ...(extensions && { extensions }),
     ...(caCerts && { caCerts }),
     ...(tokenFile && { token: new TokenFile(tokenFile) }),
   });
 }
 
+function remoteQueriesOf({ broker }: MeshOptions): RemoteQueries {
+  const { services = {}, queryTokenFile } = broker ?? {};
+  return new RemoteQueries(services, queryTokenFile ? new TokenFile(queryTokenFile) : undefined);
+}
+
 /** JOSE is loaded on demand: loading it takes a while, and only processes that check tokens need it. */
-async function verifierOf({ credentialsFile, ...rules }: NonNullable<BrokerOptions['tokens']>) {
-  const { BrokerTokens } = await import('./broker/oidc/broker-tokens.js');
-  return new BrokerTokens({ ...rules, ...(credentialsFile && { credentials: new TokenFile(credentialsFile) }) });
+async function verifierOf({ issuer, audience, jwksUrl, credentialsFile }: TokenOptions): Promise<TokenVerifier> {
+  const { OidcTokens } = await import('./broker/oidc/oidc-tokens.js');
+  const credentials = credentialsFile && { credentials: new TokenFile(credentialsFile) };
+  return new OidcTokens({ issuer, audience, ...(jwksUrl && { jwksUrl }), ...credentials });
 }

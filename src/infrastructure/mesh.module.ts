@@ -1,5 +1,5 @@
 import { ConfigurableModuleBuilder, Module, type DynamicModule, type Provider, type Type } from '@nestjs/common';
-import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
+import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR } from '@nestjs/core';
 import { CommandBus, CqrsModule, EventBus, QueryBus } from '@nestjs/cqrs';
 import { BrokerIngress } from './broker/broker-ingress.js';
 import { DeadLetterSink } from './broker/dead-letter-sink.js';
@@ -14,6 +14,8 @@ import { DeadLetters } from './dead-letters/dead-letters.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
 import { AdministrationGuard } from './http/administration.guard.js';
 import { IdempotencyInterceptor } from './http/idempotency.js';
+import { ListenerGuard } from './http/listener.guard.js';
+import { MeshListener } from './http/mesh-listener.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { RequestContextInterceptor } from './http/request-context.interceptor.js';
 import { HealthController } from './maintenance/health.controller.js';
@@ -41,6 +43,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
   controllers: [OutboxController, ReconciliationController],
   providers: [
     ...optionProviders,
+    { provide: APP_GUARD, useClass: ListenerGuard },
     { provide: APP_INTERCEPTOR, useClass: RequestContextInterceptor },
     AdministrationGuard,
     BrokerIngress,
@@ -50,6 +53,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     HandlerRegistry,
     InboxReceiver,
     MeshLifecycle,
+    MeshListener,
     Outbox,
     Reconciliation,
     Retention,
@@ -61,6 +65,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     DeadLetters,
     HandlerRegistry,
     InboxReceiver,
+    MeshListener,
     Outbox,
     Reconciliation,
     Relay,

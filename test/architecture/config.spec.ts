@@ -19,7 +19,13 @@ describe('The configuration', () => {
       isDevelopment: true,
       port: 3000,
       databaseUrl: 'sqlite:data/cabs.db',
-      delivery: { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 30_000 },
+      delivery: {
+        retry: 10,
+        backoffDelayMs: 200,
+        backoffPolicy: 'exponential',
+        timeoutMs: 30_000,
+        unknownTypeGraceMs: DAY_MS,
+      },
       retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
       reconciliation: { everyMs: 3_600_000, afterMs: 300_000, perSecond: 200 },
       notify: true,
@@ -34,12 +40,15 @@ describe('The configuration', () => {
     const given = {
       NODE_ENV: 'production',
       PORT: '8080',
+      REST_PORT: '8090',
+      MESH_PORT: '8082',
       DATABASE_URL: 'postgres://cabs@db/cabs',
       MESH_TRANSPORT: 'in-process',
       MESH_RETRY: '3',
       MESH_BACKOFF_DELAY: 'PT1S',
       MESH_BACKOFF_POLICY: 'linear',
       MESH_TIMEOUT: 'PT5S',
+      MESH_UNKNOWN_TYPE_GRACE: 'PT1H',
       MESH_INBOX_RETENTION: 'P20D',
       MESH_DEAD_LETTER_RETENTION: 'P60D',
       MESH_REPLAY_WINDOW: 'P10D',
@@ -56,9 +65,16 @@ describe('The configuration', () => {
     expect(readConfig(given)).toEqual({
       modules: MODULES,
       isDevelopment: false,
-      port: 8080,
+      port: 8090,
+      meshPort: 8082,
       databaseUrl: 'postgres://cabs@db/cabs',
-      delivery: { retry: 3, backoffDelayMs: 1000, backoffPolicy: 'linear', timeoutMs: 5000 },
+      delivery: {
+        retry: 3,
+        backoffDelayMs: 1000,
+        backoffPolicy: 'linear',
+        timeoutMs: 5000,
+        unknownTypeGraceMs: 3_600_000,
+      },
       retention: { inboxMs: 20 * DAY_MS, deadLetterMs: 60 * DAY_MS, replayWindowMs: 10 * DAY_MS },
       reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
       notify: false,
@@ -73,6 +89,18 @@ describe('The configuration', () => {
   it('seeds nothing in production by default', () => {
     expect(readConfig({ NODE_ENV: 'production' })).toMatchObject({ isDevelopment: false, seed: 'none' });
     expect(readConfig({ NODE_ENV: 'test' })).toMatchObject({ isDevelopment: true, seed: 'demo' });
+  });
+
+  it('gives the mesh a port of its own in production, also when none is configured', () => {
+    expect(readConfig({}).meshPort).toBeUndefined();
+    expect(readConfig({ MESH_PORT: '0' }).meshPort).toBe(0);
+    expect(readConfig({ NODE_ENV: 'production' })).toMatchObject({ port: 3000, meshPort: 8081 });
+    // Knative sets PORT to the port that it routes.
+    const knative = { NODE_ENV: 'production', PORT: '8081', REST_PORT: '3000' };
+    expect(readConfig(knative)).toMatchObject({ port: 3000, meshPort: 8081 });
+    expect(refusalOf({ ...knative, REST_PORT: '' })).toMatch(
+      /^Invalid environment variable MESH_PORT: REST has the port 8081, too: [^\n]*REST_PORT[^\n]*\.$/,
+    );
   });
 
   it('treats an empty variable as absent', () => {
@@ -124,8 +152,8 @@ describe('The configuration', () => {
     ]),
     ...['MESH_REPLAY_WINDOW', 'SHUTDOWN_GRACE'].map((name) => [name, 'P1Y']),
     // setTimeout() fires at once for more than 2^31 - 1 ms.
-    ...['MESH_TIMEOUT', 'SHUTDOWN_GRACE'].map((name) => [name, 'P25D']),
-    ['MESH_TIMEOUT', 'PT0S'],
+    ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT', 'SHUTDOWN_GRACE'].map((name) => [name, 'P25D']),
+    ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT'].map((name) => [name, 'PT0S']),
     ['LOG_LEVEL', 'verbose'],
     ['SEED', 'true'],
     ...['Warsaw', 'Mars/Olympus Mons'].map((value) => ['TARIFF_TIME_ZONE', value]),
@@ -137,12 +165,23 @@ describe('The configuration', () => {
 
   describe('of a process with a broker', () => {
     const KNATIVE = { MESH_TRANSPORT: 'knative', K_SINK: 'http://broker/cabs/default/' };
+    const OIDC = {
+      ...KNATIVE,
+      MESH_OIDC_ISSUER: 'https://issuer',
+      MESH_OIDC_AUDIENCE: 'cabs',
+      MESH_OIDC_SUBJECTS: 'system:serviceaccount:cabs:broker',
+    };
     const CERTIFICATE = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----';
 
     it('reads the variables of a SinkBinding, of OIDC, and the addresses of other modules', () => {
       const more = { K_CE_OVERRIDES: '{"extensions":{"cluster":"blue"}}', K_CA_CERTS: CERTIFICATE };
       const tokens = { MESH_OIDC_ISSUER: 'https://issuer', MESH_OIDC_AUDIENCE: 'cabs', MESH_OIDC_JWKS: 'https://keys' };
-      const keys = { MESH_OIDC_CREDENTIALS_FILE: '/account/token' };
+      const keys = {
+        MESH_OIDC_CREDENTIALS_FILE: '/account/token',
+        MESH_OIDC_SUBJECTS: 'system:serviceaccount:cabs:broker, kitchen=cook,flush=cron',
+        MESH_OIDC_CALLERS: 'bar=waiter,kitchen=cook, bar=barkeeper',
+        MESH_OIDC_QUERY_TOKEN_FILE: '/query/token',
+      };
       const elsewhere = {
         MODULES: ' kitchen, bar',
         USVC_CELLAR: 'http://cellar:8080/',
@@ -155,12 +194,19 @@ describe('The configuration', () => {
           extensions: { cluster: 'blue' },
           caCerts: CERTIFICATE,
           tokenFile: '/token',
+          queryTokenFile: '/query/token',
           services: { cellar: 'http://cellar:8080' },
           tokens: {
             issuer: 'https://issuer',
             audience: 'cabs',
             jwksUrl: 'https://keys',
             credentialsFile: '/account/token',
+            senders: [
+              { subject: 'system:serviceaccount:cabs:broker' },
+              { subject: 'cook', segment: 'kitchen' },
+              { subject: 'cron', segment: 'flush' },
+            ],
+            callers: { bar: ['waiter', 'barkeeper'], kitchen: ['cook'] },
           },
         },
       });
@@ -172,6 +218,17 @@ describe('The configuration', () => {
       expect(deadLetters.broker).not.toHaveProperty('sink');
       expect(readConfig({ K_SINK: 'http://broker' })).not.toHaveProperty('broker');
       expect(readConfig({ K_SINK: 'http://broker', MESH_RECEIVE: 'true' }).broker).toEqual({ services: {} });
+    });
+
+    it('waits for the broker as long as all attempts of a consumer and of its dead letter sink may take', () => {
+      const policy = { MESH_RETRY: '2', MESH_BACKOFF_DELAY: 'PT1S', MESH_TIMEOUT: 'PT10S' };
+      // 3 attempts of 20 s, pauses of 1 s and 2 s and a tenth more; twice.
+      const chain = (MESH_PUBLISH_TIMEOUT: string) => ({ ...KNATIVE, ...policy, MESH_PUBLISH_TIMEOUT });
+      expect(readConfig(chain('PT2M7S')).broker).toMatchObject({ publishTimeoutMs: 127_000 });
+      expect(refusalOf(chain('PT2M6S'))).toMatch(
+        /^Invalid environment variable MESH_PUBLISH_TIMEOUT: a synchronous broker may take PT127S to answer .+ leave the variable out\.$/,
+      );
+      expect(readConfig({ ...policy, MESH_PUBLISH_TIMEOUT: 'PT1S' })).not.toHaveProperty('broker');
     });
 
     it.each([
@@ -189,7 +246,17 @@ describe('The configuration', () => {
       [{ MODULES: 'none' }, 'MODULES: modules in several processes need MESH_TRANSPORT=knative.'],
       [{ ...KNATIVE, USVC_GARDEN: 'http://garden' }, 'USVC_GARDEN: there is no module garden, expected one of bar,'],
       [{ ...KNATIVE, USVC_BAR: 'bar' }, 'USVC_BAR: expected http://… or https://…, got "bar".'],
-      [{ ...KNATIVE, MESH_OIDC_ISSUER: 'https://issuer' }, 'MESH_OIDC_AUDIENCE: MESH_OIDC_ISSUER needs it'],
+      [{ ...OIDC, MESH_OIDC_AUDIENCE: '' }, 'MESH_OIDC_AUDIENCE: MESH_OIDC_ISSUER needs it'],
+      [{ ...OIDC, MESH_OIDC_SUBJECTS: '' }, 'MESH_OIDC_SUBJECTS: MESH_OIDC_ISSUER needs it: list the subjects'],
+      [{ ...OIDC, MESH_OIDC_SUBJECTS: 'garden=cook' }, 'MESH_OIDC_SUBJECTS: expected <subject>, or <path>=<subject>'],
+      [{ ...OIDC, MESH_OIDC_SUBJECTS: 'cook,' }, 'MESH_OIDC_SUBJECTS: expected a list with commas, got "cook,".'],
+      [{ ...OIDC, MESH_OIDC_CALLERS: 'cook' }, 'MESH_OIDC_CALLERS: expected <module>=<subject>'],
+      [{ ...OIDC, MESH_OIDC_CALLERS: 'garden=cook' }, 'MESH_OIDC_CALLERS: expected <module>=<subject>'],
+      [{ ...KNATIVE, MESH_OIDC_SUBJECTS: 'cook' }, 'MESH_OIDC_ISSUER: MESH_OIDC_SUBJECTS needs it'],
+      [{ ...KNATIVE, MESH_OIDC_CALLERS: 'bar=cook' }, 'MESH_OIDC_ISSUER: MESH_OIDC_CALLERS needs it'],
+      [{ ...KNATIVE, NODE_ENV: 'production' }, 'MESH_OIDC_ISSUER: in production a broker needs tokens'],
+      [{ MESH_RECEIVE: 'true', NODE_ENV: 'production' }, 'MESH_OIDC_ISSUER: in production a broker needs tokens'],
+      [{ ...KNATIVE, MESH_ALLOW_ANONYMOUS: 'yes' }, 'MESH_ALLOW_ANONYMOUS: expected true or false, got "yes".'],
       [{ ...KNATIVE, MESH_OIDC_AUDIENCE: 'cabs' }, 'MESH_OIDC_ISSUER: MESH_OIDC_AUDIENCE needs it'],
       [{ ...KNATIVE, MESH_RECEIVE: 'false' }, 'MESH_RECEIVE: MESH_TRANSPORT=knative needs to receive'],
       [{ KUBERNETES_SERVICE_HOST: '10.0.0.1' }, 'DATABASE_URL: SQLite in a cluster is lost with its pod'],
@@ -203,6 +270,15 @@ describe('The configuration', () => {
       const cluster = { KUBERNETES_SERVICE_HOST: '10.0.0.1' };
       expect(readConfig({ ...cluster, MESH_ALLOW_SQLITE: 'true' }).databaseUrl).toBe('sqlite:data/cabs.db');
       expect(readConfig({ ...cluster, DATABASE_URL: 'postgres://db/cabs' }).databaseUrl).toBe('postgres://db/cabs');
+    });
+
+    it('starts in production with tokens, or with MESH_ALLOW_ANONYMOUS=true', () => {
+      const production = { NODE_ENV: 'production' };
+      expect(readConfig({ ...OIDC, ...production }).broker).toHaveProperty('tokens');
+      const anonymous = readConfig({ ...KNATIVE, ...production, MESH_ALLOW_ANONYMOUS: 'true' });
+      expect(anonymous.broker).not.toHaveProperty('tokens');
+      expect(readConfig({ ...OIDC, ...production, MESH_ALLOW_ANONYMOUS: 'true' }).broker).toHaveProperty('tokens');
+      expect(refusalOf({ ...KNATIVE, ...production })).toMatch(/MESH_OIDC_SUBJECTS, or set MESH_ALLOW_ANONYMOUS=true/);
     });
 
     it('needs no broker to migrate', () => {
@@ -267,10 +343,10 @@ describe('The environment and .env', () => {
   });
 
   it('are split into namespaces, one for each reader', async () => {
-    const variables = { TARIFF_TIME_ZONE: 'UTC', MESH_RECONCILE_AFTER: 'PT1M', SEED: 'none' };
+    const variables = { TARIFF_TIME_ZONE: 'UTC', SEED: 'none' };
     const { module } = await loadConfig(MODULES, { variables });
     const testing = await Test.createTestingModule({ imports: [module] }).compile();
-    expect(testing.get(ridesConfig.KEY)).toEqual({ tariffTimeZone: 'UTC', reconcileAfterMs: 60_000 });
+    expect(testing.get(ridesConfig.KEY)).toEqual({ tariffTimeZone: 'UTC' });
     expect(testing.get(demoConfig.KEY)).toEqual({ isSeeded: false });
     await testing.close();
   });
@@ -284,6 +360,12 @@ describe('The application', () => {
     const location = await DATABASES[0]!.fresh();
     const start = startCabs(location, { ...delivery, MESH_INBOX_RETENTION: 'P7DT9M15S' });
     await expect(start).rejects.toThrow(/^The inbox forgets after 7\.01 days, .* lengthen MESH_INBOX_RETENTION .*$/);
+  });
+
+  it("doesn't start when its inbox retention is shorter than the wait of a message of an unknown type", async () => {
+    const location = await DATABASES[0]!.fresh();
+    const start = startCabs(location, { ...delivery, MESH_UNKNOWN_TYPE_GRACE: 'P15D' });
+    await expect(start).rejects.toThrow(/^The inbox forgets after 14\.00 days, .* shorten MESH_UNKNOWN_TYPE_GRACE$/);
   });
 
   it('starts when its inbox retention is just long enough', async () => {

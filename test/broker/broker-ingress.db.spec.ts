@@ -105,6 +105,20 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
     expect(JSON.parse(text)).toMatchObject({ type: 'about:blank', status });
   };
 
+  it('goes on in the trace of the HTTP header traceparent, else in that of the event', async () => {
+    const trace = (digit: string) => `00-${digit.repeat(32)}-b7ad6b7169203331-01`;
+    const deliverInTrace = async (header: string) => {
+      const event = command({ traceparent: trace('a') });
+      const { headers, body } = HTTP.binary(event);
+      expect(await post('/mesh/drivers', body, { ...headers, traceparent: header })).toMatchObject({ status: 204 });
+      const [answer] = await publishedFor(event.subject!);
+      expect(answer!.headers.traceparent).toBe(answer!.event.traceparent);
+      return (answer!.event.traceparent as string).slice(3, 35);
+    };
+    expect(await deliverInTrace(trace('b'))).toBe('b'.repeat(32));
+    expect(await deliverInTrace('no trace')).toBe('a'.repeat(32));
+  });
+
   it('handles the two events of the public demo at /, and publishes the same answer as the public demo', async () => {
     const reply = await post('/', DEMO_DATA, DEMO_COMMAND);
     expect({ status: reply.status, text: reply.text }).toEqual({ status: 204, text: '' });
@@ -165,8 +179,6 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
     expectRefusal(await deliver('/mesh/outbox', command()), 422, /outbox has no handler/);
     expectRefusal(await deliver('/mesh/%ff%zz', command()), 422, /has no handler/);
     expectRefusal(await deliver('/mesh/dead-letters', command()), 422, /dead-letters has no handler/);
-    expectRefusal(await deliver('/mesh/loyalty', command()), 422, /loyalty has no handler/);
-    expectRefusal(await deliver('/', command({ type: 'cabs.drivers.unknown' })), 422, /No module here/);
     expectRefusal(await deliver('/mesh/drivers', command({ subject: undefined })), 422, /needs a subject/);
     expectRefusal(await deliver('/mesh/drivers', command({ data: { 'driver-id': 1 } })), 422, /transitPrice/);
     expectRefusal(await deliver('/mesh/drivers', command({ data: 'ż'.repeat(5000) })), 422, /contract/);
@@ -184,6 +196,15 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
     expectRefusal(await post('/mesh/drivers', DEMO_DATA, { ...headers, 'ce-type': '' }), 400, /type/);
     expectRefusal(await post('/mesh/drivers', 'x'.repeat(1024 * 1024 + 1), headers), 413, /bytes/);
     expectRefusal(await post('/mesh/drivers', '['.repeat(10_000), headers), 400, /./);
+  });
+
+  it('accepts an event of an unknown type, and one that a Trigger sends to the wrong module', async () => {
+    const [wrong, unknown] = [command(), command({ type: 'cabs.drivers.unknown' })];
+    expect(await deliver('/mesh/loyalty', wrong)).toMatchObject({ status: 204, text: '' });
+    expect(await deliver('/', unknown)).toMatchObject({ status: 204, text: '' });
+    expect(await count('mesh_delivery', 'consumer = $1 AND id = $2', 'loyalty', wrong.id)).toBe(1);
+    expect(await count('mesh_delivery', 'consumer = $1 AND id = $2', 'unknown', unknown.id)).toBe(1);
+    expect(await count('mesh_inbox', 'id = $1 OR id = $2', wrong.id, unknown.id)).toBe(0);
   });
 
   it('refuses values that the database cannot store', async () => {

@@ -28,6 +28,7 @@ describe('A broker ingress that requires a token', () => {
       MESH_OIDC_ISSUER: issuer.url,
       MESH_OIDC_AUDIENCE: AUDIENCE,
       MESH_OIDC_JWKS: issuer.keysUrl,
+      MESH_OIDC_SUBJECTS: 'system:serviceaccount:mesh:broker',
       MESH_OIDC_CREDENTIALS_FILE: accountToken,
     });
     for (const stream of [server.process.stdout!, server.process.stderr!]) {
@@ -80,6 +81,7 @@ describe('A broker ingress that requires a token', () => {
       'not a signed token': `Bearer ${none}`,
       'algorithm not allowed': `Bearer ${hmac}.${forged}`,
       'unknown key': await bearer(issuer, other),
+      'no subject': await bearer(issuer, key, { sub: undefined }),
       'wrong signature': await bearer(issuer, { ...other, kid: key.kid }),
     };
     for (const [why, token] of Object.entries(tokens)) {

@@ -5,6 +5,8 @@ import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-even
 import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { insertDeadLetter } from '../../src/infrastructure/store/dead-letter-rows.js';
 import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -202,24 +204,102 @@ describe.each(DATABASES)('The dead letter sink on $kind', ({ kind, fresh }) => {
     );
   });
 
-  it('posts only to addresses of the modules of the application', async () => {
-    await postDeadLetter(event(errorAttributes('http://169.254.169.254/latest', 500, 'broken')));
-    const [letter] = (await list()).items;
-    expect(letter).toMatchObject({ consumer: 'http://169.254.169.254/latest' });
-    const { body } = await requeue(`${letter!.id}/replay`, 409);
-    expect(body).toMatchObject({
-      status: 409,
-      detail: expect.stringMatching(/^(The address of .+ is unknown|No module is known at .+): set USVC_/),
-    });
-    // Another origin, but the path of a module: the message goes to the configured address of that module.
-    await postDeadLetter(event(errorAttributes('http://old.example/mesh/drivers', 500, 'broken')));
-    await requeue('replay?consumer=drivers');
+  it('posts only to addresses of the modules of the application, on paths of its own', async () => {
+    const addresses = ['http://169.254.169.254/latest', `${url}/transits/1/cancel`, 'http://old.example/mesh/drivers'];
+    for (const address of addresses) await postDeadLetter(event(errorAttributes(address, 500, 'broken')));
+    expect((await requeue('replay')).body).toEqual({ replayed: 3, skipped: [] });
     await eventually(
       async () => received.map(({ path }) => path),
-      (paths) => paths.join() === '/mesh/drivers',
+      (paths) => paths.join() === '/mesh/drivers,/mesh/drivers,/mesh/drivers',
     );
+  });
+
+  it('keeps a dead letter without a consumer, says why it cannot be replayed, and discards it', async () => {
+    await postDeadLetter(event({ type: 'another.type', ...errorAttributes('http://other.example/x', 500, 'broken') }));
+    const [letter] = (await list()).items;
+    expect(letter).toMatchObject({ consumer: 'http://other.example/x' });
+    const detail = expect.stringMatching(/^No module is known at .+ no module of this release handles another\.type: /);
+    expect((await requeue(`${letter!.id}/replay`, 409)).body).toMatchObject({ status: 409, detail: detail as unknown });
     await sink.http.delete(`/mesh/dead-letters/${letter!.id}`).expect(204);
     expect(await list()).toMatchObject({ total: 0 });
+  });
+
+  /** Inserts dead letters as earlier releases stored them. */
+  const insertStored = async (consumer: string, events: CloudEvent[], destination?: string) => {
+    const work = sink.app.get(UnitOfWork);
+    const stored = { consumer, destination, attempts: 0, error: new Error('no') };
+    await work.run(async () => {
+      for (const it of events) await insertDeadLetter(work.sql, { event: it, ...stored });
+    });
+  };
+  const many = (n: number, more: Partial<CloudEvent>) => Array.from({ length: n }, () => event(more));
+
+  it('replays all that can be replayed, and reports the others with their reason', async () => {
+    // More than a page of dead letters that can't be replayed stand first.
+    await insertStored('unknown', many(150, { type: 'another.type' }));
+    await insertStored('clients', many(60, { type: 'cabs.clients.newer' }));
+    await insertStored('drivers', many(1, {}));
+    await insertStored('unknown', many(101, { type: 'another.type' }));
+    await insertStored('drivers', many(1, {}));
+    const { body } = await requeue('replay');
+    const ids = Array(10).fill(expect.any(String)) as unknown;
+    expect(body).toEqual({
+      replayed: 2,
+      skipped: [
+        {
+          reason: expect.stringMatching(/^No module of this release handles another\.type: start a release/),
+          count: 251,
+          ids,
+        },
+        { reason: expect.stringMatching(/^The address of clients is unknown: set USVC_CLIENTS/), count: 60, ids },
+      ],
+    });
+    await eventually(
+      async () => received.length,
+      (count) => count === 2,
+    );
+    // They are still there, and later calls skip them again.
+    expect(await list()).toMatchObject({ total: 311 });
+    expect((await requeue('replay')).body).toMatchObject({ replayed: 0, skipped: [{ count: 251 }, { count: 60 }] });
+  });
+
+  it('replays dead letters of earlier releases, whose consumer is an address', async () => {
+    const filter = 'http://broker-filter.knative-eventing.svc.cluster.local/triggers/cabs/drivers/0f1c';
+    await insertStored(filter, [event()], filter);
+    await insertStored(`${url}/mesh/drivers/`, [event()], `${url}/mesh/drivers/`);
+    await insertStored('unknown', [event()]);
+    const other = 'http://other.example/';
+    await insertStored(other, [event()], other);
+    expect((await requeue(`replay?consumer=${encodeURIComponent(other)}`)).body).toEqual({ replayed: 1, skipped: [] });
+    expect((await requeue('replay')).body).toEqual({ replayed: 3, skipped: [] });
+    await eventually(
+      async () => received.map(({ path }) => path),
+      (paths) => paths.join() === Array(4).fill('/mesh/drivers').join(),
+    );
+  });
+
+  it('replays the others when the database refuses one', async () => {
+    await insertStored('drivers', [...many(70, {}), event({ id: 'refused' }), ...many(70, {})]);
+    const trigger =
+      kind === 'sqlite'
+        ? [
+            `CREATE TRIGGER refuses BEFORE INSERT ON mesh_delivery WHEN NEW.id = 'refused'
+             BEGIN SELECT RAISE(ABORT, 'refused by a trigger'); END`,
+          ]
+        : [
+            `CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN RAISE EXCEPTION ''refused by a trigger''; END'`,
+            `CREATE TRIGGER refuses BEFORE INSERT ON mesh_delivery FOR EACH ROW WHEN (NEW.id = 'refused')
+             EXECUTE FUNCTION refuses()`,
+          ];
+    const work = sink.app.get(UnitOfWork);
+    await work.run(async () => {
+      for (const statement of trigger) await work.sql.run(statement);
+    });
+    const { body } = await requeue('replay');
+    const reason = expect.stringContaining('refused by a trigger') as unknown;
+    expect(body).toMatchObject({ replayed: 140, skipped: [{ reason, count: 1 }] });
+    expect((await list()).items).toMatchObject([{ event: { id: 'refused' } }]);
   });
 
   it('hosts no module, and refuses a body that is no CloudEvent', async () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Logger } from '@nestjs/common';
 import type { JWTPayload } from 'jose';
 import { TokenFile } from '../../src/infrastructure/broker/oidc/token-file.js';
-import { BrokerTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/broker-tokens.js';
+import { OidcTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/oidc-tokens.js';
 import '../support/frozen-clock.js';
 import {
   base64url,
@@ -30,7 +30,7 @@ const SHORT_TIMEOUT_MS = 1000;
 let issuer: Issuer;
 let key: Key;
 let next: Key;
-let tokens: BrokerTokens;
+let tokens: OidcTokens;
 const sent = (by = key, claims?: JWTPayload) => bearer(issuer, by, claims);
 
 beforeAll(async () => {
@@ -40,7 +40,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   clock.aheadMs = 0;
   issuer = await startIssuer(key);
-  tokens = new BrokerTokens(rulesFor(issuer, { timeoutMs: TIMEOUT_MS }));
+  tokens = new OidcTokens(rulesFor(issuer, { timeoutMs: TIMEOUT_MS }));
 });
 afterEach(() => issuer.close());
 
@@ -86,7 +86,7 @@ describe('The keys of an issuer', () => {
   it.each(['failing', 'garbage', 'without a set', 'redirecting', 'hanging', 'stalling', 'closed'] as const)(
     'are unavailable while the issuer is %s, until it recovers',
     async (how) => {
-      tokens = new BrokerTokens(rulesFor(issuer, { timeoutMs: SHORT_TIMEOUT_MS }));
+      tokens = new OidcTokens(rulesFor(issuer, { timeoutMs: SHORT_TIMEOUT_MS }));
       if (how === 'closed') await issuer.close();
       else issuer.behaviour = how;
       const header = await sent();
@@ -100,7 +100,7 @@ describe('The keys of an issuer', () => {
   );
 
   it.each(['failing', 'hanging', 'closed'] as const)('stay valid while the issuer is %s', async (how) => {
-    tokens = new BrokerTokens(rulesFor(issuer, { timeoutMs: SHORT_TIMEOUT_MS }));
+    tokens = new OidcTokens(rulesFor(issuer, { timeoutMs: SHORT_TIMEOUT_MS }));
     expect(await outcome(tokens, await sent())).toBe('good');
     issuer.keys.push(next.jwk);
     if (how === 'closed') await issuer.close();
@@ -123,7 +123,7 @@ describe('The keys of an issuer', () => {
     const signature = sign('sha256', Buffer.from(signed), weak.privateKey).toString('base64url');
     await expect(tokens.verify(`Bearer ${signed}.${signature}`)).rejects.toThrow(/can't be used: .*2048 bits/);
     const failing = async (timeoutMs = TIMEOUT_MS) =>
-      new BrokerTokens(rulesFor(issuer, { timeoutMs })).verify(await sent());
+      new OidcTokens(rulesFor(issuer, { timeoutMs })).verify(await sent());
     issuer.behaviour = 'failing';
     await expect(failing()).rejects.toThrow(`${issuer.keysUrl} answered 500`);
     issuer.behaviour = 'hanging';
@@ -135,7 +135,7 @@ describe('The keys of an issuer', () => {
 
 describe('The discovery of keys', () => {
   const discovering = (rules?: Partial<TokenRules>) =>
-    new BrokerTokens(rulesFor(issuer, { jwksUrl: undefined, timeoutMs: TIMEOUT_MS, ...rules }));
+    new OidcTokens(rulesFor(issuer, { jwksUrl: undefined, timeoutMs: TIMEOUT_MS, ...rules }));
 
   it('is done once', async () => {
     tokens = discovering();

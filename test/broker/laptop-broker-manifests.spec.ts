@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { startBroker } from '../../tools/broker/broker.js';
 import { DIFFERENCES } from '../../tools/broker/differences.js';
 import { goInt32, goPeriodMs, goTime, goUri } from '../../tools/broker/go-values.js';
 import { readManifests } from '../../tools/broker/manifests.js';
@@ -60,22 +61,139 @@ describe('the manifests', () => {
       /no Broker default\/nope/,
     ],
     ['a Trigger without subscriber', trigger('t', { broker: 'default' }), /no subscriber/],
-    [
-      'CESQL',
-      trigger('t', { broker: 'default', subscriber, filters: [{ any: [{ cesql: 'TRUE' }] }] }),
-      /CESQL is not supported/,
-    ],
     ['an unknown dialect', trigger('t', { broker: 'default', subscriber, filters: [{ like: {} }] }), /like/],
     [
       'a duration in prose',
       trigger('t', { broker: 'default', subscriber, delivery: { timeout: 'soon' } }),
       /timeout: soon is no ISO 8601/,
     ],
+    [
+      'a subscriber without a kind',
+      trigger('t', { broker: 'default', subscriber: { ref: { name: 'shop' } } }),
+      /no kind/,
+    ],
+    ['a retry below 0', broker('other', { retry: -1 }), /retry: -1 is no integer/],
     ['something that is no resource', { hello: 'world' }, /no Kubernetes resource/],
   ])('are refused for %s, in one line that names the file', (_name, resource, message) => {
     const folder = manifests(broker('default'), resource);
     expect(() => readManifests(folder)).toThrow(message);
     expect(() => readManifests(folder)).toThrow(/^\/\S+all\.yaml: .*$/);
+  });
+
+  const good = trigger('good', { broker: 'default', subscriber });
+  const old = (version: string, resource: object) => ({ ...resource, apiVersion: `eventing.knative.dev/${version}` });
+  const to = (kind: string, apiVersion: string) =>
+    trigger('other', { broker: 'default', subscriber: { ref: { apiVersion, kind, name: 'flow' } } });
+
+  test.each([
+    ['a v1beta1 Trigger', old('v1beta1', trigger('other', { broker: 'default', subscriber })), /\(eventing.*v1beta1\)/],
+    [
+      'a v1alpha1 Trigger',
+      old('v1alpha1', trigger('other', { broker: 'default', subscriber })),
+      /\(eventing.*v1alpha1\)/,
+    ],
+    ['a Sequence as the subscriber', to('Sequence', 'flows.knative.dev/v1'), /Sequence flow \(flows.knative.dev\/v1\)/],
+    ['a Broker as the subscriber', to('Broker', 'eventing.knative.dev/v1'), /is the Broker flow/],
+    [
+      'an EventTransform as the subscriber',
+      to('EventTransform', 'eventing.knative.dev/v1alpha1'),
+      /EventTransform flow/,
+    ],
+    ['a Channel as the subscriber', to('Channel', 'messaging.knative.dev/v1'), /Channel flow/],
+    [
+      'a Broker in another namespace',
+      trigger('other', { broker: '', brokerRef: { name: 'default', namespace: 'there' }, subscriber }),
+      /brokerRef/,
+    ],
+    [
+      'CESQL',
+      trigger('other', { broker: 'default', subscriber, filters: [{ any: [{ cesql: 'TRUE' }] }] }),
+      /no CESQL filters/,
+    ],
+  ])('leave a Trigger out for %s, and say so by file and name', (_name, resource, reason) => {
+    const { triggers, warnings } = readManifests(manifests(broker('default'), resource, good));
+    expect(triggers.map(({ name }) => name)).toEqual(['good']);
+    expect(warnings).toEqual([expect.stringMatching(reason)]);
+    expect(warnings[0]).toMatch(
+      /^\/\S+all\.yaml: Trigger default\/other \(eventing\.knative\.dev\/\w+\) is left out: .+$/,
+    );
+  });
+
+  test('leave a Broker of an old version out together with its Triggers', () => {
+    const folder = manifests(
+      broker('default'),
+      old('v1beta1', broker('older')),
+      trigger('one', { broker: 'older', subscriber }),
+      good,
+    );
+    const { brokers, triggers, warnings } = readManifests(folder);
+    expect(brokers).toEqual(['default/default']);
+    expect(triggers.map(({ name }) => name)).toEqual(['good']);
+    expect(warnings).toEqual([
+      expect.stringContaining('Broker default/older (eventing.knative.dev/v1beta1) is left out'),
+      expect.stringContaining('Trigger default/one (eventing.knative.dev/v1) is left out: its Broker default/older'),
+    ]);
+  });
+
+  test('with no Broker of a known version are refused, with the Brokers that are left out', () => {
+    expect(() => readManifests(manifests(old('v1beta1', broker('older')), good))).toThrow(
+      /^\S+: no YAML file contains a Broker of eventing\.knative\.dev\/v1; .*Broker default\/older .*$/,
+    );
+  });
+
+  test('say so when no Trigger is left', () => {
+    const { triggers, warnings } = readManifests(manifests(broker('default'), to('Sequence', 'flows.knative.dev/v1')));
+    expect(triggers).toEqual([]);
+    expect(warnings).toEqual([
+      expect.stringContaining('Trigger default/other'),
+      expect.stringMatching(/^\/\S+: no Trigger is left, so the broker accepts events but delivers none$/),
+    ]);
+    expect(readManifests(manifests(broker('default'), good)).warnings).toEqual([]);
+  });
+
+  test('keep a Trigger whose dead letter sink is no Service, and treat it as if it had none', () => {
+    const channel = { ref: { apiVersion: 'messaging.knative.dev/v1', kind: 'Channel', name: 'dead' } };
+    const own = trigger('own', { broker: 'default', subscriber, delivery: { retry: 1, deadLetterSink: channel } });
+    const folder = manifests(
+      broker('default', { deadLetterSink: sink }),
+      own,
+      broker('b', { deadLetterSink: channel }),
+    );
+    const { triggers, warnings } = readManifests(folder);
+    expect(triggers).toMatchObject([{ name: 'own', delivery: { retry: 1 }, deadLetterSink: undefined }]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/Broker default\/b .*: its dead letter sink is the Channel dead .* no dead letter sink$/),
+      expect.stringMatching(
+        /Trigger default\/own .*: its dead letter sink is the Channel dead .* no dead letter sink$/,
+      ),
+    ]);
+  });
+
+  test('that are left out do not stop the broker, which prints the warnings at its start', async () => {
+    const { path, remove } = temporaryFolder();
+    const started = await startBroker({
+      manifests: manifests(broker('default'), to('Sequence', 'flows.knative.dev/v1'), good),
+      port: 0,
+      database: `sqlite:${join(path, 'mesh.db')}`,
+      services: { shop: 'http://localhost:1' },
+    });
+    await started.stop(0);
+    remove();
+    expect(started.description).toContainEqual(expect.stringMatching(/^Warning: .*Trigger default\/other .*\.$/));
+    expect(started.description).toContainEqual('  everything -> http://localhost:1/mesh/shop');
+  });
+
+  test('show a filter of several types as a list of types', () => {
+    const several = ['a.b', 'c.d'].map((type) => ({ exact: { type } }));
+    const filters = [
+      [{ any: several }],
+      [{ any: [...several, { prefix: { type: 'e' } }] }],
+      [{ any: several }, { exact: { source: 'x' } }],
+    ];
+    const triggers = filters.map((it, index) => trigger(`t${index}`, { broker: 'default', subscriber, filters: it }));
+    const [list, ...others] = readManifests(manifests(broker('default'), ...triggers)).triggers;
+    expect(list!.filterText).toBe('a.b, c.d');
+    expect(others.map(({ filterText }) => filterText)).toEqual(filters.slice(1).map((it) => JSON.stringify(it)));
   });
 
   test('that are no YAML end the command with exit code 1', () => {
@@ -111,6 +229,14 @@ describe('Go semantics:', () => {
     ['2026-01-02T03:04:05.123456789+02:00', '2026-01-02T01:04:05.123456789Z'],
     ['2026-01-02T03:04:05.100Z', '2026-01-02T03:04:05.1Z'],
     ['2026-01-02T03:04:05.000Z', '2026-01-02T03:04:05Z'],
+    ['2026-01-02T03:04:05,5Z', '2026-01-02T03:04:05.5Z'],
+    ['2026-01-02T03:04:05,1234567899+00:00', '2026-01-02T03:04:05.123456789Z'],
+    ['2026-01-02T3:04:05Z', '2026-01-02T03:04:05Z'],
+    ['2026-01-02T03:04:05+24:60', '2026-01-01T02:04:05Z'],
+    ['2026-01-02T03:04:05-00:30', '2026-01-02T03:34:05Z'],
+    ['2026-01-02T03:04:05+25:00', undefined],
+    ['2026-01-02T03:04:05,Z', undefined],
+    ['2026-01-02T03:04:60Z', undefined],
     ['2026-02-30T03:04:05Z', undefined],
     ['2026-01-02T24:00:00Z', undefined],
     ['2026-01-02t03:04:05z', undefined],

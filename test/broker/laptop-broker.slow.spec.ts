@@ -1,10 +1,17 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import type { BrokerOptions } from '../../tools/broker/broker.js';
+import { CHANNEL_KINDS } from '../../tools/broker/channel.js';
 import { laptopBroker } from '../support/laptop-broker.js';
 import { broker, event, manifests, settled, trigger } from '../support/broker-requests.js';
 
-const { subscriber, start, startFor, answering, newDatabase, post } = laptopBroker();
+const { subscriber, start: startWith, startFor: startBrokerFor, answering, newDatabase, post } = laptopBroker();
+/** Messages are kept by the asynchronous channel only; laptop-broker-synchronous.spec.ts is about the other one. */
+const channel = 'asynchronous';
+const start = (delivery?: object) => startWith(delivery, { channel });
+const startFor = (resources: object[], options: Partial<BrokerOptions> = {}) =>
+  startBrokerFor(resources, { channel, ...options });
 
 describe('a message that has failed for good', () => {
   interface Parked {
@@ -116,25 +123,29 @@ test('each step of a message is printed, with the end of its id', async () => {
   ]);
 });
 
-test('first attempts of a partition key are made in order, one after another', async () => {
-  const url = await start();
-  let inFlight = 0;
-  subscriber.script = async ({ headers }) => {
-    if (headers['ce-subject'] === 'a' && ++inFlight > 1) return { status: 422 };
-    await new Promise((resolve) => setTimeout(resolve, 3));
-    if (headers['ce-subject'] === 'a') inFlight--;
-    return {};
-  };
-  for (let n = 0; n < 40; n++) await post(url, { id: String(n), subject: n % 2 ? 'a' : 'b' });
-  await settled(url);
-  const ids = subscriber.received
-    .filter((it) => it.headers['ce-subject'] === 'a')
-    .map((it) => Number(it.headers['ce-id']));
-  expect(ids).toEqual(Array.from({ length: 20 }, (_, n) => 2 * n + 1));
+test('the synchronous channel prints an event before its deliveries, and again when it is accepted', async () => {
+  const lines: string[] = [];
+  const print = (line: string) => lines.push(line.replace(/^\S+ +/, ''));
+  const url = await startWith({ retry: 1, deadLetterSink: { uri: `${subscriber.url}/dead` } }, { print });
+  answering({ status: 500, body: 'oh' });
+  await post(url, { id: '1' });
+  subscriber.script = () => ({ status: 422 });
+  await post(url, { id: '2' });
+  expect(lines).toEqual([
+    'received   com.example.a  1  for default/one',
+    'failed     com.example.a  1  default/one: retry 1 in 0 ms (500 oh)',
+    'dead       com.example.a  1  default/one: gave up (500 oh)',
+    'delivered  com.example.a  1  kept by the dead letter sink of default/one: 200',
+    'accepted   com.example.a  1  for default/one',
+    'received   com.example.a  2  for default/one',
+    'dead       com.example.a  2  default/one: gave up (422)',
+    'dead       com.example.a  2  default/one dead letters: gave up as well (422)',
+    'refused    500: 422',
+  ]);
 });
 
-test('a request whose body does not arrive is answered 400 after 10 s', async () => {
-  const url = await start();
+test.each(CHANNEL_KINDS)('%s: a request whose body does not arrive is refused after 10 s', async (kind) => {
+  const url = await startWith(undefined, { channel: kind });
   const began = Date.now();
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
@@ -142,7 +153,7 @@ test('a request whose body does not arrive is answered 400 after 10 s', async ()
   socket.write(`POST /default/demo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n${lines.join('')}\r\nabc`);
   const [answer] = (await once(socket, 'data')) as [Buffer];
   socket.destroy();
-  expect(answer.toString()).toMatch(/^HTTP\/1\.1 400 /);
+  expect(answer.toString()).toMatch(kind === 'synchronous' ? /^HTTP\/1\.1 500 / : /^HTTP\/1\.1 400 /);
   expect(Date.now() - began).toBeGreaterThan(9900);
 });
 
@@ -181,6 +192,8 @@ describe('the process', () => {
       trigger('one', { broker: 'demo', subscriber: { ref: { kind: 'Service', name: 'shop' }, uri: '/sub' } }),
     );
     const options = [
+      '--channel',
+      'asynchronous',
       '--manifests',
       folder,
       '--database',
@@ -206,6 +219,34 @@ describe('the process', () => {
     expect([...received].sort()).toEqual([...ids].sort());
     expect(second.output()).toMatch(/a development tool\. Production is Knative/);
     expect(second.output()).toMatch(/200 messages of an earlier run/);
+    expect(await ended(second.child, 'SIGTERM')).toBe(0);
+  }, 180_000);
+
+  test('killed while its synchronous channel delivers, gives no answer, and keeps nothing', async () => {
+    const folder = manifests(
+      broker('demo', { retry: 100, backoffPolicy: 'linear', backoffDelay: 'PT0.1S' }),
+      trigger('one', { broker: 'demo', subscriber: { ref: { kind: 'Service', name: 'shop' }, uri: '/sub' } }),
+    );
+    const service = ['--service', `shop=${subscriber.url}`];
+    const options = ['--manifests', folder, '--database', newDatabase(), '--port', '0', ...service];
+    const first = await spawned(...options);
+    expect(first.output()).toContain('Channel: synchronous');
+    subscriber.script = ({ headers }) => ({ status: headers['ce-id'] === 'bad' ? 503 : 200 });
+    expect((await post(first.url, { id: 'good' })).status).toBe(202);
+    const unanswered = post(first.url, { id: 'bad' }).then(
+      () => 'answered',
+      () => 'no answer',
+    );
+    await subscriber.expect('/sub', 2);
+    await ended(first.child, 'SIGKILL');
+    expect(await unanswered).toBe('no answer');
+    subscriber.received.length = 0;
+    subscriber.script = () => undefined;
+    const second = await spawned(...options);
+    await settled(second.url);
+    expect(subscriber.received).toEqual([]);
+    // The publisher posts the event again.
+    expect((await post(second.url, { id: 'bad' })).status).toBe(202);
     expect(await ended(second.child, 'SIGTERM')).toBe(0);
   }, 180_000);
 });

@@ -1,7 +1,4 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:https';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -9,7 +6,6 @@ import { CommandBus } from '@nestjs/cqrs';
 import type { TestingModule } from '@nestjs/testing';
 import type { BrokerOptions, MeshOptions } from '../../src/infrastructure/mesh-options.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
-import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import { insertIntoOutbox } from '../../src/infrastructure/store/outbox-rows.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
@@ -18,68 +14,9 @@ import { UnitTimedOut } from '../../src/infrastructure/persistence/sql.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
+import { FakeBroker, status, TLS, type Answer, type Posted } from '../support/fake-broker.js';
 import { numbers } from '../support/notes.js';
 import { plant, Work } from '../support/planted.js';
-
-interface Posted {
-  readonly event: CloudEvent;
-  readonly at: number;
-  readonly request: IncomingMessage;
-}
-
-type Answer = (posted: Posted, response: ServerResponse) => unknown;
-
-const tlsFile = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url), 'utf8');
-const TLS = { key: tlsFile('broker.key'), cert: tlsFile('broker.crt') };
-
-/** A broker that answers as the test says, and records the posted events. */
-class FakeBroker {
-  readonly posted: Posted[] = [];
-  answer: Answer = (_, response) => response.writeHead(202).end();
-  private server?: Server;
-  private readonly sockets = new Set<Socket>();
-  private port = 0;
-
-  /** @param isTls serve TLS, with a self-signed certificate */
-  constructor(private readonly isTls = false) {}
-
-  get url(): string {
-    return `${this.isTls ? 'https' : 'http'}://127.0.0.1:${this.port}/cabs/default`;
-  }
-
-  async open(): Promise<void> {
-    const receive = (request: IncomingMessage, response: ServerResponse) => void this.receive(request, response);
-    const server = this.isTls ? createTlsServer(TLS, receive) : createServer(receive);
-    server.on('connection', (socket) => this.sockets.add(socket));
-    await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve));
-    this.port = (server.address() as AddressInfo).port;
-    this.server = server;
-  }
-
-  async close(): Promise<void> {
-    const closed = new Promise((resolve) => this.server?.close(resolve));
-    for (const socket of this.sockets) socket.destroy();
-    await closed;
-  }
-
-  private async receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    try {
-      for await (const chunk of request) chunks.push(chunk as Buffer);
-    } catch {
-      return; // the test closed the connection
-    }
-    const [event] = toEvents({ headers: request.headers, body: Buffer.concat(chunks) });
-    const posted = { event: event!, at: performance.now(), request };
-    this.posted.push(posted);
-    this.answer(posted, response);
-  }
-}
-
-const status =
-  (code: number, headers: Record<string, string> = {}): Answer =>
-  (_, response) =>
-    response.writeHead(code, headers).end();
 
 describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
   let app: TestingModule;
@@ -144,6 +81,7 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
       'ce-dataschema': 'urn:planted:schema:planted.left.work:1',
       'ce-partitionkey': key(0),
     });
+    expect(request.headers.traceparent).toBe(request.headers['ce-traceparent']);
     expect(event.data).toEqual({ n: 1 });
     expect(event.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
   });
@@ -248,7 +186,7 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
 
   it('retries after each timeout of a broker that never answers', async () => {
     broker.answer = () => undefined;
-    await start({}, { delivery: { timeoutMs: 200 } });
+    await start({ publishTimeoutMs: 200 });
     await send(1);
     await eventually(
       async () => broker.posted.length,

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import fc from 'fast-check';
 import { exportSPKI, SignJWT, type JWTPayload } from 'jose';
-import { BrokerTokens } from '../../src/infrastructure/broker/oidc/broker-tokens.js';
+import { OidcTokens } from '../../src/infrastructure/broker/oidc/oidc-tokens.js';
 import { eventually } from '../support/cabs.js';
 import '../support/frozen-clock.js';
 import { AUDIENCE, base64url, bearer, clock, newKey, nowS, outcome, rulesFor, startIssuer } from '../support/issuer.js';
@@ -14,7 +14,7 @@ const rules = (more: Parameters<typeof rulesFor>[1] = {}) => rulesFor(issuer, { 
 
 let issuer: Issuer;
 let key: Key;
-let tokens: BrokerTokens;
+let tokens: OidcTokens;
 const sent = (claims?: JWTPayload, by: Parameters<typeof bearer>[1] = key) => bearer(issuer, by, claims);
 
 beforeAll(async () => {
@@ -24,7 +24,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   clock.aheadMs = 0;
   issuer = await startIssuer(key);
-  tokens = new BrokerTokens(rules());
+  tokens = new OidcTokens(rules());
 });
 afterEach(() => issuer.close());
 
@@ -50,6 +50,8 @@ describe('A broker token', () => {
     ['wrong issuer', () => ({ iss: `${issuer.url}/` })],
     ['wrong issuer', () => ({ iss: undefined })],
     ['no expiry', () => ({ exp: undefined })],
+    ['no subject', () => ({ sub: undefined })],
+    ['no subject', () => ({ sub: ['system:serviceaccount:mesh:broker'] as unknown as string })],
     ['no expiry', () => ({ exp: 'tomorrow' as unknown as number })],
   ])('is refused as %s', async (reason, claims) => {
     expect(await outcome(tokens, await sent(claims()))).toBe(reason);
@@ -94,7 +96,7 @@ describe('A broker token', () => {
     const { kid: _, ...nameless } = key;
     expect(await outcome(tokens, await sent({}, nameless))).toBe('good');
     issuer.keys.push((await newKey('RS256')).jwk);
-    expect(await outcome(new BrokerTokens(rules()), await sent({}, nameless))).toBe('ambiguous key');
+    expect(await outcome(new OidcTokens(rules()), await sent({}, nameless))).toBe('ambiguous key');
   });
 
   it('is read from a well-formed Authorization header', async () => {
@@ -146,7 +148,7 @@ describe('A broker token', () => {
   it('is accepted without another check for a minute, by the same audience', async () => {
     const header = await sent();
     expect(await outcome(tokens, header)).toBe('good');
-    expect(await outcome(new BrokerTokens(rules({ audience: 'other' })), header)).toBe('wrong audience');
+    expect(await outcome(new OidcTokens(rules({ audience: 'other' })), header)).toBe('wrong audience');
     // The issuer withdraws its key. The next token, 11 minutes later, starts a fetch of the keys in the background.
     issuer.keys = [];
     clock.aheadMs = 11 * MINUTE_MS;
@@ -175,7 +177,7 @@ describe('A broker token', () => {
   });
 
   it('needs rules with an issuer and an audience', () => {
-    const making = (wrong: Parameters<typeof rules>[0]) => () => new BrokerTokens(rules(wrong));
+    const making = (wrong: Parameters<typeof rules>[0]) => () => new OidcTokens(rules(wrong));
     expect(making({ issuer: '' })).toThrow('an issuer and an audience');
     expect(making({ audience: '' })).toThrow('an issuer and an audience');
     expect(making({ jwksUrl: 'nowhere' })).toThrow('Invalid URL');

@@ -8,9 +8,15 @@ import { DATABASES } from '../support/databases.js';
 import { read, write } from '../support/database-contents.js';
 import { Deployment, effectsIn } from '../support/processes.js';
 import { call, prepareRides, runConcurrently } from '../support/server.js';
+import type { Route } from '../support/transports.js';
 
 /** Transits are examined as soon as they end, and runs start only on request. */
 const ON_REQUEST = { MESH_RECONCILE_AFTER: 'PT0S', MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_PACE: '10000' };
+
+const IN_PROCESS: Route = { route: 'in process', transport: 'in-process' };
+const SPLIT: Route = { route: 'split', transport: 'split' };
+/** Only an asynchronous channel can lose a message that it has accepted. */
+const LOSING: Route = { route: 'over an asynchronous channel', transport: 'knative', channel: 'asynchronous' };
 
 describe('npm run reconcile', () => {
   const reconcile = (url: string, ...args: string[]) =>
@@ -35,7 +41,7 @@ describe('npm run reconcile', () => {
   }
 
   it('repairs the databases of separate modules that were restored from older backups', async () => {
-    deployment = await new Deployment('split', DATABASES[0]!.fresh, { ...ON_REQUEST, LOG_LEVEL: 'warn' }).start();
+    deployment = await new Deployment(SPLIT, DATABASES[0]!.fresh, { ...ON_REQUEST, LOG_LEVEL: 'warn' }).start();
     const transits = await prepareRides(deployment.url, TRANSITS);
     const owners = ['invoicing', 'drivers', 'loyalty'].map((name) => deployment.services.get(name)!);
     const pathOf = ({ database }: { database: string }) => database.replace('sqlite:', '');
@@ -70,13 +76,35 @@ describe('npm run reconcile', () => {
     expect((await reconcile(deployment.url)).output).toContain('missing: nothing');
   }, 180_000);
 
+  it('says how many rides it skipped as too recent, and examines them with --after', async () => {
+    deployment = await new Deployment(IN_PROCESS, DATABASES[0]!.fresh, { MESH_RECONCILE_EVERY: 'PT0S' }).start();
+    await prepareRides(deployment.url, 2);
+    await deployment.idle();
+    const { output } = await reconcile(deployment.url);
+    expect(output).toContain('rides: 0 examined, missing: nothing');
+    expect(output).toContain(
+      '2 rides changed in the last 5 minutes and were skipped: messages may still be in flight. ' +
+        'To examine all rides: npm run reconcile -- --after PT0S',
+    );
+    expect(await reconcile(deployment.url, '--after', 'PT0S')).toEqual({
+      code: 0,
+      output: 'rides: 2 examined, missing: nothing\n',
+    });
+    expect((await reconcile(deployment.url, '--after', 'PT1H')).output).toContain('2 rides changed in the last hour');
+    const invalid = await reconcile(deployment.url, '--after', '5m');
+    expect(invalid).toMatchObject({
+      code: 1,
+      output: expect.stringContaining('after: expected an ISO 8601') as string,
+    });
+  }, 60_000);
+
   it.each([
     ["a module's database that was restored from an older backup", 'restored'],
     ['deleted rows', 'deleted'],
   ])(
     'repairs %s while more transits end',
     async (_, loss) => {
-      deployment = await new Deployment('split', DATABASES[0]!.fresh, { ...ON_REQUEST, LOG_LEVEL: 'warn' }).start();
+      deployment = await new Deployment(SPLIT, DATABASES[0]!.fresh, { ...ON_REQUEST, LOG_LEVEL: 'warn' }).start();
       const [before, during] = [await prepareRides(deployment.url, TRANSITS), await prepareRides(deployment.url, 60)];
       const all = TRANSITS + during.length;
       const invoicing = deployment.services.get('invoicing')!;
@@ -120,7 +148,7 @@ describe('npm run reconcile', () => {
   );
 
   it('repairs the effects of a broker that keeps losing accepted messages under load', async () => {
-    deployment = await new Deployment('knative', DATABASES[0]!.fresh, { ...ON_REQUEST, LOG_LEVEL: 'warn' }).start();
+    deployment = await new Deployment(LOSING, DATABASES[0]!.fresh, { ...ON_REQUEST, LOG_LEVEL: 'warn' }).start();
     const [transits, more] = [await prepareRides(deployment.url, TRANSITS), await prepareRides(deployment.url, 40)];
     const all = TRANSITS + more.length;
     const allEffects = { invoices: all, fees: all, miles: all, transactions: all, occupied: 0 };

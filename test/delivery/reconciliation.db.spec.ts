@@ -6,7 +6,7 @@ import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { write } from '../support/database-contents.js';
 import { effectsIn } from '../support/processes.js';
-import { waitUntilIdle, bodyOf, get, transitIn, type Ride } from '../support/rest.js';
+import { waitUntilIdle, bodyOf, get, problemOf, transitIn, type Ride } from '../support/rest.js';
 
 /** Transits are examined as soon as they end, and runs start only on request. */
 const ON_REQUEST = { MESH_RECONCILE_AFTER: 'PT0S', MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_PACE: '10000' };
@@ -66,11 +66,12 @@ describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
       'DELETE FROM loyalty_miles',
       'UPDATE loyalty_account SET transactions = 0',
       'DELETE FROM drivers_occupancy',
+      'DELETE FROM geolocation_route',
     );
-    const missing = { driverFee: 3, driverFreed: 3, miles: 2, invoice: 3 };
+    const missing = { route: 3, driverFee: 3, driverFreed: 3, miles: 2, invoice: 3 };
     expect(await reconcile(true)).toMatchObject({ isDryRun: true, examined: 3, missing, sent: 0 });
     expect(await effects()).toMatchObject({ invoices: 0 });
-    expect(await reconcile()).toMatchObject({ isDryRun: false, examined: 3, missing, sent: 11 });
+    expect(await reconcile()).toMatchObject({ isDryRun: false, examined: 3, missing, sent: 14 });
     expect(await effects()).toEqual(ALL_EFFECTS);
     expect(await reconcile()).toMatchObject({ examined: 3, missing: {}, sent: 0 });
     expect(await effects()).toEqual(ALL_EFFECTS);
@@ -134,11 +135,55 @@ describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
     });
   });
 
-  it('does not examine transits that ended less than MESH_RECONCILE_AFTER ago', async () => {
+  it('skips transits that changed less than MESH_RECONCILE_AFTER ago, unless a run asks for another age', async () => {
     await write(database, 'DELETE FROM invoicing_invoice');
     await cabs.close();
     cabs = await startCabs(database, { ...ON_REQUEST, MESH_RECONCILE_AFTER: 'PT10M' });
-    expect(await reconcile()).toMatchObject({ examined: 0, missing: {} });
+    expect(await reconcile()).toMatchObject({ examined: 0, skipped: 3, minAgeMs: 600_000, missing: {} });
+    const { id } = transits[0]!;
+    const times = ['requested_at', 'published_at', 'accepted_at', 'started_at', 'completing_at'];
+    const long = times.map((it) => `${it} = '2025-01-01T00:00:00.000Z'`).join(', ');
+    await write(database, `UPDATE rides_transit SET ${long} WHERE id = '${id}'`);
+    expect(await reconcile()).toMatchObject({ examined: 1, skipped: 2, missing: { invoice: 1 } });
+    const invalid = await cabs.http.post('/mesh/reconciliations/run?after=5m');
+    expect(problemOf(invalid, 400, 'after').errors).toMatchObject([
+      { detail: expect.stringContaining('ISO 8601 duration') as string },
+    ]);
+    await cabs.http.post('/mesh/reconciliations/run?after=PT0S').expect(202);
+    const { items } = await eventually(
+      () => get<{ items: ListedRun[] }>(cabs, '/mesh/reconciliations'),
+      (it) => it.items[0]?.minAgeMs === 0 && !it.items[0].isRunning,
+    );
+    expect(items).toMatchObject([{ examined: 3, skipped: 0, missing: { invoice: 2 } }]);
+    await waitUntilIdle(cabs);
+    expect(await effects()).toEqual(ALL_EFFECTS);
+  });
+
+  it('frees drivers who are occupied with a transit that rides does not know, or that is not theirs', async () => {
+    const recent = await transitIn(cabs, 'WAITING_FOR_DRIVER_ASSIGNMENT');
+    const occupy = (driver: number, transit: string) =>
+      `INSERT INTO drivers_occupancy (driver_id, transit_id, state) VALUES (${driver}, '${transit}', 'OCCUPIED')`;
+    const unknown = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+    // More drivers than one page holds.
+    await write(
+      database,
+      occupy(1000, recent.id),
+      ...Array.from({ length: 120 }, (_, n) => occupy(2000 + n, unknown(n))),
+    );
+    const ofOldRides = cabs.app.get(Reconciliation).run({ isDryRun: true, minAgeMs: 600_000 });
+    expect((await ofOldRides)[0]).toMatchObject({ examined: 0, skipped: 4, missing: { driverFreed: 120 } });
+    expect(await reconcile()).toMatchObject({ examined: 4, missing: { driverFreed: 121 }, sent: 121 });
+    expect(await effects()).toEqual(ALL_EFFECTS);
+    expect(await reconcile()).toMatchObject({ examined: 4, missing: {} });
+    expect(await get(cabs, '/mesh/outbox')).toMatchObject({ deadLetters: 0 });
+  });
+
+  it('occupies the driver of a transit on its way again when drivers was restored from an older backup', async () => {
+    const { driverId } = await transitIn(cabs, 'IN_TRANSIT');
+    await write(database, `DELETE FROM drivers_occupancy WHERE driver_id = ${driverId}`);
+    expect(await reconcile()).toMatchObject({ examined: 4, missing: { driverOccupied: 1 }, sent: 1 });
+    expect(await get(cabs, `/drivers/${driverId}`)).toMatchObject({ occupied: true });
+    expect(await reconcile()).toMatchObject({ examined: 4, missing: {} });
   });
 
   it('continues after an interruption, and keeps to its pace', async () => {
@@ -165,7 +210,7 @@ describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
 
     cabs = await startCabs(database, { ...ON_REQUEST, MESH_RECONCILE_PACE: '100' });
     const began = Date.now();
-    expect(await reconcile()).toMatchObject({ examined: 73, sent: 4 * 72 });
+    expect(await reconcile()).toMatchObject({ examined: 73, sent: 5 * 71 });
     expect(Date.now() - began).toBeGreaterThan(500);
     expect(await effects()).toMatchObject({ invoices: 123, fees: 123, occupied: 0 });
     expect(await reconcile()).toMatchObject({ examined: 123, missing: {} });

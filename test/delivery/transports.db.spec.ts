@@ -6,18 +6,19 @@ import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { numbers } from '../support/notes.js';
 import { Happened, type Behaviour } from '../support/planted.js';
-import { PlantedMesh, TRANSPORTS } from '../support/transports.js';
+import { PlantedMesh, ROUTES } from '../support/transports.js';
 
 const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
 const OTHER_KEY = '5f0c9a2e-1111-4222-8333-000000000000';
 
-const EACH = DATABASES.flatMap(({ kind, fresh }) => TRANSPORTS.map((transport) => ({ kind, fresh, transport })));
+const EACH = DATABASES.flatMap(({ kind, fresh }) => ROUTES.map((it) => ({ kind, fresh, ...it })));
 
-describe.each(EACH)('The mesh, $transport, on $kind', ({ fresh, transport }) => {
+describe.each(EACH)('The mesh, $route, on $kind', ({ fresh, ...route }) => {
+  const { transport, channel } = route;
   let mesh: PlantedMesh;
 
   const start = async (handlers: Partial<Behaviour> = {}) => {
-    mesh = await new PlantedMesh(transport, fresh, handlers).start();
+    mesh = await new PlantedMesh(route, fresh, handlers).start();
   };
   afterEach(() => mesh.stop());
 
@@ -51,7 +52,9 @@ describe.each(EACH)('The mesh, $transport, on $kind', ({ fresh, transport }) => 
     expect(seen.sort()).toEqual([`left ${KEY} 7`, `right ${KEY} 7`]);
   });
 
-  it('starts the first attempts of each partition key in the order of its messages', async () => {
+  // An asynchronous channel promises no order.
+  const itInOrder = channel === 'asynchronous' ? it.skip : it;
+  itInOrder('starts the first attempts of each partition key in the order of its messages', async () => {
     const started: Record<string, number[]> = { [KEY]: [], [OTHER_KEY]: [] };
     await start({
       prepare: async ({ subject, data }) => {
@@ -92,7 +95,9 @@ describe.each(EACH)('The mesh, $transport, on $kind', ({ fresh, transport }) => 
     expect(await deadLetters()).toEqual([]);
   });
 
-  it('delivers later messages of the same partition key while one waits for a retry', async () => {
+  // A synchronous channel has not accepted the message before all its retries, so the next one of the key waits.
+  const itDuringRetries = channel === 'synchronous' ? it.skip : it;
+  itDuringRetries('delivers later messages of the same partition key while one waits for a retry', async () => {
     const order: number[] = [];
     await start({
       work: async ({ data }) => {
@@ -107,7 +112,8 @@ describe.each(EACH)('The mesh, $transport, on $kind', ({ fresh, transport }) => 
     await mesh.idle();
     expect(await deadLetters()).toEqual([]);
     expect(order.filter((n) => n === 1).length).toBeGreaterThanOrEqual(3);
-    expect(order.filter((n, index) => order.indexOf(n) === index)).toEqual([1, 2, 3]);
+    const firsts = order.filter((n, index) => order.indexOf(n) === index);
+    expect(channel === 'asynchronous' ? firsts.toSorted() : firsts).toEqual([1, 2, 3]);
     expect(order.indexOf(3)).toBeLessThan(order.lastIndexOf(1));
   });
 
@@ -180,7 +186,7 @@ describe.each(EACH)('The mesh, $transport, on $kind', ({ fresh, transport }) => 
     poisoned = false;
     expect(await mesh.deadLetters.requeue(letters[0]!.id, false)).toBe(true);
     await eventually(effects, (all) => all.length === 1);
-    expect(await mesh.deadLetters.requeueAll({ consumer: 'left' }, false)).toBe(1);
+    expect(await mesh.deadLetters.requeueAll({ consumer: 'left' }, false)).toEqual({ replayed: 1, skipped: [] });
     await eventually(effects, (all) => all.length === 2);
     await mesh.idle();
     expect(right).toBe(2);

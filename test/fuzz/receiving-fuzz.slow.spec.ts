@@ -183,7 +183,9 @@ function recordedGenerator(seed: number): () => Request {
   const pick = <T>(list: readonly T[]): T => list[below(list.length)]!;
   const recorded = ['ingress', 'filter-direct'].flatMap(
     (name) =>
-      JSON.parse(readFileSync(new URL(`../fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as Recorded[],
+      JSON.parse(
+        readFileSync(new URL(`../fixtures/knative/1.12.6/${name}.json`, import.meta.url), 'utf8'),
+      ) as Recorded[],
   );
   // This client frames the requests itself: recordings that break HTTP would only test Node's parser.
   const framing = /^(host|content-length|transfer-encoding|connection|expect|upgrade)$/i;
@@ -284,6 +286,8 @@ describe('The broker ingress of a real process', () => {
       DATABASE_URL: await DATABASES[0]!.fresh(),
       MESH_TRANSPORT: 'knative',
       K_SINK: 'http://127.0.0.1:9/cabs/default',
+      // An event of an unknown type would be accepted.
+      MESH_UNKNOWN_TYPE_GRACE: 'PT0S',
       LOG_LEVEL: 'error',
       NODE_OPTIONS: '--inspect-port=0',
     });

@@ -42,6 +42,10 @@ const QUERIES: Record<string, NonNullable<Route['body']>> = {
   'read-settled-transits': (pick) => ({
     transits: [{ 'transit-id': pick('transits'), 'driver-id': pick('drivers') }],
   }),
+  'read-occupied-drivers': () => ({ after: 0, limit: 2 }),
+  'read-stored-routes': (pick) => ({
+    routes: [{ 'transit-id': pick('transits'), 'pickup-id': pick('transits'), 'destination-id': pick('transits') }],
+  }),
   'measure-route': () => ({ from: toWire(PICKUP), to: toWire(PLANNED) }),
   'read-address': (pick) => ({ 'address-id': pick('transits') }),
   'read-invoices': (pick) => ({ 'transit-id': pick('transits') }),
@@ -99,6 +103,7 @@ const ROUTES: readonly Route[] = [
   { method: 'GET', path: '/mesh/reconciliations' },
   { method: 'POST', path: '/mesh/reconciliations/run' },
   { method: 'POST', path: '/mesh/reconciliations/run?dry-run=true' },
+  { method: 'POST', path: '/mesh/reconciliations/run?after=PT0S' },
   { method: 'POST', path: '/mesh/queries/:id', of: 'transits' },
   ...Object.entries(QUERIES).map(([query, body]) => ({ method: 'POST', path: `/mesh/queries/${query}`, body })),
   { method: 'GET', path: '/health/live' },

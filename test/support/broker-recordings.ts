@@ -4,9 +4,13 @@ import type { Reply } from './broker-requests.js';
 
 /* Recordings of a real broker, and their comparison with the laptop broker. */
 
-/** Reads a recording from the fixtures. */
-export function capture<T>(name: string): T {
-  return JSON.parse(readFileSync(new URL(`../fixtures/knative/${name}.json`, import.meta.url), 'utf8')) as T;
+/** The recorded versions of Knative Eventing. */
+export type Version = '1.12.6' | '1.18.4';
+
+/** Reads a recording of a version from the fixtures. */
+export function capture<T>(version: Version, name: string): T {
+  const file = new URL(`../fixtures/knative/${version}/${name}.json`, import.meta.url);
+  return JSON.parse(readFileSync(file, 'utf8')) as T;
 }
 
 type Headers = [string, string | Filling][];
@@ -44,11 +48,12 @@ export const bodyOf = ({ body = '', bodyBase64 }: Exchange) =>
   bodyBase64 ? Buffer.from(bodyBase64, 'base64') : filled(body);
 
 /** The cases of a recording in the list of differences. */
-const listed = (file: string) =>
-  DIFFERENCES.flatMap(({ captures }) => captures)
-    .filter((name) => name.startsWith(`${file}: `))
-    .map((name) => name.slice(file.length + 2))
-    .sort();
+const listed = (version: Version, file: string) => {
+  const prefixes = [`${file}: `, `${version} ${file}: `];
+  const all = DIFFERENCES.flatMap(({ captures }) => captures);
+  const of = (prefix: string) => all.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
+  return prefixes.flatMap(of).sort();
+};
 
 /** Headers that differ in all requests, and headers that belong to a connection. */
 export const ALWAYS = DIFFERENCES.flatMap(({ headers = [] }) => headers);
@@ -77,8 +82,13 @@ export async function differing<Case extends { name: string }>(
   return { names: names.sort(), details };
 }
 
-export function expectDifferences(found: { names: string[]; details: Record<string, string> }, file: string): void {
-  const unlisted = found.names.filter((name) => !listed(file).includes(name));
+export function expectDifferences(
+  found: { names: string[]; details: Record<string, string> },
+  version: Version,
+  file: string,
+): void {
+  const wanted = listed(version, file);
+  const unlisted = found.names.filter((name) => !wanted.includes(name));
   expect(unlisted.map((name) => `${name}\n${found.details[name]}`)).toEqual([]);
-  expect(found.names).toEqual(listed(file));
+  expect(found.names).toEqual(wanted);
 }

@@ -47,7 +47,7 @@ export interface Received {
 export interface Reply {
   readonly status?: number;
   readonly headers?: Record<string, string>;
-  readonly body?: string;
+  readonly body?: string | Buffer;
   /** Closes the connection without a response. */
   readonly destroyed?: boolean;
 }

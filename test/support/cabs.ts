@@ -28,6 +28,7 @@ export async function startCabs(
     LOG_LEVEL: 'silent',
     MESH_BACKOFF_DELAY: 'PT0.02S',
     SHUTDOWN_GRACE: 'PT5S',
+    ...(environment.NODE_ENV === 'production' && { MESH_PORT: '0' }),
     ...environment,
   };
   const root = AppModule.forRoot(await loadConfig(MODULE_NAMES, { variables }));

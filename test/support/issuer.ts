@@ -4,8 +4,8 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK, type JWTPayload } from 'jose';
-import { BrokerTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/broker-tokens.js';
-import { KeysUnavailable, Unauthorized } from '../../src/infrastructure/broker/oidc/unauthorized.js';
+import { OidcTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/oidc-tokens.js';
+import { KeysUnavailable, Unauthorized } from '../../src/infrastructure/http/bearer-tokens.js';
 
 export const AUDIENCE = 'mesh/kitchen';
 
@@ -85,7 +85,7 @@ export function rulesFor(issuer: Issuer, rules: Partial<TokenRules> = {}): Token
 }
 
 /** Verifies a header. @returns 'good', or the error. @throws Error when the error contains a part of the token */
-export async function outcome(tokens: BrokerTokens, header: string | undefined): Promise<string> {
+export async function outcome(tokens: OidcTokens, header: string | undefined): Promise<string> {
   const error: unknown = await tokens.verify(header).then(
     () => undefined,
     (it: unknown) => it,

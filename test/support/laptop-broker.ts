@@ -8,8 +8,8 @@ export function laptopBroker() {
   let running: Broker | undefined;
   const newDatabase = () => `sqlite:${folder.path}/${Math.random().toString(36).slice(2)}.db`;
 
-  async function stop(): Promise<void> {
-    await running?.stop(0);
+  async function stop(graceMs = 0): Promise<void> {
+    await running?.stop(graceMs);
     running = undefined;
     subscriber.received.length = 0;
     subscriber.script = () => undefined;
@@ -24,9 +24,9 @@ export function laptopBroker() {
   }
 
   /** Starts a broker `default/demo` with one trigger for the subscriber's /sub. @returns its URL */
-  async function start(delivery?: object): Promise<string> {
+  async function start(delivery?: object, options: Partial<BrokerOptions> = {}): Promise<string> {
     const spec = { broker: 'demo', subscriber: { uri: `${subscriber.url}/sub` } };
-    return (await startFor([broker('demo', delivery), trigger('one', spec)])).url;
+    return (await startFor([broker('demo', delivery), trigger('one', spec)], options)).url;
   }
 
   /** Sets the answers of /sub, one after another. The last one is repeated. */
@@ -36,12 +36,12 @@ export function laptopBroker() {
   }
 
   beforeAll(() => subscriber.start());
-  afterEach(stop);
+  afterEach(() => stop());
   afterAll(async () => {
     await subscriber.stop();
     folder.remove();
   });
-  return { subscriber, start, startFor, answering, newDatabase, post };
+  return { subscriber, start, startFor, stop, answering, newDatabase, post };
 }
 
 /** Posts an event to `default/demo`. */

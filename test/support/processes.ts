@@ -1,12 +1,13 @@
 import 'reflect-metadata';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync } from 'node:fs';
+import { cpSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import type { ChannelKind } from '../../tools/broker/channel.js';
 import { startGateway, type Gateway } from '../../tools/gateway.js';
 import { routesOf } from '../../tools/gateway/routes.js';
 import { ROOT } from '../../tools/source.js';
@@ -14,7 +15,8 @@ import { freePort } from '../../tools/ports.js';
 import { eventually } from './cabs.js';
 import { connect } from './notes.js';
 import { call, startServer, type ServerProcess } from './server.js';
-import type { Transport } from './transports.js';
+import { Recorder } from './broker-requests.js';
+import type { Route, Transport } from './transports.js';
 
 /*
  * The application in real processes, on each transport: one process; one process, a laptop broker and the dead letter
@@ -31,7 +33,10 @@ interface Service {
 }
 
 export class Deployment {
+  readonly transport: Transport;
   readonly services = new Map<string, Service>();
+  /** A subscriber of all messages. */
+  private readonly recorder = new Recorder();
   private readonly ports = new Map<string, number>();
   private readonly databases = new Map<string, string>();
   readonly brokerDatabase = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-broker-')), 'mesh.db')}`;
@@ -42,10 +47,12 @@ export class Deployment {
    * @param environment variables of all processes of the application
    */
   constructor(
-    readonly transport: Transport,
+    private readonly route: Route,
     private readonly fresh: () => Promise<string>,
     private readonly environment: Record<string, string> = {},
-  ) {}
+  ) {
+    this.transport = route.transport;
+  }
 
   /** The URL of the application: the gateway where there is one. */
   get url(): string {
@@ -63,6 +70,7 @@ export class Deployment {
       if (!this.ports.has(name)) this.ports.set(name, await freePort());
     }
     if (this.transport !== 'in-process') {
+      await this.recorder.start();
       await this.add('broker', this.brokerDatabase, () => this.startBroker());
       await this.host('dead-letters', 'none');
     }
@@ -80,6 +88,7 @@ export class Deployment {
     this.gateway = undefined;
     await Promise.all([...this.services.values()].map(({ process }) => process.end(signal)));
     this.services.clear();
+    if (this.transport !== 'in-process') await this.recorder.stop();
   }
 
   /** Kills a process with SIGKILL and starts it again. */
@@ -108,9 +117,10 @@ export class Deployment {
     );
   }
 
-  /** Records all messages of the modules and of the broker from now on. */
+  /** Records all messages of the modules from now on, and forgets what the broker has forwarded. */
   async record(): Promise<void> {
-    for (const database of [...this.moduleDatabases, ...(this.services.has('broker') ? [this.brokerDatabase] : [])]) {
+    this.recorder.received.length = 0;
+    for (const database of this.moduleDatabases) {
       const connection = await connect(database);
       const kind = database.startsWith('sqlite:') ? 'sqlite' : 'postgres';
       for (const statement of RECORDER[kind]) await connection.run(statement);
@@ -123,9 +133,9 @@ export class Deployment {
     return read(this.moduleDatabases);
   }
 
-  /** The messages that the broker has accepted since `record()`. */
-  accepted(): Promise<(CloudEvent & { knativebrokerttl?: string })[]> {
-    return read([this.brokerDatabase]);
+  /** The headers of the messages that the broker has forwarded since `record()`. */
+  get forwarded(): Record<string, string>[] {
+    return this.recorder.received.map(({ headers }) => headers);
   }
 
   /** Inserts a dead letter of a process, as for an event that the broker has rejected. */
@@ -166,13 +176,28 @@ export class Deployment {
     this.services.set(name, { name, database, start, url: this.urlOf(name), process: await start() });
   }
 
+  /** The manifests of the cluster, and a Trigger for the recorder. */
+  private recordedManifests(deployment: 'monolith' | 'split'): string {
+    const folder = mkdtempSync(join(tmpdir(), 'cabs-manifests-'));
+    cpSync(join(ROOT, 'deploy/knative', deployment), folder, { recursive: true });
+    const trigger = {
+      apiVersion: 'eventing.knative.dev/v1',
+      kind: 'Trigger',
+      metadata: { name: 'recorder', namespace: 'cabs' },
+      spec: { broker: 'default', subscriber: { uri: this.recorder.url } },
+    };
+    writeFileSync(join(folder, 'recorder.yaml'), JSON.stringify(trigger));
+    return folder;
+  }
+
   private startBroker(): Promise<ServerProcess> {
     const isSplit = this.transport === 'split';
     const services = [...(isSplit ? MODULE_NAMES : ['cabs']), 'dead-letters'];
     return startBrokerProcess({
       port: this.ports.get('broker')!,
       database: this.brokerDatabase,
-      manifests: `deploy/knative/${isSplit ? 'split' : 'monolith'}`,
+      manifests: this.recordedManifests(isSplit ? 'split' : 'monolith'),
+      channel: this.route.channel,
       services: Object.fromEntries(services.map((name) => [name, this.urlOf(name)])),
     });
   }
@@ -185,12 +210,14 @@ export async function startBrokerProcess(options: {
   port: number;
   database: string;
   manifests: string;
+  channel?: ChannelKind;
   services: Record<string, string>;
 }): Promise<ServerProcess> {
-  const { port, database, manifests, services } = options;
+  const { port, database, manifests, channel = 'synchronous', services } = options;
   const serviceOptions = Object.entries(services).flatMap(([name, url]) => ['--service', `${name}=${url}`]);
-  const args = ['--port', String(port), '--database', database, '--manifests', manifests, '--quiet', ...serviceOptions];
-  const child = spawn(process.execPath, ['--import', 'tsx', 'tools/mesh.ts', ...args], {
+  const words = { port: String(port), database, manifests, channel };
+  const args = Object.entries(words).flatMap(([name, value]) => [`--${name}`, value]);
+  const child = spawn(process.execPath, ['--import', 'tsx', 'tools/mesh.ts', ...args, '--quiet', ...serviceOptions], {
     cwd: ROOT,
     env: { PATH: process.env.PATH },
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -213,7 +240,7 @@ export async function startBrokerProcess(options: {
     child.kill(signal);
     return exited;
   };
-  return { url, process: child, end };
+  return { url, meshUrl: url, process: child, end };
 }
 
 const RECORDER = {

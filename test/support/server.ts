@@ -6,6 +6,8 @@ import { WebSocket } from 'undici';
 /** A server process, as `npm run start:prod` starts it. */
 export interface ServerProcess {
   readonly url: string;
+  /** Where the mesh is served: `url`, unless NODE_ENV or MESH_PORT give it a port of its own. */
+  readonly meshUrl: string;
   readonly process: ChildProcess;
   /** Sends a signal and waits until the process exits. @returns the exit code, null after a signal */
   end(signal: NodeJS.Signals): Promise<number | null>;
@@ -20,8 +22,9 @@ export async function startServer(environment: Record<string, string>): Promise<
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
-  const port = await new Promise<string>((resolve, reject) => {
+  const [port, meshPort] = await new Promise<[string, string]>((resolve, reject) => {
     const fail = (problem: string) => {
+      clearTimeout(timeout);
       child.kill('SIGKILL');
       reject(new Error(`The server ${problem}:\n${output}`));
     };
@@ -34,7 +37,7 @@ export async function startServer(environment: Record<string, string>): Promise<
       const listening = logged ?? shown;
       if (!listening) return;
       clearTimeout(timeout);
-      resolve(listening);
+      resolve([listening, /"meshPort":(\d+)/.exec(output)?.[1] ?? listening]);
     };
     child.stdout.on('data', read);
     child.stderr.on('data', read);
@@ -47,7 +50,8 @@ export async function startServer(environment: Record<string, string>): Promise<
     const [code] = (await exited) as [number | null];
     return code;
   };
-  return { url: `http://127.0.0.1:${port}`, process: child, end };
+  const at = (number: string) => `http://127.0.0.1:${number}`;
+  return { url: at(port), meshUrl: at(meshPort), process: child, end };
 }
 
 /** In bytes. */

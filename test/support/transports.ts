@@ -12,6 +12,7 @@ import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { startBroker, type Broker } from '../../tools/broker/broker.js';
+import type { ChannelKind } from '../../tools/broker/channel.js';
 import { freePort } from '../../tools/ports.js';
 import { broker as brokerManifest, manifests, trigger } from './broker-requests.js';
 import { eventually } from './cabs.js';
@@ -26,11 +27,28 @@ import { behaviourOf, Happened, meshOf, plantedModules, Work, type Behaviour } f
 export const TRANSPORTS = ['in-process', 'knative', 'split'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
+/** A transport, with the kind of the broker's channel where it has a broker. */
+export interface Route {
+  /** For the name of a test. */
+  readonly route: string;
+  readonly transport: Transport;
+  readonly channel?: ChannelKind;
+}
+
+/** The channel makes the same difference for one application as for several, so `split` has only the default. */
+export const ROUTES: readonly Route[] = [
+  { route: 'in process', transport: 'in-process' },
+  { route: 'over a synchronous channel', transport: 'knative', channel: 'synchronous' },
+  { route: 'over an asynchronous channel', transport: 'knative', channel: 'asynchronous' },
+  { route: 'split, over a synchronous channel', transport: 'split', channel: 'synchronous' },
+];
+
 /** Retries and backoff of both the relay and the broker. Knative truncates durations to tenths of a second. */
 const DELIVERY = { retry: 4, backoffDelayMs: 100 };
 
 /** The planted modules on one of the transports. */
 export class PlantedMesh {
+  readonly transport: Transport;
   readonly behaviour: Behaviour;
   private readonly modules: { Left: Type; Right: Type };
   private readonly databases = new Map<string, string>();
@@ -40,10 +58,11 @@ export class PlantedMesh {
   private readonly brokerDatabase = `sqlite:${join(mkdtempSync(join(tmpdir(), 'cabs-broker-')), 'mesh.db')}`;
 
   constructor(
-    readonly transport: Transport,
+    private readonly route: Route,
     private readonly fresh: () => Promise<string>,
     handlers: Partial<Behaviour>,
   ) {
+    this.transport = route.transport;
     this.behaviour = behaviourOf(handlers);
     this.modules = plantedModules(this.behaviour);
   }
@@ -144,7 +163,8 @@ export class PlantedMesh {
       subscription('right-happened', 'right', Happened.type),
     );
     const port = this.ports.get('broker')!;
-    this.broker = await startBroker({ manifests: folder, port, database: this.brokerDatabase, services: {} });
+    const { channel } = this.route;
+    this.broker = await startBroker({ manifests: folder, channel, port, database: this.brokerDatabase, services: {} });
   }
 
   private url(name: string): string {

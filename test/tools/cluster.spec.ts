@@ -22,6 +22,25 @@ describe('docs/cluster.md', () => {
     for (const path of named) expect([...files.keys()].some((it) => `${it}/`.startsWith(`${path}/`))).toBe(true);
   });
 
+  it('describes each component once', () => {
+    const names = [...files.keys()].flatMap((path) => /^components\/([^/]+)\/kustomization/.exec(path)?.[1] ?? []);
+    expect(names.length).toBeGreaterThan(8);
+    const [, table] = /(^\| component.*?what it does.*?\n\n)/ms.exec(page)!;
+    const described = [...table!.matchAll(/^\| `deploy\/knative\/components\/([\w-]+)`(, `…-split`)?/gm)].flatMap(
+      ([, name, split]) => (split ? [name!, name!.replace(/monolith$/, 'split')] : [name!]),
+    );
+    expect(described.sort()).toEqual(names.sort());
+  });
+
+  it('has the delivery spec of the Broker among the settings that belong together', () => {
+    const [, section] = /### Settings that belong together\n(.*?)\n## /s.exec(page)!;
+    const { retry, backoffDelay, timeout } = objectsOf('monolith', 'Broker')[0].spec.delivery;
+    for (const it of [`retry: ${retry}`, `backoffDelay: ${backoffDelay}`, `timeout: ${timeout}`])
+      expect(section).toContain(`\`${it}\``);
+    const { timeoutSeconds } = objectsOf('monolith', 'Service')[0].spec.template.spec;
+    expect(section).toContain(`\`timeoutSeconds: ${timeoutSeconds}\``);
+  });
+
   it('creates the secrets of the monolith, and names the services of split that need a secret', () => {
     const secrets = (variant: string) =>
       new Set(
@@ -59,10 +78,13 @@ describe('The image', () => {
     expect(last).toMatch(/^STOPSIGNAL SIGTERM$/m);
   });
 
-  it('listens on the port of the Services', () => {
-    const port = Number(/^EXPOSE (\d+)$/m.exec(last)![1]);
-    expect(readConfig({}, MODULE_NAMES).port).toBe(port);
-    expect(containersOf('monolith')[0].ports).toEqual([{ containerPort: port }]);
+  it("listens on the port of REST and of the mesh; a Knative Service routes the mesh's, a plain Service the other", () => {
+    const { port, meshPort } = readConfig({ NODE_ENV: 'production' }, MODULE_NAMES);
+    expect(/^EXPOSE (.+)$/m.exec(last)![1]).toBe(`${port} ${meshPort}`);
+    for (const variant of VARIANTS) {
+      for (const { ports } of containersOf(variant)) expect(ports).toEqual([{ containerPort: meshPort }]);
+      for (const { spec } of objectsOf(variant, 'v1 Service')) expect(spec.ports[0].targetPort).toBe(port);
+    }
   });
 
   it('gets only the files that the build copies', () => {

@@ -57,6 +57,8 @@ describe.each(COMMANDS)('%s', (usage, nodeArgs) => {
 it.each<[string, string[], string]>([
   ['tools/mesh.ts', ['--port', 'x'], 'Invalid --port "x": expected a port number from 0 to 65535.'],
   ['tools/mesh.ts', ['--service', 'shop'], 'Invalid --service "shop": expected NAME=URL.'],
+  ['tools/mesh.ts', ['--channel', 'kafka'], 'Invalid --channel "kafka": expected synchronous or asynchronous.'],
+  ['tools/mesh-up.ts', ['--channel', ''], 'Invalid --channel "": expected synchronous or asynchronous.'],
   ['tools/mesh-up.ts', ['--broker-port', '70000'], 'Invalid --broker-port "70000": expected a port number from 0 to'],
   ['tools/gateway.ts', ['--module', 'rides=x'], 'Invalid --module "rides=x": expected NAME=URL.'],
   ['tools/gateway.ts', ['--port', '0'], 'Missing --module rides=URL: the address of rides.'],

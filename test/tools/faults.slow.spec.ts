@@ -47,7 +47,8 @@ function faults(...args: string[]): Promise<CommandResult> {
 
 describe('npm run faults', () => {
   it('finds nothing lost, duplicated or stuck', async () => {
-    const only = postgresBinaries() ? 'sqlite-in-process,postgres-split' : 'sqlite-in-process';
+    const onPostgres = postgresBinaries() ? ',postgres-split' : '';
+    const only = `sqlite-in-process,sqlite-knative-asynchronous${onPostgres}`;
     const { code, stdout, stderr } = await faults('--minutes', '1', '--seed', '3', '--only', only);
     expect({ code, report: `${stderr}\n${stdout}` }).toMatchObject({ code: 0 });
     expect(stdout).toContain(`npm run faults -- --minutes 1 --seed 3 --only ${only}`);

@@ -120,7 +120,7 @@ describe('The gateway in front of processes that keep dead letters', () => {
   });
 
   it('replays all matching dead letters, and adds up the results', async () => {
-    await first.deadLetter('a.b');
+    const id = await first.deadLetter('a.b');
     const replayed: string[] = [];
     broker.script = ({ method, path }) => {
       if (method === 'POST') replayed.push(path);
@@ -131,10 +131,11 @@ describe('The gateway in front of processes that keep dead letters', () => {
       body: { replayed: 3 },
     });
     expect(replayed).toEqual(['/mesh/dead-letters/replay?type=a.c&force=true']);
-    // One of the three processes fails; the results of the others count.
+    // Two of the three processes can't replay theirs, for the same reason.
+    const ids = [await second.deadLetter('a.b'), await second.deadLetter('a.b')];
     expect((await send('POST', '/mesh/dead-letters/replay?type=a.b')).body).toEqual({
       replayed: 3,
-      processes: { clients: expect.stringMatching(/^No module is known at http/) },
+      skipped: [{ reason: expect.stringMatching(/^No module is known at http/), count: 3, ids: [id, ...ids] }],
     });
     const before = replayed.length;
     expect(await send('POST', '/mesh/dead-letters/replay?force=perhaps')).toMatchObject({
@@ -168,6 +169,10 @@ describe('The gateway in front of processes that keep dead letters', () => {
     expect(await send('GET', `/mesh/dead-letters/${ID}`, partial)).toMatchObject({
       status: 503,
       body: { detail: expect.stringMatching('drivers') },
+    });
+    expect(await send('POST', '/mesh/dead-letters/replay', partial)).toMatchObject({
+      status: 202,
+      body: { replayed: 0, skipped: [{ count: 2 }], processes: { drivers: 'unreachable' } },
     });
     expect(await send('GET', '/health/live', partial)).toEqual({ status: 200, body: { status: 'live' } });
     expect(await send('GET', '/health/ready', partial)).toMatchObject({
@@ -203,6 +208,7 @@ describe('The gateway in front of processes that keep dead letters', () => {
       return (await run(process.execPath, command, { cwd: ROOT })).stdout;
     };
     expect(await mesh('list')).toMatch(new RegExp(`${id}.*a\\.b[^]*no way[^]*1 in all`));
+    expect(await mesh('replay', '--all')).toMatch(new RegExp(`Replayed: 0\nSkipped: 1\\. No module is known[^]*${id}`));
     expect(await mesh('discard', id)).toMatch('Discarded');
     expect(await mesh('list')).toMatch('No dead letters.');
   });

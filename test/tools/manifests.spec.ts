@@ -11,11 +11,13 @@ import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
 import { readConfig } from '../../src/config.js';
 import { durableCommand } from '../../src/infrastructure/contracts/message.js';
 import { messagesIn, meshFeatureOf, MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { brokerChainMs, DEFAULT_DELIVERY } from '../../src/infrastructure/policies.js';
 import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';
 import { DriverFreed } from '../../src/modules/drivers/contract.js';
 import { FOLDER, manifests, readManifests } from '../../tools/manifests.js';
 import { ROOT } from '../../tools/source.js';
 import { startCabs } from '../support/cabs.js';
+import { overlay } from '../support/kustomize.js';
 import { environmentOf, files, objects, objectsOf, validate, VARIANTS } from '../support/manifests.js';
 
 class Ring extends durableCommand('cabs.bell.ring', z.object({})) {}
@@ -34,12 +36,20 @@ function withBell(...providers: Type[]): Type[] {
   return [...MODULES, BellModule];
 }
 
+/** The consumer of a Trigger, by the address of its subscriber. */
+const consumerOf = ({ spec }: { spec: { subscriber: { uri: string } } }) =>
+  /^\/mesh\/([a-z]+)$/.exec(spec.subscriber.uri)?.[1];
+
+/** The types that a Trigger of a module matches. */
+const typesOf = ({ spec }: { spec: { filters: [{ any: { exact: { type: string } }[] }] } }) =>
+  spec.filters[0].any.map(({ exact }) => exact.type);
+
 describe('The manifests', () => {
   it('are committed as generated; if this fails, run `npm run manifests`', () => {
     expect(Object.fromEntries(readManifests(join(ROOT, FOLDER)))).toEqual(Object.fromEntries(files));
   });
 
-  it('have exactly one Trigger for each consumer and type of the running application', async () => {
+  it('have one Trigger for each consumer, with the types that the running application handles', async () => {
     const database = join(mkdtempSync(join(tmpdir(), 'cabs-manifests-')), 'cabs.db');
     const cabs = await startCabs(`sqlite:${database}`);
     const registry = cabs.app.get(HandlerRegistry);
@@ -48,11 +58,13 @@ describe('The manifests', () => {
     await cabs.close();
     expect(pairs.length).toBeGreaterThan(10);
     for (const variant of VARIANTS) {
-      const found = objectsOf(variant, 'Trigger').map(({ spec }) => {
-        const [, consumer] = /^\/mesh\/([a-z]+)$/.exec(spec.subscriber.uri as string) ?? [];
-        return `${consumer} ${spec.filter.attributes.type}`;
-      });
-      expect(found.sort()).toEqual([...pairs].sort());
+      const triggers = objectsOf(variant, 'Trigger');
+      const consumers = triggers.map(consumerOf);
+      expect(new Set(consumers).size).toBe(consumers.length);
+      expect(triggers.map(({ metadata }) => metadata.name)).toEqual(consumers);
+      expect(triggers.flatMap((it) => typesOf(it).map((type) => `${consumerOf(it)} ${type}`)).sort()).toEqual(
+        [...pairs].sort(),
+      );
     }
   });
 
@@ -63,38 +75,55 @@ describe('The manifests', () => {
     }
   });
 
-  it('get Triggers for a new module, a new command and a new listener', () => {
+  it('get a Trigger for a new module, with its commands and the events that it listens to', () => {
     const found = manifests(withBell(RingHandler, DriverFreedHandler));
-    const [onCommand, onEvent] = objects(found.get('split/bell-triggers.yaml')!);
-    expect(onCommand.metadata.name).toBe('bell-ring');
-    expect(onCommand.spec.filter.attributes).toEqual({ type: 'cabs.bell.ring' });
-    expect(onCommand.spec.subscriber).toMatchObject({ ref: { name: 'bell' }, uri: '/mesh/bell' });
-    expect(onEvent.metadata.name).toBe('bell-drivers-driver-freed');
-    expect(objects(found.get('monolith/bell-triggers.yaml')!)).toHaveLength(2);
+    const [trigger, ...more] = objects(found.get('split/bell-trigger.yaml')!);
+    expect(more).toEqual([]);
+    expect(trigger.metadata.name).toBe('bell');
+    expect(trigger.spec.filters).toEqual([
+      { any: ['cabs.bell.ring', 'cabs.drivers.driver-freed'].map((type) => ({ exact: { type } })) },
+    ]);
+    expect(trigger.spec.subscriber).toMatchObject({ ref: { name: 'bell' }, uri: '/mesh/bell' });
+    expect(objects(found.get('monolith/bell-trigger.yaml')!)[0].spec.subscriber.ref.name).toBe('cabs');
     expect(parse(found.get('split/kustomization.yaml')!).resources).toContain('bell.yaml');
-    expect(environmentOf(objects(found.get('split/rides.yaml')!)[2].spec)).toMatchObject({
+    expect(environmentOf(objects(found.get('split/rides.yaml')!)[3].spec)).toMatchObject({
       USVC_BELL: 'http://bell.cabs.svc.cluster.local',
     });
+    const byType = objects(found.get('components/rabbitmq-split/triggers.yaml')!);
+    expect(byType.map(({ metadata }) => metadata.name)).toEqual(
+      expect.arrayContaining(['bell-ring', 'bell-drivers-driver-freed', 'rides-complete-transit']),
+    );
   });
 
-  it('lose the Trigger of a removed handler, and the file of a consumer without handlers', () => {
+  it('lose the type of a removed handler, and the Trigger of a module without handlers', () => {
     const whole = manifests(withBell(RingHandler, DriverFreedHandler));
     const less = manifests(withBell(RingHandler));
-    expect(objects(less.get('monolith/bell-triggers.yaml')!).map(({ metadata }) => metadata.name)).toEqual([
-      'bell-ring',
-    ]);
+    expect(typesOf(objects(less.get('monolith/bell-trigger.yaml')!)[0])).toEqual(['cabs.bell.ring']);
     expect([...less]).not.toEqual([...whole]);
     const none = manifests(withBell());
     expect(none.has('split/bell.yaml')).toBe(true);
-    expect(none.has('split/bell-triggers.yaml')).toBe(false);
-    expect(parse(none.get('split/kustomization.yaml')!).resources).not.toContain('bell-triggers.yaml');
+    expect(none.has('split/bell-trigger.yaml')).toBe(false);
+    expect(parse(none.get('split/kustomization.yaml')!).resources).not.toContain('bell-trigger.yaml');
+  });
+
+  it('refuse a module whose name is no name of an object in Kubernetes', () => {
+    @MeshFeature({ name: 'Ring_bell', contract: { Ring } })
+    @Module({ providers: [RingHandler] })
+    class BadlyNamed {}
+    expect(() => manifests([...MODULES, BadlyNamed])).toThrow("Ring_bell can't be the name of a Trigger");
   });
 
   it('conform to the models of Knative, also when read back from YAML', () => {
     for (const [, text] of files) objects(text).forEach(validate);
     // Proof that a model reports violations.
     expect(() => validate({ kind: 'Trigger', spec: { broker: 1 } })).toThrow('must be string');
-    const [, service] = objects(files.get('monolith/dead-letters.yaml')!);
+    expect(() => validate({ kind: 'Trigger', spec: { broker: 'b', filters: [{ any: [] }] } })).toThrow(
+      'expected array to have',
+    );
+    const [eventType] = objects(files.get('components/event-types/event-types.yaml')!);
+    eventType.spec.attributes = (eventType.spec.attributes as object[]).slice(1);
+    expect(() => validate(eventType)).toThrow('attributes');
+    const [, , service] = objects(files.get('monolith/dead-letters.yaml')!);
     const withoutName = [{ value: 'x' }];
     service.spec.template.spec.containers[0].env = withoutName;
     expect(() => validate(service)).toThrow('name');
@@ -158,16 +187,25 @@ describe('The manifests', () => {
     }
   });
 
-  it('have a longer timeout for the Broker than for the receiver', () => {
+  it('give the Broker the retries of the application, and a longer timeout', () => {
     const { delivery } = objectsOf('monolith', 'Broker')[0].spec;
-    const config = readConfig(
-      { MESH_TIMEOUT: delivery.timeout, MESH_BACKOFF_DELAY: delivery.backoffDelay },
+    const { timeoutMs, ...retries } = readConfig({}, MODULE_NAMES).delivery;
+    const ofBroker = readConfig(
+      {
+        MESH_RETRY: String(delivery.retry),
+        MESH_BACKOFF_POLICY: delivery.backoffPolicy,
+        MESH_BACKOFF_DELAY: delivery.backoffDelay,
+        MESH_TIMEOUT: delivery.timeout,
+      },
       MODULE_NAMES,
-    );
-    const defaults = readConfig({}, MODULE_NAMES).delivery;
-    expect(config.delivery.timeoutMs).toBeGreaterThan(defaults.timeoutMs + 1000);
-    expect(config.delivery.backoffDelayMs).toBe(defaults.backoffDelayMs);
-    expect([delivery.retry, delivery.backoffPolicy]).toEqual([defaults.retry, defaults.backoffPolicy]);
+    ).delivery;
+    expect(ofBroker).toMatchObject(retries);
+    // The receiver answers with the reason of a failure before the Broker stops to wait.
+    expect(ofBroker.timeoutMs).toBeGreaterThan(timeoutMs + 1000);
+    // The settings of the publisher count on all tries of the subscriber, and then of the dead letter sink.
+    const waits = Array.from({ length: ofBroker.retry }, (_, n) => ofBroker.backoffDelayMs * 2 ** n);
+    const once = waits.reduce((sum, it) => sum + it, (ofBroker.retry + 1) * ofBroker.timeoutMs);
+    expect(brokerChainMs(DEFAULT_DELIVERY)).toBeGreaterThanOrEqual(2 * once);
   });
 
   it('never bind the dead letter sink to the Broker that waits for it', () => {
@@ -185,35 +223,74 @@ describe('The manifests', () => {
     const addressed = ['Trigger', 'PingSource', 'Broker'].flatMap((kind) =>
       [...VARIANTS, 'components'].flatMap((folder) => objectsOf(folder, kind)),
     );
-    expect(addressed.length).toBeGreaterThan(30);
+    expect(addressed.length).toBeGreaterThan(40);
     for (const { spec } of addressed) {
       expect((spec.subscriber ?? spec.sink ?? spec.delivery.deadLetterSink).audience).toBe(audience);
     }
   });
 
-  it('have components that patch existing paths', () => {
-    for (const it of objectsOf('components', 'Component')) {
-      for (const { target, patch } of it.patches) {
-        const selected = VARIANTS.flatMap((variant) => objectsOf(variant, target.kind as string)).filter(
-          ({ metadata }) =>
-            (!target.name || metadata.name === target.name) &&
-            (!target.labelSelector || metadata.labels['app.kubernetes.io/component'] === 'application'),
-        );
-        expect(selected.length).toBeGreaterThan(1);
-        for (const { op, path } of parse(patch as string)) {
-          const keys = (path as string)
-            .split('/')
-            .slice(1)
-            .map((key) => key.replaceAll('~1', '/'));
-          for (const object of selected) {
-            const parent = keys.slice(0, -1).reduce((value, key) => value[key], object);
-            expect(parent).toBeDefined();
-            expect([op, keys.at(-1)! in parent]).toEqual([op, op !== 'add']);
-          }
-        }
+  it('have components that change existing objects, and keep them valid', () => {
+    const components = objectsOf('components', 'Component').length;
+    const names = [...files.keys()].flatMap((path) => /^components\/(.+)\/kustomization\.yaml$/.exec(path)?.[1] ?? []);
+    expect(names).toHaveLength(components);
+    for (const variant of VARIANTS) {
+      const others = VARIANTS.filter((it) => it !== variant);
+      for (const name of names.filter((it) => !others.some((other) => it.endsWith(other)))) {
+        const after = overlay(variant, name);
+        after.forEach(validate);
+        const unchanged = objectsOf(variant).filter(({ kind }) => kind !== 'Kustomization');
+        expect(after).not.toEqual(unchanged);
       }
     }
+    expect(() => overlay('split', 'oidc', 'oidc-split')).toThrow('which is NODE_ENV');
   });
+
+  it('let only the network in without tokens: REST, and what Knative routes', () => {
+    for (const variant of VARIANTS) {
+      for (const { spec } of objectsOf(variant, 'Service')) {
+        expect(environmentOf(spec)).toMatchObject({ MESH_ALLOW_ANONYMOUS: 'true' });
+      }
+      const [{ spec }, ...more] = objectsOf(variant, 'NetworkPolicy');
+      expect(more).toEqual([]);
+      const { port } = readConfig({ REST_PORT: environmentOf(objectsOf(variant, 'Service')[0].spec).REST_PORT }, []);
+      const [rest, routed] = spec.ingress;
+      expect(rest).toEqual({ ports: [{ protocol: 'TCP', port }] });
+      expect(routed.from[0].namespaceSelector.matchExpressions[0].values).toContain('knative-serving');
+      expect(spec.ingress).toHaveLength(2);
+    }
+  });
+
+  it.each(VARIANTS)(
+    'let the Triggers and PingSources of %s deliver, each to its own path, with the component oidc',
+    (variant) => {
+      const cluster = { KUBERNETES_SERVICE_HOST: '10.0.0.1', K_SINK: 'http://broker/cabs/default' };
+      const after = overlay(variant, 'oidc', `scale-to-zero-${variant}`);
+      const ofKind = (kind: string) => after.filter((it) => it.kind === kind);
+      const services = ofKind('Service').filter(({ apiVersion }) => apiVersion !== 'v1');
+      expect(services.length).toBeGreaterThan(1);
+      for (const { metadata, spec } of services) {
+        const environment = environmentOf(spec);
+        expect(environment).not.toHaveProperty('MESH_ALLOW_ANONYMOUS');
+        const { senders, callers } = readConfig({ ...environment, ...cluster }, MODULE_NAMES).broker!.tokens!;
+        const expected = (subject: string, segment: string) =>
+          expect(senders).toContainEqual({ subject: `system:serviceaccount:cabs:${subject}`, segment });
+        for (const trigger of ofKind('Trigger')) {
+          const account = `${trigger.metadata.name}-oidc-eventing.knative.dev-trigger`;
+          expected(account, consumerOf(trigger)!);
+          expected(account, 'dead-letters');
+        }
+        for (const source of ofKind('PingSource')) {
+          expected(`${source.metadata.name}-oidc-sources.knative.dev-pingsource`, 'flush');
+        }
+        // Each module asks with the service account of its own pods.
+        expect(spec.template.spec.serviceAccountName).toBe(metadata.name);
+        expect(ofKind('ServiceAccount').map((it) => it.metadata.name)).toContain(metadata.name);
+        if (MODULE_NAMES.includes(metadata.name as string)) {
+          expect(callers![metadata.name]).toEqual([`system:serviceaccount:cabs:${metadata.name}`]);
+        }
+      }
+    },
+  );
 
   it('do not depend on the environment, and remove files that are no longer generated', () => {
     const folder = mkdtempSync(join(tmpdir(), 'cabs-manifests-'));

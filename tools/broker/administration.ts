@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { deadLetter, deadLetterCause } from '../../src/infrastructure/dead-letters/dead-letter.js';
-import type { Relay } from '../../src/infrastructure/outbox/relay.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import {
   countDeadLetters,
@@ -13,7 +12,7 @@ import {
   type DeadLetterFilter,
   type DeadLetterRow,
 } from '../../src/infrastructure/store/dead-letter-rows.js';
-import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
+import { outboxStatistics, type OutboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { asText } from './stored-event.js';
 
 /*
@@ -29,7 +28,10 @@ const BATCH = 100;
 export class Administration {
   constructor(
     private readonly work: UnitOfWork,
-    private readonly relay: Relay,
+    /** Deliveries in memory: those of the synchronous channel, and those that wait for a retry. */
+    private readonly inMemory: () => { readonly open: number; readonly retrying: number },
+    /** To be called when messages are requeued. */
+    private readonly wake: () => void,
   ) {}
 
   /** @returns false for a request to any other path */
@@ -52,7 +54,7 @@ export class Administration {
     const { sql } = this.work;
     switch (`${request.method} ${resource}${id ? '/id' : ''}${isReplay ? '/replay' : ''}`) {
       case 'GET outbox':
-        return outboxStatistics(sql);
+        return this.statistics();
       case 'GET dead-letters':
         return this.list(searchParams);
       case 'GET dead-letters/id': {
@@ -67,6 +69,13 @@ export class Administration {
         return { discarded: Number(await this.work.run(() => deleteDeadLetter(this.work.sql, id!))) };
     }
     return undefined;
+  }
+
+  private async statistics(): Promise<OutboxStatistics> {
+    const stored = await outboxStatistics(this.work.sql);
+    const { open, retrying } = this.inMemory();
+    const pending = stored.pending + open;
+    return { ...stored, pending, retrying, ready: pending - retrying };
   }
 
   private async list(search: URLSearchParams): Promise<object> {
@@ -92,13 +101,13 @@ export class Administration {
   }
 
   private async requeue(find: () => Promise<(DeadLetterRow | undefined)[]>): Promise<number> {
-    const consumers = await this.work.run(async () => {
-      const requeued: (string | undefined)[] = [];
-      for (const row of await find()) if (row) requeued.push(await requeueDeadLetter(this.work.sql, row));
-      return requeued;
+    const count = await this.work.run(async () => {
+      const rows = (await find()).filter((row) => row !== undefined);
+      for (const row of rows) await requeueDeadLetter(this.work.sql, row, [row.consumer]);
+      return rows.length;
     });
-    for (const consumer of consumers) if (consumer) this.relay.wakeConsumer(consumer);
-    return consumers.length;
+    this.wake();
+    return count;
   }
 }
 

@@ -1,32 +1,37 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { once } from 'node:events';
-import { DeliveryWorkers } from '../../src/infrastructure/delivery/delivery-workers.js';
-import { SINGLE_PROCESS } from '../../src/infrastructure/leases/leases.js';
-import { InProcessDispatcher } from '../../src/infrastructure/outbox/in-process-dispatcher.js';
+import { once, setMaxListeners } from 'node:events';
+import { setTimeout as wait } from 'node:timers/promises';
 import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
-import { insertIntoOutbox } from '../../src/infrastructure/store/outbox-rows.js';
-import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { addressesOf, type Services } from './addresses.js';
 import { Administration } from './administration.js';
-import { consumerName, consumersOf, type Addresses } from './consumers.js';
-import { answer, answerBroken, MAX_HEADER_BYTES } from './ingress.js';
-import { readManifests, type Destination, type Manifests, type TriggerManifest } from './manifests.js';
+import { AsynchronousChannel } from './asynchronous-channel.js';
+import { ANSWERS, type ChannelKind } from './channel.js';
+import { consumerOf } from './consumers.js';
+import { describe } from './description.js';
+import { answerBroken, refuseAsGo, refuseExpectation, SERVER_OPTIONS } from './go-http.js';
+import { answer } from './ingress.js';
+import { readManifests, type Manifests } from './manifests.js';
 import { Reporter } from './reporter.js';
+import { Retries } from './retries.js';
 import { Subscribers } from './subscribers.js';
 import type { StoredEvent } from './stored-event.js';
+import { SynchronousChannel } from './synchronous-channel.js';
 
 export interface BrokerOptions {
   /** A folder of YAML files with Brokers and Triggers, or its parsed contents. */
   readonly manifests: string | Manifests;
+  /** How the broker delivers; default: `synchronous`, as Knative since 1.13. */
+  readonly channel?: ChannelKind;
   /** 0 for a free port. */
   readonly port: number;
   /** `sqlite:<path>`. Only one broker may use the file. */
   readonly database: string;
   /** Base URLs of Services, by name. */
-  readonly services: Readonly<Record<string, string>>;
+  readonly services: Services;
   /** Prints a line for each step of a message; default: no output. */
   readonly print?: (line: string) => void;
   readonly isColoured?: boolean;
@@ -34,9 +39,12 @@ export interface BrokerOptions {
 
 export interface Broker {
   readonly url: string;
-  /** The subscriptions, as lines for a terminal. */
+  /** The subscriptions, and warnings about manifests that are left out, as lines for a terminal. */
   readonly description: readonly string[];
-  /** Stops listening, and delivers messages for up to `graceMs`; the others are delivered after the next start. */
+  /**
+   * Stops listening, and delivers messages for up to `graceMs`. Then it closes the connections of publishers that have no
+   * answer yet, and stored messages are delivered after the next start.
+   */
   stop(graceMs?: number): Promise<void>;
 }
 
@@ -44,16 +52,14 @@ export interface Broker {
 const GRACE_MS = 5000;
 
 /**
- * Starts a Knative Broker for a laptop. It is a development tool; production is Knative. Unlike Knative's in-memory
- * channel it stores each accepted event on disk before it answers 202.
+ * Starts a Knative Broker for a laptop. It is a development tool; production is Knative. In either kind of channel an event
+ * that was answered with 202 is not lost.
  * @throws BadManifest, or Error when the port or the database can't be opened
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { services, print = () => undefined } = options;
-  const { brokers, triggers } =
+  const { services, channel: kind = 'synchronous', print = () => undefined } = options;
+  const { brokers, triggers, warnings } =
     typeof options.manifests === 'string' ? readManifests(options.manifests) : options.manifests;
-  const consumersWithSink = new Set(triggers.filter(({ deadLetterSink }) => deadLetterSink).map(consumerName));
-  const reporter = new Reporter(print, options.isColoured ?? false, (consumer) => consumersWithSink.has(consumer));
   const database = await Database.open({
     database: options.database,
     entities: [],
@@ -61,44 +67,50 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     migrate: true,
   });
   const work = new UnitOfWork(database);
-  const matchingTriggers = (event: StoredEvent) =>
-    triggers.filter(({ broker, matches }) => broker === event._mesh.broker && matches(event)).map(consumerName);
-  const route = (_type: string, json: string) => matchingTriggers(JSON.parse(json) as StoredEvent);
-  const workers = new DeliveryWorkers(work, SINGLE_PROCESS, reporter.logger);
-  const relay = new Relay(new InProcessDispatcher(work, route, reporter.logger), workers);
-  const administration = new Administration(work, relay);
+  const stopping = cancellation();
+  const reporter = new Reporter(print, options.isColoured ?? false);
   const subscribers = new Subscribers();
-  let isStopping = false;
+  const retries = new Retries();
   let url = '';
-  const context = {
-    work,
-    subscribers,
-    url: () => url,
-    isStopping: () => isStopping,
-    wake: () => relay.wake(),
-    wakeConsumer: (name: string) => relay.wakeConsumer(name),
+  const addressOf = (broker: string) => `${url}/${broker}`;
+  const subscriptions = triggers.map((trigger) => {
+    return { ...trigger, consumer: consumerOf(trigger, addressesOf(trigger, services), subscribers) };
+  });
+  const consumersOf = (event: StoredEvent) =>
+    subscriptions
+      .filter(({ broker, matches }) => broker === event._mesh.broker && matches(event))
+      .map(({ consumer }) => consumer);
+  const synchronous = new SynchronousChannel(consumersOf, retries, reporter, addressOf);
+  // Also in the other mode it delivers what an earlier run has stored, and what is replayed.
+  const asynchronous = new AsynchronousChannel(
+    subscriptions.map(({ consumer }) => consumer),
+    { consumersOf, work, retries, reporter, addressOf, stopping: stopping.signal },
+  );
+  const inMemory = () => ({ open: synchronous.open, retrying: retries.waiting });
+  const administration = new Administration(work, inMemory, () => asynchronous.wake());
+  const ingress = {
+    brokers,
+    answers: ANSWERS[kind],
+    channel: kind === 'synchronous' ? synchronous : asynchronous,
+    onRefused: (status: number, reason: string) => reporter.refused(status, reason),
   };
-  const consumers = triggers.flatMap((trigger) => consumersOf(trigger, addresses(trigger, services), context));
-  const store = async (event: StoredEvent) => {
-    await work.run(async () => {
-      await insertIntoOutbox(work.sql, [event]);
-      // The same commit creates the deliveries.
-      relay.aboutToCommit();
-      work.unit.afterCommit(() => relay.wake());
-    });
-    reporter.accepted(event, matchingTriggers(event));
-  };
-  const onRefused = (status: number, reason: string) => reporter.refused(status, reason);
+  const publishers = new Set<AbortController>();
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
+    if (refuseAsGo(request, response)) return;
     if (request.url?.startsWith('/mesh/') && (await administration.answer(request, response))) return;
-    await answer(request, response, { brokers, store, onRefused });
+    const publisher = cancellation();
+    publishers.add(publisher);
+    // A publisher that hangs up cancels the deliveries, as in a real broker.
+    response.once('close', () => publisher.abort(new Error('the publisher has hung up')));
+    await answer(request, response, ingress, publisher.signal).finally(() => publishers.delete(publisher));
   };
-  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: 120_000 }, (request, response) => {
+  const server = createServer(SERVER_OPTIONS, (request, response) => {
     serve(request, response).catch((error: Error) => {
       reporter.refused(500, error.message);
       response.destroy();
     });
   });
+  server.on('checkExpectation', refuseExpectation);
   server.on('clientError', answerBroken);
   try {
     server.listen(options.port, '127.0.0.1');
@@ -108,62 +120,33 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     throw error;
   }
   url = `http://localhost:${(server.address() as AddressInfo).port}`;
-  await relay.start(consumers);
   const statistics = await outboxStatistics(work.sql);
+  asynchronous.wake();
   return {
     url,
-    description: describe(url, brokers, triggers, services, statistics),
+    description: describe(url, kind, { brokers, triggers, warnings }, services, statistics),
     stop: async (graceMs = GRACE_MS) => {
       const closed = once(server, 'close');
       server.close();
       server.closeIdleConnections();
       const deadline = performance.now() + graceMs;
-      await relay.idle(deadline);
-      isStopping = true;
+      while ((publishers.size > 0 || asynchronous.isBusy) && performance.now() < deadline) await wait(5);
+      const reason = new Error('the broker stops');
+      stopping.abort(reason);
+      for (const publisher of publishers) publisher.abort(reason);
       await subscribers.close();
-      // Aborted deliveries return at once.
-      await relay.stop(performance.now() + 1000);
       server.closeAllConnections();
       await closed;
+      await asynchronous.stopped();
       await database.close();
     },
   };
 }
 
-function addresses({ subscriber, deadLetterSink }: TriggerManifest, services: BrokerOptions['services']): Addresses {
-  return {
-    subscriber: { url: urlOf(subscriber, services) },
-    ...(deadLetterSink && { deadLetterSink: { url: urlOf(deadLetterSink, services) } }),
-  };
-}
-
-function urlOf({ service, uri }: Destination, services: BrokerOptions['services']): string | undefined {
-  const base = service === undefined ? uri : services[service];
-  if (base === undefined) return undefined;
-  return service === undefined || uri === undefined ? new URL(base).href : new URL(uri, base).href;
-}
-
-function describe(
-  url: string,
-  brokers: readonly string[],
-  triggers: readonly TriggerManifest[],
-  services: BrokerOptions['services'],
-  { pending, deadLetters }: { pending: number; deadLetters: number },
-): string[] {
-  const shown = (to: Destination) => urlOf(to, services) ?? `UNRESOLVED (--service ${to.service}=URL)`;
-  const lines = new Map<string, string[]>();
-  for (const { filterText, broker, subscriber, deadLetterSink, delivery } of triggers) {
-    const sink = deadLetterSink ? `dead letters to ${shown(deadLetterSink)}` : 'dead letters parked here';
-    const terms = `Broker ${broker}, retries ${delivery.retry}, ${sink}:`;
-    lines.set(terms, [...(lines.get(terms) ?? []), `  ${filterText} -> ${shown(subscriber)}`]);
-  }
-  return [
-    'Laptop broker: a development tool. Production is Knative.',
-    ...brokers.map((broker) => `Broker ${broker}: ${url}/${broker}`),
-    ...[...lines].flatMap(([terms, subscriptions]) => [terms, ...subscriptions]),
-    ...(pending > 0 ? [`${pending} messages of an earlier run are still to be delivered.`] : []),
-    ...(deadLetters > 0
-      ? [`${deadLetters} dead letters are parked here: npm run mesh:dead-letters -- list --url ${url}`]
-      : []),
-  ];
+/** Cancels any number of deliveries. */
+function cancellation(): AbortController {
+  const controller = new AbortController();
+  // Each delivery in flight listens; by default Node warns of the eleventh listener.
+  setMaxListeners(0, controller.signal);
+  return controller;
 }

@@ -1,3 +1,4 @@
+import { NotSupported } from './manifest-schema.js';
 import { asHeader, type StoredEvent } from './stored-event.js';
 
 /** Whether an event matches the filter of a Trigger. */
@@ -13,7 +14,7 @@ const everything: Filter = () => true;
 
 /**
  * Compiles the filter of a Trigger. `filters` takes precedence over the older `filter`.
- * @throws Error for a dialect that the laptop broker doesn't support
+ * @throws NotSupported for CESQL, and Error for a filter that Knative would refuse
  */
 export function compile({ filter, filters }: FilterSpec): Filter {
   if (filters && filters.length > 0) return all(filters.map(dialect));
@@ -57,7 +58,7 @@ function dialect(spec: Record<string, unknown>): Filter {
       return (event) => !unwanted(event);
     }
     case 'cesql':
-      throw new Error('CESQL is not supported by the laptop broker: use exact, prefix, suffix, all, any or not');
+      throw new NotSupported('the laptop broker has no CESQL filters: use exact, prefix, suffix, all, any or not');
     default:
       throw new Error(
         `Unknown filter dialect ${JSON.stringify(name)}: expected exact, prefix, suffix, all, any or not`,

@@ -47,19 +47,23 @@ function encoded(path: string): string | undefined {
 }
 
 /**
- * An RFC 3339 time, converted to UTC, without trailing zeros of the fraction.
+ * An RFC 3339 time as `time.Parse` reads it, converted to UTC, without trailing zeros of the fraction. Go also accepts a comma
+ * before the fraction, an hour of one digit, and an offset of up to 24:60.
  * @returns undefined when Go refuses the text: no zone, lower-case letters, a day that doesn't exist
  */
 export function goTime(text: string): string | undefined {
-  const parts = /^(\d{4}-\d\d-(\d\d))T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$/.exec(text);
+  const parts = /^(\d{4}-\d\d-(\d\d))T(\d{1,2})(:\d\d:\d\d)(?:[.,](\d+))?(?:Z|([+-])(\d\d):(\d\d))$/.exec(text);
   if (!parts) return undefined;
-  const [, date, day, time, fraction = '', zone] = parts;
-  const local = new Date(`${date}T${time}Z`);
-  if (Number.isNaN(local.getTime()) || time!.startsWith('24') || local.getUTCDate() !== Number(day)) return undefined;
-  const utc = new Date(`${date}T${time}${zone}`);
-  if (Number.isNaN(utc.getTime())) return undefined;
-  const digits = fraction.slice(0, 10).replace(/\.?0*$/, '');
-  return `${utc.toISOString().slice(0, 19)}${digits}Z`;
+  const [, date, day, hour, minutes, fraction = '', sign, zoneHours = '0', zoneMinutes = '0'] = parts;
+  const local = new Date(`${date}T${hour!.padStart(2, '0')}${minutes}Z`);
+  if (Number.isNaN(local.getTime()) || hour === '24' || local.getUTCDate() !== Number(day)) return undefined;
+  if (Number(zoneHours) > 24 || Number(zoneMinutes) > 60) return undefined;
+  const offset = (sign === '-' ? -1 : 1) * (Number(zoneHours) * 60 + Number(zoneMinutes));
+  const utc = new Date(local.getTime() - offset * 60_000);
+  // Go prints years outside of 0 to 9999, but no other program reads them.
+  if (!/^\d{4}-/.test(utc.toISOString())) return undefined;
+  const digits = fraction.slice(0, 9).replace(/0+$/, '');
+  return `${utc.toISOString().slice(0, 19)}${digits && `.${digits}`}Z`;
 }
 
 /** A number, parsed as by `strconv.ParseFloat` and truncated to a 32-bit integer. @returns undefined for other text */

@@ -7,12 +7,17 @@ export class BadManifest extends Error {
   override readonly name = 'BadManifest';
 }
 
+/** A manifest that is valid on a cluster, but that the laptop broker can't serve. The message is the reason. */
+export class NotSupported extends Error {
+  override readonly name = 'NotSupported';
+}
+
 /** Kubernetes treats null as a missing field. */
 const optional = <Schema extends z.ZodType>(schema: Schema) =>
   schema.nullish().transform((value) => value ?? undefined);
 export const text = optional(z.string({ error: 'expected text' }));
 const reference = z.looseObject(
-  { ref: optional(z.looseObject({ kind: text, name: text })), uri: text },
+  { ref: optional(z.looseObject({ apiVersion: text, kind: text, name: text })), uri: text },
   { error: 'expected a ref or a uri' },
 );
 const deliverySpec = z.looseObject(
@@ -31,6 +36,7 @@ export const triggerSpec = optional(
   z.looseObject(
     {
       broker: text,
+      brokerRef: optional(z.unknown()),
       subscriber: optional(reference),
       delivery: optional(deliverySpec),
       filter: optional(

@@ -1,16 +1,14 @@
+import { deliveryOf, destination, type Delivery, type Destination } from './delivery-spec.js';
+import { API_VERSION, eventingResources, isCurrent, type EventingResource } from './eventing-resources.js';
 import { compile, type Filter, type FilterSpec } from './filters.js';
-import { goPeriodMs } from './go-values.js';
-import { readResources } from './manifest-files.js';
 import {
   BadManifest,
   brokerSpec,
-  metadata,
+  NotSupported,
   oneLine,
   parseField,
-  text,
   triggerSpec,
   type DeliverySpec,
-  type Reference,
   type TriggerSpec,
 } from './manifest-schema.js';
 
@@ -19,6 +17,8 @@ export interface Manifests {
   /** Names as `<namespace>/<name>`. */
   readonly brokers: readonly string[];
   readonly triggers: readonly TriggerManifest[];
+  /** One line for each Broker, Trigger or dead letter sink that is left out, with its file, its name and the reason. */
+  readonly warnings: readonly string[];
 }
 
 export interface TriggerManifest {
@@ -34,91 +34,100 @@ export interface TriggerManifest {
   readonly deadLetterSink?: Destination;
 }
 
-/** An address, or a Service whose address is passed by `--service`. */
-export interface Destination {
-  readonly service?: string;
-  /** Absolute without a service, otherwise relative to the service. */
-  readonly uri?: string;
-}
-
-/** A delivery spec, in ms. */
-export interface Delivery {
-  readonly retry: number;
-  readonly backoffPolicy: 'linear' | 'exponential';
-  /** 0 for immediate retries: the policy or the delay is missing. */
-  readonly backoffDelayMs: number;
-  readonly timeoutMs?: number;
-  /** 0 when `Retry-After` is ignored. */
-  readonly retryAfterMaxMs: number;
+interface BrokerManifest {
+  readonly delivery: Delivery;
+  readonly deadLetterSink?: Destination;
 }
 
 /**
- * Reads every YAML file of a folder.
- * @throws BadManifest
+ * Reads every YAML file of a folder. What is valid on a cluster but can't be served here is left out with a warning.
+ * @throws BadManifest for a file that Kubernetes or Knative would refuse, and for a folder without a Broker
  */
 export function readManifests(folder: string): Manifests {
-  const resources = readResources(folder);
-  // `kubectl apply -k` puts all resources into the namespace of the kustomization.
-  const kustomization = resources.find(({ resource }) => resource.kind === 'Kustomization');
-  const common =
-    kustomization && parseField(text, kustomization.resource.namespace, `${kustomization.file}: namespace`);
-  const brokers = new Map<string, DeliverySpec>();
-  const triggers: (Named & { file: string; spec: unknown })[] = [];
-  for (const { file, resource } of resources) {
-    const { apiVersion, kind, spec } = resource;
-    if (apiVersion !== 'eventing.knative.dev/v1') continue;
-    const { name, namespace = common || 'default' } = parseField(
-      metadata,
-      resource.metadata ?? {},
-      `${file}: metadata`,
-    );
-    if (!name) throw new BadManifest(`${file}: a ${oneLine(kind)} without a name`);
-    if (kind === 'Broker') {
-      const where = `${file}: Broker ${oneLine(name)}: spec`;
-      brokers.set(`${namespace}/${name}`, parseField(brokerSpec, spec, where)?.delivery ?? {});
-    }
-    if (kind === 'Trigger') triggers.push({ file, name, namespace, spec });
+  const warnings: string[] = [];
+  const brokers = new Map<string, BrokerManifest>();
+  const triggers: TriggerManifest[] = [];
+  const leftOut = new Set<string>();
+  const resources = eventingResources(folder);
+  const current = resources.filter(isCurrent);
+  for (const { kind, where, namespace, name } of resources.filter((it) => !isCurrent(it))) {
+    warnings.push(`${where} is left out: Knative serves only ${API_VERSION} since 0.24, so change its apiVersion`);
+    if (kind === 'Broker') leftOut.add(`${namespace}/${name}`);
   }
-  if (brokers.size === 0) throw new BadManifest(`${folder}: no YAML file contains a Broker`);
-  return {
-    brokers: [...brokers.keys()],
-    triggers: triggers.map(({ file, spec, ...named }) => {
-      const where = `${file}: Trigger ${oneLine(named.name)}`;
-      const read = parseField(triggerSpec, spec, `${where}: spec`) ?? {};
-      try {
-        return trigger(named, read, brokers);
-      } catch (error) {
-        throw new BadManifest(`${where}: ${(error as Error).message.split('\n')[0]}`);
-      }
-    }),
-  };
+  const warnOfSink = (where: string) => (reason: string) =>
+    void warnings.push(`${where}: ${reason}. It is treated as if it had no dead letter sink`);
+  for (const { where, namespace, name, spec } of current.filter(({ kind }) => kind === 'Broker')) {
+    const { delivery = {} } = parseField(brokerSpec, spec, `${where}: spec`) ?? {};
+    const read = () => deliveryTerms(delivery, warnOfSink(where));
+    brokers.set(`${namespace}/${name}`, namingErrors(where, read));
+  }
+  if (brokers.size === 0) {
+    const others = warnings.length > 0 ? `; ${warnings.join('; ')}` : '';
+    throw new BadManifest(`${folder}: no YAML file contains a Broker of ${API_VERSION}${others}`);
+  }
+  for (const resource of current.filter(({ kind }) => kind === 'Trigger')) {
+    const { where } = resource;
+    const spec = parseField(triggerSpec, resource.spec, `${where}: spec`) ?? {};
+    try {
+      triggers.push(namingErrors(where, () => trigger(resource, spec, brokers, leftOut, warnOfSink(where))));
+    } catch (error) {
+      if (!(error instanceof NotSupported)) throw error;
+      warnings.push(`${where} is left out: ${error.message}`);
+    }
+  }
+  if (triggers.length === 0)
+    warnings.push(`${folder}: no Trigger is left, so the broker accepts events but delivers none`);
+  return { brokers: [...brokers.keys()], triggers, warnings };
 }
 
-interface Named {
-  readonly name: string;
-  readonly namespace: string;
+/** @throws BadManifest in place of other errors, with the file, kind and name in its message */
+function namingErrors<Result>(where: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof NotSupported) throw error;
+    throw new BadManifest(`${where}: ${(error as Error).message.split('\n')[0]}`);
+  }
 }
 
-function trigger({ name, namespace }: Named, spec: TriggerSpec, brokers: Map<string, DeliverySpec>): TriggerManifest {
-  const { broker: of = 'default', subscriber, delivery, filter, filters } = spec;
+function trigger(
+  { name, namespace }: EventingResource,
+  spec: TriggerSpec,
+  brokers: ReadonlyMap<string, BrokerManifest>,
+  leftOut: ReadonlySet<string>,
+  onUnsupportedSink: (reason: string) => void,
+): TriggerManifest {
+  const { broker: of = 'default', brokerRef, subscriber, delivery, filter, filters } = spec;
+  if (brokerRef) throw new NotSupported('the laptop broker does not read brokerRef; use broker, in one namespace');
   const wanted = filterSpec(filter, filters);
   const broker = `${namespace}/${of}`;
   const inherited = brokers.get(broker);
+  if (!inherited && leftOut.has(broker)) throw new NotSupported(`its Broker ${oneLine(broker)} is left out, too`);
   if (!inherited) throw new Error(`there is no Broker ${oneLine(broker)}`);
   if (!subscriber) throw new Error('it has no subscriber');
-  // The Trigger's delivery replaces that of the Broker as a whole; only a missing dead letter sink is inherited.
-  const chosen = delivery ?? inherited;
-  const sink = chosen.deadLetterSink ?? inherited.deadLetterSink;
   return {
     name,
     namespace,
     broker,
     matches: compile(wanted),
     filterText: describe(wanted),
-    subscriber: destination(subscriber),
-    delivery: deliveryOf(chosen),
-    ...(sink && { deadLetterSink: destination(sink) }),
+    subscriber: destination(subscriber, 'subscriber'),
+    // The Trigger's delivery replaces that of the Broker as a whole; only a missing dead letter sink is inherited.
+    ...inherited,
+    ...(delivery && deliveryTerms(delivery, onUnsupportedSink)),
   };
+}
+
+function deliveryTerms(spec: DeliverySpec, onUnsupportedSink: (reason: string) => void): BrokerManifest {
+  const sink = spec.deadLetterSink;
+  if (!sink) return { delivery: deliveryOf(spec) };
+  try {
+    return { delivery: deliveryOf(spec), deadLetterSink: destination(sink, 'dead letter sink') };
+  } catch (error) {
+    if (!(error instanceof NotSupported)) throw error;
+    onUnsupportedSink(error.message);
+    return { delivery: deliveryOf(spec), deadLetterSink: undefined };
+  }
 }
 
 function filterSpec(filter: { attributes?: Record<string, string> } | undefined, filters: FilterSpec['filters']) {
@@ -126,44 +135,18 @@ function filterSpec(filter: { attributes?: Record<string, string> } | undefined,
   return { ...(attributes && { filter: { attributes } }), ...(filters && { filters }) };
 }
 
-/** Most Triggers filter by type only, so the type is shown without its name. */
+/** Most Triggers filter by type only, so the types are shown without the rest of the filter. */
 function describe({ filter, filters }: FilterSpec): string {
-  if (filters && filters.length > 0) return JSON.stringify(filters);
+  if (filters && filters.length > 0) return typesOf(filters)?.join(', ') ?? JSON.stringify(filters);
   const { type, ...others } = filter?.attributes ?? {};
   const more = Object.keys(others).length > 0 ? JSON.stringify(others) : '';
   return [type, more].filter(Boolean).join(' ') || 'everything';
 }
 
-function destination({ ref, uri }: Reference): Destination {
-  if (ref) {
-    if (ref.kind !== 'Service' || !ref.name) {
-      throw new Error(
-        `a subscriber is a Service with a name or a uri, not a ${oneLine(ref.kind ?? 'ref without a kind')}`,
-      );
-    }
-    return { service: ref.name, ...(uri && { uri }) };
-  }
-  if (!uri || !URL.canParse(uri)) throw new Error('a subscriber without ref needs an absolute uri');
-  return { uri };
-}
-
-function deliveryOf(spec: DeliverySpec): Delivery {
-  const { retry = 0, backoffPolicy, backoffDelay, timeout, retryAfterMax } = spec;
-  if (!Number.isInteger(retry) || retry < 0) throw new Error(`retry: ${retry} is no integer of at least 0`);
-  if (backoffPolicy && !['linear', 'exponential'].includes(backoffPolicy))
-    throw new Error(`backoffPolicy: ${oneLine(backoffPolicy)} is neither linear nor exponential`);
-  const hasBackoff = backoffPolicy !== undefined && backoffDelay !== undefined;
-  return {
-    retry,
-    backoffPolicy: backoffPolicy === 'exponential' ? 'exponential' : 'linear',
-    backoffDelayMs: hasBackoff ? period('backoffDelay', backoffDelay) : 0,
-    ...(timeout && period('timeout', timeout) > 0 && { timeoutMs: period('timeout', timeout) }),
-    retryAfterMaxMs: retryAfterMax ? period('retryAfterMax', retryAfterMax) : 0,
-  };
-}
-
-function period(name: string, text: string): number {
-  const ms = goPeriodMs(text);
-  if (ms === undefined) throw new Error(`${name}: ${oneLine(text)} is no ISO 8601 duration such as PT0.2S`);
-  return ms;
+/** The types of a filter that matches any of several types, as the generated Triggers have it. */
+function typesOf([filter, ...more]: readonly Record<string, unknown>[]): string[] | undefined {
+  if (more.length > 0 || !Array.isArray(filter?.any)) return undefined;
+  const alternatives = filter.any as { exact?: Record<string, unknown> }[];
+  const types = alternatives.map(({ exact = {} }) => (Object.keys(exact).length === 1 ? exact.type : undefined));
+  return types.every((it) => typeof it === 'string') ? types : undefined;
 }

@@ -1,70 +1,70 @@
-import type { Logger } from '@nestjs/common';
-import { BrokerStopping } from './consumers.js';
+import type { Consumer, Handled } from './consumers.js';
 import { asText, type StoredEvent } from './stored-event.js';
-
-/** The fields that the delivery engine logs for a delivery. */
-interface Facts {
-  readonly consumer?: string;
-  readonly type?: string;
-  readonly subject?: string;
-  readonly event?: string;
-  readonly attempts?: number;
-  readonly retryInMs?: number;
-  readonly err?: unknown;
-}
 
 const COLOURS = { good: 32, waiting: 33, bad: 31, quiet: 90 } as const;
 
-/** Prints one line for each step of a message. It is also the logger of the delivery engine. */
+/** Prints one line for each step of a message. */
 export class Reporter {
   constructor(
     private readonly write: (line: string) => void,
     private readonly isColoured: boolean,
-    /** Whether failed messages of this consumer go to a dead letter sink. */
-    private readonly hasSink: (consumer: string) => boolean,
   ) {}
 
-  /** For the delivery engine, which expects Nest's Logger and uses only log, warn and error. */
-  get logger(): Logger {
-    return this as unknown as Logger;
+  /** Prints an event whose deliveries begin, before it is accepted. @param consumers the Triggers that get the event */
+  received(event: StoredEvent, consumers: readonly string[]): void {
+    this.line('quiet', 'received', event, recipients(consumers));
   }
 
-  /** @param consumers the Triggers that get the event */
+  /** Prints an event that is answered with 202. @param consumers the Triggers that get the event */
   accepted(event: StoredEvent, consumers: readonly string[]): void {
-    const recipients = consumers.length === 0 ? 'no Trigger matches' : `for ${consumers.join(', ')}`;
-    this.line('quiet', 'accepted', { ...event, event: event.id }, recipients);
+    this.line('quiet', 'accepted', event, recipients(consumers));
   }
 
   refused(status: number, reason: string): void {
     this.line('bad', 'refused', {}, `${status}: ${reason}`);
   }
 
-  /** Prints a finished delivery. */
-  log(facts: Facts, outcome: string): void {
-    this.line('good', 'delivered', facts, outcome.replace(/^delivered /, ''));
+  /** Prints an event whose deliveries end without an outcome. @param consumers the Triggers that may not have the event */
+  cancelled(event: StoredEvent, consumers: readonly string[], reason: Error): void {
+    this.line('bad', 'cancelled', event, `${recipients(consumers)}${because(reason)}`);
   }
 
-  /** Prints a delivery that will be retried, or a problem of the broker itself. */
-  warn(facts: Facts, text: string): void {
-    if (facts.err instanceof BrokerStopping) return;
-    const what =
-      facts.retryInMs === undefined ? text : `${facts.consumer}: retry ${facts.attempts} in ${facts.retryInMs} ms`;
-    this.line('waiting', facts.retryInMs === undefined ? 'trouble' : 'failed', facts, `${what}${because(facts.err)}`);
+  delivered(event: StoredEvent, { delivered }: Consumer, { status, reply }: Handled): void {
+    this.line('good', 'delivered', event, `${delivered}: ${status}${reply ? `, with a reply: ${reply.type}` : ''}`);
   }
 
-  /** Prints a delivery that has failed for good. */
-  error(facts: Facts, _text: string): void {
-    const isSink = facts.consumer?.endsWith(' dead letters');
-    const isParked = isSink || !this.hasSink(facts.consumer ?? '');
-    const what = isSink ? 'gave up as well, parked here' : isParked ? 'gave up, parked here' : 'gave up';
-    this.line('bad', isParked ? 'parked' : 'dead', facts, `${facts.consumer}: ${what}${because(facts.err)}`);
+  /** @returns a function that prints a failed attempt and the wait before its retry, in ms */
+  onRetry(event: StoredEvent, { name }: Consumer): (error: unknown, retry: number, waitMs: number) => void {
+    return (error, retry, waitMs) => {
+      this.line('waiting', 'failed', event, `${name}: retry ${retry} in ${waitMs} ms${because(error)}`);
+    };
   }
 
-  private line(colour: keyof typeof COLOURS, what: string, { type, subject, event }: Facts, text: string): void {
-    const names = [type, subject, event].filter((it) => it !== undefined).map((it) => shortened(asText(it)));
+  /** Prints a failed delivery that will not be retried. */
+  failedForGood(event: StoredEvent, { name, isDeadLetterSink }: Consumer, error: unknown, isParked: boolean): void {
+    const what = `gave up${isDeadLetterSink ? ' as well' : ''}${isParked ? ', parked here' : ''}`;
+    this.line('bad', isParked ? 'parked' : 'dead', event, `${name}: ${what}${because(error)}`);
+  }
+
+  /** Prints a problem of the broker itself. */
+  trouble(text: string, error?: unknown): void {
+    this.line('waiting', 'trouble', {}, `${text}${because(error)}`);
+  }
+
+  private line(
+    colour: keyof typeof COLOURS,
+    what: string,
+    { type, subject, id }: Partial<Pick<StoredEvent, 'type' | 'subject' | 'id'>>,
+    text: string,
+  ): void {
+    const names = [type, subject, id].filter((it) => it !== undefined).map((it) => shortened(asText(it)));
     const line = [new Date().toISOString().slice(11, 23), what.padEnd(9), ...names, text].join('  ');
     this.write(this.isColoured ? `\x1b[${COLOURS[colour]}m${line}\x1b[0m` : line);
   }
+}
+
+function recipients(consumers: readonly string[]): string {
+  return consumers.length === 0 ? 'no Trigger matches' : `for ${consumers.join(', ')}`;
 }
 
 /** Shortens a UUID v7 to its last 8 digits. The first digits are a time and hardly differ. */

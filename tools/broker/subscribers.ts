@@ -1,55 +1,28 @@
+import { gunzipSync } from 'node:zlib';
 import { Agent, request } from 'undici';
-import { Reject } from '../../src/infrastructure/contracts/message.js';
 import { isRetriedByKnative } from '../../src/infrastructure/broker/response-classes.js';
+import { DeliveryFailed, DeliveryRefused } from './delivery-errors.js';
 import { asHeader, type Message } from './stored-event.js';
-
-/** The failure that a dead letter describes in its `knativeerror*` attributes. */
-export interface ErrorInfo {
-  readonly destination: string;
-  readonly code: number;
-  readonly body: string | Buffer;
-}
-
-/** A failed attempt. A retry may succeed. */
-export class DeliveryFailed extends Error {
-  override readonly name = 'DeliveryFailed';
-
-  /** @param retryAfterMs the delay that the subscriber asked for */
-  constructor(
-    message: string,
-    readonly info?: ErrorInfo,
-    readonly retryAfterMs?: number,
-  ) {
-    super(message);
-  }
-}
-
-/** A failed attempt. No retry can succeed. */
-export class DeliveryRefused extends Reject {
-  constructor(
-    message: string,
-    readonly info?: ErrorInfo,
-  ) {
-    super(message);
-  }
-}
 
 export interface Answer extends Message {
   readonly status: number;
 }
 
-/** Largest answer that is read, in bytes. */
+export interface Limits {
+  /** Longest wait for the answer, in ms. */
+  readonly timeoutMs?: number;
+  /** Cancels the request. */
+  readonly signal: AbortSignal;
+}
+
+/** Largest answer that is read, in bytes, also after it is decoded. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 /** Longest wait for an answer when the manifest has no timeout, in ms. A real broker waits for ever. */
 const RESPONSE_TIMEOUT_MS = 300_000;
 
-/** Most connections to one address. */
-const MAX_CONNECTIONS = 256;
-
-/** Posts events to subscribers over keep-alive connections. */
+/** Posts events to subscribers over keep-alive connections: as many at a time as there are events, as a real broker. */
 export class Subscribers {
   private readonly agent = new Agent({
-    connections: MAX_CONNECTIONS,
     keepAliveTimeout: 30_000,
     headersTimeout: RESPONSE_TIMEOUT_MS,
     bodyTimeout: RESPONSE_TIMEOUT_MS,
@@ -58,10 +31,10 @@ export class Subscribers {
   /**
    * Makes one attempt. Redirects are not followed, see differences.ts.
    * @returns an answer with a 2xx status
-   * @throws DeliveryFailed, DeliveryRefused
+   * @throws DeliveryFailed, DeliveryRefused, or the reason of the signal
    */
-  async post(url: string, { headers, body }: Message, timeoutMs?: number): Promise<Answer> {
-    const answer = await this.send(url, { headers, body }, timeoutMs);
+  async post(url: string, message: Message, limits: Limits): Promise<Answer> {
+    const answer = await this.send(url, message, limits);
     const { status } = answer;
     if (status >= 200 && status < 300) return answer;
     // Measured: 304 has no body, so the dead letter has no error attributes.
@@ -76,14 +49,25 @@ export class Subscribers {
     await this.agent.destroy();
   }
 
-  private async send(url: string, { headers, body }: Message, timeoutMs?: number): Promise<Answer> {
-    const signal = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
+  private async send(url: string, { headers, body }: Message, { timeoutMs, signal }: Limits): Promise<Answer> {
+    const timeout = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
     try {
-      const answer = await request(url, { method: 'POST', headers, body, signal, dispatcher: this.agent });
-      return { status: answer.statusCode, headers: flat(answer.headers), body: await limited(answer.body) };
+      const answer = await request(url, {
+        method: 'POST',
+        headers,
+        body,
+        signal: timeout ? AbortSignal.any([signal, timeout]) : signal,
+        dispatcher: this.agent,
+      });
+      return decoded({
+        status: answer.statusCode,
+        headers: flat(answer.headers),
+        body: await limited(answer.body),
+      });
     } catch (error) {
+      signal.throwIfAborted();
       // Measured: after a timeout the dead letter has no error attributes.
-      if (signal?.aborted) throw new DeliveryFailed(`No answer within ${timeoutMs} ms`);
+      if (timeout?.aborted) throw new DeliveryFailed(`No answer within ${timeoutMs} ms`);
       const text = goMessageOf(error as NetworkError);
       throw new DeliveryFailed(text, { destination: url, code: 500, body: `dispatch error: Post "${url}": ${text}` });
     }
@@ -94,6 +78,13 @@ export class Subscribers {
 function flat(headers: Record<string, string | string[] | undefined>): Record<string, string> {
   const first = (value: string | string[] = '') => asHeader(Array.isArray(value) ? (value[0] ?? '') : value);
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, first(value)]));
+}
+
+/** Decodes gzip, as Go's client does, and no other encoding. @throws Error for an invalid body */
+function decoded(answer: Answer): Answer {
+  if (answer.headers['content-encoding']?.toLowerCase() !== 'gzip' || answer.body.length === 0) return answer;
+  const { 'content-encoding': _, ...headers } = answer.headers;
+  return { ...answer, headers, body: gunzipSync(answer.body, { maxOutputLength: MAX_ANSWER_BYTES }) };
 }
 
 async function limited(body: AsyncIterable<Buffer>): Promise<Buffer> {

@@ -3,7 +3,7 @@ import { RefusedError } from '../errors.js';
 import { assertAttributeName, attributeValue } from './attributes.js';
 import { goInt32 } from './go-values.js';
 import type { Message, StoredEvent } from './stored-event.js';
-import { parseStructured } from './structured-mode.js';
+import { parseStructured, type EventParts } from './structured-mode.js';
 
 /*
  * How the broker reads events from HTTP and forwards them. It accepts more than the application does, as a real broker
@@ -30,7 +30,7 @@ const isBatch = (headers: Record<string, string>) => mediaType(headers).startsWi
  */
 export function read(message: Message, broker: string): StoredEvent {
   if (isBatch(message.headers)) throw new RefusedError('Batches of events are not supported');
-  const attributes = isStructured(message.headers) ? parseStructured(message.body) : parseBinary(message);
+  const { attributes, body } = isStructured(message.headers) ? parseStructured(message.body) : parseBinary(message);
   const { specversion } = attributes;
   if (specversion !== '1.0' && specversion !== '0.3') throw new RefusedError('The specversion is neither 1.0 nor 0.3');
   const forwarded = Object.entries(message.headers).filter(([name]) => FORWARDED.test(name));
@@ -38,7 +38,7 @@ export function read(message: Message, broker: string): StoredEvent {
   if (data !== undefined && !isStructured(message.headers)) forwarded.push(['ce-data', data]);
   const headers: Record<string, string> = Object.fromEntries(forwarded);
   headers.traceparent = continueTrace(headers.traceparent ?? b3Trace(headers));
-  return { ...attributes, _mesh: { broker, headers } } as StoredEvent;
+  return { ...attributes, ...storedData(body), _mesh: { broker, headers } } as StoredEvent;
 }
 
 /**
@@ -73,18 +73,19 @@ export function toHttp(
 }
 
 /** The binary mode of CloudEvents: attributes in headers, data in the body. */
-function parseBinary({ headers, body }: Message): Record<string, unknown> {
-  const attributes: Record<string, unknown> = {};
+function parseBinary({ headers, body }: Message): EventParts {
+  const attributes: Record<string, string> = {};
   for (const [header, value] of Object.entries(headers)) {
     if (!header.startsWith('ce-') || header === 'ce-data') continue;
     const name = header.slice(3);
     assertAttributeName(name);
     if (name === 'datacontenttype') throw new RefusedError('The datacontenttype belongs into Content-Type');
     if (name === 'subject' && value === '') continue;
-    attributes[name] = attributeValue(name, value, 'binary');
+    const attribute = attributeValue(name, value, 'binary');
+    if (attribute !== undefined) attributes[name] = attribute;
   }
   if (headers['content-type']) attributes.datacontenttype = headers['content-type'];
-  return { ...attributes, ...storedData(body) };
+  return { attributes, body };
 }
 
 /** The trace of a producer that sends B3 headers. */

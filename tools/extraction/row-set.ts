@@ -25,14 +25,12 @@ export class RowSet {
     const own = (await location.tables(`${module}_`)).filter((name) => name !== `${module}_migrations`);
     const mesh = await location.tables('mesh_');
     const source = location.dialect === 'postgres' ? `event::json->>'source'` : `event->>'source'`;
+    // Unpublished messages move as well: after the move no process here may be left to send them.
+    const received = `(consumer = '${module}' OR (consumer = '${UNPUBLISHED}' AND ${source} = '${sender}'))`;
     const meshRows: ModuleRows[] = [
       { table: 'mesh_inbox', where: `consumer = '${module}'` },
-      { table: 'mesh_delivery', where: `consumer = '${module}'`, order: 'seq', regenerated: 'seq' },
-      // Unpublished messages move as well: after the move no process here may be left to send them.
-      {
-        table: 'mesh_dead_letter',
-        where: `(consumer = '${module}' OR (consumer = '${UNPUBLISHED}' AND ${source} = '${sender}'))`,
-      },
+      { table: 'mesh_delivery', where: received, order: 'seq', regenerated: 'seq' },
+      { table: 'mesh_dead_letter', where: received },
       { table: 'mesh_outbox', where: `source = '${sender}'`, order: 'seq', regenerated: 'seq' },
     ];
     const isThere = ({ table }: ModuleRows) => mesh.includes(table);

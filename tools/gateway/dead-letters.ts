@@ -1,4 +1,5 @@
 import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
+import { addSkipped, type SkippedDeadLetters } from '../../src/infrastructure/dead-letters/replay-report.js';
 import type { Service } from './forwarding.js';
 import { ErrorAnswer, Unreachable, type Aggregator, type Answer } from './aggregator.js';
 
@@ -111,12 +112,20 @@ export async function replayDeadLetters(aggregator: Aggregator, query: string): 
   if (refused) throw new ErrorAnswer(refused);
   if (broker) answers.push(await replay(broker));
   let replayed = 0;
+  let skipped: SkippedDeadLetters[] = [];
   const failures: Record<string, unknown> = {};
   for (const [index, { name }] of aggregator.allServices.entries()) {
     const answer = answers[index];
-    if (answer?.status === 202) replayed += Number(answer.body.replayed);
+    if (answer?.status === 202) {
+      replayed += Number(answer.body.replayed);
+      for (const it of (answer.body.skipped ?? []) as SkippedDeadLetters[]) skipped = addSkipped(skipped, it);
+    }
     // A broker that doesn't know the path is no failure.
     else if (answer?.status !== 404) failures[name] = answer?.body.detail ?? 'unreachable';
   }
-  return { replayed, ...(Object.keys(failures).length > 0 && { processes: failures }) };
+  return {
+    replayed,
+    ...(skipped.length > 0 && { skipped }),
+    ...(Object.keys(failures).length > 0 && { processes: failures }),
+  };
 }

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { ChannelKind } from '../broker/channel.js';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -28,6 +29,7 @@ export interface PlanOptions {
   /** The port of the gateway. Dead letters use the next port, modules the ports from the tenth on. */
   readonly port: number;
   readonly brokerPort: number;
+  readonly channel: ChannelKind;
   /** The folder of the databases. */
   readonly data: string;
   readonly seed: 'demo' | 'none';
@@ -45,7 +47,7 @@ const MANIFESTS = 'deploy/knative/split';
 
 /** Plans the processes and ports: the deployment of a cluster, on one laptop. */
 export function planOf(options: PlanOptions): Plan {
-  const { port, brokerPort, data, seed } = options;
+  const { port, brokerPort, channel, data, seed } = options;
   const at = (number: number) => ({ port: number, url: `http://localhost:${number}` });
   const addresses = new Map(moduleNames().map((name, index) => [name, at(port + 10 + index)] as const));
   const others = (name?: string) =>
@@ -88,6 +90,8 @@ export function planOf(options: PlanOptions): Plan {
       command: [
         ...tool,
         'tools/mesh.ts',
+        '--channel',
+        channel,
         '--port',
         String(brokerPort),
         '--database',

@@ -6,16 +6,21 @@ import { MalformedEvent } from '../cloudevents/attributes.js';
 import { toEvents } from '../cloudevents/http-parser.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
 import { firstLine } from '../observability/format-error.js';
+import { isTraceparent } from '../observability/request-context.js';
+import { Forbidden } from '../contracts/domain-errors.js';
 import { Reject } from '../contracts/message.js';
 import { InboxReceiver } from '../delivery/inbox-receiver.js';
+import { UnknownType } from '../delivery/unknown-type.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
-import type { BrokerTokens } from './oidc/broker-tokens.js';
-import { KeysUnavailable, Unauthorized } from './oidc/unauthorized.js';
+import { KeysUnavailable, TOKEN_VERIFIER, Unauthorized, type TokenVerifier } from '../http/bearer-tokens.js';
+import { MeshListener } from '../http/mesh-listener.js';
+import { assertMayDeliver, type Sender } from './senders.js';
+import { shortProblem } from './short-problem.js';
 
-/** The injection token of the verifier of brokers' tokens; undefined where any sender may deliver. */
-export const BROKER_TOKENS = Symbol('BROKER_TOKENS');
+/** The injection token of the senders that may deliver, where tokens are required. */
+export const SENDERS = Symbol('SENDERS');
 /** The injection token of a boolean: whether a broker delivers to this process. */
 export const RECEIVES = Symbol('RECEIVES');
 /** The injection token of a boolean: whether a broker may also deliver to `POST /`. */
@@ -23,8 +28,6 @@ export const AT_ROOT = Symbol('AT_ROOT');
 
 /** Largest event, or batch of events, in bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
-/** An error body of 769 bytes crashes Knative's dispatcher (knative.dev/eventing 1.12 to HEAD, event_dispatcher.go). */
-const MAX_ERROR_BYTES = 500;
 /** Longest time that `POST /mesh/flush` takes, in ms. */
 const MAX_FLUSH_MS = 20_000;
 
@@ -45,14 +48,17 @@ export class BrokerIngress {
     private readonly registry: HandlerRegistry,
     private readonly relay: Relay,
     private readonly deadLetters: DeadLetterSink,
-    @Inject(BROKER_TOKENS) private readonly tokens: Pick<BrokerTokens, 'verify'> | undefined,
+    listener: MeshListener,
+    @Inject(TOKEN_VERIFIER) private readonly tokens: TokenVerifier | undefined,
+    @Inject(SENDERS) private readonly senders: readonly Sender[],
     @Inject(RECEIVES) receives: boolean,
     @Inject(AT_ROOT) atRoot: boolean,
   ) {
     if (!receives) return;
     host.init$.subscribe(() => {
       host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
-        const segment = request.method === 'POST' ? consumerSegment(request.url ?? '') : undefined;
+        const isDelivery = request.method === 'POST' && listener.serves(request, 'mesh');
+        const segment = isDelivery ? consumerSegment(request.url ?? '') : undefined;
         if (segment === undefined || (segment === '' && !atRoot)) next();
         else void this.answer(segment, request, response);
       });
@@ -61,13 +67,13 @@ export class BrokerIngress {
 
   private async answer(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      await this.tokens?.verify(request.headers.authorization);
+      await this.authorize(segment, request);
       await this.receive(segment, request);
       response.writeHead(204).end();
     } catch (error) {
       if (response.destroyed) return;
       const { status, detail } = this.problemOf(error, segment);
-      const body = problemDocument(status, detail);
+      const body = shortProblem(status, detail);
       response.writeHead(status, {
         'content-type': 'application/problem+json',
         'content-length': Buffer.byteLength(body),
@@ -79,17 +85,25 @@ export class BrokerIngress {
     }
   }
 
+  /** @throws Unauthorized, Forbidden or KeysUnavailable if the token of the request doesn't allow the delivery */
+  private async authorize(segment: string, request: IncomingMessage): Promise<void> {
+    if (!this.tokens) return;
+    assertMayDeliver(this.senders, await this.tokens.verify(request.headers.authorization), segment);
+  }
+
   private async receive(segment: string, request: IncomingMessage): Promise<void> {
     if (segment === 'flush') return this.relay.idle(performance.now() + MAX_FLUSH_MS);
-    const events = toEvents({ headers: request.headersDistinct, body: await bodyOf(request) });
+    const events = toEvents({ headers: request.headersDistinct, body: await bodyOf(request) }).map((it, _, all) =>
+      // The spans of the broker are in the trace of the header. The events of a batch have traces of their own.
+      all.length === 1 ? inTrace(it, request.headers.traceparent) : it,
+    );
     const failures: unknown[] = [];
     for (const event of events) {
       const consumers = this.consumersAt(segment, event);
-      if (consumers.length === 0) failures.push(new Reject(`No module here has a handler for ${event.type}`));
-      for (const consumer of consumers) {
-        // One failure doesn't stop the other deliveries; their inboxes drop what the broker sends again.
-        await this.deliver(consumer, event).catch((error: unknown) => failures.push(error));
-      }
+      const deliveries = consumers.map((consumer) => () => this.deliver(consumer, event));
+      if (consumers.length === 0) deliveries.push(() => this.keepForRelease(event));
+      // One failure doesn't stop the other deliveries; their inboxes drop what the broker sends again.
+      for (const deliver of deliveries) await deliver().catch((error: unknown) => failures.push(error));
     }
     // A handler may throw undefined, so count failures instead of testing the value.
     if (failures.length === 0) return;
@@ -104,9 +118,21 @@ export class BrokerIngress {
   private async deliver(consumer: string, event: CloudEvent): Promise<void> {
     if (consumer === 'dead-letters' && this.deadLetters.isOpen) return this.deadLetters.store(event);
     const began = Date.now();
-    const outcome = await this.receiver.receive(consumer, event);
-    const facts = { consumer, type: event.type, subject: event.subject, event: event.id };
-    this.logger.log({ ...facts, lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began }, outcome);
+    try {
+      const outcome = await this.receiver.receive(consumer, event);
+      const times = { lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began };
+      this.logger.log({ ...factsOf(event, consumer), ...times }, outcome);
+    } catch (error) {
+      if (!(error instanceof UnknownType) || !this.registry.hosts(consumer)) throw error;
+      await this.keepForRelease(event, consumer);
+    }
+  }
+
+  /** Accepts an event of an unknown type: a broker's retries end long before a rolling update does. */
+  private async keepForRelease(event: CloudEvent, module?: string): Promise<void> {
+    if (this.registry.hosted.length === 0) throw new UnknownType(event.type);
+    await this.receiver.keepForRelease(event, module);
+    this.logger.warn(factsOf(event, module), 'Unknown type: waits for another release');
   }
 
   /** Logs the error and decides on the answer. */
@@ -124,12 +150,17 @@ export class BrokerIngress {
   }
 }
 
+function factsOf({ type, subject, id }: CloudEvent, consumer?: string) {
+  return { consumer, type, subject, event: id };
+}
+
 /** The status for an error that no retry can cure. */
 function refusalStatus(error: unknown): number | undefined {
   if (error instanceof PayloadTooLarge) return 413;
   if (error instanceof MalformedEvent) return 400;
   if (error instanceof Reject) return 422;
   if (error instanceof Unauthorized) return 401;
+  if (error instanceof Forbidden) return 403;
   return undefined;
 }
 
@@ -137,6 +168,11 @@ function refusalStatus(error: unknown): number | undefined {
 function consumerSegment(url: string): string | undefined {
   const [path = ''] = url.split('?', 1);
   return path === '/' ? '' : /^\/mesh\/([^/]+)\/?$/.exec(path)?.[1];
+}
+
+/** The event in the trace of an HTTP header, if that is well formed. */
+function inTrace(event: CloudEvent, header: string | string[] | undefined): CloudEvent {
+  return typeof header === 'string' && isTraceparent(header) ? { ...event, traceparent: header } : event;
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
@@ -150,15 +186,4 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
     chunks.push(chunk);
   }
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-}
-
-/** Replaces lone surrogates, which cutting a text leaves. */
-const wellFormed = (text: string) => Buffer.from(text).toString();
-
-/** A problem document (RFC 9457) that is short enough for Knative's dispatcher. */
-function problemDocument(status: number, detail: string): string {
-  for (let length = Math.min(detail.length, 300); ; length = Math.floor(length / 2)) {
-    const text = JSON.stringify({ type: 'about:blank', status, detail: wellFormed(detail.slice(0, length)) });
-    if (Buffer.byteLength(text) <= MAX_ERROR_BYTES) return text;
-  }
 }

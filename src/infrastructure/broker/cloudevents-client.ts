@@ -1,8 +1,9 @@
 import { rootCertificates } from 'node:tls';
 import type { Message, TransportFunction } from 'cloudevents';
 import type { Agent } from 'undici';
-import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { HTTP, type OutgoingMessage } from '../cloudevents/http-binding.js';
+import { isTraceparent } from '../observability/request-context.js';
 import { ResponseHandler, type ClientResponse } from './response-handler.js';
 import { isSuccess } from './response-classes.js';
 
@@ -28,12 +29,15 @@ export class CloudEventsClient {
   constructor(private readonly options: CloudEventsClientOptions) {}
 
   /**
-   * Posts one event in binary mode.
+   * Posts one event in binary mode, with its trace in the HTTP header `traceparent`, which brokers continue.
    * @throws MalformedEvent when HTTP can't carry the event; Error when there is no response
    */
   async post(url: string, event: CloudEvent): Promise<ClientResponse> {
     const { extensions } = this.options;
-    return this.send(url, HTTP.binary(extensions ? { ...event, ...extensions } : event));
+    const { headers, body } = HTTP.binary(extensions ? { ...event, ...extensions } : event);
+    const traceparent = extension(event, 'traceparent');
+    if (isTraceparent(traceparent)) headers.traceparent = traceparent;
+    return this.send(url, { headers, body });
   }
 
   /** Sends a message of an HTTP binding. @throws Error when there is no response */

@@ -1,11 +1,9 @@
-import { Inject, Injectable, type Type } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { isWithinNameLimit } from '../cloudevents/attributes.js';
 import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
-import { ALL_MODULES } from '../contracts/handler-registry.js';
-import { consumersByType } from '../contracts/mesh-feature.js';
-import { consumerAt } from '../delivery/consumer-addresses.js';
+import { ConsumerAddresses } from '../delivery/consumer-addresses.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { hasDeadLetter, insertDeadLetter } from '../store/dead-letter-rows.js';
+import { hasDeadLetter, insertDeadLetter, UNKNOWN_CONSUMER } from '../store/dead-letter-rows.js';
 
 /** The injection token of a boolean: whether this process stores the dead letters of a broker. */
 export const IS_DEAD_LETTER_SINK = Symbol('IS_DEAD_LETTER_SINK');
@@ -16,15 +14,11 @@ export const IS_DEAD_LETTER_SINK = Symbol('IS_DEAD_LETTER_SINK');
  */
 @Injectable()
 export class DeadLetterSink {
-  private readonly consumers: Map<string, string[]>;
-
   constructor(
     private readonly work: UnitOfWork,
+    private readonly addresses: ConsumerAddresses,
     @Inject(IS_DEAD_LETTER_SINK) readonly isOpen: boolean,
-    @Inject(ALL_MODULES) modules: readonly Type[],
-  ) {
-    this.consumers = consumersByType(modules);
-  }
+  ) {}
 
   /** Stores one dead letter; a repeated delivery of it changes nothing while it is there. */
   async store(event: CloudEvent): Promise<void> {
@@ -39,17 +33,17 @@ export class DeadLetterSink {
   }
 
   /**
-   * The broker names the failed consumer in `knativeerrordest`. Where it doesn't (after a timeout, for one), every consumer
-   * of the type gets a dead letter: the inboxes of those that have handled the event drop it.
+   * The broker names the address that failed in `knativeerrordest`. Where it doesn't (after a timeout, for one), or names an
+   * address that is none of ours, every consumer of the type gets a dead letter.
    */
   private failedConsumers(event: CloudEvent): { consumer: string; destination?: string }[] {
-    const destination = extension(event, 'knativeerrordest');
-    if (destination !== undefined && URL.canParse(destination)) {
-      const url = new URL(destination);
-      // The name of a consumer is part of an index.
-      if (isWithinNameLimit(url.href)) return [{ consumer: consumerAt(url), destination: url.href }];
-    }
-    return (this.consumers.get(event.type) ?? ['unknown']).map((consumer) => ({ consumer }));
+    const given = extension(event, 'knativeerrordest');
+    const href = given !== undefined && URL.canParse(given) ? new URL(given).href : undefined;
+    const found = this.addresses.failedConsumers(event.type, href);
+    // The name of a consumer is part of an index.
+    const destination = href !== undefined && isWithinNameLimit(href) ? href : undefined;
+    const consumers = found.length > 0 ? found : [destination ?? UNKNOWN_CONSUMER];
+    return consumers.map((consumer) => ({ consumer, ...(destination !== undefined && { destination }) }));
   }
 }
 

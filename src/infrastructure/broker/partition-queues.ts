@@ -2,98 +2,84 @@ import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import type { SqlValue } from '../persistence/sql.js';
 import type { HeldShards } from '../store/lease-rows.js';
 import type { OutboxRow } from '../store/outbox-rows.js';
-import type { Rejection } from './broker-health.js';
+import { queueName, type OutboxExclusions } from '../store/outbox-routes.js';
+import { LoadLimits } from './load-limits.js';
+import type { PartitionQueue } from './partition-queue.js';
+import type { PublishRouting } from './publish-routing.js';
 
-/** Messages in memory, at most. Failing ones keep only their sequence number, and count when they are all there is. */
-const MAX_LOADED = 2000;
-/** Events in memory, at most, in characters of JSON: about. */
-const MAX_LOADED_CHARACTERS = 16_000_000;
-/** The first load, before the size of the messages is known. */
-const FIRST_LOAD = 16;
-
-/** A message that waits to be published. */
-export interface PublishedMessage extends Rejection {
-  readonly seq: SqlValue;
-  /** Undefined while the message waits for a retry: it is read again. */
-  event: CloudEvent | undefined;
-  attempts: number;
-}
-
-/** The loaded messages of one partition key, in their order. Only the first may be in flight. */
-export interface PartitionQueue {
-  readonly key: string;
-  /** The lease under which the messages were loaded, where replicas share the work. */
-  readonly shard?: number;
-  readonly token?: number;
-  readonly messages: PublishedMessage[];
-  /** Nothing is sent before this time, on the clock of `performance.now()`. */
-  notBefore: number;
-  isFailing: boolean;
-}
-
-/** The part of the outbox that the publisher has in memory: one queue for each partition key. */
+/** The part of the outbox that the publisher has in memory: one queue for each partition key and order. */
 export class PartitionQueues {
-  /** How often messages were unloaded: a query that ran meanwhile has missed them. */
+  /** How often messages were unloaded, or no longer excluded: a query that ran meanwhile has missed them. */
   unloads = 0;
+  /** Up to this sequence number, each message is loaded or excluded. 0 when a query has to look at all messages again. */
+  loadAfter: SqlValue = 0;
   private readonly partitions = new Map<string, PartitionQueue>();
   /** The queues whose first message isn't in flight. */
   private waiting: PartitionQueue[] = [];
   private readonly seqs = new Set<SqlValue>();
-  private window = FIRST_LOAD;
-  private failingCount = 0;
+  private readonly limits = new LoadLimits();
 
   /** @param held the shards that this process publishes now */
-  constructor(private readonly held: () => HeldShards) {}
+  constructor(
+    private readonly held: () => HeldShards,
+    private readonly routeOf: PublishRouting['routeOf'],
+  ) {}
 
   /** Sequence numbers of the loaded messages, those included that the broker has accepted and the outbox still holds. */
   get loaded(): SqlValue[] {
     return [...this.seqs];
   }
 
-  /** Partition keys of which only the first message is loaded, because it fails. */
-  get failingKeys(): string[] {
-    return [...this.partitions.values()].filter(({ isFailing }) => isFailing).map(({ key }) => key);
+  /** What is not to be loaded now: the rest of each failing queue, and groups that have their share of the memory. */
+  get excluded(): OutboxExclusions {
+    const failing = [...this.partitions.values()].filter(({ isFailing }) => isFailing);
+    return { queues: failing.map(({ name }) => name), groups: this.limits.fullGroups };
   }
 
-  /** How many more messages may be loaded. */
+  /** How many messages the next query may read. */
   get room(): number {
-    return Math.min(MAX_LOADED - this.seqs.size, this.window - this.seqs.size + this.failingCount);
+    return this.limits.batch(this.seqs.size);
   }
 
   /** Whether so few messages are loaded that the outbox should be read again. */
   get isHalfEmpty(): boolean {
-    return this.room > Math.min(this.window, MAX_LOADED - this.failingCount) / 2;
+    return this.limits.isHalfEmpty(this.seqs.size);
   }
 
   /** Requests that large messages allow at a time. */
   get maxInFlight(): number {
-    return this.window;
+    return this.limits.maxInFlight;
   }
 
-  get hasFresh(): boolean {
-    return this.waiting.some(({ isFailing }) => !isFailing);
+  /** Whether a message that hasn't failed may be sent. @param hasRoom whether another message of a group may be in flight */
+  hasReady(hasRoom: (group: string) => boolean): boolean {
+    return this.waiting.some(({ isFailing, group }) => !isFailing && hasRoom(group));
   }
 
   get isEmpty(): boolean {
     return this.waiting.length === 0;
   }
 
-  /** Adds the messages of a query, with the leases that were held when it began. */
+  /** Adds the messages of a query, with the leases that were held when it began. Those of a full group are left out. */
   add(rows: readonly (OutboxRow & { shard?: number })[], tokens: HeldShards): void {
-    for (const { seq, partition_key: key, event, shard } of rows) {
+    this.limits.adjust(rows.map(({ event }) => event.length));
+    for (const { seq, type, partition_key: key, event, shard } of rows) {
+      const { order, group } = this.routeOf(type);
+      this.loadAfter = seq;
+      if (!this.limits.add(group)) continue;
       this.seqs.add(seq);
-      const message = { seq, event: JSON.parse(event) as CloudEvent, attempts: 0 };
-      const partition = this.partitions.get(key);
+      const message = { seq, type, event: JSON.parse(event) as CloudEvent, attempts: 0 };
+      const name = queueName(order, key);
+      const partition = this.partitions.get(name);
       if (partition) {
         partition.messages.push(message);
         continue;
       }
       const lease = shard === undefined ? {} : { shard, token: tokens?.get(shard) };
-      const opened: PartitionQueue = { key, ...lease, messages: [message], notBefore: 0, isFailing: false };
-      this.partitions.set(key, opened);
+      const opened: PartitionQueue = { name, group, ...lease, messages: [message], notBefore: 0, isFailing: false };
+      this.partitions.set(name, opened);
       this.waiting.push(opened);
     }
-    this.adjustWindow(rows);
   }
 
   /** Whether this process still holds the lease under which the messages were loaded. */
@@ -109,23 +95,30 @@ export class PartitionQueues {
 
   /** Forgets a queue that was taken: its messages stay in the outbox. */
   unload(partition: PartitionQueue): void {
-    for (const { seq } of partition.messages) this.seqs.delete(seq);
     this.setFailing(partition, false);
-    this.partitions.delete(partition.key);
-    this.unloads++;
+    for (const { seq } of partition.messages) {
+      this.seqs.delete(seq);
+      this.limits.remove(partition.group);
+    }
+    this.partitions.delete(partition.name);
+    this.includeAll();
   }
 
-  /** Takes the first queue that may send at `now`. @param prefersFresh prefer one that hasn't failed */
-  take(now: number, prefersFresh: boolean): PartitionQueue | undefined {
-    const isReady = ({ notBefore }: PartitionQueue) => notBefore <= now;
+  /**
+   * Takes the first queue that may send at `now`.
+   * @param prefersFresh prefer one that hasn't failed
+   * @param hasRoom whether another message of a group may be in flight
+   */
+  take(now: number, prefersFresh: boolean, hasRoom: (group: string) => boolean): PartitionQueue | undefined {
+    const isReady = ({ notBefore, group }: PartitionQueue) => notBefore <= now && hasRoom(group);
     const fresh = prefersFresh ? this.waiting.findIndex((it) => !it.isFailing && isReady(it)) : -1;
     const index = fresh < 0 ? this.waiting.findIndex(isReady) : fresh;
     return index < 0 ? undefined : this.waiting.splice(index, 1)[0];
   }
 
-  /** When the next queue may send, on the clock of `performance.now()`. */
-  get nextReadyAt(): number {
-    return Math.min(...this.waiting.map(({ notBefore }) => notBefore));
+  /** When the next queue that waits for a retry may send, on the clock of `performance.now()`. */
+  nextReadyAfter(now: number): number {
+    return this.waiting.reduce((next, { notBefore }) => (notBefore > now ? Math.min(next, notBefore) : next), Infinity);
   }
 
   /** The broker works again: nothing waits any longer. */
@@ -133,14 +126,21 @@ export class PartitionQueues {
     for (const partition of this.waiting) partition.notBefore = 0;
   }
 
-  /** Puts a queue back whose first message failed. The rest of the key is unloaded, so that it takes no room. */
-  retryLater(partition: PartitionQueue, notBefore: number): void {
+  /**
+   * Puts a queue back whose first message failed. The rest of the queue is unloaded, so that it takes no room.
+   * @returns whether its group has room again, for the outbox may hold more of it
+   */
+  retryLater(partition: PartitionQueue, notBefore: number): boolean {
     partition.notBefore = notBefore;
-    this.setFailing(partition, true);
+    let isReopened = this.setFailing(partition, true);
     partition.messages[0]!.event = undefined;
-    for (const { seq } of partition.messages.splice(1)) this.seqs.delete(seq);
-    this.unloads++;
+    for (const { seq } of partition.messages.splice(1)) {
+      this.seqs.delete(seq);
+      if (this.limits.remove(partition.group)) isReopened = true;
+    }
+    this.includeAll();
     this.waiting.push(partition);
+    return isReopened;
   }
 
   /** Puts a queue back as it was, to send at `notBefore`. */
@@ -149,15 +149,18 @@ export class PartitionQueues {
     this.waiting.push(partition);
   }
 
-  /** Drops the first message, which has left. @returns whether the outbox may hold more messages of the key */
+  /** Drops the first message, which has left. @returns whether the outbox may hold messages that can be loaded now */
   advance(partition: PartitionQueue): boolean {
+    const { isFailing, group } = partition;
+    const hasRecovered = this.setFailing(partition, false);
     partition.messages.shift();
-    const { isFailing } = partition;
-    this.setFailing(partition, false);
+    const isReopened = this.limits.remove(group) || hasRecovered;
     partition.notBefore = 0;
     if (partition.messages.length > 0) this.waiting.push(partition);
-    else this.partitions.delete(partition.key);
-    return isFailing;
+    else this.partitions.delete(partition.name);
+    const hasExcluded = isFailing || isReopened;
+    if (hasExcluded) this.includeAll();
+    return hasExcluded;
   }
 
   /** The outbox no longer holds these messages. */
@@ -165,15 +168,15 @@ export class PartitionQueues {
     for (const seq of seqs) this.seqs.delete(seq);
   }
 
-  private setFailing(partition: PartitionQueue, isFailing: boolean): void {
-    this.failingCount += Number(isFailing) - Number(partition.isFailing);
-    partition.isFailing = isFailing;
+  private includeAll(): void {
+    this.unloads++;
+    this.loadAfter = 0;
   }
 
-  /** Loads fewer messages at a time when they are large. */
-  private adjustWindow(rows: readonly OutboxRow[]): void {
-    if (rows.length === 0) return;
-    const characters = rows.reduce((sum, { event }) => sum + event.length, 0);
-    this.window = Math.max(1, Math.min(MAX_LOADED, Math.floor((MAX_LOADED_CHARACTERS * rows.length) / characters)));
+  /** @returns whether its group has room again */
+  private setFailing(partition: PartitionQueue, isFailing: boolean): boolean {
+    if (partition.isFailing === isFailing) return false;
+    partition.isFailing = isFailing;
+    return this.limits.setFailing(partition.group, isFailing);
   }
 }

@@ -1,20 +1,29 @@
 import { MalformedEvent } from '../cloudevents/attributes.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import type { CloudEventsClient } from './cloudevents-client.js';
-import { isBrokerUnavailable, isEventRefused, isSuccess } from './response-classes.js';
+import { SLOW_MS } from './bulkheads.js';
+import { isBrokerUnavailable, isEventRefused, isSenderRefused, isSuccess } from './response-classes.js';
 import type { ClientResponse } from './response-handler.js';
 
 /** Longest `Retry-After` that is honoured, in ms. */
 const MAX_RETRY_AFTER_MS = 60_000;
 
 /**
- * What became of an attempt. `retry`: the event stays in the outbox, `retryAfterMs` being the wait that the broker asks
- * for. `dead`: no broker will take the event.
+ * An attempt after which the event stays in the outbox. `refused`: the broker doesn't take events at this address, or not
+ * from this process. `unreachable`: the broker doesn't answer, or not properly. `undelivered`: the broker has tried for a
+ * while to deliver the event; a consumer and its dead letter sink have failed, or took longer than this process waits.
  */
+export interface FailedAttempt {
+  readonly kind: 'refused' | 'unreachable' | 'undelivered';
+  readonly error: Error;
+  readonly status?: number;
+  /** The wait that the broker asks for, in ms. */
+  readonly retryAfterMs: number;
+}
+
+/** What became of an attempt. `dead`: no broker will take the event. */
 export type PublishOutcome =
-  | { readonly kind: 'accepted' }
-  | { readonly kind: 'retry'; readonly error: unknown; readonly retryAfterMs: number }
-  | { readonly kind: 'dead'; readonly error: Error };
+  { readonly kind: 'accepted' } | { readonly kind: 'dead'; readonly error: Error } | FailedAttempt;
 
 /**
  * Posts an event to a broker; never throws.
@@ -24,20 +33,27 @@ export async function publish(
   client: Pick<CloudEventsClient, 'post'>,
   url: string,
   event: CloudEvent,
-  isFaultOfMessage: () => boolean,
+  isFaultOfMessage: (status: number) => boolean,
 ): Promise<PublishOutcome> {
+  const began = performance.now();
+  const isSlow = () => performance.now() - began >= SLOW_MS;
   let response: ClientResponse;
   try {
     response = await client.post(url, event);
   } catch (error) {
     // An event that HTTP can't carry reaches no broker.
-    return error instanceof MalformedEvent ? { kind: 'dead', error } : { kind: 'retry', error, retryAfterMs: 0 };
+    if (error instanceof MalformedEvent) return { kind: 'dead', error };
+    const isTimeout = (error as { code?: unknown }).code === 'UND_ERR_HEADERS_TIMEOUT';
+    return { kind: isTimeout && isSlow() ? 'undelivered' : 'unreachable', error: error as Error, retryAfterMs: 0 };
   }
-  const { status, retryAfterMs = 0, body } = response;
+  const { status, body } = response;
   if (isSuccess(status)) return { kind: 'accepted' };
   const error = new Error(`The broker answered ${status}${body ? `: ${body.slice(0, 200)}` : ''}`);
-  const isFinal = isEventRefused(status) || (!isBrokerUnavailable(status) && isFaultOfMessage());
-  return isFinal
-    ? { kind: 'dead', error }
-    : { kind: 'retry', error, retryAfterMs: Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) };
+  const isUnavailable = isBrokerUnavailable(status);
+  const isRefused = isSenderRefused(status) || !isUnavailable;
+  if (isEventRefused(status) || (!isUnavailable && isFaultOfMessage(status))) return { kind: 'dead', error };
+  const retryAfterMs = Math.min(response.retryAfterMs ?? 0, MAX_RETRY_AFTER_MS);
+  // A synchronous broker answers 500 when a consumer and its dead letter sink have failed.
+  const kind = isRefused ? 'refused' : status === 500 && isSlow() ? 'undelivered' : 'unreachable';
+  return { kind, error, status, retryAfterMs };
 }

@@ -5,24 +5,27 @@ import { requestContextOf, type CloudEvent } from '../cloudevents/cloud-event.js
 import { DATABASE_PAUSE_MS, MESSAGE_UNIT } from '../delivery/consumer.js';
 import type { Leases } from '../leases/leases.js';
 import { runInContext } from '../observability/request-context.js';
-import type { OutboxDispatcher } from '../outbox/outbox-dispatcher.js';
+import type { BrokerState, OutboxDispatcher } from '../outbox/outbox-dispatcher.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertDeadLetter, UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { OUTBOX_RESOURCE } from '../store/lease-rows.js';
 import { findOutboxEvent, listOutbox, removeFromOutbox } from '../store/outbox-rows.js';
 import { Acknowledgements } from './acknowledgements.js';
 import { BrokerHealth, pauseMs } from './broker-health.js';
+import { Bulkheads } from './bulkheads.js';
 import type { CloudEventsClient } from './cloudevents-client.js';
-import { PartitionQueues, type PartitionQueue, type PublishedMessage } from './partition-queues.js';
-import { publish } from './publish-attempt.js';
+import type { PartitionQueue, PublishedMessage } from './partition-queue.js';
+import { PartitionQueues } from './partition-queues.js';
+import { publish, type FailedAttempt } from './publish-attempt.js';
+import type { PublishRouting } from './publish-routing.js';
 
-/** Requests in flight, at most. */
-const MAX_IN_FLIGHT = 64;
+/** How often a query looks at all messages of the outbox, in ms: a commit may have been slower than a later one. */
+const FULL_LOOK_MS = 1000;
 
 /**
  * Dispatches the outbox to a broker. The outbox is the record: an event that isn't accepted stays there and is sent again,
- * with the same id, for as long as it takes. Order is strict per partition key: the next event of a key leaves after the
- * one before is accepted. If the process crashes before an accepted event is removed, the event is sent again and the
+ * with the same id, for as long as it takes. Commands of a partition key to one module leave one after the other, and so
+ * do the events of a key. If the process crashes before an accepted event is removed, the event is sent again and the
  * inboxes of its consumers drop it.
  */
 export class Publisher implements OutboxDispatcher {
@@ -30,7 +33,8 @@ export class Publisher implements OutboxDispatcher {
   private readonly queues: PartitionQueues;
   private readonly health: BrokerHealth;
   private readonly acknowledgements: Acknowledgements;
-  private inFlight = 0;
+  private readonly bulkheads = new Bulkheads();
+  private lastFullLook = 0;
   /** Attempts while the broker was unavailable. */
   private probes = 0;
   private timer?: NodeJS.Timeout;
@@ -47,9 +51,10 @@ export class Publisher implements OutboxDispatcher {
     private readonly client: Pick<CloudEventsClient, 'post' | 'abort'>,
     private readonly url: string,
     private readonly leases: Leases,
+    private readonly routing: PublishRouting,
     private readonly logger: Logger,
   ) {
-    this.queues = new PartitionQueues(() => leases.held(OUTBOX_RESOURCE));
+    this.queues = new PartitionQueues(() => leases.held(OUTBOX_RESOURCE), routing.routeOf);
     this.health = new BrokerHealth(url, logger);
     this.acknowledgements = new Acknowledgements(work, logger, (seqs) => {
       this.queues.removed(seqs);
@@ -57,14 +62,20 @@ export class Publisher implements OutboxDispatcher {
     });
   }
 
-  /** Messages that wait for an unavailable broker don't count. */
+  /** Messages that wait for an unavailable broker, or for consumers behind the broker, don't count. */
   get isBusy(): boolean {
-    const isReady = !this.health.isUnavailable && this.queues.hasFresh;
-    return this.isLoading || this.inFlight > 0 || this.acknowledgements.isBusy || isReady;
+    this.bulkheads.ageAt(performance.now());
+    const isReady = !this.health.isUnavailable && this.queues.hasReady(this.hasRoom);
+    return this.isLoading || this.bulkheads.freshCount > 0 || this.acknowledgements.isBusy || isReady;
   }
 
   get suspendedReason(): string | undefined {
     return this.health.suspendedReason;
+  }
+
+  get brokerState(): BrokerState {
+    const { refused, unreachable } = this.health;
+    return { waiting: waitingOf(this.bulkheads), ...(refused && { refused }), ...(unreachable && { unreachable }) };
   }
 
   start(): void {
@@ -80,9 +91,10 @@ export class Publisher implements OutboxDispatcher {
       void this.client.abort();
     };
     const late = setTimeout(abort, Math.max(0, deadline - performance.now()));
-    while (this.isLoading || this.inFlight > 0) await wait(5);
+    while (this.isLoading || this.bulkheads.openCount > 0) await wait(5);
     clearTimeout(late);
     await this.acknowledgements.flush();
+    await this.client.abort();
   }
 
   wake(): void {
@@ -99,16 +111,21 @@ export class Publisher implements OutboxDispatcher {
       while (this.isWoken && !this.isStopped && this.queues.room > 0) {
         this.isWoken = false;
         this.queues.unloadLost();
-        const { room, unloads, loaded, failingKeys } = this.queues;
+        if (performance.now() - this.lastFullLook > FULL_LOOK_MS) this.queues.loadAfter = 0;
+        if (this.queues.loadAfter === 0) this.lastFullLook = performance.now();
+        const { room, unloads, loaded, excluded, loadAfter } = this.queues;
         const held = this.leases.held(OUTBOX_RESOURCE);
-        const rows = await listOutbox(this.work.sql, loaded, failingKeys, room, held);
-        // A key failed during the query: its later messages may be among the rows without the earlier ones.
+        const { routes } = this.routing;
+        const query = { loaded, excluded, routes, after: loadAfter, limit: room, held };
+        const rows = await listOutbox(this.work.sql, query);
+        // A message failed during the query: later ones of its queue may be among the rows without it.
         if (unloads !== this.queues.unloads) {
           this.isWoken = true;
           continue;
         }
         this.queues.add(rows, held);
         this.hasMore = rows.length === room;
+        if (this.hasMore) this.isWoken = true;
         this.sendReady();
         this.replenish();
       }
@@ -127,22 +144,29 @@ export class Publisher implements OutboxDispatcher {
   /** Sends what may be sent now. */
   private sendReady(): void {
     while (!this.isStopped && !this.queues.isEmpty) {
-      const slots = this.health.isUnavailable ? 1 : Math.min(MAX_IN_FLIGHT, this.queues.maxInFlight);
-      if (this.inFlight >= slots) return;
       const now = performance.now();
-      const partition = this.health.pausedUntil > now ? undefined : this.queues.take(now, this.prefersFresh());
-      if (!partition) return this.wakeIn(Math.max(this.health.pausedUntil, this.queues.nextReadyAt) - now);
+      this.bulkheads.ageAt(now);
+      if (this.health.isUnavailable && this.bulkheads.freshCount > 0) return;
+      if (this.bulkheads.openCount >= this.queues.maxInFlight) return;
+      const isPaused = this.health.pausedUntil > now;
+      const partition = isPaused ? undefined : this.queues.take(now, this.prefersFresh(), this.hasRoom);
+      if (!partition) {
+        const next = isPaused ? this.health.pausedUntil : this.queues.nextReadyAfter(now);
+        return this.wakeIn(Math.min(next, this.bulkheads.nextSlowAt) - now);
+      }
       if (!this.queues.isOurs(partition)) {
         this.queues.unload(partition);
         continue;
       }
-      this.inFlight++;
+      const request = this.bulkheads.start(partition.group, partition.messages[0]!.type);
       void this.send(partition).then(() => {
-        this.inFlight--;
+        this.bulkheads.end(request);
         this.sendReady();
       });
     }
   }
+
+  private readonly hasRoom = (group: string) => this.bulkheads.hasRoom(group);
 
   /** A message that hasn't failed tells more of an unavailable broker; every other probe is for one that has. */
   private prefersFresh(): boolean {
@@ -158,10 +182,10 @@ export class Publisher implements OutboxDispatcher {
     if (this.isStopped || !this.queues.isOurs(partition)) return this.queues.unload(partition);
     message.attempts++;
     const began = Date.now();
-    const outcome = await publish(this.client, this.url, event, () => this.health.isFaultOfMessage(event.id, message));
+    const outcome = await publish(this.client, this.url, event, () => this.health.isFaultOfMessage(message));
     await runInContext(requestContextOf(event), async () => {
-      if (outcome.kind === 'retry') return this.retryLater(partition, event, outcome.error, outcome.retryAfterMs);
       if (outcome.kind === 'dead') return this.deadLetter(partition, event, outcome.error);
+      if (outcome.kind !== 'accepted') return this.retryLater(partition, event, outcome);
       this.accepted(partition, message);
       const times = { lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began };
       this.logger.log({ ...factsOf(event), ...times }, 'published');
@@ -194,11 +218,13 @@ export class Publisher implements OutboxDispatcher {
     this.replenish();
   }
 
-  private retryLater(partition: PartitionQueue, event: CloudEvent, error: unknown, retryAfterMs = 0): void {
+  private retryLater(partition: PartitionQueue, event: CloudEvent, failure: FailedAttempt): void {
     if (this.isAborted) return;
     const { attempts } = partition.messages[0]!;
-    this.health.failed(retryAfterMs, { ...factsOf(event), attempts, err: error });
-    this.queues.retryLater(partition, performance.now() + Math.max(pauseMs(attempts), retryAfterMs));
+    this.health.failed(event.id, failure, { ...factsOf(event), attempts, err: failure.error });
+    const notBefore = performance.now() + Math.max(pauseMs(attempts), failure.retryAfterMs);
+    if (this.queues.retryLater(partition, notBefore)) this.hasMore = true;
+    this.replenish();
   }
 
   private async deadLetter(partition: PartitionQueue, event: CloudEvent, error: Error): Promise<void> {
@@ -209,7 +235,9 @@ export class Publisher implements OutboxDispatcher {
           await insertDeadLetter(this.work.sql, { event, attempts, error, consumer: UNPUBLISHED });
       }, MESSAGE_UNIT);
     } catch (unrecorded) {
-      return this.retryLater(partition, event, unrecorded);
+      this.logger.warn({ ...factsOf(event), err: unrecorded }, 'A dead letter could not be stored: trying again');
+      this.queues.retryLater(partition, performance.now() + DATABASE_PAUSE_MS);
+      return;
     }
     this.queues.removed([seq]);
     this.logger.error({ ...factsOf(event), attempts, err: error }, 'The broker refuses the event: now a dead letter');
@@ -218,13 +246,22 @@ export class Publisher implements OutboxDispatcher {
 
   private wakeIn(ms: number): void {
     clearTimeout(this.timer);
-    if (this.isStopped) return;
+    if (this.isStopped || ms === Infinity) return;
     const ring = () => {
       this.sendReady();
       this.wake();
     };
     this.timer = setTimeout(ring, Math.max(1, ms));
   }
+}
+
+/** The requests that wait for consumers behind the broker. */
+function waitingOf({ slowRequests }: Bulkheads): BrokerState['waiting'] {
+  const types: Record<string, number> = {};
+  for (const { type } of slowRequests) types[type] = (types[type] ?? 0) + 1;
+  const [oldest] = slowRequests;
+  const since = oldest && new Date(Date.now() - (performance.now() - oldest.startedAt)).toISOString();
+  return { requests: slowRequests.length, ...(since && { since }), types };
 }
 
 function factsOf({ id, type, subject }: CloudEvent) {

@@ -24,3 +24,8 @@ export function isBrokerUnavailable(status: number): boolean {
 export function isEventRefused(status: number): boolean {
   return [413, 415, 422].includes(status);
 }
+
+/** Whether the broker takes nothing from this process, or nothing at this address: 404 from Knative 1.13 on. */
+export function isSenderRefused(status: number): boolean {
+  return [401, 403, 404].includes(status);
+}

@@ -23,18 +23,28 @@ export function toCloudEvent(
   return {
     specversion: '1.0',
     id,
-    source: `usvc://${application}/${sender}`,
+    source: sourceOf(application, sender),
     type,
     subject: message.subject,
     time: new Date().toISOString(),
     datacontenttype: 'application/json',
-    dataschema: `urn:${application}:schema:${type}:1`,
+    dataschema: schemaOf(application, type),
     correlationid: context?.correlationId ?? id,
     ...(context?.causationId && { causationid: context.causationId }),
     partitionkey: message.subject,
     traceparent: continueTrace(context?.traceparent),
     data: toWire(strict.parse(message.data)),
   };
+}
+
+/** The `source` of the messages that a module sends. */
+export function sourceOf(application: string, module: string): string {
+  return `usvc://${application}/${module}`;
+}
+
+/** The `dataschema` of a type. Schemas only grow; any other change is a new type, so the version stays 1. */
+export function schemaOf(application: string, type: string): string {
+  return `urn:${application}:schema:${type}:1`;
 }
 
 /**

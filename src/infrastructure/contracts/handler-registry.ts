@@ -37,9 +37,21 @@ export class HandlerRegistry implements OnModuleInit {
     if (problems.length > 0) throw new Error(`The modules don't fit together:\n- ${problems.join('\n- ')}`);
   }
 
-  /** The modules of this process that handle messages. */
-  get consumers(): string[] {
-    return [...new Set([...this.handlers.byType.values()].flat().map(({ consumer }) => consumer))];
+  /** The modules of this process. */
+  get hosted(): string[] {
+    return [...this.handlers.hosted];
+  }
+
+  /** The types that have handlers in this process; those of one consumer, if it is given. */
+  handledTypes(consumer?: string): string[] {
+    const types = [...this.handlers.byType.keys()];
+    return consumer === undefined ? types : types.filter((type) => this.subscription(consumer, type));
+  }
+
+  /** The types for which `consumersOf()` is defined. */
+  get knownTypes(): string[] {
+    const events = [...this.messages.keys()].filter((type) => this.consumersOf(type));
+    return [...new Set([...this.handledTypes(), ...events])];
   }
 
   /** The handlers of a type in this process: one for a command, any number for an event. */

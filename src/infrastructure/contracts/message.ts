@@ -103,7 +103,7 @@ export interface DurableEventHandler<Message, Prepared = void> {
 
 /** Thrown by a handler when no retry can help: the message goes to the dead letters at once. */
 export class Reject extends Error {
-  override readonly name = 'Reject';
+  override readonly name: string = 'Reject';
 }
 
 /** The class of a message if it is durable. */

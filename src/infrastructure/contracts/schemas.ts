@@ -63,3 +63,16 @@ export const metres = z.int().min(0).max(MAX_ID);
 
 /** A time in UTC, ISO 8601. */
 export const moment = z.iso.datetime();
+
+const DURATION = /^P(?=.)(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$/;
+
+/** An ISO 8601 duration as text. Months and years differ in length, so they are refused. */
+export const durationText = z.string().regex(DURATION, 'expected an ISO 8601 duration such as PT0.2S or P14D');
+
+/** The ms of a valid ISO 8601 duration. */
+export function durationMs(text: string): number {
+  const [, days, hours, minutes, seconds] = DURATION.exec(text)!;
+  const wholeDays = Number(days ?? 0) * 86_400_000;
+  const inSeconds = Number(hours ?? 0) * 3600 + Number(minutes ?? 0) * 60 + Number(seconds ?? 0);
+  return wholeDays + Math.round(inSeconds * 1000);
+}

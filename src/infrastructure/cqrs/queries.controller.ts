@@ -1,16 +1,20 @@
-import { Body, Controller, HttpCode, Inject, Param, Post, UseFilters } from '@nestjs/common';
+import { Body, Controller, HttpCode, Inject, Param, Post, UseFilters, UseGuards } from '@nestjs/common';
 import { QueryBus, type IQuery } from '@nestjs/cqrs';
 import { fromWire, toWire } from '../cloudevents/mapping.js';
 import { NotFound, ValidationFailed } from '../contracts/domain-errors.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
+import { ServedOn } from '../http/listener.guard.js';
 import { Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
+import { QueryCallersGuard } from './query-callers.guard.js';
 
 /** The injection token of a boolean: whether other processes may ask this one. */
 export const ANSWERS_QUERIES = Symbol('ANSWERS_QUERIES');
 
 /** Answers the queries of other processes, with problem documents also where the application has other error bodies. */
 @UseFilters(ProblemFilter)
+@UseGuards(QueryCallersGuard)
+@ServedOn('mesh')
 @Controller('mesh/queries')
 export class QueriesController {
   constructor(

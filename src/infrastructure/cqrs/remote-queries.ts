@@ -16,8 +16,14 @@ export class RemoteQueries {
   private readonly logger = new Logger('Queries');
   private agent?: Promise<Agent>;
 
-  /** @param services base URLs by module */
-  constructor(private readonly services: Readonly<Record<string, string>>) {}
+  /**
+   * @param services base URLs by module
+   * @param token where the value of `Authorization` comes from; `forget()` is called when it was refused
+   */
+  constructor(
+    private readonly services: Readonly<Record<string, string>>,
+    private readonly token?: { authorization(): Promise<string>; forget(): void },
+  ) {}
 
   /** @throws Unavailable when the module doesn't answer, or answers something else than its contract says */
   async ask(module: string, query: QueryClass, data: unknown): Promise<unknown> {
@@ -37,6 +43,7 @@ export class RemoteQueries {
 
   private async post({ origin, pathname }: URL, body: string): Promise<unknown> {
     const context = requestContext();
+    const authorization = await this.token?.authorization();
     const agent = await (this.agent ??= agentOf());
     const { statusCode, body: reply } = await agent.request({
       origin,
@@ -45,10 +52,12 @@ export class RemoteQueries {
       body,
       headers: {
         'content-type': 'application/json',
+        ...(authorization && { authorization }),
         ...(context && { 'x-correlation-id': context.correlationId, traceparent: context.traceparent }),
       },
     });
     const text = await reply.text();
+    if (statusCode === 401) this.token?.forget();
     if (statusCode !== 200) throw new Error(`${origin}${pathname} answered ${statusCode}: ${text.slice(0, 200)}`);
     return (JSON.parse(text) as { result: unknown }).result;
   }

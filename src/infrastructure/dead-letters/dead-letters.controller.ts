@@ -3,10 +3,12 @@ import { z } from 'zod';
 import { NotFound } from '../contracts/domain-errors.js';
 import { paging, uuidParameter } from '../contracts/schemas.js';
 import { AdministrationGuard } from '../http/administration.guard.js';
+import { ServedOn } from '../http/listener.guard.js';
 import { ApiSection, Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
 import { schemaValidation } from '../http/validation.js';
 import { DeadLetters } from './dead-letters.js';
+import type { ReplayReport } from './replay-report.js';
 
 /** PostgreSQL refuses NUL, also in a comparison. */
 const exactly = (max: number) =>
@@ -22,6 +24,7 @@ const replayingAll = filter.extend(replaying.shape);
 
 @Controller('mesh/dead-letters')
 @ApiSection('Mesh')
+@ServedOn('mesh')
 @UseGuards(AdministrationGuard)
 export class DeadLettersController {
   constructor(private readonly deadLetters: DeadLetters) {}
@@ -51,10 +54,10 @@ export class DeadLettersController {
 
   @Post('replay')
   @HttpCode(202)
-  @Operation('Requeues all dead letters that match, each to the consumer that failed')
-  async replayAll(@Query({ schema: replayingAll }) query: z.infer<typeof replayingAll>): Promise<object> {
+  @Operation('Requeues all dead letters that match, each to the consumer that failed; tells which it skipped, and why')
+  async replayAll(@Query({ schema: replayingAll }) query: z.infer<typeof replayingAll>): Promise<ReplayReport> {
     const { force, ...which } = query;
-    return { replayed: await this.deadLetters.requeueAll(which, force === 'true') };
+    return this.deadLetters.requeueAll(which, force === 'true');
   }
 
   @Post(':id/replay')

@@ -3,9 +3,12 @@ import { Conflict } from '../contracts/domain-errors.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { ConsumerAddresses } from '../delivery/consumer-addresses.js';
 import { Relay } from '../outbox/relay.js';
+import { firstLine } from '../observability/format-error.js';
+import { DatabaseUnavailable } from '../persistence/sql.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { RETENTION_POLICY, type RetentionPolicy } from '../store/expired-rows.js';
 import { deadLetter, deadLetterCause, type DeadLetter, type DeadLetterCause } from './dead-letter.js';
+import { addSkipped, MAX_IDS, type ReplayReport, type SkippedDeadLetters } from './replay-report.js';
 import {
   countDeadLetters,
   deleteDeadLetter,
@@ -19,7 +22,7 @@ import {
   type DeadLetterRow,
 } from '../store/dead-letter-rows.js';
 
-/** Dead letters that one unit of work requeues, at most. */
+/** Dead letters that one unit of work requeues, at most; halved when their unit fails. */
 const BATCH = 100;
 
 /** The dead letters: kept until an operator requeues or discards them, or their retention ends. */
@@ -57,32 +60,45 @@ export class DeadLetters {
    * Gives a dead letter back to the consumer that failed, with its event id.
    * @param force also when it is older than the replay window
    * @returns false when there is no such dead letter
-   * @throws Conflict when it is too old, or the address of its consumer is unknown
+   * @throws Conflict when it is too old, or no consumer or no address of a consumer is known for it
    */
   async requeue(id: string, force: boolean): Promise<boolean> {
     const row = await findDeadLetter(this.work.sql, id);
     if (!row) return false;
-    if (!force && row.dead_at < this.windowStart()) {
-      throw new Conflict(
-        'This dead letter is older than the replay window (MESH_REPLAY_WINDOW), so the inbox may have forgotten its ' +
-          'event. If its consumer is idempotent by a business key, replay it with force=true',
-      );
-    }
-    const requeued = await this.requeueBatch(async () => {
-      const found = await findDeadLetter(this.work.sql, id);
-      return found ? [found] : [];
-    });
-    return requeued > 0;
+    if (!force && row.dead_at < this.windowStart()) throw new Conflict(TOO_OLD);
+    const [outcome] = await this.requeueEach([row]);
+    if (outcome?.reason !== undefined) throw new Conflict(outcome.reason);
+    return outcome?.isRequeued ?? false;
   }
 
-  /** Requeues all that match and are inside the replay window. @returns how many */
-  async requeueAll(filter: DeadLetterFilter, force: boolean): Promise<number> {
+  /**
+   * Requeues all that match and are inside the replay window. What can't be requeued stays where it is.
+   * @param force also those that are older than the replay window
+   */
+  async requeueAll(filter: DeadLetterFilter, force: boolean): Promise<ReplayReport> {
     // Only those that are dead now: a message that fails again meanwhile waits for the next call.
-    const between = { from: force ? 0 : this.windowStart(), until: Date.now() };
-    for (let total = 0; ;) {
-      const requeued = await this.requeueBatch(() => oldestDeadLetters(this.work.sql, filter, between, BATCH));
-      total += requeued;
-      if (requeued < BATCH) return total;
+    const [from, until] = [force ? 0 : this.windowStart(), Date.now()];
+    let replayed = 0;
+    let skipped: readonly SkippedDeadLetters[] = force ? [] : await this.tooOld(filter, from);
+    let limit = BATCH;
+    for (let after: DeadLetterRow | undefined; ;) {
+      const rows = await oldestDeadLetters(this.work.sql, filter, { from, until }, limit, after);
+      const outcomes = await this.requeueEach(rows).catch((error: unknown) => {
+        if (error instanceof DatabaseUnavailable) throw error;
+        return limit === 1 ? [{ id: rows[0]!.id, isRequeued: false, reason: firstLine(error) }] : undefined;
+      });
+      if (!outcomes) {
+        // Large events may need more time than a unit has, or one of them can't be written.
+        limit = Math.ceil(limit / 2);
+        continue;
+      }
+      for (const { id, isRequeued, reason } of outcomes) {
+        if (isRequeued) replayed++;
+        if (reason !== undefined) skipped = addSkipped(skipped, { reason, count: 1, ids: [id] });
+      }
+      if (rows.length < limit) return { replayed, skipped };
+      after = rows.at(-1);
+      limit = Math.min(BATCH, limit * 2);
     }
   }
 
@@ -96,31 +112,69 @@ export class DeadLetters {
     return Date.now() - this.policy.replayWindowMs;
   }
 
-  private async requeueBatch(find: () => Promise<DeadLetterRow[]>): Promise<number> {
+  /** The dead letters that match and died before `from` (ms since 1970). */
+  private async tooOld(filter: DeadLetterFilter, from: number): Promise<SkippedDeadLetters[]> {
+    const between = { from: 0, until: from - 1 };
+    const count = await countDeadLetters(this.work.sql, filter, between);
+    if (count === 0) return [];
+    const first = await oldestDeadLetters(this.work.sql, filter, between, MAX_IDS);
+    return [{ reason: TOO_OLD, count, ids: first.map(({ id }) => id) }];
+  }
+
+  /** Requeues dead letters in one unit of work. */
+  private async requeueEach(rows: readonly DeadLetterRow[]): Promise<Outcome[]> {
     const consumers = new Set<string>();
-    const rows = await this.work.run(async () => {
-      const found = await find();
-      for (const row of found) {
-        const consumer = await requeueDeadLetter(this.work.sql, row, this.addressOf(row));
-        if (consumer) consumers.add(consumer);
+    const outcomes = await this.work.run(async () => {
+      const ended: Outcome[] = [];
+      for (const row of rows) {
+        const { reason, targets } = this.targetsOf(row);
+        const isRequeued = targets !== undefined && (await requeueDeadLetter(this.work.sql, row, targets));
+        for (const consumer of targets ?? []) consumers.add(consumer);
+        ended.push({ id: row.id, isRequeued, ...(reason !== undefined && { reason }) });
       }
-      return found;
+      return ended;
     });
     for (const consumer of consumers) this.relay.wakeConsumer(consumer);
     this.relay.wake();
-    return rows.length;
+    return outcomes;
   }
 
-  /** The address of a consumer that this process doesn't host. @throws Conflict when it is unknown */
-  private addressOf({ consumer, destination }: DeadLetterRow): string | undefined {
-    if (destination === null && (consumer === UNPUBLISHED || this.registry.hosts(consumer))) return undefined;
-    const address = this.addresses.addressOf(consumer, destination);
-    if (address) return address;
-    const isAddress = /^https?:/.test(consumer);
-    throw new Conflict(
-      isAddress
-        ? `No module is known at ${consumer}: set USVC_<MODULE> to the base URL of the module there, then replay`
-        : `The address of ${consumer} is unknown: set USVC_${consumer.toUpperCase()} to its base URL, then replay`,
-    );
+  /**
+   * Where a dead letter goes: to modules of this process or addresses of others; into the outbox if there is none.
+   * Earlier releases, and brokers, also left dead letters whose consumer is an address or unknown.
+   */
+  private targetsOf({ consumer, type, destination }: DeadLetterRow): { targets?: string[]; reason?: string } {
+    if (consumer === UNPUBLISHED) return { targets: [] };
+    const isModule = this.addresses.isModule(consumer);
+    const failed = isModule ? [consumer] : this.addresses.failedConsumers(type, destination ?? consumer);
+    if (failed.length === 0) return { reason: unknownConsumer(consumer, type) };
+    const targets: string[] = [];
+    for (const module of failed) {
+      const target = this.registry.hosts(module) ? module : this.addresses.addressOf(module);
+      if (target === undefined) return { reason: unknownAddress(module) };
+      targets.push(target);
+    }
+    return { targets };
   }
+}
+
+/** What became of one dead letter; `reason` when it can't be requeued. */
+interface Outcome {
+  readonly id: string;
+  readonly isRequeued: boolean;
+  readonly reason?: string;
+}
+
+const TOO_OLD =
+  'Older than the replay window (MESH_REPLAY_WINDOW), so the inbox may have forgotten the event: if the consumer is ' +
+  'idempotent by a business key, replay it with force=true';
+
+const unknownAddress = (module: string) =>
+  `The address of ${module} is unknown: set USVC_${module.toUpperCase()} to its base URL, then replay`;
+
+function unknownConsumer(consumer: string, type: string): string {
+  const where = /^https?:/.test(consumer)
+    ? `No module is known at ${consumer}, and no module of this release handles ${type}: set USVC_<MODULE> to the base URL of the module there, or`
+    : `No module of this release handles ${type}:`;
+  return `${where} start a release that handles it, then replay`;
 }

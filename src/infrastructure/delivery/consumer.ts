@@ -11,10 +11,13 @@ export interface Consumer {
   /** The name that its deliveries carry. */
   readonly name: string;
   readonly policy: DeliveryPolicy;
+  /** The types that it handles in this release; absent for all. Messages of other types wait for another release. */
+  readonly types?: readonly string[];
   /**
    * One attempt. Claims the delivery as the first statement of the unit of work that keeps the outcome.
    * @returns the outcome, for the log; `lease-lost` when another process has the delivery now
-   * @throws Reject when no retry can help; any other error is retried, after `retryAfterMs` of the error if it has that
+   * @throws UnknownType when another release may handle the message, Reject when no retry can help; any other error is
+   *   retried, after `retryAfterMs` of the error if it has that
    */
   deliver(delivery: Delivery): Promise<string>;
   /** Keeps a failed message, in the unit of work that claimed it; without this it goes to the dead letters. */

@@ -9,12 +9,12 @@ import { dueDeliveries, nextRetryAt, type Delivery } from '../store/delivery-row
 import { DATABASE_PAUSE_MS, type Consumer } from './consumer.js';
 import { deliveryFacts, FailedAttempts } from './failed-attempts.js';
 import { maxWaitMs } from './retry-policy.js';
+import { WaitingMessages } from './waiting-messages.js';
 
 /** Deliveries of one consumer in flight at a time. Each consumer has its own: a slow one can't block another. */
 const MAX_IN_FLIGHT = 128;
 /** Longest time without a query for retries, in ms: another process, or a clock that was set, may have moved one. */
 const MAX_SLEEP_MS = 5000;
-
 /** Delivers the messages of one consumer: first attempts in order per partition key, retries when they are due. */
 export class DeliveryWorker {
   /** Whether there are more first attempts than free slots. */
@@ -24,6 +24,7 @@ export class DeliveryWorker {
   private readonly lastOfKey = new Map<string, Promise<boolean>>();
   private readonly outside = AsyncLocalStorage.snapshot();
   private readonly failures: FailedAttempts;
+  private readonly waiting: WaitingMessages;
   /** Attempts that ended undecided: their rows are as they were. */
   private undecidedCount = 0;
   private isQuerying = false;
@@ -42,6 +43,7 @@ export class DeliveryWorker {
     private readonly logger: Logger,
   ) {
     this.failures = new FailedAttempts(consumer, work, logger);
+    this.waiting = new WaitingMessages(consumer);
   }
 
   get isBusy(): boolean {
@@ -56,7 +58,10 @@ export class DeliveryWorker {
   /** @param afresh also for retries that belonged to another process until now */
   wake(afresh = false): void {
     this.isWoken = true;
-    if (afresh) this.nextRetry = 0;
+    if (afresh) {
+      this.nextRetry = 0;
+      this.waiting.nextAt = 0;
+    }
     if (this.isQuerying || this.isStopped) return;
     this.isQuerying = true;
     void this.outside(() => this.startDue());
@@ -72,6 +77,7 @@ export class DeliveryWorker {
           break;
         }
         await this.startRetries();
+        await this.startWaiting();
         const slots = MAX_IN_FLIGHT - this.inFlight.size;
         const { undecidedCount } = this;
         const deliveries = await this.due('first', slots);
@@ -89,6 +95,20 @@ export class DeliveryWorker {
     } finally {
       this.isQuerying = false;
     }
+  }
+
+  /** Starts messages that waited for this release. As retries, they get a quarter of the free slots. */
+  private async startWaiting(): Promise<void> {
+    const { leases, resource } = this.scope;
+    // A process without any lease may be cut off from its database. New leases wake this worker.
+    if (leases.held(resource)?.size === 0) return;
+    if (this.waiting.nextAt <= performance.now()) {
+      const slots = Math.ceil((MAX_IN_FLIGHT - this.inFlight.size) / 4);
+      const deliveries = await this.waiting.nextPage(this.work.sql, slots, this.inFlight);
+      for (const delivery of deliveries) this.start(delivery);
+    }
+    if (this.waiting.nextAt <= performance.now()) this.isWoken = true;
+    else this.wakeAt(this.waiting.nextAt);
   }
 
   /** Retries get a quarter of the free slots, so that they and first attempts don't block each other. */
@@ -126,7 +146,8 @@ export class DeliveryWorker {
   }
 
   private start(delivery: Delivery): void {
-    const before = delivery.attempts === 0 ? this.lastOfKey.get(delivery.key) : undefined;
+    const isFirst = delivery.attempts === 0 || delivery.isWaiting;
+    const before = isFirst ? this.lastOfKey.get(delivery.key) : undefined;
     // After an undecided attempt the next query finds both rows again, in their order.
     const attempt = before ? before.then((isDecided) => isDecided && this.attempt(delivery)) : this.attempt(delivery);
     const ended = attempt.then((isDecided) => {
@@ -140,13 +161,14 @@ export class DeliveryWorker {
       return isDecided;
     });
     this.inFlight.set(delivery.seq, ended);
-    if (delivery.attempts === 0) this.lastOfKey.set(delivery.key, ended);
+    if (isFirst) this.lastOfKey.set(delivery.key, ended);
   }
 
-  private queryAgainSoon({ attempts }: Delivery): void {
+  private queryAgainSoon({ attempts, isWaiting }: Delivery): void {
     if (this.isStopped) return;
     const at = performance.now() + DATABASE_PAUSE_MS;
-    if (attempts > 0) this.nextRetry = Math.min(this.nextRetry, at);
+    if (isWaiting) this.waiting.nextAt = Math.min(this.waiting.nextAt, at);
+    else if (attempts > 0) this.nextRetry = Math.min(this.nextRetry, at);
     this.wakeAt(at);
   }
 
@@ -176,10 +198,11 @@ export class DeliveryWorker {
     try {
       const outcome = await this.failures.record(delivery, error);
       if (outcome === 'lease-lost') return this.leaseLost();
-      if (outcome !== 'dead') {
-        this.nextRetry = Math.min(this.nextRetry, performance.now() + outcome.retryInMs);
-        this.wakeAt(this.nextRetry);
-      }
+      if (outcome === 'dead') return true;
+      const now = performance.now();
+      if ('waitInMs' in outcome) this.waiting.nextAt = Math.min(this.waiting.nextAt, now + outcome.waitInMs);
+      else this.nextRetry = Math.min(this.nextRetry, now + outcome.retryInMs);
+      this.wakeAt(Math.min(this.waiting.nextAt, this.nextRetry));
       return true;
     } catch (unrecorded) {
       return this.pause(unrecorded);

@@ -3,11 +3,18 @@ import { Reject } from '../contracts/message.js';
 import { formatError } from '../observability/format-error.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertDeadLetter, type FailedMessage } from '../store/dead-letter-rows.js';
-import { claimDelivery, postponeDelivery, type Delivery } from '../store/delivery-rows.js';
+import { claimDelivery, postponeDelivery, waitingUntil, type Delivery } from '../store/delivery-rows.js';
 import { MESSAGE_UNIT, type Consumer } from './consumer.js';
 import { waitAfter } from './retry-policy.js';
+import { UnknownType } from './unknown-type.js';
 
-/** Records the failed attempts of one consumer: postponed while the policy allows a retry, else moved to the dead letters. */
+/** What became of a delivery whose attempt failed; `lease-lost` when another process has it. */
+type FailureOutcome = { retryInMs: number } | { waitInMs: number } | 'dead' | 'lease-lost';
+
+/**
+ * Records the failed attempts of one consumer: postponed while the policy allows a retry, else moved to the dead letters.
+ * Messages of unknown types wait for the release that knows their type.
+ */
 export class FailedAttempts {
   constructor(
     private readonly consumer: Consumer,
@@ -15,16 +22,29 @@ export class FailedAttempts {
     private readonly logger: Logger,
   ) {}
 
-  /**
-   * @returns when to retry, `dead` when the message is among the dead letters, `lease-lost` when another process has it
-   * @throws DatabaseUnavailable, and then nothing is recorded
-   */
-  async record(delivery: Delivery, error: unknown): Promise<{ retryInMs: number } | 'dead' | 'lease-lost'> {
-    const attempts = delivery.attempts + 1;
-    const isDead = error instanceof Reject || attempts > this.consumer.policy.retry;
+  /** @throws DatabaseUnavailable, and then nothing is recorded */
+  async record(delivery: Delivery, error: unknown): Promise<FailureOutcome> {
+    const { retry, unknownTypeGraceMs = 0 } = this.consumer.policy;
+    // The wait of a waiting delivery counts as an attempt in its row.
+    const attempts = delivery.attempts + (delivery.isWaiting ? 0 : 1);
+    if (error instanceof UnknownType && !delivery.isWaiting && unknownTypeGraceMs > 0)
+      return this.waitForRelease(delivery, attempts, unknownTypeGraceMs, error);
+    const isDead = error instanceof Reject || attempts > retry;
     return isDead
       ? this.moveToDeadLetters(delivery, { event: delivery.event, attempts, error })
       : this.postpone(delivery, attempts, error);
+  }
+
+  private async waitForRelease(
+    delivery: Delivery,
+    attempts: number,
+    waitInMs: number,
+    error: UnknownType,
+  ): Promise<FailureOutcome> {
+    const dueAt = waitingUntil(Date.now() + waitInMs);
+    if (!(await this.postponeUntil(delivery, { attempts, dueAt, error: formatError(error) }))) return 'lease-lost';
+    this.logger.warn({ ...deliveryFacts(delivery), waitInMs, err: error }, 'Unknown type: waits for another release');
+    return { waitInMs };
   }
 
   private async moveToDeadLetters(delivery: Delivery, message: FailedMessage): Promise<'dead' | 'lease-lost'> {
@@ -41,16 +61,16 @@ export class FailedAttempts {
     return 'dead';
   }
 
-  private async postpone(
-    delivery: Delivery,
-    attempts: number,
-    error: unknown,
-  ): Promise<{ retryInMs: number } | 'lease-lost'> {
-    const retryInMs = waitAfter(error, this.consumer.policy, delivery.attempts);
-    const postponed = () => postponeDelivery(this.work.sql, delivery, retryInMs, formatError(error));
-    if (!(await this.work.run(postponed, MESSAGE_UNIT))) return 'lease-lost';
+  private async postpone(delivery: Delivery, attempts: number, error: unknown): Promise<FailureOutcome> {
+    const retryInMs = waitAfter(error, this.consumer.policy, attempts - 1);
+    const dueAt = Date.now() + retryInMs;
+    if (!(await this.postponeUntil(delivery, { attempts, dueAt, error: formatError(error) }))) return 'lease-lost';
     this.logger.warn({ ...deliveryFacts(delivery), attempts, retryInMs, err: error }, 'Failed: will be retried');
     return { retryInMs };
+  }
+
+  private postponeUntil(delivery: Delivery, outcome: Parameters<typeof postponeDelivery>[2]): Promise<boolean> {
+    return this.work.run(() => postponeDelivery(this.work.sql, delivery, outcome), MESSAGE_UNIT);
   }
 }
 

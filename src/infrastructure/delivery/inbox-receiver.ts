@@ -8,10 +8,12 @@ import { continueTrace, runInContext } from '../observability/request-context.js
 import { isDataException } from '../persistence/sql.js';
 import type { BatchPrelude } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import type { Delivery } from '../store/delivery-rows.js';
-import { recordInInbox, type IncomingMessage, type InboxOutcome } from '../store/inbox-rows.js';
+import { UNKNOWN_CONSUMER } from '../store/dead-letter-rows.js';
+import { claimDelivery, insertDeliveries, type Delivery } from '../store/delivery-rows.js';
+import { isInInbox, recordInInbox, type IncomingMessage, type InboxOutcome } from '../store/inbox-rows.js';
 import type { Consumer } from './consumer.js';
 import type { DeliveryPolicy } from './retry-policy.js';
+import { UnknownType } from './unknown-type.js';
 
 /** The injection token of the `DeliveryPolicy` of this process. */
 export const DELIVERY_POLICY = Symbol('DELIVERY_POLICY');
@@ -32,9 +34,10 @@ export class InboxReceiver {
 
   /** The modules of this process, as consumers of deliveries. */
   get consumers(): Consumer[] {
-    return this.registry.consumers.map((name) => ({
+    return this.registry.hosted.map((name) => ({
       name,
       policy: this.policy,
+      types: this.registry.handledTypes(name),
       deliver: (delivery) => this.receive(name, delivery.event, delivery),
     }));
   }
@@ -44,7 +47,8 @@ export class InboxReceiver {
    * @param event also a `CloudEvent` of the SDK
    * @param delivery claimed in the same unit of work; absent when a broker brought the event
    * @returns `handled` now, `duplicate` when handled before, `lease-lost` when another process has the delivery
-   * @throws Reject when the event can never succeed here; any other error is worth a retry. Nothing is kept then.
+   * @throws UnknownType (a Reject) when the consumer has no handler for the type, Reject when the event can never succeed
+   *   here; any other error is worth a retry. Nothing is kept then.
    */
   async receive(
     consumer: string,
@@ -52,8 +56,8 @@ export class InboxReceiver {
     delivery?: Delivery,
   ): Promise<'handled' | 'duplicate' | 'lease-lost'> {
     const subscription = this.registry.subscription(consumer, event.type);
-    if (!subscription) throw new Reject(`${consumer} has no handler for ${event.type}`);
     const plain = 'toJSON' in event ? plainEvent(event) : event;
+    if (!subscription) return this.receiveUnknown(consumer, plain, delivery);
     const message = parseMessage(plain, subscription.message);
     const context = {
       correlationId: correlationIdOf(plain),
@@ -76,6 +80,31 @@ export class InboxReceiver {
       // The contract lets a value through that the columns of the consumer can't hold.
       throw new Reject(`${event.type} holds a value that ${consumer} can't store`, { cause: error });
     }
+  }
+
+  /**
+   * Stores an event of an unknown type, without an inbox record: the release that knows the type handles it right after its
+   * start. After the grace the event is a dead letter.
+   * @param module that a broker delivered the event to; absent where the type decides on the consumers
+   * @throws UnknownType when the policy has no grace
+   */
+  async keepForRelease(event: CloudEvent, module?: string): Promise<void> {
+    const { unknownTypeGraceMs = 0 } = this.policy;
+    if (unknownTypeGraceMs === 0) throw new UnknownType(event.type, module);
+    const delivery = { consumer: module ?? UNKNOWN_CONSUMER, event };
+    await this.work.run(() => insertDeliveries(this.work.sql, [delivery], unknownTypeGraceMs));
+  }
+
+  /** Another release may have handled the event already. */
+  private async receiveUnknown(
+    consumer: string,
+    event: CloudEvent,
+    delivery?: Delivery,
+  ): Promise<'duplicate' | 'lease-lost'> {
+    const { sql } = this.work;
+    if (!(await isInInbox(sql, consumer, event))) throw new UnknownType(event.type, consumer);
+    const isOurs = !delivery || (await this.work.run(() => claimDelivery(this.work.sql, delivery)));
+    return isOurs ? 'duplicate' : 'lease-lost';
   }
 
   /** The first statement of every unit of work in which this consumer handles a message. */

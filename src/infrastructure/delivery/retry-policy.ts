@@ -10,6 +10,8 @@ export interface DeliveryPolicy {
   readonly jitter?: boolean;
   /** Longest `Retry-After` of a receiver that is honoured, in ms; 0 by default. */
   readonly retryAfterMaxMs?: number;
+  /** How long a message of an unknown type waits for a release that knows its type, in ms; 0 (not at all) by default. */
+  readonly unknownTypeGraceMs?: number;
 }
 
 /** Share by which a wait is spread to either side, so that messages that failed together don't return together. */

@@ -1,10 +1,11 @@
-import { HttpStatus, type INestApplication } from '@nestjs/common';
+import { HttpStatus, NotFoundException, type INestApplication } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { SWAGGER_KEYS } from '../contracts/package-metadata.js';
+import { MeshListener } from './mesh-listener.js';
 
 /**
  * Describes a route on the API page. Writes the metadata that @nestjs/swagger reads without loading that package, which
@@ -37,13 +38,26 @@ export function ApiSection(title: string): ClassDecorator {
   return (controller) => Reflect.defineMetadata(SWAGGER_KEYS.tags, [title], controller);
 }
 
-/** Serves the API page at `/api` and its document at `/api-json`, which is made for the first request. */
+/**
+ * Serves the API page at `/api` and its document at `/api-json`, which is made for the first request. Where the mesh has a
+ * port of its own, the page is served on the public port only and leaves out the routes of the mesh.
+ */
 export function serveApiPage(app: INestApplication, title: string): void {
+  const listener = app.get(MeshListener);
   let document: Promise<object> | undefined;
   const make = async () => {
     const { DocumentBuilder, SwaggerModule } = await import('@nestjs/swagger');
-    return SwaggerModule.createDocument(app, new DocumentBuilder().setTitle(title).addBearerAuth().build());
+    const made = SwaggerModule.createDocument(app, new DocumentBuilder().setTitle(title).addBearerAuth().build());
+    if (!listener.isSeparate) return made;
+    return {
+      ...made,
+      paths: Object.fromEntries(Object.entries(made.paths).filter(([it]) => !it.startsWith('/mesh/'))),
+    };
   };
+  app.use(['/api', '/api-json'], (request: Request, _response: Response, next: NextFunction) => {
+    const isServed = listener.serves(request, 'public');
+    next(isServed ? undefined : new NotFoundException(`Cannot ${request.method} ${request.originalUrl}`));
+  });
   app.use('/api-json', (_request: Request, response: Response, next: NextFunction) => {
     document ??= make();
     document.then((it) => response.json(it), next);

@@ -9,6 +9,7 @@ import {
   BusinessRuleViolation,
   Unavailable,
 } from '../contracts/domain-errors.js';
+import { KeysUnavailable, Unauthorized } from './bearer-tokens.js';
 import { requestContext } from '../observability/request-context.js';
 import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../persistence/sql.js';
 
@@ -59,6 +60,7 @@ export class ProblemFilter implements ExceptionFilter {
       correlationId: requestContext()?.correlationId,
     };
     if (status === 503) response.setHeader('Retry-After', '1');
+    if (error instanceof Unauthorized) response.setHeader('WWW-Authenticate', 'Bearer');
     response.status(status).type('application/problem+json').send(JSON.stringify(problem));
   }
 }
@@ -69,6 +71,8 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
     const { message, field } = error;
     return { status: statusOf(error), detail: message, ...(field && { errors: [{ field, detail: message }] }) };
   }
+  if (error instanceof Unauthorized) return { status: 401, detail: error.message };
+  if (error instanceof KeysUnavailable) return { status: 503, detail: error.message };
   if (error instanceof UnitTimedOut)
     return { status: 503, detail: 'The request took too long and had no effect: try again' };
   // The effects may be there all the same: a COMMIT that timed out may have been carried out.

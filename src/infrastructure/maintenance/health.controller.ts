@@ -1,10 +1,12 @@
 import { Controller, Get } from '@nestjs/common';
 import { Unavailable } from '../contracts/domain-errors.js';
+import { ServedOn } from '../http/listener.guard.js';
 import { Operation } from '../http/openapi.js';
 import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 
 @Controller('health')
+@ServedOn('both')
 export class HealthController {
   constructor(
     private readonly work: UnitOfWork,
@@ -27,6 +29,7 @@ export class HealthController {
     } catch (error) {
       throw new Unavailable(`The database doesn't answer: ${(error as Error).message}`);
     }
-    return { status: 'ready' };
+    const broker = this.relay.brokerState;
+    return { status: 'ready', ...(broker && { broker }) };
   }
 }

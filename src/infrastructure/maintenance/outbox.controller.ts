@@ -1,20 +1,27 @@
 import { Controller, Get, UseFilters, UseGuards } from '@nestjs/common';
 import { AdministrationGuard } from '../http/administration.guard.js';
+import { ServedOn } from '../http/listener.guard.js';
 import { ApiSection, Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
+import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { outboxStatistics } from '../store/statistics.js';
 
 @Controller('mesh/outbox')
 @ApiSection('Mesh')
+@ServedOn('mesh')
 @UseGuards(AdministrationGuard)
 @UseFilters(ProblemFilter)
 export class OutboxController {
-  constructor(private readonly work: UnitOfWork) {}
+  constructor(
+    private readonly work: UnitOfWork,
+    private readonly relay: Relay,
+  ) {}
 
   @Get()
-  @Operation('How many messages wait, and since when')
-  show(): Promise<object> {
-    return outboxStatistics(this.work.sql);
+  @Operation('How many messages wait, and since when; with a broker, what this process knows of it')
+  async show(): Promise<object> {
+    const broker = this.relay.brokerState;
+    return { ...(await outboxStatistics(this.work.sql)), ...(broker && { broker }) };
   }
 }

@@ -15,6 +15,8 @@ export interface Discrepancy {
 /** What one page of subjects lacks. */
 export interface ReconciliationPage {
   readonly examined: number;
+  /** Subjects that changed too recently to be examined. */
+  readonly skipped?: number;
   /** Position of the last subject of the page; absent on the last page. */
   readonly last?: string;
   readonly discrepancies: readonly Discrepancy[];
@@ -28,9 +30,10 @@ export interface Reconciler {
   /**
    * Reads the next subjects, outside of units of work because it asks other modules.
    * @param after position of the last subject of the page before, in an order that never changes
+   * @param minAgeMs skips subjects that changed less than so many ms ago: their messages may still be in flight
    * @throws Unavailable when an owner doesn't answer
    */
-  page(after: string | undefined, limit: number): Promise<ReconciliationPage>;
+  page(after: string | undefined, limit: number, minAgeMs: number): Promise<ReconciliationPage>;
 }
 
 const RECONCILER = Symbol('mesh-reconciler');

@@ -4,9 +4,13 @@ import type { ReconciliationPage } from './reconciler.js';
 export interface ReconciliationRun {
   readonly module: string;
   readonly isDryRun: boolean;
+  /** How long ago a subject must have changed last to be examined, in ms. */
+  readonly minAgeMs: number;
   readonly startedAt: string;
   readonly finishedAt?: string;
   readonly examined: number;
+  /** Subjects that changed too recently. */
+  readonly skipped: number;
   /** Discrepancies by kind. */
   readonly missing: Readonly<Record<string, number>>;
   /** Messages that were sent again. */
@@ -15,16 +19,24 @@ export interface ReconciliationRun {
   readonly interrupted?: string;
 }
 
-export function startRun(module: string, isDryRun: boolean): ReconciliationRun {
-  return { module, isDryRun, startedAt: new Date().toISOString(), examined: 0, missing: {}, sent: 0 };
+export function startRun(module: string, isDryRun: boolean, minAgeMs: number): ReconciliationRun {
+  const startedAt = new Date().toISOString();
+  return { module, isDryRun, minAgeMs, startedAt, examined: 0, skipped: 0, missing: {}, sent: 0 };
 }
 
 /** The run after one more page. */
-export function addPage(run: ReconciliationRun, { examined, discrepancies }: ReconciliationPage): ReconciliationRun {
+export function addPage(run: ReconciliationRun, page: ReconciliationPage): ReconciliationRun {
+  const { examined, skipped = 0, discrepancies } = page;
   const missing = { ...run.missing };
   for (const { what } of discrepancies) missing[what] = (missing[what] ?? 0) + 1;
   const sent = run.isDryRun ? 0 : discrepancies.length;
-  return { ...run, missing, examined: run.examined + examined, sent: run.sent + sent };
+  return {
+    ...run,
+    examined: run.examined + examined,
+    skipped: run.skipped + skipped,
+    missing,
+    sent: run.sent + sent,
+  };
 }
 
 /** The run that started last. */

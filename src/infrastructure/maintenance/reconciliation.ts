@@ -16,6 +16,8 @@ export const RECONCILIATION_POLICY = Symbol('RECONCILIATION_POLICY');
 export interface ReconciliationPolicy {
   /** Pause from the end of one run to the start of the next, in ms; 0 for runs on request only. */
   readonly everyMs: number;
+  /** How long ago a subject must have changed last to be examined, in ms: its messages may still be in flight. */
+  readonly afterMs: number;
   /** Subjects examined in a second, at most. */
   readonly perSecond: number;
 }
@@ -73,9 +75,12 @@ export class Reconciliation implements OnModuleInit {
     return found;
   }
 
-  /** Runs all reconcilers of this process; joins runs that are in progress. A dry run sends nothing. */
-  run({ isDryRun }: { isDryRun: boolean }): Promise<ReconciliationRun[]> {
-    return Promise.all([...this.reconcilers.keys()].map((module) => this.runModule(module, isDryRun)));
+  /**
+   * Runs all reconcilers of this process; joins runs that are in progress. A dry run sends nothing.
+   * @param options `minAgeMs`: how long ago a subject must have changed last to be examined; default: `afterMs` of the policy
+   */
+  run(options: { isDryRun: boolean; minAgeMs?: number }): Promise<ReconciliationRun[]> {
+    return Promise.all([...this.reconcilers.keys()].map((module) => this.runModule(module, options)));
   }
 
   private scheduleNext(): void {
@@ -92,14 +97,17 @@ export class Reconciliation implements OnModuleInit {
       const last = await this.lastStoredRun(module).catch(() => undefined);
       // The last run may be another process's, whose clock differs.
       const sinceMs = Math.abs(Date.now() - Date.parse(last?.finishedAt ?? ''));
-      if (!(sinceMs < this.policy.everyMs / 2)) await this.runModule(module, false);
+      if (!(sinceMs < this.policy.everyMs / 2)) await this.runModule(module, { isDryRun: false });
     }
   }
 
-  private runModule(module: string, isDryRun: boolean): Promise<ReconciliationRun> {
+  private runModule(
+    module: string,
+    { isDryRun, minAgeMs = this.policy.afterMs }: { isDryRun: boolean; minAgeMs?: number },
+  ): Promise<ReconciliationRun> {
     const current = this.running.get(module);
     if (current) return current.ended;
-    const run = startRun(module, isDryRun);
+    const run = startRun(module, isDryRun, minAgeMs);
     const context = { correlationId: `reconcile-${randomUUID()}`, traceparent: continueTrace(), module };
     const ended = runInContext(context, () => this.runPages(run)).finally(() => this.running.delete(module));
     this.running.set(module, { run, ended });
@@ -108,7 +116,7 @@ export class Reconciliation implements OnModuleInit {
 
   /** Never throws: `interrupted` tells what went wrong. */
   private async runPages(started: ReconciliationRun): Promise<ReconciliationRun> {
-    const { module, isDryRun } = started;
+    const { module, isDryRun, minAgeMs } = started;
     const lock = this.locks.get(module)!;
     let run = started;
     let interrupted: string | undefined;
@@ -116,11 +124,11 @@ export class Reconciliation implements OnModuleInit {
       if (!isDryRun && !(await lock.acquire())) throw new Error('Another process is reconciling this module');
       let position = isDryRun ? undefined : ((await this.storedState(module))?.position ?? undefined);
       do {
-        const page = await this.reconcilers.get(module)!.page(position, PAGE_SIZE);
+        const page = await this.reconcilers.get(module)!.page(position, PAGE_SIZE, minAgeMs);
         run = await this.repair(run, page);
         this.running.set(module, { ...this.running.get(module)!, run });
         position = page.last;
-        if (position !== undefined) await this.pace(page.examined);
+        if (position !== undefined) await this.pace();
       } while (position !== undefined);
     } catch (error) {
       interrupted = (error as Error).message;
@@ -130,16 +138,16 @@ export class Reconciliation implements OnModuleInit {
     if (!isDryRun && !interrupted) await this.store(ended);
     if (!isDryRun) await lock.release();
     this.lastRuns.set(module, ended);
-    const { examined, missing, sent } = ended;
-    this.logger.log({ module, examined, missing, sent, isDryRun }, interrupted ? 'Ended early' : 'Reconciled');
+    const { examined, skipped, missing, sent } = ended;
+    this.logger.log({ module, examined, skipped, missing, sent, isDryRun }, interrupted ? 'Ended early' : 'Reconciled');
     return ended;
   }
 
   /** @throws Error when the process stops */
-  private async pace(examined: number): Promise<void> {
+  private async pace(): Promise<void> {
     const { signal } = this.stopping;
     if (signal.aborted) throw new Error('The process is stopping');
-    await wait((1000 * examined) / this.policy.perSecond, undefined, { signal });
+    await wait((1000 * PAGE_SIZE) / this.policy.perSecond, undefined, { signal });
   }
 
   /** Sends what is missing and stores the position, in one unit of work: after a crash, one page is repeated at most. */

@@ -31,9 +31,15 @@ export class Retention {
     @Inject(RETENTION_POLICY) private readonly policy: RetentionPolicy,
     @Inject(DELIVERY_POLICY) delivery: DeliveryPolicy,
   ) {
+    const days = (ms: number) => `${(ms / DAY_MS).toFixed(2)} days`;
+    const { unknownTypeGraceMs = 0 } = delivery;
+    if (policy.inboxMs < unknownTypeGraceMs)
+      throw new Error(
+        `The inbox forgets after ${days(policy.inboxMs)}, but a message of an unknown type waits for ` +
+          `${days(unknownTypeGraceMs)}: lengthen MESH_INBOX_RETENTION or shorten MESH_UNKNOWN_TYPE_GRACE`,
+      );
     const horizonMs = redeliveryHorizonMs(delivery) + policy.replayWindowMs;
     if (policy.inboxMs >= horizonMs) return;
-    const days = (ms: number) => `${(ms / DAY_MS).toFixed(2)} days`;
     throw new Error(
       `The inbox forgets after ${days(policy.inboxMs)}, but a message can be delivered again for ${days(horizonMs)} ` +
         '(retries, time-outs and the replay window): lengthen MESH_INBOX_RETENTION or shorten MESH_REPLAY_WINDOW',

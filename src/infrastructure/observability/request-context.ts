@@ -30,9 +30,16 @@ export function setSendingModule(name: string): void {
   if (context) context.module = name;
 }
 
+const TRACEPARENT = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/;
+
+/** Whether a text is a `traceparent` of W3C Trace Context, version 00. */
+export function isTraceparent(text: string | undefined): text is string {
+  return TRACEPARENT.test(text ?? '');
+}
+
 /** A `traceparent` with a new span id: in the trace of `parent` if that is well formed, else in a new trace. */
 export function continueTrace(parent?: string): string {
-  const trace = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/.exec(parent ?? '');
+  const trace = TRACEPARENT.exec(parent ?? '');
   return `00-${trace?.[1] ?? randomHex(16)}-${randomHex(8)}-${trace?.[2] ?? '01'}`;
 }
 

@@ -5,7 +5,8 @@ import { DATABASE_PAUSE_MS, MESSAGE_UNIT } from '../delivery/consumer.js';
 import type { DeliveryWorkers } from '../delivery/delivery-workers.js';
 import { noLeases, type Leases } from '../leases/leases.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { insertDeadLetter, UNPUBLISHED } from '../store/dead-letter-rows.js';
+import { UNPUBLISHED } from '../store/dead-letter-rows.js';
+import { insertDeliveries } from '../store/delivery-rows.js';
 import { OUTBOX_RESOURCE } from '../store/lease-rows.js';
 import { hasOutboxRows, moveToDeliveries, type ConsumerLookup } from '../store/outbox-rows.js';
 import type { OutboxDispatcher } from './outbox-dispatcher.js';
@@ -14,6 +15,8 @@ import type { OutboxDispatcher } from './outbox-dispatcher.js';
 const MAX_MOVED = 500;
 /** Longest pause for consumers that are saturated, in ms. */
 const MAX_PAUSE_MS = 300;
+/** Unknown types that one log line names, at most. */
+const MAX_LOGGED_TYPES = 5;
 
 /** Dispatches the outbox to the consumers of this process: one delivery for each, in the database. */
 export class InProcessDispatcher implements OutboxDispatcher {
@@ -30,6 +33,7 @@ export class InProcessDispatcher implements OutboxDispatcher {
     private readonly consumersOf: ConsumerLookup,
     private readonly logger: Logger,
     private readonly leases: Leases = noLeases,
+    private readonly unknownTypeGraceMs = 0,
   ) {}
 
   get isBusy(): boolean {
@@ -94,12 +98,12 @@ export class InProcessDispatcher implements OutboxDispatcher {
     const { sql } = this.work;
     const held = this.leases.held(OUTBOX_RESOURCE);
     const { unknown, ...moved } = await moveToDeliveries(sql, this.consumersOf, this.limit, held);
-    // Types without a consumer here: from another version, or for a module that this process doesn't host.
-    for (const event of unknown) {
-      const error = new Error(`No module of this process knows what to do with ${event.type}`);
-      await insertDeadLetter(sql, { event, attempts: 1, error, consumer: UNPUBLISHED });
-      this.logger.error({ type: event.type, subject: event.subject, event: event.id }, error.message);
-    }
+    if (unknown.length === 0) return moved;
+    // Types without a consumer here: from another release, or for a module that this process doesn't host.
+    const deliveries = unknown.map((event) => ({ consumer: UNPUBLISHED, event }));
+    await insertDeliveries(sql, deliveries, this.unknownTypeGraceMs);
+    const types = [...new Set(unknown.map(({ type }) => type))].slice(0, MAX_LOGGED_TYPES);
+    this.logger.warn({ messages: unknown.length, types }, 'Unknown types: the messages wait for another release');
     return moved;
   }
 

@@ -1,5 +1,24 @@
 import type { DeliveryWorkers } from '../delivery/delivery-workers.js';
 
+/** Attempts to publish that failed in a row. */
+export interface BrokerFailure {
+  /** The first of them, as UTC ISO 8601. */
+  readonly since: string;
+  readonly attempts: number;
+  /** The last error. */
+  readonly reason: string;
+}
+
+/** What a process knows of its broker. */
+export interface BrokerState {
+  /** Requests that the broker hasn't answered for a while, because it waits for consumers. */
+  readonly waiting: { readonly requests: number; readonly since?: string; readonly types: Record<string, number> };
+  /** The broker takes nothing at this address, or not from this process. */
+  readonly refused?: BrokerFailure;
+  /** The broker doesn't answer, or answers that it is out of order. */
+  readonly unreachable?: BrokerFailure;
+}
+
 /**
  * Takes messages out of the outbox: `InProcessDispatcher` to the deliveries of this process, `Publisher` to a broker.
  * mesh-providers.ts chooses.
@@ -9,6 +28,8 @@ export interface OutboxDispatcher {
   readonly isBusy: boolean;
   /** Why messages can't leave until an operator acts, if that is so. */
   readonly suspendedReason?: string;
+  /** Absent where messages go to no broker. */
+  readonly brokerState?: BrokerState;
   /** @param workers to wake when there are deliveries for them */
   start(workers: DeliveryWorkers): void;
   /** Reads the outbox, now or as soon as the present read has ended. */

@@ -3,7 +3,7 @@ import type { Consumer } from '../delivery/consumer.js';
 import type { DeliveryWorkers } from '../delivery/delivery-workers.js';
 import { othersHoldShards, SINGLE_PROCESS, type LeaseScope } from '../leases/leases.js';
 import { OUTBOX_RESOURCE } from '../store/lease-rows.js';
-import type { OutboxDispatcher } from './outbox-dispatcher.js';
+import type { BrokerState, OutboxDispatcher } from './outbox-dispatcher.js';
 
 /** Polling is a safety net for commits of other processes whose notification was lost; in ms. */
 const POLL_MS = 1000;
@@ -16,17 +16,21 @@ export class Relay {
   private poll?: NodeJS.Timeout;
   private isStopped = true;
 
-  /** @param scope the deliveries that this process works on, where several processes share the database */
+  /**
+   * @param scope the deliveries that this process works on, where several processes share the database
+   * @param unaddressed consumers of messages whose type was unknown
+   */
   constructor(
     private readonly dispatcher: OutboxDispatcher,
     private readonly workers: DeliveryWorkers,
     private readonly scope: LeaseScope = SINGLE_PROCESS,
+    private readonly unaddressed: readonly Consumer[] = [],
   ) {}
 
   /** Starts with the messages that an earlier process left. */
   async start(consumers: readonly Consumer[]): Promise<void> {
     this.isStopped = false;
-    this.workers.start(consumers);
+    this.workers.start([...consumers, ...this.unaddressed]);
     await this.scope.leases.start((topic) => {
       if (topic !== 'deliveries') this.dispatcher.wake();
       if (topic === 'outbox') return;
@@ -67,6 +71,11 @@ export class Relay {
   /** Why messages don't leave although the relay runs, if that is so. */
   get suspendedReason(): string | undefined {
     return this.dispatcher.suspendedReason;
+  }
+
+  /** Absent where messages go to no broker. */
+  get brokerState(): BrokerState | undefined {
+    return this.dispatcher.brokerState;
   }
 
   /** Resolves when all that can be done now is done, at the latest at `deadline` (of `performance.now()`). */

@@ -10,6 +10,9 @@ import { insertIntoOutbox } from './outbox-rows.js';
 /** Stands in place of the consumer when a broker refused the message, or its type is unknown here: no consumer has it yet. */
 export const UNPUBLISHED = 'k-sink';
 
+/** Stands in place of the consumer when a broker delivered the message, and no module here has a handler for its type. */
+export const UNKNOWN_CONSUMER = 'unknown';
+
 /** A message that no further attempt can help. */
 export interface FailedMessage {
   readonly event: CloudEvent;
@@ -40,6 +43,12 @@ export interface DeadLetterFilter {
   readonly consumer?: string;
   readonly type?: string;
   readonly cause?: string;
+}
+
+/** Times of death in ms since 1970, both included. */
+export interface DeadBetween {
+  readonly from: number;
+  readonly until: number;
 }
 
 /** Puts a message among the dead letters. */
@@ -96,8 +105,8 @@ export async function listDeadLetters(
   );
 }
 
-export async function countDeadLetters(sql: Sql, filter: DeadLetterFilter): Promise<number> {
-  const { where, parameters } = conditions(filter);
+export async function countDeadLetters(sql: Sql, filter: DeadLetterFilter, between?: DeadBetween): Promise<number> {
+  const { where, parameters } = conditions(filter, between);
   const [row] = await sql.all<{ n: number | string }>(
     `SELECT COUNT(*) AS n FROM mesh_dead_letter ${where}`,
     parameters,
@@ -130,20 +139,23 @@ export async function findDeadLetter(sql: Sql, id: string): Promise<DeadLetterRo
   return row;
 }
 
-/** The oldest dead letters that match and died between two times (ms since 1970, both included). */
+/**
+ * The oldest dead letters that match and died between two times.
+ * @param after the last one of the page before
+ */
 export async function oldestDeadLetters(
   sql: Sql,
   filter: DeadLetterFilter,
-  between: { from: number; until: number },
+  { from, until }: DeadBetween,
   limit: number,
+  after?: Pick<DeadLetterRow, 'dead_at' | 'id'>,
 ): Promise<DeadLetterRow[]> {
-  const { where, parameters } = conditions(filter);
-  const inTime = `dead_at BETWEEN ${between.from} AND ${between.until}`;
-  return sql.all(
-    `SELECT ${COLUMNS} FROM mesh_dead_letter ${where ? `${where} AND` : 'WHERE'} ${inTime}
-     ORDER BY dead_at, id LIMIT ${limit}`,
-    parameters,
-  );
+  const { where, parameters } = conditions(filter, { from: after?.dead_at ?? from, until });
+  const isNext = after ? `AND (dead_at > ${after.dead_at} OR id > $${parameters.length + 1})` : '';
+  return sql.all(`SELECT ${COLUMNS} FROM mesh_dead_letter ${where} ${isNext} ORDER BY dead_at, id LIMIT ${limit}`, [
+    ...parameters,
+    ...(after ? [after.id] : []),
+  ]);
 }
 
 /** @returns false when there is none */
@@ -155,32 +167,34 @@ export async function deleteDeadLetter(sql: Sql, id: string): Promise<boolean> {
 const BROKER_EXTENSIONS = ['knativeerrordest', 'knativeerrorcode', 'knativeerrordata', 'knativebrokerttl'];
 
 /**
- * Gives a dead letter back to the consumer that failed, and to no other; the event keeps its id.
- * @param address of the consumer, where this process doesn't host it
- * @returns the consumer that has a new delivery, if any
+ * Gives a dead letter back to the consumers that failed, and to no other; the event keeps its id.
+ * @param consumers names of modules of this process, or addresses; none puts the message back into the outbox
+ * @returns false when the dead letter is no longer there
  */
 export async function requeueDeadLetter(
   sql: Sql,
   letter: DeadLetterRow,
-  address?: string,
-): Promise<string | undefined> {
-  if (!(await deleteDeadLetter(sql, letter.id))) return undefined;
+  consumers: readonly string[],
+): Promise<boolean> {
+  if (!(await deleteDeadLetter(sql, letter.id))) return false;
   const dead = JSON.parse(letter.event) as CloudEvent;
   const attributes = Object.entries(dead).filter(([name]) => !BROKER_EXTENSIONS.includes(name));
   const event = Object.fromEntries(attributes) as CloudEvent;
-  if (letter.consumer === UNPUBLISHED) {
-    await insertIntoOutbox(sql, [event]);
-    return undefined;
-  }
-  const consumer = address ?? letter.consumer;
-  await insertDeliveries(sql, [{ consumer, event }]);
-  return consumer;
+  if (consumers.length === 0) await insertIntoOutbox(sql, [event]);
+  else
+    await insertDeliveries(
+      sql,
+      consumers.map((consumer) => ({ consumer, event })),
+    );
+  return true;
 }
 
-function conditions(filter: DeadLetterFilter): { where: string; parameters: SqlValue[] } {
+function conditions(filter: DeadLetterFilter, between?: DeadBetween): { where: string; parameters: SqlValue[] } {
   const given = (['consumer', 'type', 'cause'] as const).filter((column) => filter[column] !== undefined);
+  const all = given.map((column, index) => `${column} = $${index + 1}`);
+  if (between) all.push(`dead_at BETWEEN ${between.from} AND ${between.until}`);
   return {
-    where: given.length > 0 ? `WHERE ${given.map((column, index) => `${column} = $${index + 1}`).join(' AND ')}` : '',
+    where: all.length > 0 ? `WHERE ${all.join(' AND ')}` : '',
     parameters: given.map((column) => filter[column]!),
   };
 }

@@ -20,6 +20,8 @@ export interface Delivery {
   readonly event: CloudEvent;
   /** Attempts that failed so far. */
   readonly attempts: number;
+  /** Whether it waits for a release that knows its type. */
+  readonly isWaiting?: boolean;
 }
 
 /** A message for one consumer. */
@@ -28,11 +30,22 @@ export interface NewDelivery {
   readonly event: CloudEvent;
 }
 
-const NEW = 'consumer, id, type, partition_key, event, created_at, due_at';
-const INSERT = `INSERT INTO mesh_delivery (${NEW}) VALUES ($1, $2, $3, $4, $5, $6, $6)`;
+/**
+ * A delivery that waits for a release that knows its type is due at the end of its grace plus this, in ms (3,000 years): so
+ * the queries for due retries don't meet it, however many wait.
+ */
+export const WAITING = 1e14;
 
-/** Adds deliveries without failed attempts, in their order. */
-export async function insertDeliveries(sql: Sql, deliveries: readonly NewDelivery[]): Promise<void> {
+/** The due time of a waiting delivery whose grace ends at a time (ms since 1970). */
+export const waitingUntil = (graceEndsAt: number) => WAITING + graceEndsAt;
+
+const COLUMNS = 'consumer, id, type, partition_key, event, created_at, attempts, due_at';
+
+/**
+ * Adds deliveries without failed attempts, in their order.
+ * @param graceMs how long they wait for a release that knows their type; absent when this release knows it
+ */
+export async function insertDeliveries(sql: Sql, deliveries: readonly NewDelivery[], graceMs?: number): Promise<void> {
   const now = Date.now();
   const rows = deliveries.map(({ consumer, event }) => [
     consumer,
@@ -42,21 +55,29 @@ export async function insertDeliveries(sql: Sql, deliveries: readonly NewDeliver
     JSON.stringify(event),
     now,
   ]);
-  await insertDeliveryRows(sql, rows);
+  await insertDeliveryRows(sql, rows, graceMs === undefined ? undefined : waitingUntil(now + graceMs));
 }
 
-/** Adds rows of [consumer, id, type, partition key, event as JSON, created at in ms since 1970], in their order. */
-export async function insertDeliveryRows(sql: Sql, rows: readonly SqlValue[][]): Promise<void> {
+/**
+ * Adds rows of [consumer, id, type, partition key, event as JSON, created at in ms since 1970], in their order.
+ * @param dueAt of deliveries that wait for a release that knows their type
+ */
+export async function insertDeliveryRows(sql: Sql, rows: readonly SqlValue[][], dueAt?: number): Promise<void> {
   if (rows.length === 0) return;
+  // A waiting delivery counts as a retry, so that first attempts don't meet it.
+  const [attempts, due] = dueAt === undefined ? [0, []] : [1, [dueAt]];
   if (sql.dialect === 'sqlite') {
-    for (const row of rows) await sql.run(INSERT, row);
+    const values = `$1, $2, $3, $4, $5, $6, ${attempts}, ${attempts ? '$7' : '$6'}`;
+    const insert = `INSERT INTO mesh_delivery (${COLUMNS}) VALUES (${values})`;
+    for (const row of rows) await sql.run(insert, [...row, ...due]);
     return;
   }
+  const createdAt = '(it->>5)::double precision';
   await sql.run(
-    `INSERT INTO mesh_delivery (${NEW})
-     SELECT it->>0, it->>1, it->>2, it->>3, it->>4, (it->>5)::double precision, (it->>5)::double precision
+    `INSERT INTO mesh_delivery (${COLUMNS})
+     SELECT it->>0, it->>1, it->>2, it->>3, it->>4, ${createdAt}, ${attempts}, ${attempts ? '$2' : createdAt}
      FROM json_array_elements($1::json) WITH ORDINALITY AS them(it, place) ORDER BY place`,
-    [JSON.stringify(rows)],
+    [JSON.stringify(rows), ...due],
   );
 }
 
@@ -81,7 +102,7 @@ export async function dueDeliveries(sql: Sql, query: DueQuery): Promise<Delivery
   if (held?.size === 0) return [];
   const isRetry = query.attempts === 'retry';
   const isDue = isRetry
-    ? 'attempts > 0 AND (due_at <= $4 OR due_at > $5) ORDER BY due_at'
+    ? `attempts > 0 AND due_at < ${WAITING} AND (due_at <= $4 OR due_at > $5) ORDER BY due_at`
     : 'attempts = 0 ORDER BY seq';
   const times = isRetry ? [now, maxDueAt] : [];
   const isHeld = inHeldShards(held, 4 + times.length);
@@ -144,14 +165,20 @@ export async function claimDeliveries(sql: Sql, deliveries: readonly Delivery[])
   return new Set(rows.map(({ seq }) => seq));
 }
 
-/** Postpones a delivery after a failed attempt. @returns false when another process has it now */
-export async function postponeDelivery(sql: Sql, delivery: Delivery, waitMs: number, error: string): Promise<boolean> {
-  const { seq, attempts } = delivery;
-  const [condition, parameters] = leaseCondition(delivery, 5);
+/**
+ * Postpones a delivery whose attempt failed, or whose type is unknown.
+ * @param outcome `attempts`: those that failed so far; `dueAt` in ms since 1970, or of `waitingUntil()`
+ * @returns false when another process has it now
+ */
+export async function postponeDelivery(
+  sql: Sql,
+  delivery: Delivery,
+  { attempts, dueAt, error }: { attempts: number; dueAt: number; error: string },
+): Promise<boolean> {
+  const [condition, parameters] = leaseCondition(delivery, 6);
   const changed = await sql.run(
-    `UPDATE mesh_delivery SET attempts = attempts + 1, due_at = $2, last_error = $3
-     WHERE seq = $1 AND attempts = $4 ${condition}`,
-    [seq, Date.now() + waitMs, error, attempts, ...parameters],
+    `UPDATE mesh_delivery SET attempts = $2, due_at = $3, last_error = $4 WHERE seq = $1 AND attempts = $5 ${condition}`,
+    [delivery.seq, attempts, dueAt, error, delivery.attempts, ...parameters],
   );
   return changed > 0;
 }

@@ -1,6 +1,6 @@
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import type { Sql } from '../persistence/sql.js';
-import { claimDeliveries, type Delivery } from './delivery-rows.js';
+import { claimDeliveries, WAITING, type Delivery } from './delivery-rows.js';
 import { leaseFence, SHARD, tokenParameter } from './lease-rows.js';
 
 /** An event that a consumer is about to handle, with its delivery unless a broker brought it. */
@@ -12,6 +12,12 @@ export interface IncomingMessage {
 
 /** `new`: to be handled. `duplicate`: handled before. `lease-lost`: another process has the delivery now. */
 export type InboxOutcome = 'new' | 'duplicate' | 'lease-lost';
+
+/** Whether a consumer has handled an event. */
+export async function isInInbox(sql: Sql, consumer: string, { source, id }: CloudEvent): Promise<boolean> {
+  const key = [consumer, source, id];
+  return (await sql.all(`SELECT 1 FROM mesh_inbox WHERE consumer = $1 AND source = $2 AND id = $3`, key)).length > 0;
+}
 
 /**
  * Claims deliveries and records their events in the inbox, in the unit of work that handles them. The inbox key is
@@ -53,7 +59,9 @@ async function recordInOneStatement(sql: Sql, messages: readonly IncomingMessage
     if (isLost(message)) return [];
     return { index, source: event.source, id: event.id, ...(delivery && { seq: String(delivery.seq) }) };
   });
-  const fenced = leases.length > 0 ? `AND ${SHARD} = ANY(ARRAY${leaseFence(4, 5)})` : '';
+  // Deliveries that waited for a release may be claimed without a lease.
+  const fence = `AND (due_at >= ${WAITING} OR ${SHARD} = ANY(ARRAY${leaseFence(4, 5)}))`;
+  const fenced = leases.length > 0 ? fence : '';
   // ARRAY(…) makes PostgreSQL look the rows up by their key, also while its statistics call the table empty.
   const rows = await sql.all<{ index: number; is_new: boolean }>(
     `WITH incoming AS MATERIALIZED (

@@ -10,6 +10,7 @@ import {
   tokenParameter,
   type HeldShards,
 } from './lease-rows.js';
+import { excluding, type OutboxExclusions, type OutboxRoutes } from './outbox-routes.js';
 import { partitionKeyOf, sequenceList } from './row-parameters.js';
 
 /** A message in the outbox; `event` is its CloudEvent as JSON. */
@@ -55,26 +56,31 @@ export async function hasOutboxRows(sql: Sql, held: HeldShards): Promise<boolean
   return rows.length > 0;
 }
 
-/**
- * The oldest messages of the outbox in the held shards.
- * @param loaded sequence numbers of the messages that the caller has already
- * @param failing partition keys whose messages stay where they are
- */
+/** What a query of the outbox reads. */
+export interface OutboxQuery {
+  /** Sequence numbers of the messages that the caller has already. */
+  readonly loaded: readonly SqlValue[];
+  readonly excluded: OutboxExclusions;
+  readonly routes: OutboxRoutes;
+  /** The query reads messages with a larger sequence number. */
+  readonly after: SqlValue;
+  readonly limit: number;
+  readonly held: HeldShards;
+}
+
+/** The oldest messages of the outbox in the held shards. */
 export async function listOutbox(
   sql: Sql,
-  loaded: readonly SqlValue[],
-  failing: readonly string[],
-  limit: number,
-  held: HeldShards,
+  { loaded, excluded, routes, after, limit, held }: OutboxQuery,
 ): Promise<(OutboxRow & { shard?: number })[]> {
-  const keys =
-    sql.dialect === 'postgres' ? `(SELECT json_array_elements_text($2::json))` : `(SELECT value FROM json_each($2))`;
   if (held?.size === 0) return [];
+  const shards = shardParameters(held);
+  const conditions = excluding(sql, excluded, routes, 4 + shards.length);
   return sql.all(
     `SELECT ${SELECTED}${held ? `, ${SHARD} AS shard` : ''} FROM mesh_outbox
-     WHERE seq NOT IN ${sequenceList(sql)} AND partition_key NOT IN ${keys} ${inHeldShards(held, 4)}
+     WHERE seq > $2 AND seq NOT IN ${sequenceList(sql)} ${inHeldShards(held, 4)} ${conditions.sql}
      ORDER BY seq LIMIT $3`,
-    [JSON.stringify(loaded), JSON.stringify(failing), limit, ...shardParameters(held)],
+    [JSON.stringify(loaded), after, limit, ...shards, ...conditions.parameters],
   );
 }
 
@@ -102,7 +108,7 @@ export interface Moved {
   readonly consumers: Set<string>;
   /** Whether the outbox may hold more. */
   readonly more: boolean;
-  /** Events of unknown types: removed from the outbox without a delivery. */
+  /** Events of unknown types: removed from the outbox; the caller keeps them. */
   readonly unknown: CloudEvent[];
 }
 

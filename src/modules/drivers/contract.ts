@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { durableCommand, durableEvent, query } from '../../infrastructure/contracts/message.js';
-import { cents, recordId, storedId } from '../../infrastructure/contracts/schemas.js';
+import { cents, MAX_ID, recordId, storedId } from '../../infrastructure/contracts/schemas.js';
 
 /** Calculate what the driver earns for a transit (the subject) of this price, in cents. Done once per transit. */
 export class CalculateFee extends durableCommand(
@@ -52,11 +52,25 @@ export const driver = z.object({
   occupied: z.boolean(),
 });
 
-/** For transits that are over: the stored fee in cents, or null, and whether the driver was freed. */
+/** For transits with a driver: the stored fee in cents, or null, and whether the driver was freed, or is occupied. */
 export class ReadSettledTransits extends query(
   'read-settled-transits',
   z.object({ transits: z.array(z.object({ transitId: z.guid(), driverId: storedId })).max(100) }),
-  z.array(z.object({ transitId: z.guid(), fee: cents.nullable(), isFree: z.boolean() })),
+  z.array(
+    z.object({
+      transitId: z.guid(),
+      fee: cents.nullable(),
+      isFree: z.boolean(),
+      isOccupied: z.boolean().optional().describe('absent in answers of older versions'),
+    }),
+  ),
+) {}
+
+/** The drivers who are occupied, with their transits, by their ids. */
+export class ReadOccupiedDrivers extends query(
+  'read-occupied-drivers',
+  z.object({ after: z.int().min(0).max(MAX_ID), limit: z.int().min(1).max(100) }),
+  z.array(z.object({ driverId: storedId, transitId: z.string() })),
 ) {}
 
 export class ReadDriver extends query('read-driver', z.object({ driverId: recordId }), driver.nullable()) {}

@@ -7,6 +7,7 @@ import { FreeDriverHandler } from './free-driver.js';
 import { OccupyDriverHandler } from './occupy-driver.js';
 import { DriversController } from './drivers.controller.js';
 import { ReadDriverHandler } from './read-driver.js';
+import { ReadOccupiedDriversHandler } from './read-occupied-drivers.js';
 import { ReadSettledTransitsHandler } from './read-settled-transits.js';
 import { RegisterDriverHandler } from './register-driver.js';
 import { DriversSeed } from './seed.js';
@@ -20,6 +21,7 @@ import { Driver, Occupancy, TransitFee } from './tables.js';
     ChangeDriverHandler,
     ReadDriverHandler,
     ReadSettledTransitsHandler,
+    ReadOccupiedDriversHandler,
     CalculateFeeHandler,
     OccupyDriverHandler,
     FreeDriverHandler,

@@ -12,13 +12,14 @@ export class ReadSettledTransitsHandler implements IQueryHandler<ReadSettledTran
     const transitId = In(transits.map((it) => it.transitId));
     const fees = await this.work.repository(TransitFee).findBy({ transitId });
     const driverId = In(transits.map((it) => it.driverId));
-    const freed = await this.work.repository(Occupancy).findBy({ driverId, transitId, state: 'FREED' });
+    const occupancies = await this.work.repository(Occupancy).findBy({ driverId, transitId });
     const feeOf = new Map(fees.map((it) => [it.transitId, it.fee]));
-    const isFree = new Set(freed.map((it) => `${it.driverId} ${it.transitId}`));
+    const stateOf = new Map(occupancies.map((it) => [`${it.driverId} ${it.transitId}`, it.state]));
     return transits.map((it) => ({
       transitId: it.transitId,
       fee: feeOf.get(it.transitId) ?? null,
-      isFree: isFree.has(`${it.driverId} ${it.transitId}`),
+      isFree: stateOf.get(`${it.driverId} ${it.transitId}`) === 'FREED',
+      isOccupied: stateOf.get(`${it.driverId} ${it.transitId}`) === 'OCCUPIED',
     }));
   }
 }

@@ -52,6 +52,15 @@ export class MeasureRoute extends query(
   z.object({ distanceMetres: metres }),
 ) {}
 
+/** The ids of the transits whose two addresses and whose distance are stored. */
+export class ReadStoredRoutes extends query(
+  'read-stored-routes',
+  z.object({
+    routes: z.array(z.object({ transitId: z.guid(), pickupId: z.guid(), destinationId: z.guid() })).max(100),
+  }),
+  z.array(z.guid()),
+) {}
+
 /** A stored address. `hash` is the 32-bit hash of the legacy application, and identifies nothing here. */
 export const keptAddress = address.extend({
   id: z.uuid(),

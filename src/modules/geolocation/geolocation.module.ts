@@ -5,6 +5,7 @@ import { Geocoder, NoGeocoder } from './geocoder.js';
 import { GeolocationController } from './geolocation.controller.js';
 import { MeasureRouteHandler } from './measure-route.js';
 import { ReadAddressHandler } from './read-address.js';
+import { ReadStoredRoutesHandler } from './read-stored-routes.js';
 import { GeolocationSeed } from './seed.js';
 import { KeptAddress, Route } from './tables.js';
 import { UpdateDestinationHandler } from './update-destination.js';
@@ -17,6 +18,7 @@ import { UpdateDestinationHandler } from './update-destination.js';
     UpdateDestinationHandler,
     MeasureRouteHandler,
     ReadAddressHandler,
+    ReadStoredRoutesHandler,
     GeolocationSeed,
   ],
 })

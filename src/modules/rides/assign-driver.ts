@@ -27,7 +27,7 @@ export class WaitOnDriverRefused implements DurableEventHandler<DriverRefused> {
   constructor(private readonly transits: Transits) {}
 
   async handle({ subject: id, data: { driverId } }: DriverRefused): Promise<void> {
-    const changes = { status: 'WAITING_FOR_DRIVER_ASSIGNMENT', driverId: null } as const;
+    const changes = { status: 'WAITING_FOR_DRIVER_ASSIGNMENT', driverId: null, acceptedAt: null } as const;
     await this.transits.changeIf({ id, status: 'ACCEPTING', driverId }, changes);
   }
 }

@@ -1,32 +1,24 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import { ridesConfig, type Settings } from '../../config-namespaces.js';
-import { Clock } from '../../infrastructure/observability/clock.js';
+import { In } from 'typeorm';
 import {
   ModuleReconciler,
   type Discrepancy,
   type ReconciliationPage,
   type Reconciler,
 } from '../../infrastructure/maintenance/reconciler.js';
+import { Clock } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
-import { CalculateFee, FreeDriver, ReadSettledTransits } from '../drivers/contract.js';
-import { IssueInvoice, ReadInvoicedTransits } from '../invoicing/contract.js';
-import { ReadTransitMiles, RegisterMiles } from '../loyalty/contract.js';
-import { CompleteTransit } from './contract.js';
+import { FreeDriver, ReadOccupiedDrivers } from '../drivers/contract.js';
+import { HeldEffects } from './held-effects.js';
 import { Transit } from './tables.js';
-
-/** The ids of the transits for which the owners hold a fee, a free driver, miles or an invoice. */
-interface Held {
-  readonly fees: ReadonlySet<string>;
-  readonly free: ReadonlySet<string>;
-  readonly miles: ReadonlySet<string>;
-  readonly invoices: ReadonlySet<string>;
-}
+import { effectsOf } from './transit-effects.js';
 
 /**
- * A transit that is over must have a price, a fee, an invoice, its miles if some were credited, and a freed driver, and
- * rides must have each of the answers. The command for what is missing is sent again: its handler is idempotent, and
- * answers again.
+ * Sends again the command of each effect that a transit should have, and that its owner doesn't hold or whose answer
+ * rides doesn't have. Then frees the drivers who are occupied with a transit that they don't have here.
+ *
+ * Positions are `transit <requestedAt> <id>`, and then `driver <id>`.
  */
 @ModuleReconciler()
 @Injectable()
@@ -35,75 +27,94 @@ export class ReconcileTransits implements Reconciler {
     private readonly work: UnitOfWork,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
+    private readonly held: HeldEffects,
     private readonly clock: Clock,
-    @Inject(ridesConfig.KEY) private readonly settings: Settings<typeof ridesConfig>,
   ) {}
 
-  /** The oldest transits first. Recent ones are left out, because their messages may still be in flight. */
-  async page(after: string | undefined, limit: number): Promise<ReconciliationPage> {
-    const transits = await this.transitsOver(after, limit);
-    const held = await this.held(transits.filter(({ status }) => status === 'COMPLETED'));
-    const last = transits.length === limit ? transits.at(-1)! : undefined;
-    return {
-      examined: transits.length,
-      discrepancies: transits.flatMap((transit) => this.discrepanciesOf(transit, held)),
-      ...(last && { last: `${last.completingAt} ${last.id}` }),
-    };
+  async page(after: string | undefined, limit: number, minAgeMs: number): Promise<ReconciliationPage> {
+    const [kind, ...position] = after?.split(' ') ?? [];
+    const isRecent = this.isRecent(minAgeMs);
+    if (kind === 'driver') return this.driverPage(Number(position[0]), limit, isRecent);
+    const page = await this.transitPage(kind === 'transit' ? position : undefined, limit, isRecent);
+    if (page.last) return page;
+    const { discrepancies, last } = await this.driverPage(0, limit, isRecent);
+    return { ...page, discrepancies: [...page.discrepancies, ...discrepancies], ...(last && { last }) };
   }
 
-  private async transitsOver(after: string | undefined, limit: number): Promise<Transit[]> {
-    const until = new Date(this.clock.now().getTime() - this.settings.reconcileAfterMs).toISOString();
-    const [completingAt, id] = after?.split(' ') ?? ['', ''];
-    return this.work
-      .repository(Transit)
-      .createQueryBuilder('transit')
-      .where('transit.completingAt IS NOT NULL AND transit.completingAt < :until', { until })
-      .andWhere('(transit.completingAt, transit.id) > (:completingAt, :id)', { completingAt, id })
-      .orderBy('transit.completingAt')
-      .addOrderBy('transit.id')
+  /** The latest transits first: users wait for those. */
+  private async transitPage(
+    position: readonly string[] | undefined,
+    limit: number,
+    isRecent: (transit: Transit) => boolean,
+  ): Promise<ReconciliationPage> {
+    const query = this.work.repository(Transit).createQueryBuilder('transit');
+    if (position) {
+      const [requestedAt, id] = position;
+      query.where('(transit.requestedAt, transit.id) < (:requestedAt, :id)', { requestedAt, id });
+    }
+    const found = await query
+      .orderBy('transit.requestedAt', 'DESC')
+      .addOrderBy('transit.id', 'DESC')
       .take(limit)
       .getMany();
-  }
-
-  /** @throws Unavailable when an owner doesn't answer */
-  private async held(transits: readonly Transit[]): Promise<Held> {
-    const driven = transits.map(({ id, driverId }) => ({ transitId: id, driverId: driverId! }));
-    const transitIds = transits.map(({ id }) => id);
-    if (transits.length === 0) return { fees: new Set(), free: new Set(), miles: new Set(), invoices: new Set() };
-    const [settled, miles, invoices] = await Promise.all([
-      this.queries.execute(new ReadSettledTransits({ transits: driven })),
-      this.queries.execute(new ReadTransitMiles({ transitIds })),
-      this.queries.execute(new ReadInvoicedTransits({ transitIds })),
-    ]);
+    const transits = found.filter((transit) => !isRecent(transit));
+    const last = found.length === limit ? found.at(-1)! : undefined;
     return {
-      fees: new Set(settled.filter(({ fee }) => fee !== null).map(({ transitId }) => transitId)),
-      free: new Set(settled.filter(({ isFree }) => isFree).map(({ transitId }) => transitId)),
-      miles: new Set(miles.map(({ transitId }) => transitId)),
-      invoices: new Set(invoices),
+      examined: transits.length,
+      skipped: found.length - transits.length,
+      discrepancies: await this.discrepanciesOf(transits),
+      ...(last && { last: `transit ${last.requestedAt} ${last.id}` }),
     };
   }
 
-  /** What an owner doesn't hold, and what rides has no answer for. */
-  private discrepanciesOf(transit: Transit, held: Held): Discrepancy[] {
-    const { id, clientId, clientName, reached } = transit;
-    const [driverId, price] = [transit.driverId!, transit.price!];
-    const discrepancy = (what: string, command: object): Discrepancy[] => [
-      { what, subject: id, send: () => this.commands.execute(command) },
-    ];
-    if (transit.status !== 'COMPLETED') {
-      return reached ? discrepancy('completion', new CompleteTransit(id, { transitId: id, destination: reached })) : [];
-    }
-    const isAnswered = (settled: string) => settled === 'settled';
-    const hasFee = transit.driverFeeSettled === 'failed' || (held.fees.has(id) && isAnswered(transit.driverFeeSettled));
-    const isFree = held.free.has(id) && isAnswered(transit.driverFreedSettled);
-    // Without an active account no miles are credited, so loyalty holds none.
-    const hasMiles = isAnswered(transit.milesSettled) && (held.miles.has(id) || !transit.miles);
-    const hasInvoice = held.invoices.has(id) && isAnswered(transit.invoiceSettled);
-    return [
-      ...(hasFee ? [] : discrepancy('driverFee', new CalculateFee(id, { driverId, transitPrice: price }))),
-      ...(isFree ? [] : discrepancy('driverFreed', new FreeDriver(id, { driverId }))),
-      ...(hasMiles ? [] : discrepancy('miles', new RegisterMiles(id, { clientId }))),
-      ...(hasInvoice ? [] : discrepancy('invoice', new IssueInvoice(id, { amount: price, subjectName: clientName }))),
-    ];
+  private async discrepanciesOf(transits: readonly Transit[]): Promise<Discrepancy[]> {
+    const held = await this.held.of(transits);
+    return transits.flatMap((transit) =>
+      effectsOf(transit)
+        .filter(({ name, isAnswered }) => !isAnswered || !held[name]?.has(transit.id))
+        .map(({ name, command }) => this.discrepancy(name, transit.id, command)),
+    );
   }
+
+  /** Finds drivers who are occupied with a transit that is not stored here, or that has no driver or another one. */
+  private async driverPage(
+    after: number,
+    limit: number,
+    isRecent: (transit: Transit) => boolean,
+  ): Promise<ReconciliationPage> {
+    const occupied = await this.queries.execute(new ReadOccupiedDrivers({ after, limit }));
+    // Read after the answer: a transit is stored before its driver is occupied.
+    const ids = occupied.map(({ transitId }) => transitId);
+    const stored = await this.work.repository(Transit).findBy({ id: In(ids) });
+    const transits = new Map(stored.map((transit) => [transit.id, transit]));
+    const astray = occupied.filter(({ driverId, transitId }) => {
+      const transit = transits.get(transitId);
+      return !transit || (transit.driverId !== driverId && !isRecent(transit));
+    });
+    return {
+      // These drivers' transits are counted by their own pages.
+      examined: 0,
+      discrepancies: astray.map(({ driverId, transitId }) =>
+        this.discrepancy('driverFreed', transitId, new FreeDriver(transitId, { driverId })),
+      ),
+      ...(occupied.length === limit && { last: `driver ${occupied.at(-1)!.driverId}` }),
+    };
+  }
+
+  private discrepancy(what: string, subject: string, command: object): Discrepancy {
+    return { what, subject, send: () => this.commands.execute(command) };
+  }
+
+  /** Whether messages of a transit may still be in flight. */
+  private isRecent(minAgeMs: number): (transit: Transit) => boolean {
+    const now = this.clock.now().getTime();
+    return (transit) => minAgeMs > 0 && now - lastStepAt(transit) < minAgeMs;
+  }
+}
+
+/** In ms since 1970. A change of the destination has no time: sending UpdateDestination twice does no harm. */
+function lastStepAt(transit: Transit): number {
+  const { requestedAt, publishedAt, acceptedAt, startedAt, completingAt, cancelledAt } = transit;
+  const times = [requestedAt, publishedAt, acceptedAt, startedAt, completingAt, cancelledAt];
+  return Math.max(...times.filter((it) => it !== null).map((it) => Date.parse(it)));
 }

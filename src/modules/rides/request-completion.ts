@@ -4,6 +4,8 @@ import { Conflict } from '../../infrastructure/contracts/domain-errors.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { addressId, type Address } from '../geolocation/contract.js';
 import { CompleteTransit } from './contract.js';
+import type { Transit } from './tables.js';
+import { unansweredCommands } from './transit-effects.js';
 import { assertAssigned, Transits, transitView, type TransitView } from './transits.store.js';
 
 /**
@@ -42,18 +44,20 @@ export class RequestCompletionHandler implements ICommandHandler<RequestCompleti
       if (await this.transits.changeIf({ id: transitId, status: 'IN_TRANSIT' }, completing)) {
         await this.commands.execute(new CompleteTransit(transitId, { transitId, destination: reached }));
       } else {
-        await this.assertRepeat(transitId, reachedId);
+        const repeated = await this.assertRepeat(transitId, reachedId);
+        // The first commands or their answers may be lost.
+        for (const command of unansweredCommands(repeated)) await this.commands.execute(command);
       }
       return transitView(await this.transits.get(transitId));
     });
   }
 
   /** Accepts the same destination again. @throws Conflict for another one, or when the transit isn't in transit */
-  private async assertRepeat(transitId: string, reachedId: string): Promise<void> {
+  private async assertRepeat(transitId: string, reachedId: string): Promise<Transit> {
     const transit = await this.transits.get(transitId);
-    if (transit.reachedId === reachedId) return;
+    if (transit.reachedId === reachedId) return transit;
     if (transit.reachedId)
       throw new Conflict(`Transit ${transitId} has ended at another destination: read it to see where`);
-    await this.transits.assertAllows(transitId, 'complete');
+    return this.transits.assertAllows(transitId, 'complete');
   }
 }

@@ -6,6 +6,7 @@ import { CancelTransitHandler } from './cancel-transit.js';
 import { ChangeDestinationHandler } from './change-destination.js';
 import { CompleteTransitHandler, CompleteTransitOnDestinationUpdated, Completion } from './complete-transit.js';
 import * as contract from './contract.js';
+import { HeldEffects } from './held-effects.js';
 import { PublishTransitHandler } from './publish-transit.js';
 import { ListTransitsHandler, ReadTransitHandler } from './read-transit.js';
 import { ReconcileTransits } from './reconcile-transits.js';
@@ -33,6 +34,7 @@ import { Rejection, Transit } from './tables.js';
     Transits,
     TransitNotifier,
     Completion,
+    HeldEffects,
     ReconcileTransits,
     RidesSeed,
     RequestTransitHandler,

@@ -36,8 +36,9 @@ export class FailOnDriverFeeRefused implements DurableEventHandler<DriverFeeRefu
 export class SettleOnDriverFreed implements DurableEventHandler<DriverFreed> {
   constructor(private readonly transits: Transits) {}
 
-  handle({ subject }: DriverFreed): Promise<void> {
-    return settle(this.transits, subject, { driverFreedSettled: 'settled' });
+  /** Ignores a driver who doesn't have the transit: they lost it to another driver, or it was never stored here. */
+  async handle({ subject: id, data: { driverId } }: DriverFreed): Promise<void> {
+    await this.transits.changeIf({ id, driverId }, { driverFreedSettled: 'settled' });
   }
 }
 

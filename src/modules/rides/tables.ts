@@ -7,8 +7,9 @@ import type { Settled, Status } from './transit.js';
 @Entity('rides_transit')
 @Index('rides_transit_client', ['clientId', 'requestedAt'])
 @Index('rides_transit_status', ['status', 'requestedAt'])
+// Also the order of the reconcile loop.
 @Index('rides_transit_requested', ['requestedAt'])
-// The order of the reconcile loop, which reads transits that are over.
+// No query reads this index any more: let the next migration of rides drop it.
 @Index('rides_transit_completing', ['completingAt', 'id'], { where: 'completing_at IS NOT NULL' })
 export class Transit {
   @PrimaryColumn('text')
@@ -52,6 +53,7 @@ export class Transit {
   requestedAt: string;
   @Column('text', { nullable: true })
   publishedAt: string | null;
+  /** When the driver accepted; from TRANSIT_TO_PASSENGER on, when they were confirmed. */
   @Column('text', { nullable: true })
   acceptedAt: string | null;
   @Column('text', { nullable: true })

@@ -1,0 +1,89 @@
+import { problem, type Environment } from './config-schema.js';
+import type { DeliveryPolicy } from './infrastructure/delivery/retry-policy.js';
+import { brokerChainMs } from './infrastructure/policies.js';
+
+/** What was read from the environment. */
+interface Readings {
+  /** The modules of this process. */
+  readonly hosted: readonly string[];
+  readonly all: readonly string[];
+  readonly port: number;
+  readonly meshPort?: number | undefined;
+  readonly delivery: DeliveryPolicy;
+}
+
+/** Variables that are valid, but not in combination. */
+export function contradictions(env: Environment, { hosted, all, port, meshPort, delivery }: Readings): string[] {
+  const problems: string[] = [];
+  const isKnative = env.MESH_TRANSPORT === 'knative';
+  if (isKnative && !env.K_SINK && hosted.length > 0) {
+    problems.push(problem('K_SINK', 'MESH_TRANSPORT=knative needs the URL of a broker'));
+  }
+  if (!isKnative && hosted.length < all.length) {
+    problems.push(problem('MODULES', 'modules in several processes need MESH_TRANSPORT=knative'));
+  }
+  if (isKnative && env.MESH_RECEIVE === 'false') {
+    problems.push(problem('MESH_RECEIVE', 'MESH_TRANSPORT=knative needs to receive from the broker: remove it'));
+  }
+  const chainMs = brokerChainMs(delivery);
+  if (isKnative && (env.MESH_PUBLISH_TIMEOUT ?? chainMs) < chainMs) {
+    const expected = `PT${Math.ceil(chainMs / 1000)}S`;
+    problems.push(
+      problem(
+        'MESH_PUBLISH_TIMEOUT',
+        `a synchronous broker may take ${expected} to answer (all attempts by MESH_RETRY, MESH_BACKOFF_DELAY and ` +
+          'MESH_TIMEOUT, for the consumer and for its dead letter sink): give at least that, or leave the variable out',
+      ),
+    );
+  }
+  if (meshPort === port && port !== 0) {
+    problems.push(
+      problem(
+        'MESH_PORT',
+        `REST has the port ${port}, too: choose another one, for the mesh here or for REST in REST_PORT ` +
+          '(Knative sets PORT to the port of the mesh)',
+      ),
+    );
+  }
+  problems.push(...accessContradictions(env));
+  if (env.KUBERNETES_SERVICE_HOST && env.DATABASE_URL.startsWith('sqlite:') && env.MESH_ALLOW_SQLITE !== 'true') {
+    problems.push(
+      problem(
+        'DATABASE_URL',
+        'SQLite in a cluster is lost with its pod: give postgres://…, or MESH_ALLOW_SQLITE=true when the disk persists',
+      ),
+    );
+  }
+  return problems;
+}
+
+/** Who may deliver and ask is never left open by a variable that was forgotten. */
+function accessContradictions(env: Environment): string[] {
+  const { MESH_OIDC_ISSUER: issuer, MESH_OIDC_AUDIENCE: audience, MESH_OIDC_SUBJECTS: subjects } = env;
+  const problems: string[] = [];
+  if (!issuer) {
+    const needing = (['MESH_OIDC_AUDIENCE', 'MESH_OIDC_SUBJECTS', 'MESH_OIDC_CALLERS'] as const).find((it) => env[it]);
+    if (needing) problems.push(problem('MESH_OIDC_ISSUER', `${needing} needs it: set both, or neither`));
+  } else {
+    if (!audience) problems.push(problem('MESH_OIDC_AUDIENCE', 'MESH_OIDC_ISSUER needs it: set both, or neither'));
+    if (!subjects) {
+      problems.push(
+        problem(
+          'MESH_OIDC_SUBJECTS',
+          'MESH_OIDC_ISSUER needs it: list the subjects (sub) of the tokens that may deliver',
+        ),
+      );
+    }
+  }
+  const hasBroker = env.MESH_TRANSPORT === 'knative' || env.MESH_RECEIVE === 'true';
+  if (hasBroker && !issuer && env.NODE_ENV === 'production' && env.MESH_ALLOW_ANONYMOUS !== 'true') {
+    problems.push(
+      problem(
+        'MESH_OIDC_ISSUER',
+        'in production a broker needs tokens: set it with MESH_OIDC_AUDIENCE and MESH_OIDC_SUBJECTS, or set ' +
+          'MESH_ALLOW_ANONYMOUS=true if a network policy decides who reaches MESH_PORT',
+      ),
+    );
+  }
+  return problems;
+}

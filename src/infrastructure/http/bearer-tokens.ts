@@ -1,0 +1,23 @@
+/* What checks of bearer tokens share. broker/oidc has the check itself, so that other processes don't load JOSE. */
+
+/** The injection token of the `TokenVerifier`; undefined where the mesh needs no tokens. */
+export const TOKEN_VERIFIER = Symbol('TOKEN_VERIFIER');
+
+export interface TokenVerifier {
+  /**
+   * Verifies the value of an Authorization header. @returns the subject (`sub`) of the token
+   * @throws Unauthorized if there is no valid token: answer 401
+   * @throws KeysUnavailable if the keys of the issuer are not available: answer 503
+   */
+  verify(authorization: string | undefined): Promise<string>;
+}
+
+/** The token is missing or not valid here. The message is the reason in two or three words, never a part of the token. */
+export class Unauthorized extends Error {
+  override readonly name = 'Unauthorized';
+}
+
+/** The issuer's keys are not available now, so the token can't be checked: the sender should retry. */
+export class KeysUnavailable extends Error {
+  override readonly name = 'KeysUnavailable';
+}
