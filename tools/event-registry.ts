@@ -1,4 +1,5 @@
-import { sourceOf, schemaOf } from '../src/infrastructure/cloudevents/mapping.js';
+import { schemaOf } from '../src/infrastructure/cloudevents/mapping.js';
+import { sourceOf } from '../src/infrastructure/contracts/permissions.js';
 import { BROKER } from './eventing.js';
 import type { DeclaredMessage, ModuleMessages } from './module-messages.js';
 import { labels, NAMESPACE } from './workloads.js';
@@ -37,7 +38,7 @@ export function eventType({ type, sentence, senders: [sender, ...others] }: Decl
 }
 
 /**
- * Lets a module publish the types that its code sends, under its own source only; needs Knative 1.16. As soon as one
+ * Lets a module publish the types that the contracts let it send, under its own source only; needs Knative 1.16. As soon as one
  * policy applies to the Broker, all other senders are refused with 403.
  * @param host the workload of the module, whose SinkBinding owns the token
  */

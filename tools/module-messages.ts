@@ -1,13 +1,13 @@
 import 'reflect-metadata';
 import type { Provider, Type } from '@nestjs/common';
-import type { MessageClass } from '../src/infrastructure/contracts/message.js';
+import { permittedSenders, type MessageClass } from '../src/infrastructure/contracts/message.js';
 import { commandOf, eventsOf, meshFeatureOf, messagesIn } from '../src/infrastructure/contracts/mesh-feature.js';
-import { classSourcesOf, sendersOf } from './message-sources.js';
+import { classSourcesOf } from './message-sources.js';
 import type { Sources } from './source.js';
 
 /* Which module handles and sends which durable messages. Other messages never leave the process. */
 
-/** A module, and the types of the messages that it handles and sends, in alphabetical order. */
+/** A module, and the types of the messages that it handles and may send, in alphabetical order. */
 export interface ModuleMessages {
   readonly module: string;
   readonly handles: readonly string[];
@@ -19,11 +19,11 @@ export interface DeclaredMessage {
   readonly type: string;
   /** The comment at its declaration. */
   readonly sentence?: string;
-  /** The modules whose code creates such a message. */
+  /** The modules that may send it, in alphabetical order. */
   readonly senders: readonly string[];
 }
 
-/** The messages that each module handles, by its decorators, and sends. */
+/** The messages that each module handles, by its decorators, and may send. */
 export function messagesOfModules(modules: readonly Type[], declared: readonly DeclaredMessage[]): ModuleMessages[] {
   return modules.map((it) => {
     const { name } = meshFeatureOf(it);
@@ -32,16 +32,16 @@ export function messagesOfModules(modules: readonly Type[], declared: readonly D
   });
 }
 
-/** The messages of all contracts. Their senders are found in the source texts. */
+/** The messages of all contracts. Their comments are found in the source texts. */
 export function declaredMessages(modules: readonly Type[], sources: Sources): DeclaredMessage[] {
-  const senders = sendersOf(sources);
   const classSources = classSourcesOf(sources);
+  const names = modules.map((it) => meshFeatureOf(it).name);
   return modules.flatMap((module) => {
     const { name, contract } = meshFeatureOf(module);
     return messagesIn(contract).messages.map((message) => {
-      const key = `${name}/${message.name}`;
-      const sentence = classSources.get(key)?.sentence;
-      return { type: message.type, senders: [...(senders.get(key) ?? [])].sort(), ...(sentence && { sentence }) };
+      const sentence = classSources.get(`${name}/${message.name}`)?.sentence;
+      const senders = permittedSenders(message, name).filter((it) => names.includes(it));
+      return { type: message.type, senders: senders.sort(), ...(sentence && { sentence }) };
     });
   });
 }

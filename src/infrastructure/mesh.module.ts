@@ -4,6 +4,8 @@ import { CommandBus, CqrsModule, EventBus, QueryBus } from '@nestjs/cqrs';
 import { BrokerIngress } from './broker/broker-ingress.js';
 import { DeadLetterSink } from './broker/dead-letter-sink.js';
 import { HandlerRegistry } from './contracts/handler-registry.js';
+import { PROCESS_BUSES } from './contracts/module-buses.js';
+import { Permissions } from './contracts/permissions.js';
 import { MeshCommandBus } from './cqrs/command-bus.js';
 import { MeshEventBus } from './cqrs/event-bus.js';
 import { QueriesController } from './cqrs/queries.controller.js';
@@ -55,6 +57,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     MeshLifecycle,
     MeshListener,
     Outbox,
+    Permissions,
     Reconciliation,
     Retention,
     UnitOfWork,
@@ -67,6 +70,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     InboxReceiver,
     MeshListener,
     Outbox,
+    Permissions,
     Reconciliation,
     Relay,
     RemoteQueries,
@@ -98,6 +102,8 @@ function cqrsModule(): DynamicModule {
     { provide: CommandBus, useClass: MeshCommandBus },
     { provide: EventBus, useClass: MeshEventBus },
     { provide: QueryBus, useClass: MeshQueryBus },
+    ...[...PROCESS_BUSES].map(([bus, provide]) => ({ provide, useExisting: bus })),
   ];
-  return { ...cqrs, providers: [...(cqrs.providers ?? []), ...buses] };
+  const exported = [...(cqrs.exports ?? []), ...PROCESS_BUSES.values()];
+  return { ...cqrs, providers: [...(cqrs.providers ?? []), ...buses], exports: exported };
 }

@@ -2,6 +2,9 @@ import 'reflect-metadata';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { APPLICATION_NAME, MODULES } from '../../src/app.module.js';
+import { meshFeatureOf, messagesIn } from '../../src/infrastructure/contracts/mesh-feature.js';
+import { permittedSenders } from '../../src/infrastructure/contracts/message.js';
+import { sendersOf } from '../../tools/message-sources.js';
 import { modulesDoc } from '../../tools/modules-doc.js';
 import { readSources, ROOT, type Sources } from '../../tools/source.js';
 import { infrastructureKnowsNoTrade, infrastructureStandsAlone } from '../../tools/architecture/infrastructure.js';
@@ -365,6 +368,20 @@ describe('The architecture', () => {
     }
     expect(new Set(folders).size).toBe(MODULES.length);
     expect(domainFiles(sources)).not.toEqual([]);
+  });
+
+  it('lets exactly those modules send and ask whose code does', () => {
+    const inCode = sendersOf(readSources('src'));
+    for (const module of MODULES) {
+      const { name, contract } = meshFeatureOf(module);
+      const { messages, queries } = messagesIn(contract);
+      for (const it of [...messages, ...queries]) {
+        const named = permittedSenders(it, name).filter((sender) => !sender.includes(':'));
+        expect({ [it.name]: [...named].sort() }).toEqual({
+          [it.name]: [...(inCode.get(`${name}/${it.name}`) ?? [])].sort(),
+        });
+      }
+    }
   });
 
   it('is described in docs/modules.md (if this fails, run `npm run docs`)', () => {

@@ -3,11 +3,21 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Injectable, Module, Scope, type Provider, type Type } from '@nestjs/common';
-import { Command, CommandHandler, CqrsModule, EventsHandler, QueryHandler, Saga } from '@nestjs/cqrs';
+import {
+  Command,
+  CommandBus,
+  CommandHandler,
+  CqrsModule,
+  EventBus,
+  EventsHandler,
+  QueryBus,
+  QueryHandler,
+  Saga,
+} from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
 import type { Observable } from 'rxjs';
 import { z } from 'zod';
-import { durableCommand, durableEvent, query } from '../../src/infrastructure/contracts/message.js';
+import { durableCommand, durableEvent, query, type CommandClass } from '../../src/infrastructure/contracts/message.js';
 import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { StandaloneDeadLettersController } from '../../src/infrastructure/dead-letters/dead-letters.controller.js';
 import { DELIVERY_POLICY } from '../../src/infrastructure/delivery/inbox-receiver.js';
@@ -204,6 +214,34 @@ describe('An application does not start', () => {
       /Shop imports CqrsModule/,
     ],
     [
+      'with a sender that is no module',
+      () => {
+        class Knead extends durableCommand('planted.bakery.knead', z.object({}), {
+          sentBy: ['shoop', 'https://a.shop'],
+        }) {}
+        return [moduleOf('shop', { Knead }, [handlerOf(Knead)])];
+      },
+      /the contract of shop lets shoop use Knead, but there is no such module$/,
+    ],
+    [
+      'with a source where only a module can ask',
+      () => {
+        class Ask extends query('ask', z.object({}), z.int(), { askedBy: ['https://a.shop'] }) {}
+        return [moduleOf('shop', { Ask }, [])];
+      },
+      /the contract of shop lets https:\/\/a\.shop use Ask, but there is no such module/,
+    ],
+    [
+      'with @Module above @MeshFeature, which takes the buses of the module away',
+      () => {
+        @Module({ providers: complete })
+        @MeshFeature({ name: 'bakery', contract })
+        class Bakery {}
+        return [Bakery];
+      },
+      /Bakery has no buses of its own: put @MeshFeature above @Module/,
+    ],
+    [
       'with one name for two modules',
       () => [bakery(complete), moduleOf('bakery', {}, [])],
       /two modules are called bakery/,
@@ -269,6 +307,48 @@ describe('The reconcile loop', () => {
   });
 });
 
+describe('The buses that Nest injects into a module', () => {
+  @Injectable()
+  class Counter {
+    constructor(
+      readonly commands: CommandBus,
+      readonly events: EventBus,
+      readonly queries: QueryBus,
+    ) {}
+  }
+  const inEach = <Result>(use: (own: Counter, foreign: Counter, app: TestingModule) => Promise<Result>) => {
+    const [own, foreign] = [bakery([...complete, Counter]), moduleOf('shop', {}, [Counter])];
+    return start([own, foreign], (app) =>
+      use(...([own, foreign].map((it) => app.select(it).get(Counter, { strict: true })) as [Counter, Counter]), app),
+    );
+  };
+
+  it('send and ask what the contracts let the module send and ask', async () => {
+    await inEach(async (own, foreign, app) => {
+      await own.commands.execute(new Bake('today', { loaves: 1 }));
+      await expect(foreign.commands.execute(new Bake('today', { loaves: 1 }))).rejects.toThrow(
+        'shop may not send planted.bakery.bake of bakery, only bakery: add shop to its sentBy',
+      );
+      const work = app.get(UnitOfWork);
+      await work.run(async () => own.events.publish(new Baked('today', { loaves: 1 })));
+      await expect(work.run(async () => foreign.events.publish(new Baked('today', { loaves: 1 })))).rejects.toThrow(
+        'shop may not send planted.bakery.baked',
+      );
+      expect(await own.queries.execute(new CountLoaves({}))).toBe(0);
+      await expect(foreign.queries.execute(new CountLoaves({}))).rejects.toThrow(
+        'shop may not ask the query count-loaves of bakery, only bakery: add shop to its askedBy',
+      );
+    });
+  });
+
+  it('share the handlers of commands that are not durable', async () => {
+    await inEach(async (own, foreign) => {
+      await expect(own.commands.execute(new Sweep())).resolves.toBeUndefined();
+      await expect(foreign.commands.execute(new Sweep())).resolves.toBeUndefined();
+    });
+  });
+});
+
 it('an application whose modules fit together starts', async () => {
   await expect(start([bakery(complete), moduleOf('shop', {}, [CoolOnBaked])])).resolves.toBeUndefined();
 });
@@ -308,6 +388,14 @@ it('MeshModule.forRootAsync() starts with the options of its factory', async () 
 
 function bakery(providers: Provider[]): Type {
   return moduleOf('bakery', contract, providers);
+}
+
+function handlerOf(command: CommandClass): Type {
+  @CommandHandler(command)
+  class Handler {
+    async execute() {}
+  }
+  return Handler;
 }
 
 function moduleOf(name: string, itsContract: object, providers: Provider[]): Type {

@@ -81,7 +81,7 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
   const command = (more: Partial<CloudEvent> = {}): CloudEvent => ({
     specversion: '1.0',
     id: crypto.randomUUID(),
-    source: '/test',
+    source: 'usvc://cabs/rides',
     type: 'cabs.drivers.calculate-fee',
     subject: crypto.randomUUID(),
     datacontenttype: 'application/json',
@@ -179,11 +179,19 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
     expectRefusal(await deliver('/mesh/outbox', command()), 422, /outbox has no handler/);
     expectRefusal(await deliver('/mesh/%ff%zz', command()), 422, /has no handler/);
     expectRefusal(await deliver('/mesh/dead-letters', command()), 422, /dead-letters has no handler/);
+    expectRefusal(
+      await deliver('/mesh/drivers', command({ source: 'usvc://cabs/loyalty' })),
+      422,
+      /loyalty may not send/,
+    );
     expectRefusal(await deliver('/mesh/drivers', command({ subject: undefined })), 422, /needs a subject/);
     expectRefusal(await deliver('/mesh/drivers', command({ data: { 'driver-id': 1 } })), 422, /transitPrice/);
     expectRefusal(await deliver('/mesh/drivers', command({ data: 'ż'.repeat(5000) })), 422, /contract/);
     expectRefusal(
-      await deliver('/mesh/rides', command({ type: 'cabs.drivers.driver-fee', data: { 'driver-id': 1, fee: 1 } })),
+      await deliver(
+        '/mesh/rides',
+        command({ source: 'usvc://cabs/drivers', type: 'cabs.drivers.driver-fee', data: { 'driver-id': 1, fee: 1 } }),
+      ),
       422,
       /no transit/,
     );
@@ -220,11 +228,18 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
     }
     // A first and a last name of the maximum length.
     expect((await deliver('/', invoice(`${'ż'.repeat(200)} ${'ż'.repeat(200)}`))).status).toBe(204);
-    const miles = { type: 'cabs.loyalty.miles-registered', data: { 'client-id': 1, miles: 2 ** 31 } };
+    const miles = {
+      source: 'usvc://cabs/loyalty',
+      type: 'cabs.loyalty.miles-registered',
+      data: { 'client-id': 1, miles: 2 ** 31 },
+    };
     expectRefusal(await deliver('/', command(miles)), 422, /miles/);
     const data = { 'address-id': crypto.randomUUID(), 'distance-metres': 2 ** 31 };
     expectRefusal(
-      await deliver('/', command({ type: 'cabs.geolocation.destination-updated', data })),
+      await deliver(
+        '/',
+        command({ source: 'usvc://cabs/geolocation', type: 'cabs.geolocation.destination-updated', data }),
+      ),
       422,
       /distanceMetres/,
     );

@@ -44,7 +44,7 @@ describe('A broker ingress that requires a token', () => {
     const { headers, body } = HTTP.binary({
       specversion: '1.0',
       id: crypto.randomUUID(),
-      source: '/test',
+      source: 'usvc://cabs/rides',
       type: 'cabs.loyalty.register-miles',
       subject: crypto.randomUUID(),
       datacontenttype: 'application/json',

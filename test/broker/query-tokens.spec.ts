@@ -12,6 +12,7 @@ import { AUDIENCE, bearer, newKey, rulesFor, startIssuer, type Issuer, type Key 
 import { newClient } from '../support/rest.js';
 
 const RIDES = 'system:serviceaccount:cabs:rides';
+const DRIVERS = 'system:serviceaccount:cabs:drivers';
 
 describe('A query between processes', () => {
   let issuer: Issuer;
@@ -38,7 +39,7 @@ describe('A query between processes', () => {
         MESH_OIDC_AUDIENCE: AUDIENCE,
         MESH_OIDC_JWKS: issuer.keysUrl,
         MESH_OIDC_SUBJECTS: 'system:serviceaccount:mesh:broker',
-        MESH_OIDC_CALLERS: `rides=${RIDES}`,
+        MESH_OIDC_CALLERS: `rides=${RIDES},drivers=${DRIVERS}`,
       });
       await geolocation.app.listen(0, '127.0.0.1');
       const { port } = geolocation.app.getHttpServer().address() as AddressInfo;
@@ -66,10 +67,15 @@ describe('A query between processes', () => {
       const nothing = await ask();
       expect(nothing.headers['www-authenticate']).toBe('Bearer');
       expect(nothing.body).toMatchObject({ status: 401, detail: 'no token' });
-      const stranger = await bearer(issuer, key, { sub: 'system:serviceaccount:cabs:drivers' });
+      const stranger = await bearer(issuer, key, { sub: 'system:serviceaccount:cabs:loyalty' });
       expect((await ask().set('Authorization', stranger)).body).toMatchObject({
         status: 403,
         detail: expect.stringContaining('MESH_OIDC_CALLERS') as unknown,
+      });
+      const forbidden = await bearer(issuer, key, { sub: DRIVERS });
+      expect((await ask().set('Authorization', forbidden)).body).toMatchObject({
+        status: 403,
+        detail: 'drivers may not ask measure-route: the contract names who may',
       });
     });
   });

@@ -10,12 +10,12 @@ import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
-import { plant } from '../support/planted.js';
+import { ELSEWHERE, plant } from '../support/planted.js';
 
 const ATTRIBUTES = {
   specversion: '1.0',
   id: 'sdk Ż 1',
-  source: '/sdk?a=%20b',
+  source: ELSEWHERE,
   type: 'planted.left.happened',
   subject: '5f0c9a2e-1111-4222-8333-944445555666',
   // toJSON() of the SDK's class would cut this time and convert it to UTC.

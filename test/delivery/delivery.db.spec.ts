@@ -14,7 +14,16 @@ import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js
 import { eventually, expectFasterThan } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { batches, deferred, numbers } from '../support/notes.js';
-import { behaviourOf, Happened, meshOf, plant, plantedModules, Work, type Behaviour } from '../support/planted.js';
+import {
+  behaviourOf,
+  ELSEWHERE,
+  Happened,
+  meshOf,
+  plant,
+  plantedModules,
+  Work,
+  type Behaviour,
+} from '../support/planted.js';
 
 const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
 
@@ -146,7 +155,7 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable })
 
   it('rejects data that violates the contract, and types without a handler', async () => {
     await start();
-    const event = { specversion: '1.0', id: '1', source: '/elsewhere', subject: KEY } as const;
+    const event = { specversion: '1.0', id: '1', source: 'usvc://planted/left', subject: KEY } as const;
     const receive = (more: object) =>
       app.get(InboxReceiver).receive('left', { ...event, type: 'planted.left.work', ...more });
     await expect(receive({ data: { n: 'many' } })).rejects.toThrow(Reject);
@@ -160,7 +169,7 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable })
     const event = {
       specversion: '1.0',
       id: 'abc',
-      source: '/elsewhere',
+      source: 'usvc://planted/left',
       subject: KEY,
       type: 'planted.left.work',
       data: { n: 1 },
@@ -169,7 +178,7 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable })
     const outcomes = await Promise.all(Array.from({ length: 20 }, () => receiver.receive('left', event)));
     expect(outcomes.sort()).toEqual([...Array<string>(19).fill('duplicate'), 'handled']);
     // The same id of another source is another event.
-    await expect(receiver.receive('left', { ...event, source: '/another' })).resolves.toBe('handled');
+    await expect(receiver.receive('left', { ...event, source: ELSEWHERE })).resolves.toBe('handled');
     expect(await effects()).toHaveLength(2);
   });
 

@@ -5,7 +5,7 @@ import { Reject } from '../../src/infrastructure/contracts/message.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { numbers } from '../support/notes.js';
-import { Happened, type Behaviour } from '../support/planted.js';
+import { Happened, Work, type Behaviour } from '../support/planted.js';
 import { PlantedMesh, ROUTES } from '../support/transports.js';
 
 const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
@@ -50,6 +50,25 @@ describe.each(EACH)('The mesh, $route, on $kind', ({ fresh, ...route }) => {
     await mesh.send(6, KEY);
     await mesh.idle();
     expect(seen.sort()).toEqual([`left ${KEY} 7`, `right ${KEY} 7`]);
+  });
+
+  it('refuses a sender that the contract does not name: its own code, and whoever writes to the broker', async () => {
+    const seen: number[] = [];
+    await start({ work: async ({ data }) => void seen.push(data.n) });
+    await expect(mesh.sendFromRight(1, KEY)).rejects.toThrow(
+      /^right may not send planted\.left\.work of left, only left, .*: add right to its sentBy in the contract of left$/,
+    );
+    const event = (source: string, n: number): CloudEvent => {
+      return { specversion: '1.0', id: `${n}`, source, type: Work.type, subject: KEY, partitionkey: KEY, data: { n } };
+    };
+    await mesh.sendAgain(event('usvc://planted/right', 2));
+    await mesh.sendAgain(event('usvc://elsewhere/left', 3));
+    await mesh.sendAgain(event('usvc://planted/left', 4));
+    await eventually(deadLetters, ({ length }) => length === 2);
+    await mesh.idle();
+    expect(seen).toEqual([4]);
+    const refused = (await deadLetters()).map(({ event }) => event.source).sort();
+    expect(refused).toEqual(['usvc://elsewhere/left', 'usvc://planted/right']);
   });
 
   // An asynchronous channel promises no order.

@@ -84,7 +84,7 @@ function generator(seed: number): () => Request {
   const attributes = (): Record<string, unknown> => ({
     specversion: '1.0',
     id: `id-${below(1000)}`,
-    source: '/fuzz',
+    source: 'usvc://cabs/rides',
     subject: 'subject',
     type: pick(['cabs.drivers.calculate-fee', 'cabs.geolocation.update-destination', 'cabs.drivers.nothing', 'other']),
     ...(next() < 0.3 && { time: '2026-11-24T01:02:03Z' }),

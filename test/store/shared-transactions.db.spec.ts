@@ -7,7 +7,7 @@ import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { batches, connect, numbers } from '../support/notes.js';
-import { plant, Work, type Behaviour } from '../support/planted.js';
+import { ELSEWHERE, plant, Work, type Behaviour } from '../support/planted.js';
 
 // On a busy machine a unit of work may exceed its second. Its messages are isolated then, which changes the counts.
 jest.retryTimes(3);
@@ -131,7 +131,7 @@ describe.each(DATABASES)('Messages that share transactions on $kind', ({ kind, f
       ({
         specversion: '1.0',
         id: `e${n}`,
-        source: '/elsewhere',
+        source: ELSEWHERE,
         subject: 's',
         type: 'planted.left.work',
         data: { n },

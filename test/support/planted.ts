@@ -11,8 +11,12 @@ import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 
 /* A mesh with two planted modules, `left` and `right`, whose handlers a test writes as functions. */
 
-export class Work extends durableCommand('planted.left.work', z.object({ n: z.int() })) {}
-export class Happened extends durableEvent('planted.left.happened', z.object({ n: z.int() })) {}
+/** A source of another system, which may send both messages. */
+export const ELSEWHERE = 'https://elsewhere.example/?a=%20b';
+const senders = { sentBy: ['left', ELSEWHERE] };
+
+export class Work extends durableCommand('planted.left.work', z.object({ n: z.int() }), senders) {}
+export class Happened extends durableEvent('planted.left.happened', z.object({ n: z.int() }), senders) {}
 
 /** What the planted handlers do. A test may change it at any time. */
 export interface Behaviour {

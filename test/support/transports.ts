@@ -118,7 +118,16 @@ export class PlantedMesh {
     return this.work.run(async () => this.left.get(EventBus).publish(new Happened(key, { n })));
   }
 
-  /** Sends an event again, as a relay does when its process crashed before it removed the event from the outbox. */
+  /** Sends the command of `left` by the bus that Nest injects into the code of `right`, which its contract forbids. */
+  sendFromRight(n: number, key: string): Promise<void> {
+    const right = this.apps.get('right') ?? this.left;
+    return right.select(this.modules.Right).get(CommandBus, { strict: true }).execute(new Work(key, { n }));
+  }
+
+  /**
+   * Sends an event as it is, past all checks of the sender: for instance again, as a relay does when its process crashed
+   * before it removed the event from the outbox.
+   */
   async sendAgain(event: CloudEvent): Promise<void> {
     await this.work.run(() => insertIntoOutbox(this.work.sql, [event]));
     this.left.get(Relay).wake();

@@ -1,5 +1,6 @@
 import { v7 as uuidv7 } from 'uuid';
 import { Reject, type DurableMessage, type MessageClass } from '../contracts/message.js';
+import { sourceOf } from '../contracts/permissions.js';
 import { continueTrace, requestContext } from '../observability/request-context.js';
 import { checkAttribute, isWithinNameLimit, MalformedEvent, MAX_NAME_BYTES } from './attributes.js';
 import { extension, type CloudEvent } from './cloud-event.js';
@@ -35,11 +36,6 @@ export function toCloudEvent(
     traceparent: continueTrace(context?.traceparent),
     data: toWire(strict.parse(message.data)),
   };
-}
-
-/** The `source` of the messages that a module sends. */
-export function sourceOf(application: string, module: string): string {
-  return `usvc://${application}/${module}`;
 }
 
 /** The `dataschema` of a type. Schemas only grow; any other change is a new type, so the version stays 1. */

@@ -64,6 +64,8 @@ class HandlerFinder {
     const host = findMeshFeature(metatype);
     if (host) {
       this.found.hosted.add(host.name);
+      if (!providers.has(CommandBus))
+        this.found.problems.push(`${metatype.name} has no buses of its own: put @MeshFeature above @Module`);
       for (const controller of controllers.values()) this.found.controllers.set(controller.metatype as Type, host.name);
     }
     for (const provider of providers.values()) {

@@ -2,7 +2,7 @@ import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common
 import { ModulesContainer } from '@nestjs/core';
 import { findHandlers, type Handlers, type Subscription } from './find-handlers.js';
 import { meshFeatureOf, messagesIn } from './mesh-feature.js';
-import type { MessageClass, QueryClass } from './message.js';
+import { permittedSenders, type MessageClass, type QueryClass } from './message.js';
 
 /** The injection token of all modules of the application, hosted by this process or not. */
 export const ALL_MODULES = Symbol('ALL_MODULES');
@@ -33,7 +33,7 @@ export class HandlerRegistry implements OnModuleInit {
   onModuleInit(): void {
     this.readContracts();
     this.handlers = findHandlers(this.container, this.owners);
-    const problems = [...this.handlers.problems, ...this.unhandled()];
+    const problems = [...this.handlers.problems, ...this.unhandled(), ...this.unknownSenders()];
     if (problems.length > 0) throw new Error(`The modules don't fit together:\n- ${problems.join('\n- ')}`);
   }
 
@@ -118,6 +118,18 @@ export class HandlerRegistry implements OnModuleInit {
         else this.messages.set(it.type, it);
       }
     }
+  }
+
+  /** Senders in contracts that are neither a module nor the source of another system. */
+  private unknownSenders(): string[] {
+    const modules = new Set(this.modules.map((it) => meshFeatureOf(it).name));
+    return [...(this.owners as Map<MessageClass | QueryClass, string>)].flatMap(([it, owner]) => {
+      const senders = permittedSenders(it, owner).filter((sender) => !modules.has(sender));
+      const unknown = it.kind === 'query' ? senders : senders.filter((sender) => !/[:/]/.test(sender));
+      return unknown.map(
+        (sender) => `the contract of ${owner} lets ${sender} use ${it.name}, but there is no such module`,
+      );
+    });
   }
 
   /** Commands and queries of hosted modules that have no handler. */

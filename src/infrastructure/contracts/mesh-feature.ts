@@ -1,5 +1,6 @@
-import type { Type } from '@nestjs/common';
+import type { Provider, Type } from '@nestjs/common';
 import type { EventClass, MessageClass, QueryClass } from './message.js';
+import { busesOf } from './module-buses.js';
 import { CQRS_KEYS, NEST_KEYS } from './package-metadata.js';
 
 /* What modules declare about themselves, readable without starting them. */
@@ -15,9 +16,13 @@ export interface MeshFeatureOptions {
 
 const MESH_FEATURE = Symbol('mesh-feature');
 
-/** Puts a Nest module on the mesh; stands beside `@Module`. */
+/** Puts a Nest module on the mesh, and gives it buses of its own; stands above `@Module`. */
 export function MeshFeature(options: MeshFeatureOptions): ClassDecorator {
-  return (target) => Reflect.defineMetadata(MESH_FEATURE, options, target);
+  return (target) => {
+    Reflect.defineMetadata(MESH_FEATURE, options, target);
+    const providers = (Reflect.getMetadata(NEST_KEYS.providers, target) ?? []) as Provider[];
+    Reflect.defineMetadata(NEST_KEYS.providers, [...providers, ...busesOf(options.name)], target);
+  };
 }
 
 /** The options of `@MeshFeature`, if the class has that decorator. */

@@ -8,6 +8,8 @@ import type { z } from 'zod';
  *     export class OrderShipped extends durableEvent('shop.shipping.order-shipped', z.object({ carrier: z.string() })) {}
  *     export class ReadStock extends query('read-stock', z.object({ item: z.string() }), z.object({ left: z.int() })) {}
  *
+ * Only the module of the contract may send a message or ask a query, unless the contract names others:
+ * `durableCommand(type, schema, { sentBy: ['orders'] })`, `query(name, schema, result, { askedBy: ['orders'] })`.
  * A command or event has data and a subject of at most 1000 bytes, which is also its partition key. The fields of the data
  * are in camel case in code and in kebab case on the wire.
  */
@@ -16,7 +18,17 @@ export interface DurableMessage {
   readonly data: object;
 }
 
-interface Declaration<Kind> {
+/** Who may send a message: names of modules, and the `source` of other systems. Only the module of the contract by default. */
+export interface Senders {
+  readonly sentBy?: readonly string[];
+}
+
+/** Which modules may ask a query. Only the module of the contract by default. */
+export interface Askers {
+  readonly askedBy?: readonly string[];
+}
+
+interface Declaration<Kind> extends Senders {
   readonly kind: Kind;
   /** The CloudEvents type. */
   readonly type: string;
@@ -29,7 +41,7 @@ interface Declaration<Kind> {
 export type CommandClass = Declaration<'command'> & (new (subject: string, data: never) => DurableMessage);
 export type EventClass = Declaration<'event'> & (new (subject: string, data: never) => DurableMessage);
 export type MessageClass = CommandClass | EventClass;
-export interface QueryClass {
+export interface QueryClass extends Askers {
   new (data: never): object;
   readonly kind: 'query';
   readonly queryName: string;
@@ -38,10 +50,11 @@ export interface QueryClass {
 }
 
 /** Declares a command, which asks one module to do something: asynchronous, durable, nothing returned. */
-export function durableCommand<Schema extends z.ZodObject>(type: string, schema: Schema) {
+export function durableCommand<Schema extends z.ZodObject>(type: string, schema: Schema, { sentBy }: Senders = {}) {
   return class DurableCommand extends Command<void> {
     static readonly kind = 'command';
     static readonly type = type;
+    static readonly sentBy = sentBy;
     static readonly schema = schema;
     static readonly strict = schema.strict();
 
@@ -55,10 +68,11 @@ export function durableCommand<Schema extends z.ZodObject>(type: string, schema:
 }
 
 /** Declares an event, which tells any number of modules what happened: durable, each module retries on its own. */
-export function durableEvent<Schema extends z.ZodObject>(type: string, schema: Schema) {
+export function durableEvent<Schema extends z.ZodObject>(type: string, schema: Schema, { sentBy }: Senders = {}) {
   return class DurableEvent {
     static readonly kind = 'event';
     static readonly type = type;
+    static readonly sentBy = sentBy;
     static readonly schema = schema;
     static readonly strict = schema.strict();
 
@@ -74,12 +88,14 @@ export function query<Schema extends z.ZodType, Result extends z.ZodType>(
   name: string,
   schema: Schema,
   result: Result,
+  { askedBy }: Askers = {},
 ) {
   return class ModuleQuery extends Query<z.infer<Result>> {
     static readonly kind = 'query';
     static readonly queryName = name;
     static readonly schema = schema;
     static readonly result = result;
+    static readonly askedBy = askedBy;
 
     constructor(readonly data: z.infer<Schema>) {
       super();
@@ -104,6 +120,11 @@ export interface DurableEventHandler<Message, Prepared = void> {
 /** Thrown by a handler when no retry can help: the message goes to the dead letters at once. */
 export class Reject extends Error {
   override readonly name: string = 'Reject';
+}
+
+/** The modules, and `source`s of other systems, that may send a message or ask a query of the module `owner`. */
+export function permittedSenders(declaration: MessageClass | QueryClass, owner: string): readonly string[] {
+  return (declaration.kind === 'query' ? declaration.askedBy : declaration.sentBy) ?? [owner];
 }
 
 /** The class of a message if it is durable. */

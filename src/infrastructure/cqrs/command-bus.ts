@@ -2,6 +2,7 @@ import { Inject, Injectable, type Type } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { CommandBus, type ICommand } from '@nestjs/cqrs';
 import { commandOf } from '../contracts/mesh-feature.js';
+import type { ModuleBus } from '../contracts/module-buses.js';
 import { durableClass, type DurableMessage } from '../contracts/message.js';
 import { Outbox } from '../outbox/outbox.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -12,13 +13,17 @@ import { UnitOfWork } from '../persistence/unit-of-work.js';
  * the constructor of the stock bus has other types.
  */
 @Injectable()
-export class MeshCommandBus extends CommandBus {
+export class MeshCommandBus extends CommandBus implements ModuleBus<CommandBus> {
   constructor(
     moduleRef: ModuleRef,
     @Inject(UnitOfWork) private readonly work: UnitOfWork,
     @Inject(Outbox) private readonly outbox: Outbox,
   ) {
     super(moduleRef);
+  }
+
+  of(module: string): CommandBus {
+    return Object.create(this, { outbox: { value: this.outbox.of(module) } }) as MeshCommandBus;
   }
 
   /** The handler registry subscribes the handlers of durable commands. */

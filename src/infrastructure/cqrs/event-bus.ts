@@ -1,12 +1,13 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { CommandBus, EventBus, UnhandledExceptionBus, type IEvent } from '@nestjs/cqrs';
+import type { ModuleBus } from '../contracts/module-buses.js';
 import { durableClass, type DurableMessage } from '../contracts/message.js';
 import { Outbox } from '../outbox/outbox.js';
 
 /** Sends every event to the outbox. It replaces the stock bus in the providers of CqrsModule. */
 @Injectable()
-export class MeshEventBus extends EventBus {
+export class MeshEventBus extends EventBus implements ModuleBus<EventBus> {
   constructor(
     commandBus: CommandBus,
     moduleRef: ModuleRef,
@@ -14,6 +15,10 @@ export class MeshEventBus extends EventBus {
     @Inject(Outbox) private readonly outbox: Outbox,
   ) {
     super(commandBus, moduleRef, unhandled);
+  }
+
+  of(module: string): EventBus {
+    return Object.create(this, { outbox: { value: this.outbox.of(module) } }) as MeshEventBus;
   }
 
   /** The handler registry subscribes all event handlers. */

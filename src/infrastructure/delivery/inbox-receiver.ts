@@ -3,6 +3,7 @@ import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { correlationIdOf, parseMessage } from '../cloudevents/mapping.js';
 import { plainEvent } from '../cloudevents/plain-event.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
+import { Permissions } from '../contracts/permissions.js';
 import { Reject } from '../contracts/message.js';
 import { continueTrace, runInContext } from '../observability/request-context.js';
 import { isDataException } from '../persistence/sql.js';
@@ -29,6 +30,7 @@ export class InboxReceiver {
   constructor(
     private readonly work: UnitOfWork,
     private readonly registry: HandlerRegistry,
+    private readonly permissions: Permissions,
     @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
   ) {}
 
@@ -58,6 +60,7 @@ export class InboxReceiver {
     const subscription = this.registry.subscription(consumer, event.type);
     const plain = 'toJSON' in event ? plainEvent(event) : event;
     if (!subscription) return this.receiveUnknown(consumer, plain, delivery);
+    this.permissions.assertAllowsSource(subscription.message, plain.source);
     const message = parseMessage(plain, subscription.message);
     const context = {
       correlationId: correlationIdOf(plain),

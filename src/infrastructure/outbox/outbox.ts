@@ -4,6 +4,7 @@ import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { fromWire, toCloudEvent } from '../cloudevents/mapping.js';
 import { plainEvent } from '../cloudevents/plain-event.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
+import { APPLICATION, Permissions } from '../contracts/permissions.js';
 import { durableClass, type DurableMessage } from '../contracts/message.js';
 import { requestContext } from '../observability/request-context.js';
 import type { Unit } from '../persistence/unit.js';
@@ -11,33 +12,39 @@ import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertIntoOutbox, OUTBOX_COLUMNS, outboxValues } from '../store/outbox-rows.js';
 import { Relay } from './relay.js';
 
-/** The injection token of the application's name, which stands in sources and schemas. */
-export const APPLICATION = Symbol('APPLICATION');
-
 /**
  * Messages on their way out, written in the transaction of the state that they belong to: after the commit both are
  * there, or neither. The relay carries them on.
  */
 @Injectable()
 export class Outbox {
+  /** The module that sends, for the outbox of a bus of a module. */
+  private readonly module?: string;
   private readonly staged = new WeakMap<Unit, CloudEvent[]>();
 
   constructor(
     private readonly work: UnitOfWork,
     private readonly registry: HandlerRegistry,
+    private readonly permissions: Permissions,
     private readonly relay: Relay,
     @Inject(APPLICATION) private readonly application: string,
   ) {}
 
+  /** The same outbox, for what a module sends. */
+  of(module: string): Outbox {
+    return Object.create(this, { module: { value: module } }) as Outbox;
+  }
+
   /**
    * Adds a message to the open unit of work, which writes it when it commits. A `CloudEvent` of the SDK goes out as it is.
-   * @throws Error outside a unit, ZodError when the data doesn't match the contract, MalformedEvent for a bad attribute
+   * @throws Error outside a unit, and when the contract doesn't let the module send it, ZodError when the data doesn't match the contract, MalformedEvent for a bad attribute
    */
   add(message: DurableMessage | CloudEvent): void;
   /**
    * Adds a message to a transaction of TypeORM: for code that opens and commits its own. The relay is woken when TypeORM
    * commits, and polls as a safety net.
-   * @param options `from`: name of the sending module; the module whose code runs, or the owner of the message, by default
+   * @param options `from`: name of the sending module; the module whose code runs by default, outside of modules the
+   *   owner of the message
    * @throws Error when `manager` has no open transaction, and as above
    */
   add(manager: EntityManager, message: DurableMessage | CloudEvent, options?: { from?: string }): Promise<void>;
@@ -93,16 +100,17 @@ export class Outbox {
     const owner = this.registry.owner(declaration);
     if (!declaration || !owner)
       throw new Error(`${message.constructor.name} stands in no contract as a durable message`);
-    const sender = from ?? requestContext()?.module ?? owner;
-    if (declaration.kind === 'event' && sender !== owner) {
-      throw new Error(`${declaration.type} is an event of ${owner}: ${sender} may not publish it`);
-    }
+    const sender = from ?? this.module ?? requestContext()?.module ?? owner;
+    this.permissions.assertAllows(declaration, sender);
     return toCloudEvent(message, declaration, this.application, sender);
   }
 
-  /** @throws ZodError when the type stands in a contract and the data doesn't match it */
+  /** @throws ZodError or Reject when the type stands in a contract, and the data or the source doesn't match it */
   private checked(event: CloudEvent): CloudEvent {
-    this.registry.message(event.type)?.schema.parse(fromWire(event.data));
+    const declaration = this.registry.message(event.type);
+    if (!declaration) return event;
+    this.permissions.assertAllowsSource(declaration, event.source);
+    declaration.schema.parse(fromWire(event.data));
     return event;
   }
 }

@@ -9,4 +9,6 @@ export const client = z.object({
   type: z.enum(['NORMAL', 'VIP']),
 });
 
-export class ReadClient extends query('read-client', z.object({ clientId: recordId }), client.nullable()) {}
+export class ReadClient extends query('read-client', z.object({ clientId: recordId }), client.nullable(), {
+  askedBy: ['clients', 'loyalty', 'rides'],
+}) {}

@@ -6,6 +6,7 @@ import { cents, MAX_ID, recordId, storedId } from '../../infrastructure/contract
 export class CalculateFee extends durableCommand(
   'cabs.drivers.calculate-fee',
   z.object({ driverId: storedId, transitPrice: cents }),
+  { sentBy: ['rides', 'usvc://cabs/legacy'] },
 ) {}
 
 /** What the driver earns for the transit, in cents. The type is older than the naming rule and stays, because it is on the wire. */
@@ -21,7 +22,9 @@ export class DriverFeeRefused extends durableEvent(
 ) {}
 
 /** Occupy the driver with a transit (the subject), unless they have another open one. */
-export class OccupyDriver extends durableCommand('cabs.drivers.driver-occupy', z.object({ driverId: storedId })) {}
+export class OccupyDriver extends durableCommand('cabs.drivers.driver-occupy', z.object({ driverId: storedId }), {
+  sentBy: ['rides'],
+}) {}
 
 export class DriverOccupied extends durableEvent('cabs.drivers.driver-occupied', z.object({ driverId: storedId })) {}
 
@@ -31,7 +34,9 @@ export class DriverRefused extends durableEvent(
 ) {}
 
 /** Free the driver of a transit (the subject). It wins over OccupyDriver, also when it comes first. */
-export class FreeDriver extends durableCommand('cabs.drivers.driver-free', z.object({ driverId: storedId })) {}
+export class FreeDriver extends durableCommand('cabs.drivers.driver-free', z.object({ driverId: storedId }), {
+  sentBy: ['rides'],
+}) {}
 
 export class DriverFreed extends durableEvent('cabs.drivers.driver-freed', z.object({ driverId: storedId })) {}
 
@@ -64,6 +69,7 @@ export class ReadSettledTransits extends query(
       isOccupied: z.boolean().optional().describe('absent in answers of older versions'),
     }),
   ),
+  { askedBy: ['rides'] },
 ) {}
 
 /** The drivers who are occupied, with their transits, by their ids. */
@@ -71,6 +77,9 @@ export class ReadOccupiedDrivers extends query(
   'read-occupied-drivers',
   z.object({ after: z.int().min(0).max(MAX_ID), limit: z.int().min(1).max(100) }),
   z.array(z.object({ driverId: storedId, transitId: z.string() })),
+  { askedBy: ['rides'] },
 ) {}
 
-export class ReadDriver extends query('read-driver', z.object({ driverId: recordId }), driver.nullable()) {}
+export class ReadDriver extends query('read-driver', z.object({ driverId: recordId }), driver.nullable(), {
+  askedBy: ['drivers', 'rides'],
+}) {}

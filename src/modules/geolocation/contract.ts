@@ -37,6 +37,7 @@ export function addressId(of: Address): string {
 export class UpdateDestination extends durableCommand(
   'cabs.geolocation.update-destination',
   z.object({ from: address, destination: address }),
+  { sentBy: ['rides'] },
 ) {}
 
 /** The destination of a transit is stored; its distance from the pickup is in metres. */
@@ -50,6 +51,7 @@ export class MeasureRoute extends query(
   'measure-route',
   z.object({ from: address, to: address }),
   z.object({ distanceMetres: metres }),
+  { askedBy: ['rides'] },
 ) {}
 
 /** The ids of the transits whose two addresses and whose distance are stored. */
@@ -59,6 +61,7 @@ export class ReadStoredRoutes extends query(
     routes: z.array(z.object({ transitId: z.guid(), pickupId: z.guid(), destinationId: z.guid() })).max(100),
   }),
   z.array(z.guid()),
+  { askedBy: ['rides'] },
 ) {}
 
 /** A stored address. `hash` is the 32-bit hash of the legacy application, and identifies nothing here. */

@@ -6,6 +6,7 @@ import { cents, moment, writtenText } from '../../infrastructure/contracts/schem
 export class IssueInvoice extends durableCommand(
   'cabs.invoicing.issue-invoice',
   z.object({ amount: cents, subjectName: writtenText(500) }),
+  { sentBy: ['rides'] },
 ) {}
 
 export class InvoiceIssued extends durableEvent(
@@ -26,6 +27,7 @@ export class ReadInvoicedTransits extends query(
   'read-invoiced-transits',
   z.object({ transitIds: z.array(z.guid()).max(100) }),
   z.array(z.guid()),
+  { askedBy: ['rides'] },
 ) {}
 
 export class ReadInvoices extends query('read-invoices', z.object({ transitId: z.guid() }), z.array(invoice)) {}

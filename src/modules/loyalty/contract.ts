@@ -3,7 +3,9 @@ import { durableCommand, durableEvent, query } from '../../infrastructure/contra
 import { MAX_ID, recordId, storedId } from '../../infrastructure/contracts/schemas.js';
 
 /** Credit miles to the client for a transit (the subject), once, if their account is active. */
-export class RegisterMiles extends durableCommand('cabs.loyalty.register-miles', z.object({ clientId: storedId })) {}
+export class RegisterMiles extends durableCommand('cabs.loyalty.register-miles', z.object({ clientId: storedId }), {
+  sentBy: ['rides'],
+}) {}
 
 /** The miles that were credited for the transit: 0 without an active account. */
 export class MilesRegistered extends durableEvent(
@@ -23,6 +25,7 @@ export class ReadTransitMiles extends query(
   'read-transit-miles',
   z.object({ transitIds: z.array(z.guid()).max(100) }),
   z.array(z.object({ transitId: z.guid(), miles: z.int() })),
+  { askedBy: ['rides'] },
 ) {}
 
 export class ReadAwards extends query('read-awards', z.object({ clientId: recordId }), awards.nullable()) {}
