@@ -1,10 +1,11 @@
 import 'reflect-metadata';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { cpSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { parse, stringify } from 'yaml';
 import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import type { ChannelKind } from '../../tools/broker/channel.js';
@@ -45,11 +46,13 @@ export class Deployment {
   /**
    * @param fresh creates an empty database
    * @param environment variables of all processes of the application
+   * @param delivery fields of the delivery spec of the Broker that differ from the manifests
    */
   constructor(
     private readonly route: Route,
     private readonly fresh: () => Promise<string>,
     private readonly environment: Record<string, string> = {},
+    private readonly delivery: object = {},
   ) {
     this.transport = route.transport;
   }
@@ -180,6 +183,10 @@ export class Deployment {
   private recordedManifests(deployment: 'monolith' | 'split'): string {
     const folder = mkdtempSync(join(tmpdir(), 'cabs-manifests-'));
     cpSync(join(ROOT, 'deploy/knative', deployment), folder, { recursive: true });
+    const brokerFile = join(folder, 'broker.yaml');
+    const broker = parse(readFileSync(brokerFile, 'utf8')) as { spec: { delivery: object } };
+    Object.assign(broker.spec.delivery, this.delivery);
+    writeFileSync(brokerFile, stringify(broker));
     const trigger = {
       apiVersion: 'eventing.knative.dev/v1',
       kind: 'Trigger',
