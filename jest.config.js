@@ -6,8 +6,8 @@ export const common = {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   // The options of the compiler are in .swcrc, which the workshop uses, too.
   transform: { '^.+\\.ts$': '@swc/jest' },
-  globalSetup: '<rootDir>/test/support/postgres-setup.mjs',
-  globalTeardown: '<rootDir>/test/support/postgres-teardown.ts',
+  globalSetup: '<rootDir>/test/support/global-setup.mjs',
+  globalTeardown: '<rootDir>/test/support/global-teardown.ts',
   testTimeout: 120_000,
   maxWorkers: 2,
   testSequencer: '<rootDir>/jest.sequencer.js',

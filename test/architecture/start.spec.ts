@@ -18,6 +18,7 @@ import { Test, type TestingModule } from '@nestjs/testing';
 import type { Observable } from 'rxjs';
 import { z } from 'zod';
 import { durableCommand, durableEvent, query, type CommandClass } from '../../src/infrastructure/contracts/message.js';
+import { PROCESS_BUSES } from '../../src/infrastructure/contracts/module-buses.js';
 import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { StandaloneDeadLettersController } from '../../src/infrastructure/dead-letters/dead-letters.controller.js';
 import { DELIVERY_POLICY } from '../../src/infrastructure/delivery/inbox-receiver.js';
@@ -338,6 +339,16 @@ describe('The buses that Nest injects into a module', () => {
       await expect(foreign.queries.execute(new CountLoaves({}))).rejects.toThrow(
         'shop may not ask the query count-loaves of bakery, only bakery: add shop to its askedBy',
       );
+    });
+  });
+
+  it('are not what app.get() finds: that is the bus of the process, whose sender is the module of the contract', async () => {
+    await inEach(async (own, foreign, app) => {
+      for (const bus of [CommandBus, EventBus as Type, QueryBus as Type]) {
+        expect(app.get(bus)).toBe(app.get(PROCESS_BUSES.get(bus)!));
+      }
+      expect(own.commands).not.toBe(foreign.commands);
+      await app.get(CommandBus).execute(new Bake('today', { loaves: 1 }));
     });
   });
 

@@ -2,6 +2,7 @@ import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common
 import { ModulesContainer } from '@nestjs/core';
 import { findHandlers, type Handlers, type Subscription } from './find-handlers.js';
 import { meshFeatureOf, messagesIn } from './mesh-feature.js';
+import { preferBusesOfProcess } from './module-buses.js';
 import { permittedSenders, type MessageClass, type QueryClass } from './message.js';
 
 /** The injection token of all modules of the application, hosted by this process or not. */
@@ -27,7 +28,9 @@ export class HandlerRegistry implements OnModuleInit {
   constructor(
     private readonly container: ModulesContainer,
     @Inject(ALL_MODULES) private readonly modules: readonly Type[],
-  ) {}
+  ) {
+    preferBusesOfProcess(container);
+  }
 
   /** @throws Error that lists everything that is wrong with the contracts and handlers */
   onModuleInit(): void {

@@ -1,4 +1,5 @@
 import type { Provider, Type } from '@nestjs/common';
+import type { ModulesContainer } from '@nestjs/core';
 import { CommandBus, EventBus, QueryBus } from '@nestjs/cqrs';
 
 /** A bus that can be given to a module, so that it knows who sends. */
@@ -21,4 +22,16 @@ export function busesOf(module: string): Provider[] {
     useFactory: (processBus: ModuleBus<unknown>) => processBus.of(module),
     inject: [inject],
   }));
+}
+
+/**
+ * Lets `app.get(CommandBus)` find the bus of the process. Nest takes the provider of the module that was added last, which
+ * would be the bus of some module. To be called before the first `app.get()`.
+ */
+export function preferBusesOfProcess(container: ModulesContainer): void {
+  const token = PROCESS_BUSES.get(CommandBus)!;
+  const found = [...container].find(([, { providers }]) => providers.has(token));
+  if (!found) return;
+  container.delete(found[0]);
+  container.set(...found);
 }
