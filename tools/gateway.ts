@@ -20,6 +20,7 @@ const USAGE = `npx tsx tools/gateway.ts [options]
 
   --port N                   port on the loopback address; default 3000
   --module NAME=URL          address of a module; once for each module
+  --mesh NAME=URL            address of the mesh's port of a module, where that is another one
   --dead-letters URL         address of the process that keeps dead letters
   --broker URL               address of a laptop broker, which keeps messages and dead letters, too`;
 
@@ -28,6 +29,8 @@ export interface GatewayOptions {
   readonly routes: readonly ModuleRoute[];
   /** Base URLs by module. */
   readonly modules: Readonly<Record<string, string>>;
+  /** Base URLs of the mesh's ports by module, where they differ. */
+  readonly mesh?: Readonly<Record<string, string>>;
   readonly deadLetters?: string;
   readonly broker?: string;
   /** 0 for a free port. */
@@ -51,18 +54,21 @@ const GRACE_MS = 3000;
  * @throws UsageError when the address of a module is missing, Error when the port is taken
  */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const { routes, modules, deadLetters, broker } = options;
+  const { routes, modules, mesh, deadLetters, broker } = options;
   const unknown = routes.find(({ module }) => !modules[module]);
   if (unknown) throw new UsageError(`Missing --module ${unknown.module}=URL: the address of ${unknown.module}.`);
   const table = new RouteTable(routes);
-  const services = Object.entries(modules).map(([name, url]) => ({ name, url }));
-  if (deadLetters) services.push({ name: 'dead-letters', url: deadLetters });
+  const keeper = deadLetters ? { 'dead-letters': deadLetters } : {};
+  const servicesAt = (addresses: Readonly<Record<string, string>>) =>
+    Object.entries({ ...addresses, ...keeper }).map(([name, url]) => ({ name, url }));
+  const services = servicesAt({ ...modules, ...mesh });
+  const pages = servicesAt(modules);
   const dispatcher = new Agent({
     connect: { timeout: 2000 },
     headersTimeout: RESPONSE_TIMEOUT_MS,
     bodyTimeout: RESPONSE_TIMEOUT_MS,
   });
-  const upstreams = { services, dispatcher, ...(broker && { broker: { name: 'broker', url: broker } }) };
+  const upstreams = { services, pages, dispatcher, ...(broker && { broker: { name: 'broker', url: broker } }) };
 
   const ownRoutes = new RouteTable<OwnRoute>([
     ...aggregatedRoutes(table),
@@ -80,7 +86,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     const { authorization } = request.headers;
     const headers = { 'x-correlation-id': to.correlationId, ...(authorization && { authorization }) };
     const aggregator = new Aggregator(upstreams, headers);
-    if (/^\/api(\/|$)/i.test(path)) return forward(await anyOf(services, aggregator), to, dispatcher);
+    if (/^\/api(\/|$)/i.test(path)) return forward(await anyOf(pages, aggregator), to, dispatcher);
     const found = ownRoutes.find(method, path);
     if (!found) return sendNotFound(to);
     return found.route.answer(to, aggregator, found.parameters.id ?? '');
@@ -165,6 +171,7 @@ function sendError(to: Exchange, error: unknown): void {
 const commandOptions = {
   port: { type: 'string', default: '3000' },
   module: { type: 'string', multiple: true, default: [] as string[] },
+  mesh: { type: 'string', multiple: true, default: [] as string[] },
   'dead-letters': { type: 'string' },
   broker: { type: 'string' },
 } as const;
@@ -172,12 +179,14 @@ const commandOptions = {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   await runCommand({ usage: USAGE, options: commandOptions }, async (values) => {
     const modules = Object.fromEntries(values.module.map((it) => namedUrlOf('--module', it)));
+    const mesh = Object.fromEntries(values.mesh.map((it) => namedUrlOf('--mesh', it)));
     const deadLetters = values['dead-letters'];
     const port = portOf('--port', values.port);
     const { MODULES } = await import('../src/app.module.js');
     const gateway = await startGateway({
       routes: routesOf(MODULES),
       modules,
+      mesh,
       port,
       ...(deadLetters && { deadLetters: urlOf('--dead-letters', deadLetters) }),
       ...(values.broker && { broker: urlOf('--broker', values.broker) }),

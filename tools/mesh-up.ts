@@ -13,7 +13,8 @@ const USAGE = `npm run mesh:up -- [options]
   Starts every module as a process of its own, each with its own database, together with a laptop broker, a process
   that keeps the dead letters, and a gateway as the common address of all modules. Processes that exit are restarted.
 
-  --port N                   port of the gateway; default 3000. Dead letters use N + 1, modules N + 10 and up
+  --port N                   port of the gateway; default 3000. Dead letters use N + 1, modules N + 10 and up,
+                             their mesh ports N + 30 and up
   --broker-port N            port of the broker; default 8090
   --channel KIND             channel of the broker: synchronous (default) or asynchronous, see npm run mesh -- --help
   --data FOLDER              folder of the databases; default data/split
@@ -74,16 +75,19 @@ async function startAll(plan: Plan, seed: 'demo' | 'none'): Promise<void> {
     return stop(1);
   }
   if (isStopping) return;
-  const rows = children.map(({ planned: { name, url, database }, pid }) => [name, String(pid), url, database ?? '']);
-  printer.table([['PROCESS', 'PID', 'URL', 'DATABASE'], ...rows]);
+  const rows = children.map(({ planned: { name, url, mesh, database }, pid }) => {
+    return [name, String(pid), url, mesh?.url ?? '', database ?? ''];
+  });
+  printer.table([['PROCESS', 'PID', 'URL', 'MESH', 'DATABASE'], ...rows]);
   console.log(welcome(plan.gateway.url, seed));
   console.log('Each message is printed below. Killed processes are restarted. Ctrl-C stops all processes.\n');
 }
 
 /** @throws Error before any process is started */
 async function assertPortsAreFree(planned: readonly Planned[]): Promise<void> {
-  const free = await Promise.all(planned.map(({ port }) => isFree(port)));
-  const taken = planned.filter((_, index) => !free[index]).map(({ name, port }) => `${port} (${name})`);
+  const all = planned.flatMap(({ name, port, mesh }) => [{ name, port }, ...(mesh ? [{ name, port: mesh.port }] : [])]);
+  const free = await Promise.all(all.map(({ port }) => isFree(port)));
+  const taken = all.filter((_, index) => !free[index]).map(({ name, port }) => `${port} (${name})`);
   if (taken.length === 0) return;
   const ports = taken.length === 1 ? `Port ${taken[0]} is` : `Ports ${taken.join(', ')} are`;
   const advice = 'stop the processes that use them, or choose others with --port and --broker-port';

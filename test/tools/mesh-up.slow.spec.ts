@@ -39,6 +39,9 @@ describe('npm run mesh:up', () => {
     expect(await once(second.process, 'exit')).toEqual([1, null]);
     expect(second.output()).toMatch(/^Ports \d+ \(gateway\), .* are taken: .*\n$/);
     expect(pids().filter(isAlive)).toHaveLength(9);
+    // The first module: REST and the mesh have ports of their own.
+    const statusAt = async (port: number) => (await fetch(`http://localhost:${port}/mesh/outbox`)).status;
+    expect([await statusAt(ports.port + 10), await statusAt(ports.port + 30)]).toEqual([404, 200]);
 
     const answer = await fetch(`${url}/transits/${DEMO_RIDE}/complete`, {
       method: 'POST',
@@ -161,7 +164,7 @@ async function startMeshUp(ports: MeshUp['ports'], data: string): Promise<MeshUp
 
 /** Free ports for a gateway, a process for dead letters, six modules and a broker. */
 async function freePorts(): Promise<MeshUp['ports']> {
-  const port = await freePort(21);
+  const port = await freePort(40);
   return { port, brokerPort: port + 20 };
 }
 

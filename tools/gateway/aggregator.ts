@@ -27,8 +27,10 @@ export class Unreachable extends Error {
 }
 
 export interface Upstreams {
-  /** Processes of the application: the modules, and the one that keeps dead letters. */
+  /** Processes of the application, at the mesh's ports: the modules, and the one that keeps dead letters. */
   readonly services: readonly Service[];
+  /** The same processes at their public ports, which serve the API pages. */
+  readonly pages: readonly Service[];
   /** A laptop broker answers some of the same paths. */
   readonly broker?: Service;
   readonly dispatcher: Dispatcher;
@@ -129,8 +131,8 @@ export class Aggregator {
    * @param isAnswered whether the gateway serves a path
    */
   async document(isAnswered: (path: string) => boolean): Promise<object> {
-    const { services } = this.upstreams;
-    const answers = await Promise.all(services.map((service) => this.request(service, 'GET', '/api-json')));
+    const { pages } = this.upstreams;
+    const answers = await Promise.all(pages.map((service) => this.request(service, 'GET', '/api-json')));
     const documents = answers.filter((it) => it?.status === 200).map((it) => it!.body as OpenApi);
     if (documents.length === 0) throw new Unreachable('No process is running that could describe its API');
     const merged = documents.reduce((all, one) => ({

@@ -5,11 +5,18 @@ import type { ChannelKind } from '../broker/channel.js';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
+interface Address {
+  readonly port: number;
+  readonly url: string;
+}
+
 /** How to start a process, and its address. */
 export interface Planned {
   readonly name: string;
   readonly port: number;
   readonly url: string;
+  /** The port of the mesh, where it has one of its own. */
+  readonly mesh?: Address;
   /** The path that answers with 200 when the process is ready. */
   readonly readyPath: string;
   /** The arguments of Node. */
@@ -26,7 +33,7 @@ export interface Plan {
 }
 
 export interface PlanOptions {
-  /** The port of the gateway. Dead letters use the next port, modules the ports from the tenth on. */
+  /** The port of the gateway. Dead letters use the next port, modules N + 10 and up, and N + 30 and up for the mesh. */
   readonly port: number;
   readonly brokerPort: number;
   readonly channel: ChannelKind;
@@ -48,16 +55,19 @@ const MANIFESTS = 'deploy/knative/split';
 /** Plans the processes and ports: the deployment of a cluster, on one laptop. */
 export function planOf(options: PlanOptions): Plan {
   const { port, brokerPort, channel, data, seed } = options;
-  const at = (number: number) => ({ port: number, url: `http://localhost:${number}` });
-  const addresses = new Map(moduleNames().map((name, index) => [name, at(port + 10 + index)] as const));
+  const at = (number: number): Address => ({ port: number, url: `http://localhost:${number}` });
+  const names = moduleNames();
+  const addresses = new Map(names.map((name, index) => [name, at(port + 10 + index)] as const));
+  const meshAddresses = new Map(names.map((name, index) => [name, at(port + 30 + index)] as const));
   const others = (name?: string) =>
-    [...addresses].filter(([it]) => it !== name).map(([it, { url }]) => [`USVC_${it.toUpperCase()}`, url] as const);
+    [...meshAddresses].filter(([it]) => it !== name).map(([it, { url }]) => [`USVC_${it.toUpperCase()}`, url] as const);
   const sink = `${at(brokerPort).url}/${BROKER}`;
-  const application = (name: string, modules: string, address: ReturnType<typeof at>): Planned => {
+  const application = (name: string, modules: string, address: Address, mesh?: Address): Planned => {
     const database = `sqlite:${join(data, `${name}.db`)}`;
     return {
       name,
       ...address,
+      ...(mesh && { mesh }),
       readyPath: '/health/ready',
       database,
       command: ['dist/src/main.js'],
@@ -67,6 +77,7 @@ export function planOf(options: PlanOptions): Plan {
         K_SINK: sink,
         ...Object.fromEntries(others(name)),
         PORT: String(address.port),
+        ...(mesh && { MESH_PORT: String(mesh.port) }),
         DATABASE_URL: database,
         SEED: seed,
         NODE_ENV: 'development',
@@ -74,9 +85,12 @@ export function planOf(options: PlanOptions): Plan {
     };
   };
   const deadLetters = application('dead-letters', 'none', at(port + 1));
-  const modules = [...addresses].map(([name, address]) => application(name, name, address));
+  const modules = [...addresses].map(([name, address]) => application(name, name, address, meshAddresses.get(name)));
   const database = `sqlite:${join(data, 'mesh.db')}`;
-  const services = [...modules, deadLetters].flatMap(({ name, url }) => ['--service', `${name}=${url}`]);
+  const services = [...modules, deadLetters].flatMap(({ name, url, mesh }) => [
+    '--service',
+    `${name}=${mesh?.url ?? url}`,
+  ]);
   const tool = ['--import', 'tsx'];
   return {
     deadLetters,
@@ -116,6 +130,7 @@ export function planOf(options: PlanOptions): Plan {
         '--dead-letters',
         deadLetters.url,
         ...modules.flatMap(({ name, url }) => ['--module', `${name}=${url}`]),
+        ...[...meshAddresses].flatMap(([name, { url }]) => ['--mesh', `${name}=${url}`]),
       ],
     },
   };
