@@ -103,12 +103,17 @@ function isLost({ action, id }: Entry, contents: DatabaseContents): boolean {
   if (action === 'driver') return !drivers.has(id);
   if (action === 'account') return !accounts.has(id);
   if (action === 'activated') return !active.has(id);
-  return STATUS_ORDER.indexOf(transits.get(id)?.status ?? '') < STATUS_ORDER.indexOf(REACHED_STATUS[action]!);
+  const status = transits.get(id)?.status ?? '';
+  if (action === 'cancel') return status !== 'CANCELLED';
+  // A transit can be cancelled after each step before its start.
+  if (status === 'CANCELLED') return action === 'start' || action === 'complete';
+  return STATUS_ORDER.indexOf(status) < STATUS_ORDER.indexOf(REACHED_STATUS[action]!);
 }
 
 /** What a transit still waits for, although no message is in flight. */
 function missingOf(transit: TransitState, { accounts, active }: DatabaseContents): string[] {
   if (transit.status === 'COMPLETING' || transit.status === 'ACCEPTING') return [`it is ${transit.status}`];
+  if (transit.status === 'CANCELLED') return transit.occupied ? ['it is cancelled, and its driver is not free'] : [];
   if (transit.status !== 'COMPLETED') return [];
   const client = String(transit.clientId);
   const collectsMiles = accounts.has(client) && active.has(client);

@@ -2,7 +2,7 @@ import { appendFileSync } from 'node:fs';
 
 /** What a user asked for. `accept` and `start` etc. are steps of a transit. */
 export type Action =
-  'client' | 'account' | 'activated' | 'driver' | 'request' | 'publish' | 'accept' | 'start' | 'complete';
+  'client' | 'account' | 'activated' | 'driver' | 'request' | 'publish' | 'accept' | 'start' | 'cancel' | 'complete';
 
 /** A request that was answered with a success. The databases have to contain its effect from then on. */
 export interface Entry {

@@ -13,10 +13,12 @@ import {
   type Answer,
 } from './user-requests.js';
 
-/** Journeys from a new client to a completed transit that begin in a second. */
+/** Journeys from a new client to the end of a transit that begin in a second. */
 const JOURNEYS_PER_SECOND = 0.7;
 /** Probability that a user gives up after one request without a success. */
 const GIVE_UP_PROBABILITY = 0.1;
+/** Probability that the transit of a journey is cancelled: at once after its driver was asked, or when the driver comes. */
+const CANCEL_PROBABILITY = 0.4;
 /** Probability that a user repeats a request that was answered with a success. */
 const REPEAT_PROBABILITY = 0.15;
 
@@ -89,7 +91,7 @@ export class Users {
     }
   }
 
-  /** Plays a transit from its request to its completion, with a new client and a new driver. */
+  /** Plays a transit from its request to its end, with a new client and a new driver. */
   private async journey(): Promise<void> {
     const { requests, ledger } = this;
     const create = async (action: Action, path: string, body?: object) => {
@@ -113,7 +115,10 @@ export class Users {
     const id = String(transit);
     await this.step(id, 'publish', 'WAITING_FOR_DRIVER_ASSIGNMENT');
     await this.step(id, 'accept', 'ACCEPTING', { driverId });
+    const isCancelled = this.random.chance(CANCEL_PROBABILITY);
+    if (isCancelled && this.random.chance(0.5)) return this.step(id, 'cancel', 'CANCELLED');
     if (!(await this.waitForStatus(id, 'TRANSIT_TO_PASSENGER'))) return;
+    if (isCancelled) return this.step(id, 'cancel', 'CANCELLED');
     await this.step(id, 'start', 'IN_TRANSIT');
     await this.complete(id);
   }
@@ -147,6 +152,7 @@ export class Users {
 
   private async hasReached(transit: string, status: string): Promise<boolean> {
     const { body } = await this.requests.send<Transit>('GET', `/transits/${transit}`);
-    return body !== undefined && STATUS_ORDER.indexOf(body.status) >= STATUS_ORDER.indexOf(status);
+    if (body === undefined || !STATUS_ORDER.includes(status)) return body?.status === status;
+    return STATUS_ORDER.indexOf(body.status) >= STATUS_ORDER.indexOf(status);
   }
 }

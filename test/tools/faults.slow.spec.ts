@@ -14,7 +14,7 @@ import { count } from '../../faults/count.js';
 import type { DatabaseContents, TransitState } from '../../faults/database-contents.js';
 import type { Handling } from '../../faults/handlings.js';
 import { DeliveryProxy } from '../../faults/delivery-proxy.js';
-import { Ledger } from '../../faults/ledger.js';
+import { Ledger, type Action } from '../../faults/ledger.js';
 import { TcpProxy } from '../../faults/tcp-proxy.js';
 import { Service, type UnexpectedExit } from '../../faults/service.js';
 import { Random } from '../../faults/random.js';
@@ -198,9 +198,9 @@ describe('The fault rig finds defects', () => {
     handlings: HANDLED,
     ...more,
   });
-  const counted = (found: DatabaseContents) => {
+  const counted = (found: DatabaseContents, ...actions: readonly Action[]) => {
     const ledger = new Ledger();
-    for (const action of ['request', 'start', 'complete'] as const) ledger.record(action, 'r', 202);
+    for (const action of ['request', ...actions] as const) ledger.record(action, 'r', 202);
     for (const action of ['client', 'account', 'activated'] as const) ledger.record(action, 1, 201);
     ledger.record('driver', 2, 201);
     const { defects: _, accepted: __, ...verdict } = count(ledger, found);
@@ -234,7 +234,21 @@ describe('The fault rig finds defects', () => {
     ['a message that was late because of a retry', contents({}, { handlings: swapped({ attempts: 1 }) }), {}],
     ['a message that a broker delivered late', contents({}, { handlings: swapped({ attempts: null }) }), {}],
     ['a dead letter', contents({}, { deadLetters: [message] }), { stuck: 1, dead: 1 }],
-  ])('in databases with %s', (_, found, expected) => expect(counted(found)).toEqual({ ...noDefects, ...expected }));
+  ])('in databases with %s', (_, found, expected) =>
+    expect(counted(found, 'start', 'complete')).toEqual({ ...noDefects, ...expected }),
+  );
+
+  const cancelled = { status: 'CANCELLED', settled: [], fees: 0, miles: 0, invoices: 0 };
+  it.each<[string, Partial<TransitState>, Action, object]>([
+    ['cancelled transit', {}, 'cancel', {}],
+    ['cancelled transit whose driver is not free', { occupied: true }, 'cancel', { stuck: 1 }],
+    ['lost cancellation', { status: 'TRANSIT_TO_PASSENGER', occupied: true }, 'cancel', { lost: 1 }],
+    ['cancelled transit that had been started', {}, 'start', { lost: 1 }],
+    ['cancelled transit with an invoice', { invoices: 1 }, 'cancel', { duplicated: 1 }],
+  ])('in databases with a %s', (_, transit, action, expected) => {
+    const found = contents({ ...cancelled, ...transit }, { handlings: [], accounts: new Map([['1', 0]]) });
+    expect(counted(found, 'publish', 'accept', action)).toEqual({ ...noDefects, settled: 0, ...expected });
+  });
 });
 
 function defectsOf({ defects }: Result, ride: string): string[] {
