@@ -58,7 +58,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const unknown = routes.find(({ module }) => !modules[module]);
   if (unknown) throw new UsageError(`Missing --module ${unknown.module}=URL: the address of ${unknown.module}.`);
   const table = new RouteTable(routes);
-  const keeper = deadLetters ? { 'dead-letters': deadLetters } : {};
+  const keeper: Record<string, string> = deadLetters ? { 'dead-letters': deadLetters } : {};
   const servicesAt = (addresses: Readonly<Record<string, string>>) =>
     Object.entries({ ...addresses, ...keeper }).map(([name, url]) => ({ name, url }));
   const services = servicesAt({ ...modules, ...mesh });
