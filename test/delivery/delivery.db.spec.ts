@@ -27,7 +27,7 @@ import {
 
 const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
 
-/* Delivery in process. The tests of all transports are in transports.db.spec.ts. */
+/* Delivery in process. The tests of all transports are in every-transport.ts. */
 
 describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable }) => {
   let app: TestingModule;

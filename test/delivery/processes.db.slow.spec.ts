@@ -28,7 +28,7 @@ describe.each(DATABASES)('The application in real processes on $kind', ({ kind, 
   /** The messages of the demo's transit on the first transport. */
   let expected: object[] | undefined;
 
-  // Starts nine processes, so only on one database. transports.db.spec.ts tests separate modules on PostgreSQL.
+  // Starts nine processes, so only on one database. every-transport.ts tests separate modules on PostgreSQL.
   const routes = ROUTES.filter(({ transport }) => transport !== 'split' || kind === 'sqlite');
   describe.each(routes)('$route', (route) => {
     const { transport } = route;

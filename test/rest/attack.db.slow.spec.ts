@@ -4,10 +4,11 @@ import type { JWTPayload } from 'jose';
 import { HISTORIES } from '../../migrations/histories.js';
 import { DEMO_DRIVER, DEMO_RIDE } from '../../src/demo.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
+import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';
 import { MeshListener } from '../../src/infrastructure/http/mesh-listener.js';
 import { migrateDatabase } from '../../src/infrastructure/persistence/database.js';
 import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
-import { contentsOf, deliveriesOf, everyEvent, everyQuery, MODULE_NAMES } from '../support/attacks.js';
+import { contentsOf, deliveriesOf, everyEvent, everyQuery, isPermitted, MODULE_NAMES } from '../support/attacks.js';
 import { routesOf, send, spellingsOf, type Answer, type Attack } from '../support/attacks.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -17,7 +18,8 @@ import { runConcurrently } from '../support/server.js';
 
 const BROKER = 'system:serviceaccount:cabs:broker';
 const LOYALTY_TRIGGER = 'system:serviceaccount:cabs:loyalty-oidc-eventing.knative.dev-trigger';
-const RIDES = 'system:serviceaccount:cabs:rides';
+const CALLERS = Object.fromEntries(MODULE_NAMES.map((it) => [it, `system:serviceaccount:cabs:${it}`]));
+const RIDES = CALLERS.rides!;
 const ADMIN_TOKEN = 'an administration token';
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
 
@@ -50,7 +52,9 @@ describe.each(DATABASES)('A process in production on $kind', ({ fresh }) => {
       MESH_OIDC_AUDIENCE: AUDIENCE,
       MESH_OIDC_JWKS: issuer.keysUrl,
       MESH_OIDC_SUBJECTS: `${BROKER}, loyalty=${LOYALTY_TRIGGER}`,
-      MESH_OIDC_CALLERS: `rides=${RIDES}`,
+      MESH_OIDC_CALLERS: Object.entries(CALLERS)
+        .map((it) => it.join('='))
+        .join(','),
     });
     await cabs.app.listen(0, '127.0.0.1');
     const { port } = cabs.app.getHttpServer().address() as AddressInfo;
@@ -257,9 +261,28 @@ describe.each(DATABASES)('A process in production on $kind', ({ fresh }) => {
       expect((await send(ports.mesh, { ...attack!, headers }, agent)).status).toBe(204);
     });
 
-    it('every query of a known subject is answered, and administration works with its token', async () => {
-      const query = { authorization: await token(RIDES) };
-      expectStatuses(await statusesOf(ports.mesh, everyQuery(), query), 200);
+    it('every message with a valid token from a source that its contract does not name is refused with 422', async () => {
+      const forged = events().filter(({ type, source }) => !isPermitted(type, source));
+      expect(forged.length).toBeGreaterThan(50);
+      const handled = forged.filter(({ type }) => cabs.app.get(HandlerRegistry).subscriptions(type).length > 0);
+      const authorization = await token(BROKER);
+      const attacks = handled.flatMap((event) => deliveriesOf(event, '/'));
+      expectStatuses(await statusesOf(ports.mesh, attacks, { authorization }), 422);
+      await expectNothingChanged();
+    });
+
+    it('a query is answered for the modules that its contract names, and for no other', async () => {
+      for (const [module, subject] of Object.entries(CALLERS)) {
+        const headers = { authorization: await token(subject) };
+        for (const query of everyQuery()) {
+          const { status } = await send(ports.mesh, { ...query, headers: { ...query.headers, ...headers } }, agent);
+          const name = query.path.split('/').at(-1)!;
+          expect({ module, name, status }).toEqual({ module, name, status: isPermitted(name, module) ? 200 : 403 });
+        }
+      }
+    });
+
+    it('administration works with its token', async () => {
       const listing = meshRoutes().filter(({ method, path }) => method === 'GET' && !/dead-letters\/./.test(path));
       expectStatuses(await statusesOf(ports.mesh, listing, { authorization: `Bearer ${ADMIN_TOKEN}` }), 200);
     });

@@ -4,6 +4,7 @@ import { MODULES } from '../../src/app.module.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { HTTP, toBatch } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { toWire } from '../../src/infrastructure/cloudevents/mapping.js';
+import { permittedSenders } from '../../src/infrastructure/contracts/message.js';
 import { meshFeatureOf, messagesIn } from '../../src/infrastructure/contracts/mesh-feature.js';
 import { connect } from './notes.js';
 import { sampleOf } from './samples.js';
@@ -26,6 +27,22 @@ export interface Answer {
 const features = MODULES.map(meshFeatureOf);
 const contracts = features.map(({ contract }) => messagesIn(contract));
 export const MODULE_NAMES = features.map(({ name }) => name);
+
+/** The senders that the contract of each message and query names. */
+const permitted = new Map(
+  features.flatMap(({ name, contract }) => {
+    const { messages, queries } = messagesIn(contract);
+    return [...messages, ...queries].map((it) => [
+      it.kind === 'query' ? it.queryName : it.type,
+      permittedSenders(it, name),
+    ]);
+  }),
+);
+
+/** Whether the contracts let a source send a type, or a module ask a query by its name. */
+export function isPermitted(name: string, sender: string): boolean {
+  return permitted.get(name)!.some((it) => sender === it || sender === `usvc://cabs/${it}`);
+}
 
 /** One event of every durable message, with each module as its forged source. */
 export function everyEvent(subject: string): CloudEvent[] {

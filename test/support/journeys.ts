@@ -3,7 +3,7 @@ import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import type { Cabs } from './cabs.js';
 import { planLosses, type Loss } from './message-loss.js';
-import { get, newClient, newDriver, post, waitUntilIdle, type Ride } from './rest.js';
+import { bodyOf, get, newClient, newDriver, post, waitUntilIdle, type Ride } from './rest.js';
 import { runConcurrently } from './server.js';
 
 /*
@@ -26,14 +26,19 @@ export interface Journey {
 }
 
 const on =
-  (action: string, body?: object): Act =>
-  ({ cabs, transit }) =>
-    post(cabs, `/transits/${transit}/${action}`, body);
+  (action: string, body?: object, status = 200): Act =>
+  async ({ cabs, transit }) => {
+    const path = `/transits/${transit}/${action}`;
+    let reply = await cabs.http.post(path).send(body);
+    // A unit of work took over a second, on a busy machine: users try again.
+    while (reply.status === 503) reply = await cabs.http.post(path).send(body);
+    return bodyOf(reply, status);
+  };
 const accept =
   (driver: number): Act =>
-  ({ cabs, transit, drivers }) =>
-    post(cabs, `/transits/${transit}/accept`, { driverId: drivers[driver] }, 202);
-const complete: Act = ({ cabs, transit }) => post(cabs, `/transits/${transit}/complete`, REACHED, 202);
+  (scenario) =>
+    on('accept', { driverId: scenario.drivers[driver] }, 202)(scenario);
+const complete = on('complete', REACHED, 202);
 
 /** The state after FreeDriver has overtaken an OccupyDriver: drivers refuses this driver for this transit. */
 const freeBefore: Act = ({ cabs, transit, drivers }) =>

@@ -18,7 +18,7 @@ import { numbers } from '../support/notes.js';
 import { waitUntilIdle, get, newClient, newDriver, post, transitIn } from '../support/rest.js';
 
 /*
- * No handler exists for the events of receiving-fuzz.spec.ts. These events have handlers, and are valid except for one or
+ * No handler exists for the events of receiving-fuzz.slow.spec.ts. These events have handlers, and are valid except for one or
  * two values that the contract or the database may refuse.
  */
 
