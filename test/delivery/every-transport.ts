@@ -6,6 +6,7 @@ import { eventually } from '../support/cabs.js';
 import { DATABASES, type DatabaseKind } from '../support/databases.js';
 import { numbers } from '../support/notes.js';
 import { Happened, Work, type Behaviour } from '../support/planted.js';
+import { selected } from '../support/thorough.js';
 import { PlantedMesh, ROUTES, type Route } from '../support/transports.js';
 
 const KEY = '5f0c9a2e-1111-4222-8333-944445555666';
@@ -16,11 +17,15 @@ type Place = Pick<DatabaseKind, 'kind' | 'fresh'> & Route;
 /** All routes on all databases. */
 const PLACES: readonly Place[] = DATABASES.flatMap(({ kind, fresh }) => ROUTES.map((it) => ({ kind, fresh, ...it })));
 
-/** The places of `npm test`: the routes that differ most. The others are in `npm run test:slow`. */
+/** The places of `npm test`. */
 const isQuick = ({ kind, transport, channel }: Place) =>
   transport === 'in-process' || (kind === 'sqlite' && transport === 'knative' && channel === 'synchronous');
 export const QUICK_PLACES = PLACES.filter(isQuick);
-export const SLOW_PLACES = PLACES.filter((it) => !isQuick(it));
+/** The places of `npm run test:slow`. */
+export const SLOW_PLACES = selected(
+  PLACES.filter((it) => !isQuick(it)),
+  ({ kind, transport }) => (kind === 'postgres') === (transport === 'split') || transport === 'in-process',
+);
 
 /** Declares the tests that hold on every route. */
 export function testTransports(places: readonly Place[]): void {

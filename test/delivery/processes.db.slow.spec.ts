@@ -9,6 +9,7 @@ import { DATABASES } from '../support/databases.js';
 import { Deployment, effectsIn } from '../support/processes.js';
 import { ROOT } from '../../tools/source.js';
 import { call, prepareRides, REACHED, runConcurrently } from '../support/server.js';
+import { selected } from '../support/thorough.js';
 import { ROUTES } from '../support/transports.js';
 
 interface Transit {
@@ -28,8 +29,10 @@ describe.each(DATABASES)('The application in real processes on $kind', ({ kind, 
   /** The messages of the demo's transit on the first transport. */
   let expected: object[] | undefined;
 
-  // Starts nine processes, so only on one database. every-transport.ts tests separate modules on PostgreSQL.
-  const routes = ROUTES.filter(({ transport }) => transport !== 'split' || kind === 'sqlite');
+  const routes = selected(ROUTES, ({ transport, channel }) =>
+    // Both channels, and one database for each way to distribute the modules.
+    kind === 'sqlite' ? transport !== 'knative' : channel === 'asynchronous',
+  );
   describe.each(routes)('$route', (route) => {
     const { transport } = route;
     let cabs: Deployment;

@@ -1,0 +1,10 @@
+/**
+ * Whether the slow suites test every combination: `TEST_THOROUGH=true npm run test:slow`. By default they take those that
+ * differ most, so that `.ci/run` ends within half an hour on two cores.
+ */
+export const IS_THOROUGH = process.env.TEST_THOROUGH === 'true';
+
+/** The items that are tested by default; all of them when thorough. */
+export function selected<Item>(items: readonly Item[], isDefault: (item: Item, index: number) => boolean): Item[] {
+  return items.filter((item, index) => IS_THOROUGH || isDefault(item, index));
+}
