@@ -30,7 +30,7 @@ export class MeshQueryBus extends QueryBus implements ModuleBus<QueryBus> {
   }
 
   /**
-   * @throws Error when the contract doesn't let this module ask, and
+   * @throws Error when the contract doesn't let this module ask
    * @throws Error inside a unit of work, which must not wait for another module; so the code works in every deployment
    * @throws Unavailable when another process hosts the module and doesn't answer
    */
