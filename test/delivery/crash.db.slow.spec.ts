@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { eventually } from '../support/cabs.js';
-import { DATABASES } from '../support/databases.js';
 import { call, prepareRides, REACHED, runConcurrently, startServer, type ServerProcess } from '../support/server.js';
+import { ONE_DATABASE } from '../support/thorough.js';
 
 const TRANSITS = 80;
 const KILLS = 4;
@@ -12,7 +12,7 @@ interface Transit {
   readonly settlementSince?: string;
 }
 
-describe.each(DATABASES)('A server process on $kind', ({ fresh }) => {
+describe.each(ONE_DATABASE)('A server process on $kind', ({ fresh }) => {
   let databaseUrl: string;
   let server: ServerProcess;
 

@@ -5,8 +5,8 @@ import { promisify } from 'node:util';
 import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
 import { eventually } from '../support/cabs.js';
-import { DATABASES } from '../support/databases.js';
 import { call, prepareRides, REACHED, startServer, type ServerProcess } from '../support/server.js';
+import { ONE_DATABASE } from '../support/thorough.js';
 
 interface Transit {
   readonly status: string;
@@ -42,7 +42,7 @@ const REPAIR_LOYALTY = { sqlite: ['DROP TRIGGER broken'], postgres: ['DROP TRIGG
 const CLI = fileURLToPath(new URL('../../tools/dead-letters.ts', import.meta.url));
 const TSX = fileURLToPath(new URL('../../node_modules/.bin/tsx', import.meta.url));
 
-describe.each(DATABASES)('An application whose loyalty module fails on $kind', ({ kind, fresh }) => {
+describe.each(ONE_DATABASE)('An application whose loyalty module fails on $kind', ({ kind, fresh }) => {
   let database: string;
   let server: ServerProcess;
   let log = '';

@@ -7,6 +7,7 @@ import { DATABASES } from '../support/databases.js';
 import { write } from '../support/database-contents.js';
 import { effectsIn } from '../support/processes.js';
 import { waitUntilIdle, bodyOf, get, problemOf, transitIn, type Ride } from '../support/rest.js';
+import { ONE_DATABASE } from '../support/thorough.js';
 
 /** Transits are examined as soon as they end, and runs start only on request. */
 const ON_REQUEST = { MESH_RECONCILE_AFTER: 'PT0S', MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_PACE: '10000' };
@@ -19,7 +20,7 @@ interface TransitBody {
 
 type ListedRun = ReconciliationRun & { isRunning: boolean };
 
-describe.each(DATABASES)('The reconcile loop on $kind', ({ fresh }) => {
+describe.each(ONE_DATABASE)('The reconcile loop on $kind', ({ fresh }) => {
   let database: string;
   let cabs: Cabs;
   let transits: { id: string; driverId: number }[];

@@ -15,9 +15,9 @@ import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js
 import { insertIntoOutbox } from '../../src/infrastructure/store/outbox-rows.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { eventually } from '../support/cabs.js';
-import { DATABASES } from '../support/databases.js';
 import { batches, numbers } from '../support/notes.js';
 import { meshOf } from '../support/planted.js';
+import { ONE_DATABASE } from '../support/thorough.js';
 
 /* Two releases on one database: the new one has a command and an event more. */
 
@@ -57,7 +57,7 @@ function release(isNew: boolean, handle: Handle): Type[] {
   return [Left, Right];
 }
 
-describe.each(DATABASES)('A message of an unknown type on $kind', ({ kind, fresh }) => {
+describe.each(ONE_DATABASE)('A message of an unknown type on $kind', ({ kind, fresh }) => {
   let database: string;
   let apps: INestApplication[];
   let handled: string[];

@@ -9,6 +9,7 @@ import { BadManifest } from '../../tools/broker/manifest-schema.js';
 import { readManifests } from '../../tools/broker/manifests.js';
 import type { StoredEvent } from '../../tools/broker/stored-event.js';
 import { ROOT } from '../../tools/source.js';
+import { IS_THOROUGH } from '../support/thorough.js';
 
 const FOLDER = join(ROOT, 'deploy/knative/monolith');
 const REAL = readdirSync(FOLDER)
@@ -136,7 +137,7 @@ describe('The manifests of the broker', () => {
   it('with random fields are read, or refused in one line that names the file', () => {
     fc.assert(
       fc.property(withRandomFields, ({ name, text }) => readWith(name, text)),
-      { numRuns: 1000 },
+      { numRuns: IS_THOROUGH ? 1000 : 400 },
     );
   }, 300_000);
 
@@ -151,7 +152,7 @@ describe('The manifests of the broker', () => {
   it('with random text are read, or refused in one line that names the file', () => {
     fc.assert(
       fc.property(withRandomText, ({ name, text }) => readWith(name, text)),
-      { numRuns: 800 },
+      { numRuns: IS_THOROUGH ? 800 : 300 },
     );
   }, 300_000);
 

@@ -2,8 +2,9 @@ import { HISTORIES } from '../../migrations/histories.js';
 import { DATABASES } from '../support/databases.js';
 import { connect } from '../support/notes.js';
 import { migrateCommand, typeorm } from '../support/migrate-command.js';
+import { ONE_DATABASE } from '../support/thorough.js';
 
-describe.each(DATABASES)('npm run migrate on $kind', ({ fresh }) => {
+describe.each(ONE_DATABASE)('npm run migrate on $kind', ({ fresh }) => {
   it('lists missing migrations with --status, without changing the database', async () => {
     const location = await fresh();
     const before = await migrateCommand(['--status'], location);

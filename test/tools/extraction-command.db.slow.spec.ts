@@ -16,53 +16,50 @@ import {
   write,
 } from '../support/database-contents.js';
 import { startServer } from '../support/server.js';
-import { selected } from '../support/thorough.js';
+import { ONE_DATABASE } from '../support/thorough.js';
 
-describe.each(selected(DATABASES, (_, index) => index === DATABASES.length - 1))(
-  'The command line of the extraction on $kind',
-  ({ fresh }) => {
-    const tool = (from: string, ...args: string[]) => run('tools/extract.ts', args, { DATABASE_URL: from });
+describe.each(ONE_DATABASE)('The command line of the extraction on $kind', ({ fresh }) => {
+  const tool = (from: string, ...args: string[]) => run('tools/extract.ts', args, { DATABASE_URL: from });
 
-    it('refuses an unknown module, and a database that a server uses, also an idle server', async () => {
-      const [from, to] = [await fresh(), await fresh()];
-      expect(await tool(from, 'trains', '--to', to)).toMatchObject({
-        code: 2,
-        errors: expect.stringMatching(/^Unknown module "trains": expected one of .*\n\nnpm run extract/),
-      });
-      const server = await startServer({ DATABASE_URL: from });
-      expect(await tool(from, 'drivers', '--to', to)).toMatchObject({
-        code: 1,
-        output: '',
-        errors: expect.stringMatching(/^\S+ is in use by another process: stop it first\n$/),
-      });
-      expect(await server.end('SIGTERM')).toBe(0);
-      const other = await startServer({ DATABASE_URL: to, ...KNATIVE, MODULES: 'rides' });
-      await expect(move(from, to)).rejects.toThrow('is in use by another process: stop it first');
-      await other.end('SIGTERM');
-      const { code, output } = await tool(from, 'drivers', '--to', to);
-      expect(code).toBe(0);
-      expect(output).toContain('MODULES=rides,drivers MESH_TRANSPORT=knative');
-      expect(output).toContain(`MODULES=${OTHERS} MESH_TRANSPORT=knative`);
-    }, 90_000);
-
-    it('keeps a server from starting during an extraction', async () => {
-      const [from, to] = [await fresh(), await fresh()];
-      await populate(from);
-      let starting: Promise<string> | undefined;
-      await extract({
-        from,
-        to,
-        history: historyOf('drivers'),
-        sender: 'usvc://cabs/drivers',
-        onPoint: () => {
-          starting ??= startCabs(from).then((cabs) => cabs.close().then(() => 'started'), String);
-        },
-      });
-      expect(await starting).toMatch(/has moved to|locked|timeout/);
-      expect(await read(to, 'SELECT * FROM mesh_module')).toEqual([]);
+  it('refuses an unknown module, and a database that a server uses, also an idle server', async () => {
+    const [from, to] = [await fresh(), await fresh()];
+    expect(await tool(from, 'trains', '--to', to)).toMatchObject({
+      code: 2,
+      errors: expect.stringMatching(/^Unknown module "trains": expected one of .*\n\nnpm run extract/),
     });
-  },
-);
+    const server = await startServer({ DATABASE_URL: from });
+    expect(await tool(from, 'drivers', '--to', to)).toMatchObject({
+      code: 1,
+      output: '',
+      errors: expect.stringMatching(/^\S+ is in use by another process: stop it first\n$/),
+    });
+    expect(await server.end('SIGTERM')).toBe(0);
+    const other = await startServer({ DATABASE_URL: to, ...KNATIVE, MODULES: 'rides' });
+    await expect(move(from, to)).rejects.toThrow('is in use by another process: stop it first');
+    await other.end('SIGTERM');
+    const { code, output } = await tool(from, 'drivers', '--to', to);
+    expect(code).toBe(0);
+    expect(output).toContain('MODULES=rides,drivers MESH_TRANSPORT=knative');
+    expect(output).toContain(`MODULES=${OTHERS} MESH_TRANSPORT=knative`);
+  }, 90_000);
+
+  it('keeps a server from starting during an extraction', async () => {
+    const [from, to] = [await fresh(), await fresh()];
+    await populate(from);
+    let starting: Promise<string> | undefined;
+    await extract({
+      from,
+      to,
+      history: historyOf('drivers'),
+      sender: 'usvc://cabs/drivers',
+      onPoint: () => {
+        starting ??= startCabs(from).then((cabs) => cabs.close().then(() => 'started'), String);
+      },
+    });
+    expect(await starting).toMatch(/has moved to|locked|timeout/);
+    expect(await read(to, 'SELECT * FROM mesh_module')).toEqual([]);
+  });
+});
 
 const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 

@@ -29,6 +29,7 @@ import { eventually } from '../support/cabs.js';
 import { postgresBinaries } from '../../tools/postgres-server.js';
 import { IS_THOROUGH } from '../support/thorough.js';
 
+const MINUTES = IS_THOROUGH ? '2' : '0.7';
 const RIG = ['--import', './workshop/runner/typescript.mjs', 'faults/faults.ts'];
 
 interface CommandResult {
@@ -50,9 +51,9 @@ describe('npm run faults', () => {
   it('finds nothing lost, duplicated or stuck', async () => {
     const onPostgres = IS_THOROUGH && postgresBinaries() ? ',postgres-split' : '';
     const only = `sqlite-knative,sqlite-knative-asynchronous${onPostgres}`;
-    const { code, stdout, stderr } = await faults('--minutes', '1', '--seed', '3', '--only', only);
+    const { code, stdout, stderr } = await faults('--minutes', MINUTES, '--seed', '3', '--only', only);
     expect({ code, report: `${stderr}\n${stdout}` }).toMatchObject({ code: 0 });
-    expect(stdout).toContain(`npm run faults -- --minutes 1 --seed 3 --only ${only}`);
+    expect(stdout).toContain(`npm run faults -- --minutes ${MINUTES} --seed 3 --only ${only}`);
     const rows = [...stdout.matchAll(/^((?:sqlite|postgres)-\S+) +(\d+) +(\d+) +(.*)$/gm)];
     expect(rows.map(([, combination]) => combination)).toEqual(only.split(','));
     for (const [, , accepted, settled, rest] of rows) {

@@ -8,7 +8,7 @@ import { acceptance, ACCEPTANCE_TESTS } from '../../workshop/runner/acceptance.j
 import { ACCEPTANCE, DEMO, insertRides } from '../../workshop/runner/fixtures.js';
 import { StepProcesses } from '../../workshop/runner/step-processes.js';
 import { STEPS } from '../../workshop/runner/steps.js';
-import { selected } from '../support/thorough.js';
+import { IS_THOROUGH } from '../support/thorough.js';
 
 /* Every step of the workshop, in real processes, as `npm run workshop -- start N` serves it. */
 
@@ -67,7 +67,9 @@ describe('The acceptance tests', () => {
 });
 
 describe('The naive split', () => {
-  it.each(selected([1, 2], (number) => number === 1))(
+  // The lab's test counts them, too.
+  const itThorough = IS_THOROUGH ? it : it.skip;
+  itThorough.each([1, 2])(
     'makes 12 remote calls for a ride (step %i)',
     async (number) => {
       const testBed = await TestBed.open(STEPS[number]!, await location());
