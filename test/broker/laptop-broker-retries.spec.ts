@@ -23,12 +23,15 @@ function gaps(path = '/sub'): number[] {
   return times.slice(1).map((at, index) => at - times[index]!);
 }
 
+/** How much shorter a gap may be than its wait, in ms: a busy machine may notice the first of two requests later. */
+const LATE_MS = 50;
+
 /** Expects these waits in ms. On a busy machine a retry may be later, so the timers are compared by what was printed. */
 function expectWaits(wanted: number[]): void {
   expect(printed).toEqual(wanted);
   const found = gaps();
   expect(found).toHaveLength(wanted.length);
-  for (const [index, ms] of wanted.entries()) expect(found[index]).toBeGreaterThanOrEqual(ms - 5);
+  for (const [index, ms] of wanted.entries()) expect(found[index]).toBeGreaterThanOrEqual(ms - LATE_MS);
 }
 
 const dead = () => ({ deadLetterSink: { uri: `${subscriber.url}/dead` } });
@@ -96,7 +99,7 @@ describe.each(CHANNEL_KINDS)('The %s channel:', (channel) => {
     await posted;
     // An immediate retry, after a timeout of 300 ms.
     expectWaits([0]);
-    expect(gaps()[0]).toBeGreaterThanOrEqual(295);
+    expect(gaps()[0]).toBeGreaterThanOrEqual(300 - LATE_MS);
     expect(letter!.headers).not.toHaveProperty('ce-knativeerrorcode');
     for (const resolve of pending) resolve({});
     pending = [];
