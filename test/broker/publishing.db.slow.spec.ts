@@ -17,7 +17,7 @@ import { DATABASES } from '../support/databases.js';
 import { FakeBroker, status, TLS, type Answer, type Posted } from '../support/fake-broker.js';
 import { numbers } from '../support/notes.js';
 import { plant, Work } from '../support/planted.js';
-import { IS_THOROUGH } from '../support/thorough.js';
+import { itThorough } from '../support/thorough.js';
 
 describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
   let app: TestingModule;
@@ -128,7 +128,7 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
   }, 90_000);
 
   /** Inserting large messages takes a while on PostgreSQL. */
-  const itLarge = kind === 'sqlite' || IS_THOROUGH ? it : it.skip;
+  const itLarge = kind === 'sqlite' ? it : itThorough;
   itLarge(
     'keeps at most 16 large messages in memory',
     async () => {

@@ -20,7 +20,7 @@ interface Ride {
 
 const OVER_A_BROKER = ROUTES.filter(({ channel }) => channel);
 
-describe.each(selected(OVER_A_BROKER, ({ transport }) => transport === 'knative'))(
+describe.each(selected(OVER_A_BROKER, ({ route }) => route === 'over a synchronous channel'))(
   'While a module fails, $route',
   (route) => {
     let cabs: Deployment;

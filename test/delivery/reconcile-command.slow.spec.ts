@@ -9,6 +9,7 @@ import { read, write } from '../support/database-contents.js';
 import { Deployment, effectsIn } from '../support/processes.js';
 import { call, prepareRides, runConcurrently } from '../support/server.js';
 import type { Route } from '../support/transports.js';
+import { itThorough } from '../support/thorough.js';
 
 /** Transits are examined as soon as they end, and runs start only on request. */
 const ON_REQUEST = { MESH_RECONCILE_AFTER: 'PT0S', MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_PACE: '10000' };
@@ -136,35 +137,39 @@ describe('npm run reconcile', () => {
     });
   }, 240_000);
 
-  it('repairs the effects of a broker that keeps losing accepted messages under load', async () => {
-    deployment = await new Deployment(LOSING, DATABASES[0]!.fresh, { ...ON_REQUEST, LOG_LEVEL: 'warn' }).start();
-    const [transits, more] = [await prepareRides(deployment.url, TRANSITS), await prepareRides(deployment.url, 12)];
-    const all = TRANSITS + more.length;
-    const allEffects = { invoices: all, fees: all, miles: all, transactions: all, occupied: 0 };
-    const broker = deployment.brokerDatabase;
-    await write(
-      broker,
-      'CREATE TABLE lost (n integer)',
-      // Loses a third of its deliveries.
-      `CREATE TRIGGER loses AFTER INSERT ON mesh_delivery WHEN abs(random()) % 3 = 0
+  itThorough(
+    'repairs the effects of a broker that keeps losing accepted messages under load',
+    async () => {
+      deployment = await new Deployment(LOSING, DATABASES[0]!.fresh, { ...ON_REQUEST, LOG_LEVEL: 'warn' }).start();
+      const [transits, more] = [await prepareRides(deployment.url, TRANSITS), await prepareRides(deployment.url, 12)];
+      const all = TRANSITS + more.length;
+      const allEffects = { invoices: all, fees: all, miles: all, transactions: all, occupied: 0 };
+      const broker = deployment.brokerDatabase;
+      await write(
+        broker,
+        'CREATE TABLE lost (n integer)',
+        // Loses a third of its deliveries.
+        `CREATE TRIGGER loses AFTER INSERT ON mesh_delivery WHEN abs(random()) % 3 = 0
        BEGIN DELETE FROM mesh_delivery WHERE seq = NEW.seq; INSERT INTO lost VALUES (1); END`,
-    );
-    await settled(transits);
-    const load = runConcurrently(2, more.length, async (n) => {
-      await call('POST', `${deployment.url}/transits/${more[n]}/complete`, REACHED);
-      await wait(100);
-    });
-    await reconcile(deployment.url);
-    await load;
-    expect((await read<{ n: number }>(broker, 'SELECT COUNT(*) AS n FROM lost'))[0]!.n).toBeGreaterThan(TRANSITS);
-    expect(await effectsIn(deployment.moduleDatabases)).not.toEqual(allEffects);
-    // The broker also loses a third of the repeated messages, so this takes several runs.
-    const reconciled = async () => {
+      );
+      await settled(transits);
+      const load = runConcurrently(2, more.length, async (n) => {
+        await call('POST', `${deployment.url}/transits/${more[n]}/complete`, REACHED);
+        await wait(100);
+      });
       await reconcile(deployment.url);
-      await deployment.idle();
-      return reconcile(deployment.url, '--dry-run');
-    };
-    await eventually(reconciled, ({ output }) => output.includes('missing: nothing'), 120_000);
-    expect(await effectsIn(deployment.moduleDatabases)).toEqual(allEffects);
-  }, 240_000);
+      await load;
+      expect((await read<{ n: number }>(broker, 'SELECT COUNT(*) AS n FROM lost'))[0]!.n).toBeGreaterThan(TRANSITS);
+      expect(await effectsIn(deployment.moduleDatabases)).not.toEqual(allEffects);
+      // The broker also loses a third of the repeated messages, so this takes several runs.
+      const reconciled = async () => {
+        await reconcile(deployment.url);
+        await deployment.idle();
+        return reconcile(deployment.url, '--dry-run');
+      };
+      await eventually(reconciled, ({ output }) => output.includes('missing: nothing'), 120_000);
+      expect(await effectsIn(deployment.moduleDatabases)).toEqual(allEffects);
+    },
+    240_000,
+  );
 });

@@ -6,6 +6,9 @@ import { DATABASES } from './databases.js';
  */
 export const IS_THOROUGH = process.env.TEST_THOROUGH === 'true';
 
+/** A test of the thorough run only. */
+export const itThorough = IS_THOROUGH ? it : it.skip;
+
 /** The items that are tested by default; all of them when thorough. */
 export function selected<Item>(items: readonly Item[], isDefault: (item: Item, index: number) => boolean): Item[] {
   return items.filter((item, index) => IS_THOROUGH || isDefault(item, index));

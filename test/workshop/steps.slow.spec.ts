@@ -8,7 +8,7 @@ import { acceptance, ACCEPTANCE_TESTS } from '../../workshop/runner/acceptance.j
 import { ACCEPTANCE, DEMO, insertRides } from '../../workshop/runner/fixtures.js';
 import { StepProcesses } from '../../workshop/runner/step-processes.js';
 import { STEPS } from '../../workshop/runner/steps.js';
-import { IS_THOROUGH } from '../support/thorough.js';
+import { itThorough } from '../support/thorough.js';
 
 /* Every step of the workshop, in real processes, as `npm run workshop -- start N` serves it. */
 
@@ -68,7 +68,6 @@ describe('The acceptance tests', () => {
 
 describe('The naive split', () => {
   // The lab's test counts them, too.
-  const itThorough = IS_THOROUGH ? it : it.skip;
   itThorough.each([1, 2])(
     'makes 12 remote calls for a ride (step %i)',
     async (number) => {
