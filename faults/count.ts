@@ -34,7 +34,7 @@ const REACHED_STATUS: Partial<Record<Action, string>> = {
 };
 const EFFECTS = ['fees', 'miles', 'invoices'] as const;
 /** The types of all messages that have to be handled before a transit is settled. */
-const REQUIRED_TYPES = [
+export const REQUIRED_TYPES = [
   COMPLETE,
   'cabs.drivers.calculate-fee',
   'cabs.drivers.driver-fee',

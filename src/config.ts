@@ -33,7 +33,7 @@ export interface Config {
   readonly tariffTimeZone: string;
 }
 
-/** The mesh never shares the public port in production, whatever is forgotten in the configuration. */
+/** The port of the mesh in production where `MESH_PORT` is not set: it never shares the public port there. */
 const PRODUCTION_MESH_PORT = 8081;
 
 export type Variables = Readonly<Record<string, string | undefined>>;

@@ -37,7 +37,7 @@ const kafkaBroker = brokerOfClass('Kafka', {
 const orderedTriggers = annotated(TRIGGERS, { 'kafka.eventing.knative.dev/delivery.order': 'ordered' });
 
 /**
- * The in-memory channel, whatever the cluster's default is.
+ * The in-memory channel, also where the cluster has another default channel.
  * @param isAsync whether the Broker answers 202 before it delivers; Knative 1.17 or later reads the annotation
  */
 function inMemory(name: string, isAsync: boolean): File[] {

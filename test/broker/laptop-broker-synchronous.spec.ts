@@ -8,6 +8,21 @@ import { laptopBroker } from '../support/laptop-broker.js';
 
 const { subscriber, start, startFor, stop, answering, newDatabase, post } = laptopBroker();
 const dead = () => ({ deadLetterSink: { uri: `${subscriber.url}/dead` } });
+
+/** Triggers for a subscriber at /sub, and for its replies (of the type `reply`) at /reply. */
+const repliedTo = (delivery?: object) => [
+  trigger('one', {
+    broker: 'demo',
+    subscriber: { uri: `${subscriber.url}/sub` },
+    filters: [{ not: { exact: { type: 'reply' } } }],
+    ...(delivery && { delivery }),
+  }),
+  trigger('two', {
+    broker: 'demo',
+    subscriber: { uri: `${subscriber.url}/reply` },
+    filters: [{ exact: { type: 'reply' } }],
+  }),
+];
 const status = async (url: string) => (await post(url)).status;
 
 interface Failure extends Pick<Exchange, 'name' | 'headers' | 'body' | 'response'> {
@@ -142,19 +157,7 @@ describe('a publisher that hangs up', () => {
   });
 
   test('cancels the request to a subscriber, and the deliveries of a reply', async () => {
-    const { url } = await startFor([
-      broker('demo', dead()),
-      trigger('one', {
-        broker: 'demo',
-        subscriber: { uri: `${subscriber.url}/sub` },
-        filters: [{ not: { exact: { type: 'reply' } } }],
-      }),
-      trigger('two', {
-        broker: 'demo',
-        subscriber: { uri: `${subscriber.url}/reply` },
-        filters: [{ exact: { type: 'reply' } }],
-      }),
-    ]);
+    const { url } = await startFor([broker('demo', dead()), ...repliedTo()]);
     const reply = { headers: { 'ce-id': 'r', 'ce-source': '/r', 'ce-type': 'reply', 'ce-specversion': '1.0' } };
     let release = (_: Reply): void => undefined;
     subscriber.script = ({ path }) => {
@@ -170,20 +173,7 @@ describe('a publisher that hangs up', () => {
 });
 
 test('a reply that fails is retried, and then the event goes to the dead letter sink', async () => {
-  const { url } = await startFor([
-    broker('demo'),
-    trigger('one', {
-      broker: 'demo',
-      delivery: { retry: 1, ...dead() },
-      subscriber: { uri: `${subscriber.url}/sub` },
-      filters: [{ not: { exact: { type: 'reply' } } }],
-    }),
-    trigger('two', {
-      broker: 'demo',
-      subscriber: { uri: `${subscriber.url}/reply` },
-      filters: [{ exact: { type: 'reply' } }],
-    }),
-  ]);
+  const { url } = await startFor([broker('demo'), ...repliedTo({ retry: 1, ...dead() })]);
   const headers = { 'ce-id': 'r', 'ce-source': '/r', 'ce-type': 'reply', 'ce-specversion': '1.0' };
   subscriber.script = ({ path }) => (path === '/sub' ? { headers } : path === '/reply' ? { status: 400 } : {});
   expect(await status(url)).toBe(202);

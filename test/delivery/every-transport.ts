@@ -71,7 +71,7 @@ function testTransport({ fresh, ...route }: Place): void {
     expect(seen.sort()).toEqual([`left ${KEY} 7`, `right ${KEY} 7`]);
   });
 
-  it('refuses a sender that the contract does not name: its own code, and whoever writes to the broker', async () => {
+  it('refuses a module that the contract does not name as sender, and an event with a source that it does not name', async () => {
     const seen: number[] = [];
     await start({ work: async ({ data }) => void seen.push(data.n) });
     await expect(mesh.sendFromRight(1, KEY)).rejects.toThrow(

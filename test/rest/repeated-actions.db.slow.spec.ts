@@ -1,3 +1,4 @@
+import { REQUIRED_TYPES } from '../../faults/count.js';
 import { PLANNED, REACHED } from '../../src/demo.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -66,17 +67,7 @@ describe.each(selected(DATABASES, ({ kind }) => kind === 'sqlite'))(
       },
     );
 
-    it.each([
-      'cabs.rides.complete-transit',
-      'cabs.drivers.calculate-fee',
-      'cabs.drivers.driver-fee',
-      'cabs.drivers.driver-free',
-      'cabs.drivers.driver-freed',
-      'cabs.loyalty.register-miles',
-      'cabs.loyalty.miles-registered',
-      'cabs.invoicing.issue-invoice',
-      'cabs.invoicing.invoice-issued',
-    ])('settles the ride by completing again when %s was lost', async (type) => {
+    it.each(REQUIRED_TYPES)('settles the ride by completing again when %s was lost', async (type) => {
       const scenario = await playWithout(type, 'a ride that gets another destination on the way, and ends elsewhere');
       const path = `/transits/${scenario.transit}/complete`;
       expect(await outcomeOf(scenario)).not.toEqual(scenario.journey.outcome);

@@ -1,3 +1,5 @@
+import type { BrokerState } from '../outbox/outbox-dispatcher.js';
+
 /** Requests that may be open at a time: each holds a socket under HTTP/1.1. */
 export const MAX_OPEN = 1024;
 /** Open requests for one group of consumers. */
@@ -38,10 +40,14 @@ export class Bulkheads {
     return this.fresh.size + this.slow.size;
   }
 
-  /** The slow requests, the oldest first. */
-  get slowRequests(): readonly OpenRequest[] {
+  /** The slow requests: they wait for consumers behind the broker. */
+  get waiting(): BrokerState['waiting'] {
     this.ageAt(performance.now());
-    return [...this.slow];
+    const types: Record<string, number> = {};
+    for (const { type } of this.slow) types[type] = (types[type] ?? 0) + 1;
+    const [oldest] = this.slow;
+    const since = oldest && new Date(Date.now() - (performance.now() - oldest.startedAt)).toISOString();
+    return { requests: this.slow.size, ...(since && { since }), types };
   }
 
   /** When a fresh request turns slow and so makes room for another one, on the clock of `performance.now()`. */

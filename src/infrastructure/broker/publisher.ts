@@ -75,7 +75,7 @@ export class Publisher implements OutboxDispatcher {
 
   get brokerState(): BrokerState {
     const { refused, unreachable } = this.health;
-    return { waiting: waitingOf(this.bulkheads), ...(refused && { refused }), ...(unreachable && { unreachable }) };
+    return { waiting: this.bulkheads.waiting, ...(refused && { refused }), ...(unreachable && { unreachable }) };
   }
 
   start(): void {
@@ -253,15 +253,6 @@ export class Publisher implements OutboxDispatcher {
     };
     this.timer = setTimeout(ring, Math.max(1, ms));
   }
-}
-
-/** The requests that wait for consumers behind the broker. */
-function waitingOf({ slowRequests }: Bulkheads): BrokerState['waiting'] {
-  const types: Record<string, number> = {};
-  for (const { type } of slowRequests) types[type] = (types[type] ?? 0) + 1;
-  const [oldest] = slowRequests;
-  const since = oldest && new Date(Date.now() - (performance.now() - oldest.startedAt)).toISOString();
-  return { requests: slowRequests.length, ...(since && { since }), types };
 }
 
 function factsOf({ id, type, subject }: CloudEvent) {

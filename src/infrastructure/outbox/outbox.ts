@@ -37,7 +37,8 @@ export class Outbox {
 
   /**
    * Adds a message to the open unit of work, which writes it when it commits. A `CloudEvent` of the SDK goes out as it is.
-   * @throws Error outside a unit, and when the contract doesn't let the module send it, ZodError when the data doesn't match the contract, MalformedEvent for a bad attribute
+   * @throws Error outside a unit, and when the contract doesn't let the module send it, ZodError when the data doesn't match
+   *   the contract, MalformedEvent for a bad attribute
    */
   add(message: DurableMessage | CloudEvent): void;
   /**
