@@ -7,7 +7,7 @@ import type { TestingModule } from '@nestjs/testing';
 import type { BrokerOptions, MeshOptions } from '../../src/infrastructure/mesh-options.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
-import { insertIntoOutbox } from '../../src/infrastructure/store/outbox-rows.js';
+import { insertIntoOutbox, OUTBOX_COLUMNS, outboxValues } from '../../src/infrastructure/store/outbox-rows.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { UnitTimedOut } from '../../src/infrastructure/persistence/sql.js';
@@ -375,6 +375,25 @@ describe.each(DATABASES)('Publishing on $kind', ({ kind, fresh }) => {
   });
 
   if (kind === 'postgres') {
+    it('keeps a key in order when a message was committed later than one with a larger number', async () => {
+      await start();
+      const reserve = `SELECT nextval(pg_get_serial_sequence('mesh_outbox', 'seq')) AS seq`;
+      const [reserved] = await work().run(() => work().sql.all<{ seq: string }>(reserve));
+      await send(0, key(1));
+      await idle();
+      await work().run(async () => {
+        const event = { specversion: '1.0', id: 'late', source: 'usvc://planted/left', type: 'planted.left.work' };
+        await work().sql.run(
+          `INSERT INTO mesh_outbox (seq, ${OUTBOX_COLUMNS.join(', ')}) OVERRIDING SYSTEM VALUE
+           VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+          [reserved!.seq, ...outboxValues({ ...event, subject: key(2), data: { n: 1 } })],
+        );
+      });
+      await send(2, key(2));
+      await idle();
+      expect(broker.posted.map(dataOf)).toEqual([0, 1, 2]);
+    });
+
     it('keeps a key in order over two processes on one database, also when one of them ends', async () => {
       await start();
       const first = app;

@@ -19,9 +19,6 @@ import { PartitionQueues } from './partition-queues.js';
 import { publish, type FailedAttempt } from './publish-attempt.js';
 import type { PublishRouting } from './publish-routing.js';
 
-/** How often a query looks at all messages of the outbox, in ms: a commit may have been slower than a later one. */
-const FULL_LOOK_MS = 1000;
-
 /**
  * Dispatches the outbox to a broker. The outbox is the record: an event that isn't accepted stays there and is sent again,
  * with the same id, for as long as it takes. Commands of a partition key to one module leave one after the other, and so
@@ -34,7 +31,6 @@ export class Publisher implements OutboxDispatcher {
   private readonly health: BrokerHealth;
   private readonly acknowledgements: Acknowledgements;
   private readonly bulkheads = new Bulkheads();
-  private lastFullLook = 0;
   /** Attempts while the broker was unavailable. */
   private probes = 0;
   private timer?: NodeJS.Timeout;
@@ -111,12 +107,12 @@ export class Publisher implements OutboxDispatcher {
       while (this.isWoken && !this.isStopped && this.queues.room > 0) {
         this.isWoken = false;
         this.queues.unloadLost();
-        if (performance.now() - this.lastFullLook > FULL_LOOK_MS) this.queues.loadAfter = 0;
-        if (this.queues.loadAfter === 0) this.lastFullLook = performance.now();
         const { room, unloads, loaded, excluded, loadAfter } = this.queues;
         const held = this.leases.held(OUTBOX_RESOURCE);
         const { routes } = this.routing;
-        const query = { loaded, excluded, routes, after: loadAfter, limit: room, held };
+        // PostgreSQL may commit a message later than one with a larger number: every query looks at all of them.
+        const after = this.work.sql.dialect === 'sqlite' ? loadAfter : 0;
+        const query = { loaded, excluded, routes, after, limit: room, held };
         const rows = await listOutbox(this.work.sql, query);
         // A message failed during the query: later ones of its queue may be among the rows without it.
         if (unloads !== this.queues.unloads) {
