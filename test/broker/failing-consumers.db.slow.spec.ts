@@ -8,7 +8,7 @@ import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { FakeBroker, status, type Posted } from '../support/fake-broker.js';
 import { numbers } from '../support/notes.js';
-import { Happened, plant, Work } from '../support/planted.js';
+import { Happened, plant, Settled, Work } from '../support/planted.js';
 
 /* A synchronous broker answers when the consumers of a message have handled it, or after the last of their retries. */
 
@@ -75,6 +75,54 @@ describe.each(DATABASES)('Publishing to a synchronous broker on $kind', ({ fresh
     expect(new Set(posted(Work.type).map(dataOf)).size).toBe(2000);
     expect(posted(Work.type)).toHaveLength(2000);
     expect(state()).toEqual({ waiting: { requests: 0, types: {} } });
+  }, 120_000);
+
+  it('publishes without end events of one key that have different consumers', async () => {
+    for (const round of numbers(16)) {
+      await work().run(async () => {
+        for (const n of numbers(50)) {
+          await app.get(EventBus).publish(new Happened(key(n), { n: 2 * round }));
+          await app.get(EventBus).publish(new Settled(key(n), { n: 2 * round + 1 }));
+        }
+      });
+    }
+    await idle();
+    for (const n of numbers(50)) {
+      const ofKey = broker.posted.filter(({ event: { subject } }) => subject === key(n));
+      expect(ofKey.map(dataOf)).toEqual(numbers(32));
+    }
+  }, 60_000);
+
+  it('lets no event overtake one of its key that waits for room of its consumers', async () => {
+    broker.answer = ({ event: { type } }, response) => {
+      if (isHolding && type === Happened.type) open.push(response);
+      else response.writeHead(202).end();
+    };
+    for (const hundred of numbers(7)) {
+      await work().run(async () => {
+        for (const n of numbers(100)) await app.get(EventBus).publish(new Happened(key(100 * hundred + n), { n: 0 }));
+      });
+    }
+    await eventually(
+      async () => open.length,
+      (count) => count === 256,
+    );
+    await work().run(async () => {
+      for (const n of numbers(800)) await app.get(EventBus).publish(new Settled(key(n), { n: 1 }));
+    });
+    // Behind none of the 700 events that wait: 100 keys.
+    await eventually(
+      async () => posted(Settled.type).length,
+      (count) => count >= 100,
+    );
+    const free = posted(Settled.type).map(({ event: { subject } }) => subject);
+    expect(free.sort()).toEqual(numbers(100).map((n) => key(700 + n)));
+    release();
+    await idle();
+    for (const n of numbers(700)) {
+      const ofKey = broker.posted.filter(({ event: { subject } }) => subject === key(n));
+      expect(ofKey.map(dataOf)).toEqual([0, 1]);
+    }
   }, 120_000);
 
   it('keeps the order of a key among commands to one module, and among events', async () => {

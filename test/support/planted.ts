@@ -17,6 +17,8 @@ const senders = { sentBy: ['left', ELSEWHERE] };
 
 export class Work extends durableCommand('planted.left.work', z.object({ n: z.int() }), senders) {}
 export class Happened extends durableEvent('planted.left.happened', z.object({ n: z.int() }), senders) {}
+/** An event that only `right` listens to; its handler does nothing. */
+export class Settled extends durableEvent('planted.left.settled', z.object({ n: z.int() }), senders) {}
 
 /** What the planted handlers do. A test may change it at any time. */
 export interface Behaviour {
@@ -51,11 +53,15 @@ export function plantedModules(behaviour: Behaviour): { Left: Type; Right: Type 
   class RightHandler {
     handle = (message: Happened) => behaviour.right(message);
   }
-  @MeshFeature({ name: 'left', contract: { Work, Happened } })
+  @EventsHandler(Settled)
+  class SettledHandler {
+    handle = idle;
+  }
+  @MeshFeature({ name: 'left', contract: { Work, Happened, Settled } })
   @Module({ providers: [WorkHandler, LeftHandler] })
   class Left {}
   @MeshFeature({ name: 'right', contract: {} })
-  @Module({ providers: [RightHandler] })
+  @Module({ providers: [RightHandler, SettledHandler] })
   class Right {}
   return { Left, Right };
 }

@@ -6,6 +6,8 @@ import type { Rejection } from './broker-health.js';
 export interface PublishedMessage extends Rejection {
   readonly seq: SqlValue;
   readonly type: string;
+  /** The consumers of the message, as a name. Events of one queue may have different ones. */
+  readonly group: string;
   /** Undefined while the message waits for a retry: it is read again. */
   event: CloudEvent | undefined;
   attempts: number;
@@ -14,7 +16,7 @@ export interface PublishedMessage extends Rejection {
 /** The loaded messages of one partition key that share an order. Only the first may be in flight. */
 export interface PartitionQueue {
   readonly name: string;
-  /** The consumers of its messages, as a name. */
+  /** The group that all its messages count for: that of the message which opened the queue, which they wait behind. */
   readonly group: string;
   /** The lease under which the messages were loaded, where replicas share the work. */
   readonly shard?: number;

@@ -30,10 +30,11 @@ export class PartitionQueues {
     return [...this.seqs];
   }
 
-  /** What is not to be loaded now: the rest of each failing queue, and groups that have their share of the memory. */
+  /** What is not to be loaded now: groups that have their share of the memory, and the rest of their and of failing queues. */
   get excluded(): OutboxExclusions {
-    const failing = [...this.partitions.values()].filter(({ isFailing }) => isFailing);
-    return { queues: failing.map(({ name }) => name), groups: this.limits.fullGroups };
+    const groups = this.limits.fullGroups;
+    const held = [...this.partitions.values()].filter(({ isFailing, group }) => isFailing || groups.includes(group));
+    return { queues: held.map(({ name }) => name), groups };
   }
 
   /** How many messages the next query may read. */
@@ -53,24 +54,31 @@ export class PartitionQueues {
 
   /** Whether a message that hasn't failed may be sent. @param hasRoom whether another message of a group may be in flight */
   hasReady(hasRoom: (group: string) => boolean): boolean {
-    return this.waiting.some(({ isFailing, group }) => !isFailing && hasRoom(group));
+    return this.waiting.some((it) => !it.isFailing && hasRoom(consumersOf(it)));
   }
 
   get isEmpty(): boolean {
     return this.waiting.length === 0;
   }
 
-  /** Adds the messages of a query, with the leases that were held when it began. Those of a full group are left out. */
+  /**
+   * Adds the messages of a query, with the leases that were held when it began. Those of a full group are left out, and so
+   * is what comes after them in their queue.
+   */
   add(rows: readonly (OutboxRow & { shard?: number })[], tokens: HeldShards): void {
     this.limits.adjust(rows.map(({ event }) => event.length));
+    const leftOut = new Set<string>();
     for (const { seq, type, partition_key: key, event, shard } of rows) {
       const { order, group } = this.routeOf(type);
-      this.loadAfter = seq;
-      if (!this.limits.add(group)) continue;
-      this.seqs.add(seq);
-      const message = { seq, type, event: JSON.parse(event) as CloudEvent, attempts: 0 };
       const name = queueName(order, key);
       const partition = this.partitions.get(name);
+      this.loadAfter = seq;
+      if (leftOut.has(name) || !this.limits.add(partition?.group ?? group)) {
+        leftOut.add(name);
+        continue;
+      }
+      this.seqs.add(seq);
+      const message = { seq, type, group, event: JSON.parse(event) as CloudEvent, attempts: 0 };
       if (partition) {
         partition.messages.push(message);
         continue;
@@ -110,7 +118,7 @@ export class PartitionQueues {
    * @param hasRoom whether another message of a group may be in flight
    */
   take(now: number, prefersFresh: boolean, hasRoom: (group: string) => boolean): PartitionQueue | undefined {
-    const isReady = ({ notBefore, group }: PartitionQueue) => notBefore <= now && hasRoom(group);
+    const isReady = (it: PartitionQueue) => it.notBefore <= now && hasRoom(consumersOf(it));
     const fresh = prefersFresh ? this.waiting.findIndex((it) => !it.isFailing && isReady(it)) : -1;
     const index = fresh < 0 ? this.waiting.findIndex(isReady) : fresh;
     return index < 0 ? undefined : this.waiting.splice(index, 1)[0];
@@ -179,4 +187,9 @@ export class PartitionQueues {
     partition.isFailing = isFailing;
     return this.limits.setFailing(partition.group, isFailing);
   }
+}
+
+/** The consumers that the first message of a queue waits for. */
+function consumersOf({ messages }: PartitionQueue): string {
+  return messages[0]!.group;
 }

@@ -154,7 +154,8 @@ export class Publisher implements OutboxDispatcher {
         this.queues.unload(partition);
         continue;
       }
-      const request = this.bulkheads.start(partition.group, partition.messages[0]!.type);
+      const { group, type } = partition.messages[0]!;
+      const request = this.bulkheads.start(group, type);
       void this.send(partition).then(() => {
         this.bulkheads.end(request);
         this.sendReady();

@@ -23,15 +23,18 @@ export function queueName(order: string, partitionKey: string): string {
 }
 
 /**
- * Conditions that leave out the given queues and groups, as SQL, with their parameters.
+ * SQL that leaves out the given queues and groups, with its parameters: a CTE, a join and conditions. Messages of order ''
+ * with one partition key may belong to several groups. What comes after one that is left out is left out as well.
+ * @param loaded SQL of the messages that the caller has already
  * @param first position of the first parameter
  */
 export function excluding(
   { dialect }: Pick<Sql, 'dialect'>,
   { queues, groups }: OutboxExclusions,
   routes: OutboxRoutes,
+  loaded: string,
   first: number,
-): { sql: string; parameters: string[] } {
+): { cte: string; join: string; conditions: string; parameters: string[] } {
   const isPostgres = dialect === 'postgres';
   const parameters: string[] = [];
   const parameter = (value: object) => `$${first + parameters.push(JSON.stringify(value)) - 1}`;
@@ -39,13 +42,24 @@ export function excluding(
     isPostgres
       ? `(SELECT json_array_elements_text(${parameter(values)}::json))`
       : `(SELECT value FROM json_each(${parameter(values)}))`;
+  // json_each() has a column `type` of its own.
   const routeOf = (map: object) =>
     isPostgres
       ? `COALESCE(${parameter(map)}::json->>type, '')`
-      : `COALESCE((SELECT value FROM json_each(${parameter(map)}) WHERE key = type), '')`;
+      : `COALESCE((SELECT value FROM json_each(${parameter(map)}) WHERE key = mesh_outbox.type), '')`;
   const conditions: string[] = [];
   if (queues.length > 0)
     conditions.push(`AND ${routeOf(routes.orders)} || ' ' || partition_key NOT IN ${list(queues)}`);
-  if (groups.length > 0) conditions.push(`AND ${routeOf(routes.groups)} NOT IN ${list(groups)}`);
-  return { sql: conditions.join(' '), parameters };
+  if (groups.length === 0) return { cte: '', join: '', conditions: conditions.join(' '), parameters };
+  const [order, group, full] = [routeOf(routes.orders), routeOf(routes.groups), list(groups)];
+  conditions.push(`AND ${group} NOT IN ${full} AND (${order} <> '' OR left_seq IS NULL OR left_seq > seq)`);
+  return {
+    cte: `WITH left_out AS MATERIALIZED (
+      SELECT partition_key AS left_key, MIN(seq) AS left_seq FROM mesh_outbox
+      WHERE ${group} IN ${full} AND ${order} = '' AND seq NOT IN ${loaded} GROUP BY partition_key
+    )`,
+    join: 'LEFT JOIN left_out ON left_key = partition_key',
+    conditions: conditions.join(' '),
+    parameters,
+  };
 }

@@ -75,12 +75,12 @@ export async function listOutbox(
 ): Promise<(OutboxRow & { shard?: number })[]> {
   if (held?.size === 0) return [];
   const shards = shardParameters(held);
-  const conditions = excluding(sql, excluded, routes, 4 + shards.length);
+  const { cte, join, conditions, parameters } = excluding(sql, excluded, routes, sequenceList(sql), 4 + shards.length);
   return sql.all(
-    `SELECT ${SELECTED}${held ? `, ${SHARD} AS shard` : ''} FROM mesh_outbox
-     WHERE seq > $2 AND seq NOT IN ${sequenceList(sql)} ${inHeldShards(held, 4)} ${conditions.sql}
+    `${cte} SELECT ${SELECTED}${held ? `, ${SHARD} AS shard` : ''} FROM mesh_outbox ${join}
+     WHERE seq > $2 AND seq NOT IN ${sequenceList(sql)} ${inHeldShards(held, 4)} ${conditions}
      ORDER BY seq LIMIT $3`,
-    [JSON.stringify(loaded), after, limit, ...shards, ...conditions.parameters],
+    [JSON.stringify(loaded), after, limit, ...shards, ...parameters],
   );
 }
 
