@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { durationMs, durationText } from './infrastructure/contracts/schemas.js';
+import { addressProblem } from './infrastructure/persistence/database-address.js';
 
 /* The environment variables of the application, their syntax and their defaults. README.md explains each. */
 
@@ -33,6 +34,10 @@ const overrides = z.string().transform((text, context) => {
   return z.NEVER;
 });
 const pem = z.string().includes('-----BEGIN CERTIFICATE-----', { error: 'expected certificates in PEM' });
+const databaseAddress = z.string().superRefine((text, context) => {
+  const message = addressProblem(text);
+  if (message) context.addIssue({ code: 'custom', message });
+});
 const timeZone = z.string().refine(isTimeZone, 'expected an IANA time zone such as Europe/Warsaw');
 
 export const environmentSchema = z.object({
@@ -40,10 +45,7 @@ export const environmentSchema = z.object({
   PORT: port.default(3000),
   REST_PORT: port.optional(),
   MESH_PORT: port.optional(),
-  DATABASE_URL: z
-    .string()
-    .regex(/^(sqlite:(?!:memory:).+|postgres(ql)?:\/\/.+)$/, 'expected sqlite:<path of a file> or postgres://…')
-    .default('sqlite:data/cabs.db'),
+  DATABASE_URL: databaseAddress.default('sqlite:data/cabs.db'),
   MESH_TRANSPORT: oneOf('in-process', 'knative').default('in-process'),
   MESH_RECEIVE: boolean.optional(),
   K_SINK: url.optional(),

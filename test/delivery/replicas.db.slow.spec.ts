@@ -349,7 +349,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
   });
 
   it('neither wake nor notify each other when there are more replicas than shards', async () => {
-    const connection = { connectionString: database };
+    const connection = { connectionString: database, Client: pg.Client };
     const all = numbers(SHARDS + 3).map(() => new PostgresLeases(connection, ['outbox'], true, new Logger()));
     let wakes = 0;
     try {

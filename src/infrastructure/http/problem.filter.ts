@@ -11,7 +11,7 @@ import {
 } from '../contracts/domain-errors.js';
 import { KeysUnavailable, Unauthorized } from './bearer-tokens.js';
 import { requestContext } from '../observability/request-context.js';
-import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../persistence/sql.js';
+import { DatabaseUnavailable, isConnectionLost, isTransient, UnitTimedOut } from '../persistence/sql.js';
 
 /** A problem document (RFC 9457). `errors` names the fields. */
 export interface Problem {
@@ -73,7 +73,7 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
   }
   if (error instanceof Unauthorized) return { status: 401, detail: error.message };
   if (error instanceof KeysUnavailable) return { status: 503, detail: error.message };
-  if (error instanceof UnitTimedOut)
+  if (error instanceof UnitTimedOut || isTransient(error))
     return { status: 503, detail: 'The request took too long and had no effect: try again' };
   // The effects may be there all the same: a COMMIT that timed out may have been carried out.
   if (error instanceof DatabaseUnavailable || isConnectionLost(error)) {

@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Client, ClientConfig } from 'pg';
+import type { Client } from 'pg';
+import type { SessionConfig } from '../persistence/postgres/session.js';
 import { closeConnection, RESPONSE_TIMEOUT_MS, withTimeout } from '../persistence/postgres/timeouts.js';
 import { createLeases, lockReplica, releaseReplica } from '../store/lease-rows.js';
 import type { LeaseTopic } from './leases.js';
@@ -31,14 +32,12 @@ export class LeaseSession {
 
   /** @throws Error when the database can't be reached or doesn't respond in time */
   static async open(
-    connection: ClientConfig,
+    connection: SessionConfig,
     resources: readonly string[],
     notifies: boolean,
     options: SessionOptions,
   ): Promise<LeaseSession> {
-    // Loaded on demand: most processes start on SQLite.
-    const { default: pg } = await import('pg');
-    const client = new pg.Client({ ...connection, application_name: 'mesh leases', keepAlive: true });
+    const client = new connection.Client({ ...connection, application_name: 'mesh leases', keepAlive: true });
     const session = new LeaseSession(client, notifies, options);
     client.on('error', () => session.ended());
     client.on('end', () => session.ended());
@@ -84,7 +83,7 @@ export class LeaseSession {
 
   private async register(resources: readonly string[]): Promise<void> {
     // A heartbeat that is lost with the disk of the database does no harm: tokens are ordered by the database's log.
-    await this.client.query('SET synchronous_commit = off; SET statement_timeout = 2000');
+    await this.client.query('SET synchronous_commit = off; SET statement_timeout = 2000; SET lock_timeout = 0');
     if (this.notifies) {
       await lockReplica(this.client, this.replica);
       await this.client.query(`LISTEN ${CHANNEL}`);

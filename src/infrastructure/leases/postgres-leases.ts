@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
-import type { ClientConfig } from 'pg';
+import type { SessionConfig } from '../persistence/postgres/session.js';
 import { RESPONSE_TIMEOUT_MS, withTimeout } from '../persistence/postgres/timeouts.js';
 import {
   deleteReplicas,
@@ -44,7 +44,7 @@ export class PostgresLeases implements Leases {
    * @param notifies whether processes wake each other by NOTIFY; they poll in any case
    */
   constructor(
-    private readonly connection: ClientConfig,
+    private readonly connection: SessionConfig,
     private readonly resources: readonly string[],
     private readonly notifies: boolean,
     private readonly logger: Logger,

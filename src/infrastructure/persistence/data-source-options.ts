@@ -1,9 +1,13 @@
 import { DefaultNamingStrategy, type DataSourceOptions } from 'typeorm';
+import { addressProblem } from './database-address.js';
+import { sessionClient, type SessionSettings } from './postgres/session.js';
 import { STATEMENT_LIMIT_MS } from './postgres/timeouts.js';
 import { UNIT_LIMIT_MS } from './sql.js';
 
 /** How long SQLite waits for a lock before it answers busy, in ms; the process stands still meanwhile. */
 const BUSY_TIMEOUT_MS = 20;
+/** What the file of the write-ahead log keeps when its pages have been copied. */
+const MAX_LOG_BYTES = 64 * 1024 * 1024;
 /** PostgreSQL ends a reading statement after this time, in ms. */
 export const READ_LIMIT_MS = 5000;
 /** TCP probes a connection that has been idle for this time, in ms. */
@@ -12,34 +16,37 @@ const CONNECT_TIMEOUT_MS = 5000;
 
 /**
  * The address of a database as options of TypeORM.
- * @throws Error when it is neither `sqlite:<path of a file>` nor `postgres://…`
+ * @throws Error as `addressProblem()` says
  */
 export function dataSourceOptions(location: string | DataSourceOptions): DataSourceOptions {
   if (typeof location !== 'string') {
-    if (location.type === 'better-sqlite3' && /^(:memory:)?$/.test(location.database))
-      throw notAFile(location.database);
+    if (location.type === 'better-sqlite3') assertAddress(`sqlite:${location.database}`);
     // The mesh never changes the schema or runs the migrations of an application that lends it its options.
     return { ...location, synchronize: false, dropSchema: false, migrationsRun: false, migrations: [] };
   }
+  assertAddress(location);
   const namingStrategy = new SnakeCase();
   if (/^postgres(ql)?:\/\//.test(location)) return { type: 'postgres', url: location, namingStrategy };
-  const path = /^sqlite:(?!:memory:$)(.+)$/.exec(location)?.[1];
-  if (path) return { type: 'better-sqlite3', database: path, namingStrategy, timeout: BUSY_TIMEOUT_MS };
-  throw notAFile(location);
+  return {
+    type: 'better-sqlite3',
+    database: location.slice('sqlite:'.length),
+    namingStrategy,
+    timeout: BUSY_TIMEOUT_MS,
+  };
 }
 
-/** A database in memory can't be opened twice, and doesn't survive a restart. */
-function notAFile(location: string): Error {
-  return new Error(`A database is sqlite:<path of a file> or postgres://…, got "${location}"`);
+function assertAddress(location: string): void {
+  const problem = addressProblem(location);
+  if (problem) throw new Error(`The address of the database: ${problem}`);
 }
 
 /** The options of the connections that write, and of those that only read. */
-export function connectionOptions(
+export async function connectionOptions(
   options: DataSourceOptions,
   poolSize: number,
-): { writer: DataSourceOptions; reader: DataSourceOptions } {
+): Promise<{ writer: DataSourceOptions; reader: DataSourceOptions }> {
   if (options.type === 'postgres') {
-    const connection = (settings: string): DataSourceOptions => ({
+    const connection = async (settings: SessionSettings): Promise<DataSourceOptions> => ({
       ...options,
       poolSize,
       extra: {
@@ -48,13 +55,18 @@ export function connectionOptions(
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
         keepAlive: true,
         keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
-        options: settings,
+        Client: await sessionClient(settings),
       },
     });
     // The server ends a statement that hangs, and the transaction of a process that has stopped.
-    const writerLimits = `-c statement_timeout=${STATEMENT_LIMIT_MS} -c idle_in_transaction_session_timeout=${5 * UNIT_LIMIT_MS}`;
-    const readerLimits = `-c default_transaction_read_only=on -c statement_timeout=${READ_LIMIT_MS}`;
-    return { writer: connection(writerLimits), reader: connection(readerLimits) };
+    const idle_in_transaction_session_timeout = String(5 * UNIT_LIMIT_MS);
+    // Of units that wait for each other, one gives up and runs again, before the server would look for deadlocks. They
+    // seldom give up at the same time.
+    const lock_timeout = String(Math.round(UNIT_LIMIT_MS * (0.3 + 0.3 * Math.random())));
+    const statement_timeout = String(STATEMENT_LIMIT_MS);
+    const writing = { statement_timeout, lock_timeout, idle_in_transaction_session_timeout };
+    const reading = { statement_timeout: String(READ_LIMIT_MS), default_transaction_read_only: 'on' };
+    return { writer: await connection(writing), reader: await connection({ ...writing, ...reading }) };
   }
   if (options.type === 'better-sqlite3') {
     const prepareDatabase = (db: { pragma(text: string): unknown }) => {
@@ -62,6 +74,8 @@ export function connectionOptions(
       db.pragma('synchronous = FULL');
       // Statement journals, for rolling savepoints back, need not survive the process: the WAL does.
       db.pragma('temp_store = MEMORY');
+      // After a time when a reader kept the log from being reused, its file becomes small again.
+      db.pragma(`journal_size_limit = ${MAX_LOG_BYTES}`);
     };
     return {
       writer: { ...options, timeout: BUSY_TIMEOUT_MS, prepareDatabase },

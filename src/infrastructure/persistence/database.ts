@@ -1,12 +1,15 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ClientConfig, Pool, PoolClient } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { DataSource, type DataSourceOptions, type MixedList } from 'typeorm';
 import { connectionOptions, dataSourceOptions, READ_LIMIT_MS } from './data-source-options.js';
 import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
 import { assertAtHome } from './ownership.js';
+import { AbandonedSessions } from './postgres/abandoned-sessions.js';
 import { PostgresEngine } from './postgres/postgres-engine.js';
 import { PostgresSql } from './postgres/postgres-sql.js';
+import type { SessionConfig } from './postgres/session.js';
+import { assertUsable } from './postgres/server-checks.js';
 import { destroySocket, limitInactivity } from './postgres/timeouts.js';
 import type { Dialect, Sql } from './sql.js';
 import { SqliteEngine } from './sqlite/sqlite-engine.js';
@@ -42,6 +45,7 @@ export class Database {
   readonly engine: UnitEngine;
   /** Plain statements on the reading side. */
   readonly read: Sql;
+  private readonly abandoned?: AbandonedSessions;
   /** The connections that the pools have opened. */
   private readonly clients = new Set<PoolClient>();
 
@@ -53,9 +57,10 @@ export class Database {
   ) {
     if (writer.options.type === 'postgres') {
       this.dialect = 'postgres';
-      this.engine = new PostgresEngine(writer);
       const pool = poolOf(reader);
       this.read = new PostgresSql((query) => pool.query(query));
+      this.abandoned = new AbandonedSessions(poolOf(writer), this.read);
+      this.engine = new PostgresEngine(writer, this.abandoned);
       limitInactivity(pool, READ_TIMEOUT_MS);
       for (const it of [pool, poolOf(writer)]) {
         it.on('acquire', (client) => this.clients.add(client));
@@ -71,13 +76,14 @@ export class Database {
   /** @throws Error when the database can't be opened, or lacks migrations that it may not apply itself */
   static async open(options: DatabaseOptions): Promise<Database> {
     const { entities, histories, poolSize = DEFAULT_POOL_SIZE, messagesPerRequest } = options;
-    const { writer: writing, reader: reading } = connectionOptions(
+    const { writer: writing, reader: reading } = await connectionOptions(
       { ...dataSourceOptions(options.database), entities, synchronize: false, logging: false },
       poolSize,
     );
     const writer = await connect(writing);
     let reader: DataSource | undefined;
     try {
+      if (writer.options.type === 'postgres') await assertUsable(sessionConfig(writer));
       await assertAtHome(writer, ownersOf(histories));
       if (options.migrate) await migrate(writer, histories);
       else await assertMigrated(writer, histories);
@@ -97,15 +103,14 @@ export class Database {
   }
 
   /** How to open one more connection; undefined on SQLite. */
-  get postgres(): ClientConfig | undefined {
+  get postgres(): SessionConfig | undefined {
     if (this.dialect === 'sqlite') return undefined;
-    const { options } = poolOf(this.writer);
-    // The pool hides the password from logs, and so from a copy of its options.
-    return { ...options, password: options.password };
+    return sessionConfig(this.writer);
   }
 
   /** Closes all connections. Those in use are destroyed after a second; those being opened are not waited for. */
   async close(): Promise<void> {
+    this.abandoned?.close();
     const closed = Promise.all([this.reader.destroy(), this.writer.destroy()]);
     if (this.clients.size === 0) return void (await closed);
     // Unreferenced: open sockets keep the process alive as long as there is something to destroy.
@@ -135,7 +140,7 @@ export async function migrateDatabase(
 
 /** One connection that may write outside of units of work, for tools that maintain the database itself. */
 export async function connectTo(location: string | DataSourceOptions): Promise<DataSource> {
-  return connect(connectionOptions(dataSourceOptions(location), 1).writer);
+  return connect((await connectionOptions(dataSourceOptions(location), 1)).writer);
 }
 
 async function assertMigrated(dataSource: DataSource, histories: MigrationHistory[]): Promise<void> {
@@ -146,6 +151,13 @@ async function assertMigrated(dataSource: DataSource, histories: MigrationHistor
 
 function poolOf(dataSource: DataSource): Pool {
   return (dataSource.driver as unknown as { master: Pool }).master;
+}
+
+function sessionConfig(dataSource: DataSource): SessionConfig {
+  const { options } = poolOf(dataSource);
+  const { Client } = options as unknown as SessionConfig;
+  // The pool hides the password from logs, and so from a copy of its options.
+  return { ...options, password: options.password, Client };
 }
 
 function ownersOf(histories: readonly MigrationHistory[]): string[] {

@@ -1,4 +1,5 @@
-import type { Client, ClientConfig } from 'pg';
+import type { Client } from 'pg';
+import type { SessionConfig } from './postgres/session.js';
 import { closeConnection, withTimeout } from './postgres/timeouts.js';
 
 /** A lock that one process holds at a time. */
@@ -17,15 +18,13 @@ export class PostgresLock implements Lock {
 
   /** @param name the same in all processes that share the lock */
   constructor(
-    private readonly connection: ClientConfig,
+    private readonly connection: SessionConfig,
     private readonly name: string,
   ) {}
 
   async acquire(): Promise<boolean> {
     if (this.client) return true;
-    // Loaded on demand: most processes start on SQLite.
-    const { default: pg } = await import('pg');
-    const client = new pg.Client({ ...this.connection, application_name: 'mesh' });
+    const client = new this.connection.Client({ ...this.connection, application_name: 'mesh' });
     client.on('error', () => this.lost(client));
     client.on('end', () => this.lost(client));
     try {

@@ -30,18 +30,31 @@ export function driverErrorOf(error: unknown): { readonly code?: unknown; readon
 }
 
 /**
- * Whether a connection is lost or refused: PostgreSQL's classes 08, 53 and 57P0
+ * Whether a connection is lost or refused: PostgreSQL's classes 08, 53, 57P0 and 58, and time-outs that end a session
  * (https://www.postgresql.org/docs/15/errcodes-appendix.html), errors of the socket, and those of the driver.
  */
 export function isConnectionLost(error: unknown): boolean {
   const { code, message } = driverErrorOf(error);
   return (
-    /^(08|57P0|53)/.test(String(code)) ||
-    /^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(code)) ||
+    /^(08|57P0|53|58|25P0[34])/.test(String(code)) ||
+    /^(ECONN(REFUSED|RESET|ABORTED)|EPIPE|ETIMEDOUT|E(HOST|NET)UNREACH|ENET(DOWN|RESET))$/.test(String(code)) ||
     /connection (terminated|error|ended)|not queryable|not currently accepting|exceeded when trying to connect/i.test(
       String(message),
     )
   );
+}
+
+/**
+ * Whether other transactions stood in the way on PostgreSQL: a deadlock, a lock that did not become free in time,
+ * transactions that can't be serialised (SQLSTATE 40P01, 55P03, 40001).
+ */
+export function isConflict(error: unknown): boolean {
+  return /^(40P01|55P03|40001)$/.test(String(driverErrorOf(error).code));
+}
+
+/** Whether the same may work a moment later: conflicts, and a statement that was cancelled (57014). */
+export function isTransient(error: unknown): boolean {
+  return isConflict(error) || driverErrorOf(error).code === '57014';
 }
 
 /**

@@ -1,26 +1,41 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { ClientBase } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
-import { DatabaseUnavailable, isConnectionLost, UNIT_LIMIT_MS, UnitTimedOut } from '../sql.js';
+import {
+  DatabaseUnavailable,
+  driverErrorOf,
+  isConflict,
+  isConnectionLost,
+  UNIT_LIMIT_MS,
+  UnitTimedOut,
+} from '../sql.js';
 import { Unit, type BatchPrelude, type UnitEngine } from '../unit.js';
+import type { AbandonedSessions } from './abandoned-sessions.js';
 import { fencedConnection, fencedRunner } from './postgres-fence.js';
 import { PostgresSql } from './postgres-sql.js';
-import { bytesReceived, withTimeout } from './timeouts.js';
+import { bytesReceived, closeConnection, DatabaseTimeout, withTimeout } from './timeouts.js';
 import { TransactionBatcher, type BatchedUnit } from './transaction-batcher.js';
 
 /** How long a transaction of several units waits for a lock, in ms: alone, a unit holds no other locks while it waits. */
 const BATCH_LOCK_TIMEOUT_MS = 250;
 /** How long a COMMIT may take, in ms: the time-outs of the server don't end a wait for the disk. */
 const COMMIT_TIMEOUT_MS = 5000;
+/** How often a transaction is begun anew that other transactions stood in the way of. */
+const MAX_REPETITIONS = 4;
+const MAX_PAUSE_MS = 50;
 
 /** Units of work as pooled transactions (READ COMMITTED), fenced as on SQLite. */
 export class PostgresEngine implements UnitEngine {
   readonly commitsGroups = false;
   private readonly batchers = new Map<string, TransactionBatcher>();
 
-  constructor(private readonly dataSource: DataSource) {}
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly abandoned: AbandonedSessions,
+  ) {}
 
   async run<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
-    const { unit, value } = await this.transaction((runner, client) => this.runUnit(runner, client, work));
+    const { unit, value } = await this.repeatedly((runner, client) => this.runUnit(runner, client, work));
     unit.committed();
     return value;
   }
@@ -38,10 +53,11 @@ export class PostgresEngine implements UnitEngine {
 
   /** Runs units one after the other in one transaction. @throws the error of one of them; nothing is stored then */
   private async runBatch(batch: readonly BatchedUnit[]): Promise<void> {
-    const completed = await this.transaction(async (runner, client) => {
+    const run = batch.length > 1 ? this.transaction.bind(this) : this.repeatedly.bind(this);
+    const completed = await run(async (runner, client) => {
       if (batch.length > 1)
-        await withTimeout(client, client.query(`SET LOCAL lock_timeout = ${BATCH_LOCK_TIMEOUT_MS}`));
-      const sql = new PostgresSql((query) => withTimeout(client, client.query(query)));
+        await this.answered(client, client.query(`SET LOCAL lock_timeout = ${BATCH_LOCK_TIMEOUT_MS}`));
+      const sql = new PostgresSql((query) => this.answered(client, client.query(query)));
       const items = batch.map(({ item }) => item);
       const results = await batch[0]!.prelude.load(sql, items);
       const units: { unit: Unit; value: unknown }[] = [];
@@ -56,21 +72,34 @@ export class PostgresEngine implements UnitEngine {
     }
   }
 
+  /** As `transaction()`, and again when other transactions stood in its way. */
+  private async repeatedly<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
+    for (let repetitions = 0; ; repetitions++) {
+      try {
+        return await this.transaction(body);
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+        if (repetitions === MAX_REPETITIONS)
+          throw new DatabaseUnavailable('Other transactions stood in the way again and again', { cause: error });
+        await wait(Math.random() * MAX_PAUSE_MS);
+      }
+    }
+  }
+
   /**
    * Ends in bounded time, also when the database doesn't respond; a connection that owes a response isn't used again. When
    * the COMMIT times out, its outcome is unknown and it counts as lost. The repetition finds out: a message by its delivery,
    * which is gone, or by the inbox; a request by its idempotency key.
    */
   private async transaction<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
+    this.abandoned.assertRoom();
     const runner = this.dataSource.createQueryRunner();
     try {
       const client = await orUnavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
-      await orUnavailable(() => withTimeout(client, runner.startTransaction()));
+      await orUnavailable(() => this.answered(client, runner.startTransaction()));
       try {
         const value = await body(runner, client);
-        // After a caught error of a statement, COMMIT rolls back and answers ROLLBACK without an error.
-        const { command } = await withTimeout(client, client.query('COMMIT'), COMMIT_TIMEOUT_MS);
-        if (command !== 'COMMIT') throw new Error('The transaction was aborted by a statement whose error was caught');
+        await this.commit(client);
         return value;
       } catch (error) {
         throw await this.rollBack(client, error);
@@ -80,6 +109,31 @@ export class PostgresEngine implements UnitEngine {
     }
   }
 
+  private async commit(client: ClientBase): Promise<void> {
+    let isReplicated = true;
+    const noticed = ({ routine }: { routine?: string | undefined }) => {
+      // Somebody cancelled the wait for a standby. The answer is COMMIT all the same, and a failover would undo it.
+      if (routine === 'SyncRepWaitForLSN') isReplicated = false;
+    };
+    client.on('notice', noticed);
+    try {
+      const { command } = await this.answered(client, client.query('COMMIT'), COMMIT_TIMEOUT_MS);
+      // After a caught error of a statement, COMMIT rolls back and answers ROLLBACK without an error.
+      if (command !== 'COMMIT') throw new Error('The transaction was aborted by a statement whose error was caught');
+    } finally {
+      client.off('notice', noticed);
+    }
+    if (!isReplicated) throw new DatabaseUnavailable('The COMMIT has not reached the standby: its outcome is unknown');
+  }
+
+  /** As `withTimeout()`; a session that owes an answer counts until it has ended. */
+  private answered<T>(client: ClientBase, response: Promise<T>, ms?: number): Promise<T> {
+    return withTimeout(client, response, ms).catch((error: unknown) => {
+      if (error instanceof DatabaseTimeout) this.abandoned.add(client);
+      throw error;
+    });
+  }
+
   /**
    * If the ROLLBACK fails, the connection is lost and the transaction with it. A ROLLBACK waits for the statements of the
    * unit: only when nothing was received meanwhile, a unit that timed out did so because of the connection.
@@ -87,9 +141,14 @@ export class PostgresEngine implements UnitEngine {
    */
   private async rollBack(client: ClientBase, error: unknown): Promise<unknown> {
     const before = bytesReceived(client);
-    const result = await withTimeout(client, client.query('ROLLBACK')).catch((lost: unknown) => ({ lost }));
+    const result = await this.answered(client, client.query('ROLLBACK')).catch((lost: unknown) => ({ lost }));
     const isSilent = 'lost' in result && bytesReceived(client) === before;
     const cause = isSilent && error instanceof UnitTimedOut ? result.lost : error;
+    if (isReadOnly(cause)) {
+      // A failover made this server a standby: another one may take writes by now.
+      void closeConnection(client);
+      return new DatabaseUnavailable('The database takes no writes', { cause });
+    }
     return isConnectionLost(cause)
       ? new DatabaseUnavailable('The connection to the database was lost', { cause })
       : error;
@@ -120,10 +179,16 @@ export class PostgresEngine implements UnitEngine {
   }
 }
 
+/** SQLSTATE 25006, read_only_sql_transaction. */
+function isReadOnly(error: unknown): boolean {
+  return driverErrorOf(error).code === '25006';
+}
+
 async function orUnavailable<T>(attempt: () => Promise<T>): Promise<T> {
   try {
     return await attempt();
   } catch (error) {
+    if (error instanceof DatabaseUnavailable) throw error;
     throw new DatabaseUnavailable('The database is not available', { cause: error });
   }
 }

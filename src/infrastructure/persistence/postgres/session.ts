@@ -1,0 +1,68 @@
+import type { Client, ClientConfig } from 'pg';
+import { DatabaseUnavailable } from '../sql.js';
+import { closeConnection } from './timeouts.js';
+
+/** PostgreSQL's settings (`SHOW ALL`) by their names. */
+export type SessionSettings = Readonly<Record<string, string>>;
+
+/** How to open connections whose sessions have the settings of the mesh: `new it.Client(it)`. */
+export type SessionConfig = ClientConfig & { readonly Client: new (config: ClientConfig) => Client };
+
+/**
+ * What the mesh relies on, whatever the server, the database, the role or the address of the database say. The search path
+ * stays as it is.
+ */
+const SETTINGS: SessionSettings = {
+  default_transaction_isolation: 'read committed',
+  default_transaction_deferrable: 'off',
+  default_transaction_read_only: 'off',
+  lock_timeout: '0',
+  idle_session_timeout: '0',
+  transaction_timeout: '0',
+  // Times are double precision: fewer digits would change them.
+  extra_float_digits: '1',
+  synchronous_commit: 'on',
+};
+
+/**
+ * PostgreSQL 13 knows no idle_session_timeout and 16 no transaction_timeout: what a server doesn't know is left out. Of
+ * synchronous_commit only `off` is replaced, which would lose messages.
+ */
+const APPLY = `SELECT count(set_config(name, value, false)), pg_is_in_recovery() AS is_standby
+  FROM unnest($1::text[], $2::text[]) AS wanted(name, value)
+  WHERE current_setting(name, true) IS NOT NULL AND (name <> 'synchronous_commit' OR current_setting(name) = 'off')`;
+
+/**
+ * A client of `pg` for a pool or alone, whose sessions have the settings of the mesh, and `settings`. A statement makes
+ * them: the address of a database can override start-up parameters, and poolers refuse some. `connect()` throws
+ * DatabaseUnavailable for whatever keeps a session from working: name, network, TLS, login, a standby that takes no writes.
+ */
+export async function sessionClient(settings: SessionSettings): Promise<SessionConfig['Client']> {
+  // Loaded on demand: most processes start on SQLite.
+  const { default: pg } = await import('pg');
+  const all = { ...SETTINGS, ...settings };
+  const parameters = [Object.keys(all), Object.values(all)];
+
+  return class Session extends pg.Client {
+    override connect(): Promise<Client>;
+    override connect(callback: (error: Error) => void): void;
+    override connect(callback?: (error: Error) => void): Promise<Client> | void {
+      const opened = this.open();
+      if (!callback) return opened;
+      opened.then(() => (callback as () => void)(), callback);
+    }
+
+    private async open(): Promise<Client> {
+      try {
+        await super.connect();
+        const { rows } = await this.query<{ is_standby: boolean }>(APPLY, parameters);
+        if (rows[0]?.is_standby && all.default_transaction_read_only === 'off')
+          throw new Error('this server is a standby, which takes no writes');
+        return this;
+      } catch (error) {
+        void closeConnection(this, 0);
+        throw new DatabaseUnavailable(`The database is not available: ${(error as Error).message}`, { cause: error });
+      }
+    }
+  };
+}
