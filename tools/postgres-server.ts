@@ -23,27 +23,27 @@ export async function startServer(binaries: string): Promise<{ server: ChildProc
   const folder = mkdtempSync(join(tmpdir(), 'cabs-postgres-'));
   const user = unprivileged();
   if (user) chownSync(folder, user.uid, user.gid);
-  const data = join(folder, 'data');
-  const options = { ...user, cwd: folder };
-  execFileSync(
-    join(binaries, 'initdb'),
-    ['-D', data, '-U', 'cabs', '-A', 'trust', '-E', 'UTF8', '--locale=C'],
-    options,
-  );
+  const args = ['-D', join(folder, 'data'), '-U', 'cabs', '-A', 'trust', '-E', 'UTF8', '--locale=C'];
+  execFileSync(join(binaries, 'initdb'), args, { ...user, cwd: folder });
   const port = await freePort();
+  const url = `postgres://cabs@127.0.0.1:${port}/postgres`;
+  return { server: await launchServer(binaries, folder, url), url, folder };
+}
+
+/** Starts the server of a folder, again or for the first time. @throws Error when it doesn't answer within 10 s */
+export async function launchServer(binaries: string, folder: string, url: string): Promise<ChildProcess> {
   const settings = ['listen_addresses=127.0.0.1', `unix_socket_directories=${folder}`, 'max_connections=300'];
   const server = spawn(
     join(binaries, 'postgres'),
-    ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])],
-    { ...options, stdio: 'ignore' },
+    ['-D', join(folder, 'data'), '-p', new URL(url).port, ...settings.flatMap((setting) => ['-c', setting])],
+    { ...unprivileged(), cwd: folder, stdio: 'ignore' },
   );
-  const url = `postgres://cabs@127.0.0.1:${port}/postgres`;
   for (let tries = 0; ; tries++) {
     const client = new pg.Client({ connectionString: url });
     try {
       await client.connect();
       await client.end();
-      return { server, url, folder };
+      return server;
     } catch (error) {
       if (tries > 100 || server.exitCode !== null) throw error;
       await wait(100);

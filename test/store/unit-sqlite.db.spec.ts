@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import type { DataSource } from 'typeorm';
@@ -75,6 +75,35 @@ describe('Units of work on SQLite', () => {
     await run(() => add('another'));
     expect(await closing).toEqual([{ id: 'another' }, { id: 'closing' }]);
     expect(commits() - before).toBe(1);
+  });
+
+  it.each([
+    ['was deleted', (path: string) => rmSync(path)],
+    ['was deleted with its log', (path: string) => ['', '-wal', '-shm'].forEach((end) => rmSync(path + end))],
+    [
+      'was replaced by a copy',
+      (path: string) => [copyFileSync(path, `${path}.copy`), renameSync(`${path}.copy`, path)],
+    ],
+    ['lost its log', (path: string) => rmSync(`${path}-wal`)],
+  ])('are refused when the file of the database %s', async (_, remove) => {
+    await run(() => add('before'));
+    remove(location.slice('sqlite:'.length));
+    const refused = await outcome(run(() => add('after')));
+    expect(refused).toBeInstanceOf(DatabaseUnavailable);
+    expect((refused as Error).message).toContain('was deleted or replaced while this process had it open');
+    const probe = jest.fn(() => run(() => add('probe')).then(() => undefined));
+    await expect(notes.work.health.assertWritable(probe)).rejects.toThrow('was deleted or replaced');
+    expect(probe).toHaveBeenCalledTimes(1);
+  });
+
+  it('are refused only until the file of the database is back', async () => {
+    const path = location.slice('sqlite:'.length);
+    await run(() => add('before'));
+    renameSync(path, `${path}.elsewhere`);
+    expect(await outcome(run(() => add('meanwhile')))).toBeInstanceOf(DatabaseUnavailable);
+    renameSync(`${path}.elsewhere`, path);
+    await notes.work.health.assertWritable(() => run(() => add('after')).then(() => undefined));
+    expect(await notes.seen()).toEqual(['after', 'before']);
   });
 
   describe('when the disk is full and SQLite rolls back by itself', () => {

@@ -4,6 +4,7 @@ import { ServedOn } from '../http/listener.guard.js';
 import { Operation } from '../http/openapi.js';
 import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
+import { writeNothing } from '../store/idempotency-rows.js';
 
 @Controller('health')
 @ServedOn('both')
@@ -26,6 +27,7 @@ export class HealthController {
     if (this.relay.suspendedReason) throw new Unavailable(this.relay.suspendedReason);
     try {
       await this.work.sql.all('SELECT 1');
+      await this.work.health.assertWritable(() => this.work.run(() => writeNothing(this.work.sql)));
     } catch (error) {
       throw new Unavailable(`The database doesn't answer: ${(error as Error).message}`);
     }

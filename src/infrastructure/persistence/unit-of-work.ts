@@ -4,6 +4,7 @@ import type { EntityTarget, ObjectLiteral, Repository } from 'typeorm';
 import { Database } from './database.js';
 import type { Sql } from './sql.js';
 import type { BatchPrelude, Unit, UnitOptions } from './unit.js';
+import { WriterHealth } from './writer-health.js';
 
 const current = new AsyncLocalStorage<Unit>();
 const pendingHook = new AsyncLocalStorage<{ hook?: TransactionHook }>();
@@ -27,11 +28,15 @@ export function withTransactionHook<T>(hook: TransactionHook, code: () => Promis
  */
 @Injectable()
 export class UnitOfWork {
+  /** Whether the database takes writes. */
+  readonly health = new WriterHealth();
+
   constructor(private readonly database: Database) {}
 
   /**
    * Runs `work` in one transaction and resolves after its COMMIT; inside a unit it joins that unit.
-   * Wait for nothing but the database inside: on SQLite all other units wait, too.
+   * Wait for nothing but the database inside: on SQLite all other units wait, too. After a deadlock on PostgreSQL, `work`
+   * runs again from its beginning.
    * @throws UnitTimedOut when it took over a second, DatabaseUnavailable when nothing could be stored, or what `work`
    *   throws. Nothing was written then, except when PostgreSQL was lost during the COMMIT: then the outcome is unknown.
    */
@@ -44,16 +49,14 @@ export class UnitOfWork {
     const pending = pendingHook.getStore();
     const hook = pending?.hook;
     if (pending) pending.hook = undefined;
-    return this.database.engine.run(
-      (unit) =>
-        current.run(unit, async () => {
-          await hook?.before(unit.sql);
-          const result = await work();
-          await hook?.after(unit.sql, result);
-          return result;
-        }),
-      options,
-    );
+    const inUnit = (unit: Unit) =>
+      current.run(unit, async () => {
+        await hook?.before(unit.sql);
+        const result = await work();
+        await hook?.after(unit.sql, result);
+        return result;
+      });
+    return this.health.observe(this.database.engine.run(inUnit, options));
   }
 
   /**
@@ -67,7 +70,8 @@ export class UnitOfWork {
     work: (result: Result) => Promise<T>,
   ): Promise<T> {
     if (this.open) throw new Error('runInBatch() was called inside a unit of work: call it outside, or use run()');
-    return this.database.engine.runInBatch(prelude, item, (unit, result) => current.run(unit, work, result));
+    const inUnit = (unit: Unit, result: Result) => current.run(unit, work, result);
+    return this.health.observe(this.database.engine.runInBatch(prelude, item, inUnit));
   }
 
   /** Whether one COMMIT may hold several units. */

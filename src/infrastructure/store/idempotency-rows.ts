@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Sql } from '../persistence/sql.js';
 
 /** The reply to the first request with a key. */
@@ -24,6 +25,13 @@ export async function insertKey(sql: Sql, key: string, fingerprint: string): Pro
     [key, fingerprint, Date.now()],
   );
   return inserted > 0;
+}
+
+/** Writes something and takes it away, in the open unit of work: a COMMIT without changes proves nothing. */
+export async function writeNothing(sql: Sql): Promise<void> {
+  const key = randomUUID();
+  await insertKey(sql, key, '');
+  await sql.run('DELETE FROM mesh_idempotency_key WHERE idempotency_key = $1', [key]);
 }
 
 export async function storeReply(sql: Sql, key: string, reply: unknown): Promise<void> {

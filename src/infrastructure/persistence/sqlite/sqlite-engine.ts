@@ -5,6 +5,7 @@ import type { DataSource } from 'typeorm';
 import { BatchSize } from '../batch-size.js';
 import { DatabaseUnavailable } from '../sql.js';
 import type { BatchPrelude, Unit, UnitEngine, UnitOptions } from '../unit.js';
+import { DatabaseFile } from './database-file.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import { Savepoints, type CompletedUnit } from './savepoints.js';
 import { isBusy, isConstraint, sqliteConnection, SqliteStatements } from './sqlite-statements.js';
@@ -31,6 +32,7 @@ export class SqliteEngine implements UnitEngine {
   private readonly db: BetterSqlite3.Database;
   private readonly statements: SqliteStatements;
   private readonly outside = AsyncLocalStorage.snapshot();
+  private readonly file: DatabaseFile;
   private readonly queue: UnitQueue;
   private readonly deadline = new DeadlineTimer();
   private readonly savepoints: Savepoints;
@@ -42,6 +44,7 @@ export class SqliteEngine implements UnitEngine {
   constructor(dataSource: DataSource, messagesPerRequest: number) {
     this.db = sqliteConnection(dataSource);
     this.statements = new SqliteStatements(this.db);
+    this.file = new DatabaseFile(this.db.name);
     this.queue = new UnitQueue(messagesPerRequest);
     this.savepoints = new Savepoints(this.db, this.statements, dataSource, this.queue, this.deadline);
   }
@@ -94,6 +97,7 @@ export class SqliteEngine implements UnitEngine {
   private async beginTransaction(): Promise<boolean> {
     for (let attempts = 0; this.queue.length > 0; attempts++) {
       try {
+        this.file.assertInPlace();
         if (this.db.inTransaction) this.db.exec('ROLLBACK'); // an earlier ROLLBACK failed
         this.statements.control('BEGIN IMMEDIATE');
         return true;
@@ -101,7 +105,9 @@ export class SqliteEngine implements UnitEngine {
         const busy = isBusy(error);
         const tooLate = performance.now() - MAX_LOCK_WAIT_MS;
         const refused = this.queue.remove((unit) => !busy || unit.submitted <= tooLate);
-        const reason = busy ? 'Another process locks the database' : 'The database refuses to be written';
+        const reason = busy
+          ? 'Another process locks the database'
+          : `The database can’t be written: ${(error as Error).message}`;
         for (const unit of refused) unit.reject(new DatabaseUnavailable(reason, { cause: error }));
         if (this.queue.length > 0) await wait(Math.min(50, 5 * 2 ** attempts) * (0.5 + Math.random()));
       }
