@@ -82,6 +82,26 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
     });
   }
 
+  if (kind === 'postgres') {
+    it('let the application work while they wait for a table that a long query reads', async () => {
+      await open([history('CREATE TABLE step (n integer)')]);
+      const [reader, writer] = [await connect(location), await connect(location)];
+      await reader.run('BEGIN; SELECT * FROM step');
+      const migrating = open([history('CREATE TABLE step (n integer)', 'ALTER TABLE step ADD COLUMN m integer')]);
+      const slowest = { ms: 0 };
+      for (const end = performance.now() + 4000; performance.now() < end; await wait(20)) {
+        const began = performance.now();
+        await writer.run('INSERT INTO step (n) VALUES (1)');
+        slowest.ms = Math.max(slowest.ms, performance.now() - began);
+      }
+      expect(slowest.ms).toBeLessThan(1000);
+      await reader.run('ROLLBACK');
+      await migrating;
+      await writer.run('INSERT INTO step (n, m) VALUES (1, 1)');
+      await Promise.all([reader.close(), writer.close()]);
+    }, 30_000);
+  }
+
   it('are all rolled back when one fails, and applied after it is corrected', async () => {
     const [first, second] = ['CREATE TABLE step1 (n integer)', 'CREATE TABLE step2 (n integer)'];
     await expect(open([history(first, second, 'CREATE NONSENSE')])).rejects.toThrow(/syntax error/);

@@ -1,5 +1,5 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
+import { beginAlone, isPostgres, repeatWhileTablesAreUsed } from './migration-lock.js';
 
 /** A class as TypeORM's CLI writes it. Its name ends in a timestamp of 13 digits. */
 export type MigrationClass = new () => MigrationInterface;
@@ -9,11 +9,6 @@ export interface MigrationHistory {
   readonly owner: string;
   readonly migrations: readonly MigrationClass[];
 }
-
-/** Key of the advisory lock on PostgreSQL. */
-const ADVISORY_LOCK = 4_117_015_261;
-/** How long to wait for another process that migrates the same SQLite file. */
-const LOCK_TIMEOUT_MS = 60_000;
 
 interface NamedMigration {
   readonly name: string;
@@ -47,13 +42,18 @@ export async function pendingMigrations(
  * Applies the pending migrations, all in one transaction under a lock: several processes may start at once, and a failing
  * migration leaves the database as it was. TypeORM's own executor takes no lock. Each owner has a history table in
  * TypeORM's format, so that it can move to another database with its tables.
+ * On PostgreSQL it begins anew for as long as other transactions use a table, and says so.
  * @returns the applied migrations, as `owner/name`
  */
 export async function migrate(dataSource: DataSource, histories: readonly MigrationHistory[]): Promise<string[]> {
   if ((await pendingMigrations(dataSource, histories)).length === 0) return [];
+  return repeatWhileTablesAreUsed(dataSource, () => applyAll(dataSource, histories));
+}
+
+async function applyAll(dataSource: DataSource, histories: readonly MigrationHistory[]): Promise<string[]> {
   const runner = dataSource.createQueryRunner();
   try {
-    await lock(runner);
+    await beginAlone(runner);
     try {
       const applied: string[] = [];
       for (const history of histories) applied.push(...(await apply(runner, history)));
@@ -122,27 +122,6 @@ async function recordSql(runner: QueryRunner, migration: MigrationInterface): Pr
   }
 }
 
-async function lock(runner: QueryRunner): Promise<void> {
-  if (isPostgres(runner)) {
-    await runner.query('BEGIN');
-    // A migration may take longer than a unit of work, and so may the wait for another process's migrations.
-    await runner.query('SET LOCAL statement_timeout = 0');
-    await runner.query('SET LOCAL idle_in_transaction_session_timeout = 0');
-    await runner.query(`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`);
-    return;
-  }
-  const deadline = performance.now() + LOCK_TIMEOUT_MS;
-  for (;;) {
-    try {
-      await runner.query('BEGIN IMMEDIATE');
-      return;
-    } catch (error) {
-      if (!/database is locked/.test(String(error)) || performance.now() > deadline) throw error;
-      await wait(50);
-    }
-  }
-}
-
 async function pendingOf(runner: QueryRunner, history: MigrationHistory): Promise<NamedMigration[]> {
   const applied = await appliedNames(runner, history.owner);
   return named(history).filter(({ name }) => !applied.has(name));
@@ -177,8 +156,4 @@ function insertIntoHistory(owner: string, name: string, timestamp: number): stri
 /** The table in which TypeORM keeps the applied migrations of an owner. */
 export function historyTable(owner: string): string {
   return `${owner}_migrations`;
-}
-
-function isPostgres(runner: QueryRunner): boolean {
-  return runner.dataSource.options.type === 'postgres';
 }
