@@ -75,6 +75,7 @@ export const environmentSchema = z.object({
   MESH_RECONCILE_AFTER: duration.default(300_000),
   MESH_RECONCILE_PACE: integer.refine((pace) => pace > 0, 'expected more than 0').default(200),
   MESH_ADMIN_TOKEN: z.string().min(1).optional(),
+  SHUTDOWN_DELAY: timer.optional(),
   SHUTDOWN_GRACE: timer.default(20_000),
   LOG_LEVEL: oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent').default('info'),
   SEED: oneOf('demo', 'none').optional(),

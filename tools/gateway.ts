@@ -95,6 +95,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const server = createServer((request, response) => {
     inFlight++;
     response.once('close', () => inFlight--);
+    response.shouldKeepAlive &&= server.listening;
     const to = exchange(request, response);
     serve(to).catch((error: unknown) => sendError(to, error));
   });

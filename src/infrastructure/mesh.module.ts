@@ -15,6 +15,7 @@ import { DeadLettersController, StandaloneDeadLettersController } from './dead-l
 import { DeadLetters } from './dead-letters/dead-letters.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
 import { AdministrationGuard } from './http/administration.guard.js';
+import { Connections } from './http/connections.js';
 import { IdempotencyInterceptor } from './http/idempotency.js';
 import { ListenerGuard } from './http/listener.guard.js';
 import { MeshListener } from './http/mesh-listener.js';
@@ -50,6 +51,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     AdministrationGuard,
     BrokerIngress,
     Clock,
+    Connections,
     DeadLetters,
     DeadLetterSink,
     HandlerRegistry,

@@ -29,6 +29,7 @@ describe('The configuration', () => {
       retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
       reconciliation: { everyMs: 3_600_000, afterMs: 300_000, perSecond: 200 },
       notify: true,
+      shutdownDelayMs: 0,
       shutdownGraceMs: 20_000,
       logLevel: 'info',
       seed: 'demo',
@@ -57,6 +58,7 @@ describe('The configuration', () => {
       MESH_RECONCILE_PACE: '50',
       MESH_NOTIFY: 'false',
       MESH_ADMIN_TOKEN: 'secret',
+      SHUTDOWN_DELAY: 'PT3S',
       SHUTDOWN_GRACE: 'PT1M',
       LOG_LEVEL: 'debug',
       SEED: 'demo',
@@ -79,6 +81,7 @@ describe('The configuration', () => {
       reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
       notify: false,
       adminToken: 'secret',
+      shutdownDelayMs: 3000,
       shutdownGraceMs: 60_000,
       logLevel: 'debug',
       seed: 'demo',
@@ -101,6 +104,12 @@ describe('The configuration', () => {
     expect(refusalOf({ ...knative, REST_PORT: '' })).toMatch(
       /^Invalid environment variable MESH_PORT: REST has the port 8081, too: [^\n]*REST_PORT[^\n]*\.$/,
     );
+  });
+
+  it('accepts connections for 5 s after SIGTERM in production, and none in development', () => {
+    expect(readConfig({ NODE_ENV: 'production' }).shutdownDelayMs).toBe(5000);
+    expect(readConfig({ NODE_ENV: 'production', SHUTDOWN_DELAY: 'PT0S' }).shutdownDelayMs).toBe(0);
+    expect(readConfig({ NODE_ENV: 'test' }).shutdownDelayMs).toBe(0);
   });
 
   it('treats an empty variable as absent', () => {
@@ -152,7 +161,7 @@ describe('The configuration', () => {
     ]),
     ...['MESH_REPLAY_WINDOW', 'SHUTDOWN_GRACE'].map((name) => [name, 'P1Y']),
     // setTimeout() fires at once for more than 2^31 - 1 ms.
-    ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT', 'SHUTDOWN_GRACE'].map((name) => [name, 'P25D']),
+    ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT', 'SHUTDOWN_GRACE', 'SHUTDOWN_DELAY'].map((name) => [name, 'P25D']),
     ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT'].map((name) => [name, 'PT0S']),
     ['LOG_LEVEL', 'verbose'],
     ['SEED', 'true'],

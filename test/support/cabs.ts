@@ -27,6 +27,7 @@ export async function startCabs(
     SEED: 'none',
     LOG_LEVEL: 'silent',
     MESH_BACKOFF_DELAY: 'PT0.02S',
+    SHUTDOWN_DELAY: 'PT0S',
     SHUTDOWN_GRACE: 'PT5S',
     ...(environment.NODE_ENV === 'production' && { MESH_PORT: '0' }),
     ...environment,

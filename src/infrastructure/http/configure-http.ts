@@ -4,6 +4,7 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
 import { ValidationFailed } from '../contracts/domain-errors.js';
 import { continueTrace, runInContext } from '../observability/request-context.js';
+import { limitServer } from './server-limits.js';
 import { schemaValidation } from './validation.js';
 
 /** Largest body that is read, in bytes. */
@@ -13,9 +14,10 @@ const BODY_DEPTH = 32;
 /** Media types of bodies, both for reading and for refusing others. */
 const MEDIA = ['json', '+json'];
 
-/** Gives an application request contexts, JSON bodies with limits, and validation by schema. Express only. */
+/** Gives an application request contexts, JSON bodies and connections with limits, and validation by schema. Express only. */
 export function configureHttp(app: INestApplication): void {
   const express = app as NestExpressApplication;
+  limitServer(express.getHttpServer());
   express.disable('x-powered-by');
   // The request context comes first, so that a refused body is answered with its correlation id, too.
   app.use(beginRequestContext, refuseOtherMedia);

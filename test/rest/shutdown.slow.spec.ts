@@ -1,0 +1,52 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Agent, request } from 'undici';
+import { DATABASES } from '../support/databases.js';
+import { startServer } from '../support/server.js';
+
+const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
+
+describe('SIGTERM', () => {
+  it('ends a process under load on kept connections of both ports within a second, with code 0', async () => {
+    const database = await DATABASES[0]!.fresh();
+    const server = await startServer({ DATABASE_URL: database, MESH_PORT: '0', SHUTDOWN_GRACE: 'PT30S' });
+    const dispatcher = new Agent({ connections: 10 });
+    let [isOver, answers] = [false, 0];
+    const load = [server.url, server.meshUrl].flatMap((url) =>
+      Array.from({ length: 10 }, async () => {
+        while (!isOver) {
+          await request(`${url}/health/live`, { dispatcher })
+            .then(({ body }) => body.dump())
+            .then(
+              () => answers++,
+              () => wait(5),
+            );
+        }
+      }),
+    );
+    await wait(500);
+    const [began, before] = [performance.now(), answers];
+    expect(await server.end('SIGTERM')).toBe(0);
+    expect(performance.now() - began).toBeLessThan(2000);
+    expect(before).toBeGreaterThan(0);
+    isOver = true;
+    await Promise.all(load);
+    await dispatcher.destroy();
+  });
+
+  it.each(['SIGTERM', 'SIGINT'] as const)(
+    'ends a process that starts with code 0, while it is loaded and started (%s)',
+    async (signal) => {
+      for (const ms of [300, 600, 1000, 1500]) {
+        const env = { PATH: process.env.PATH, PORT: '0', DATABASE_URL: await DATABASES[0]!.fresh() };
+        const child = spawn(process.execPath, [MAIN], { env, stdio: 'ignore' });
+        const exited = once(child, 'exit');
+        await wait(ms);
+        child.kill(signal);
+        expect([ms, ...(await exited)]).toEqual([ms, 0, null]);
+      }
+    },
+  );
+});
