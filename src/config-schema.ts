@@ -77,6 +77,7 @@ export const environmentSchema = z.object({
   MESH_ADMIN_TOKEN: z.string().min(1).optional(),
   SHUTDOWN_DELAY: timer.optional(),
   SHUTDOWN_GRACE: timer.default(20_000),
+  API_PAGE: boolean.optional(),
   LOG_LEVEL: oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent').default('info'),
   SEED: oneOf('demo', 'none').optional(),
   TARIFF_TIME_ZONE: timeZone.default('Europe/Warsaw'),

@@ -30,6 +30,7 @@ export interface Config {
   /** How long a process that is told to stop still accepts connections. */
   readonly shutdownDelayMs: number;
   readonly shutdownGraceMs: number;
+  readonly hasApiPage: boolean;
   readonly logLevel: string;
   readonly seed: 'demo' | 'none';
   readonly tariffTimeZone: string;
@@ -94,6 +95,7 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     ...(env.MESH_ADMIN_TOKEN && { adminToken: env.MESH_ADMIN_TOKEN }),
     shutdownDelayMs: env.SHUTDOWN_DELAY ?? (isDevelopment ? 0 : PRODUCTION_SHUTDOWN_DELAY_MS),
     shutdownGraceMs: env.SHUTDOWN_GRACE,
+    hasApiPage: env.API_PAGE ? env.API_PAGE === 'true' : isDevelopment,
     logLevel: env.LOG_LEVEL,
     seed: env.SEED ?? (isDevelopment ? 'demo' : 'none'),
     tariffTimeZone: env.TARIFF_TIME_ZONE,

@@ -30,7 +30,7 @@ export async function start(): Promise<void> {
     });
     configureHttp(app);
     app.use(pinoHttp({ logger, quietReqLogger: true, serializers: { req: briefRequest, res: briefResponse } }));
-    serveApiPage(app, 'Meshy Cabs');
+    if (config.hasApiPage) serveApiPage(app, 'Meshy Cabs');
     await (config.isDevelopment ? app.listen(config.port, LOOPBACK) : app.listen(config.port));
     app.enableShutdownHooks(undefined, { useProcessExit: true });
     const { port } = app.getHttpServer().address() as AddressInfo;

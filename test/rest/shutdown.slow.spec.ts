@@ -28,12 +28,14 @@ describe('SIGTERM', () => {
     );
     await wait(500);
     const [began, before] = [performance.now(), answers];
-    expect(await server.end('SIGTERM')).toBe(0);
-    expect(performance.now() - began).toBeLessThan(2000);
-    expect(before).toBeGreaterThan(0);
+    const code = await server.end('SIGTERM');
+    const ms = performance.now() - began;
     isOver = true;
     await Promise.all(load);
     await dispatcher.destroy();
+    expect([code, before > 0]).toEqual([0, true]);
+    // A tenth of the grace, on a busy machine.
+    expect(ms).toBeLessThan(3000);
   });
 
   it.each(['SIGTERM', 'SIGINT'] as const)(

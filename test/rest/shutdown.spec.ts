@@ -88,7 +88,7 @@ describe('A process that stops', () => {
     await wait(100);
     const began = performance.now();
     const closed = cabs.close();
-    await Promise.all(sockets.map((it) => (it.closed ? undefined : once(it, 'close'))));
+    await Promise.all(sockets.map(async (it) => it.closed || once(it, 'close')));
     const [reply] = (await inFlight) as [IncomingMessage];
     expect([reply.statusCode, reply.headers.connection]).toEqual([201, 'close']);
     reply.resume();

@@ -3,8 +3,8 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Inject, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { configureServer } from './configure-server.js';
 import { Connections } from './connections.js';
-import { limitServer } from './server-limits.js';
 
 /** The injection token of `ListenerOptions`; undefined where the mesh shares the port of the application. */
 export const MESH_LISTENER = Symbol('MESH_LISTENER');
@@ -62,7 +62,7 @@ export class MeshListener {
       meshRequests.add(request);
       handle(request, response);
     });
-    limitServer(server);
+    configureServer(server);
     this.connections.watch(server);
     server.listen(this.options.port, this.options.host);
     await once(server, 'listening');

@@ -1,4 +1,5 @@
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { deferContinue } from './request-body.js';
 
 /*
  * Limits of both HTTP servers. A proxy that keeps a connection longer than the server may send a request just when the
@@ -16,11 +17,18 @@ const MAX_REQUESTS_PER_CONNECTION = 10_000;
 /** Connections of one port at a time; more are closed at once. */
 const MAX_CONNECTIONS = 2000;
 
-/** Sets the limits of a server on purpose, instead of the defaults of Node. */
-export function limitServer(server: Server): void {
+/**
+ * Sets the limits of a server on purpose, instead of the defaults of Node. A sender with `Expect: 100-continue` sends its
+ * body only when that is going to be read.
+ */
+export function configureServer(server: Server): void {
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = HEADERS_MS;
   server.requestTimeout = REQUEST_MS;
   server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
   server.maxConnections = MAX_CONNECTIONS;
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    deferContinue(request);
+    server.emit('request', request, response);
+  });
 }
