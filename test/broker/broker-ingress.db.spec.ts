@@ -299,8 +299,9 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
   });
 
   it('accepts deliveries by POST only, to one consumer per path', async () => {
-    await cabs.http.get('/mesh/drivers').expect(404);
-    await cabs.http.put('/mesh/drivers').send({}).expect(404);
+    await cabs.http.get('/mesh/drivers').expect(405).expect('Allow', 'POST');
+    await cabs.http.put('/mesh/drivers').send({}).expect(405).expect('Allow', 'POST');
+    await cabs.http.get('/mesh/unknown').expect(404);
     await cabs.http.post('/mesh/drivers/x').send({}).expect(404);
   });
 

@@ -1,7 +1,7 @@
 import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { transit } from '../../src/modules/rides/contract.js';
-import { startCabs, type Cabs } from '../support/cabs.js';
+import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import {
   waitUntilIdle,
@@ -221,6 +221,19 @@ describe.each(DATABASES)('Health and administration on $kind', ({ fresh }) => {
     problemOf(reply, 503);
     expect(reply.headers['retry-after']).toBe('1');
     expect(bodyOf(await http.get('/health/live'), 200)).toEqual({ status: 'live' });
+  });
+
+  it('readiness shows that the broker is unreachable, without its address', async () => {
+    const cabs = await start(await fresh(), { MESH_TRANSPORT: 'knative', K_SINK: 'http://127.0.0.1:9/cabs/default' });
+    await newRide(cabs);
+    const { broker } = await eventually(
+      () => get<{ broker: { unreachable?: object } }>(cabs, '/health/ready'),
+      (it) => it.broker.unreachable !== undefined,
+    );
+    expect(Object.keys(broker.unreachable!).sort()).toEqual(['attempts', 'since']);
+    expect(await get(cabs, '/mesh/outbox')).toMatchObject({
+      broker: { unreachable: { reason: expect.any(String) as unknown } },
+    });
   });
 
   it('the outbox counts its messages, for callers with the administration token', async () => {

@@ -58,10 +58,15 @@ export class BrokerIngress {
     if (!receives) return;
     host.init$.subscribe(() => {
       host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
-        const isDelivery = request.method === 'POST' && listener.serves(request, 'mesh');
-        const segment = isDelivery ? consumerSegment(request.url ?? '') : undefined;
-        if (segment === undefined || (segment === '' && !atRoot)) next();
-        else void this.answer(segment, request, response);
+        const segment = listener.serves(request, 'mesh') ? consumerSegment(request.url ?? '') : undefined;
+        const isDelivery = segment !== undefined && request.method === 'POST' && (segment !== '' || atRoot);
+        if (isDelivery) return void this.answer(segment, request, response);
+        if (!segment || !registry.hosts(segment)) return next();
+        const body = shortProblem(
+          405,
+          `Cannot ${request.method} ${request.url?.slice(0, 100)}: an event is sent by POST`,
+        );
+        response.writeHead(405, { allow: 'POST', 'content-type': 'application/problem+json' }).end(body);
       });
     });
   }

@@ -4,13 +4,15 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
 import { continueTrace, runInContext } from '../observability/request-context.js';
 import { configureServer } from './configure-server.js';
+import { Connections } from './connections.js';
 import { jsonBody } from './json-body.js';
+import { SECURITY_HEADERS } from './security-headers.js';
 import { schemaValidation } from './validation.js';
 
 /** Gives an application request contexts, JSON bodies and connections with limits, and validation by schema. Express only. */
 export function configureHttp(app: INestApplication): void {
   const express = app as NestExpressApplication;
-  configureServer(express.getHttpServer());
+  configureServer(express.getHttpServer(), app.get(Connections));
   express.disable('x-powered-by');
   // The request context comes first, so that a refused body is answered with its correlation id, too.
   app.use(beginRequestContext, jsonBody);
@@ -22,5 +24,8 @@ function beginRequestContext(request: Request, response: Response, next: NextFun
   const given = request.get('x-correlation-id');
   const correlationId = given && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
   response.setHeader('X-Correlation-Id', correlationId);
-  runInContext({ correlationId, traceparent: continueTrace(request.get('traceparent')) }, next);
+  for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
+  const hasHost = request.httpVersion !== '1.1' || request.get('host') !== undefined;
+  const refused = hasHost ? undefined : Object.assign(new Error('Send the header Host'), { status: 400 });
+  runInContext({ correlationId, traceparent: continueTrace(request.get('traceparent')) }, () => next(refused));
 }

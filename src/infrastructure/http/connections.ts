@@ -44,6 +44,11 @@ export class Connections {
     return this.isEnding;
   }
 
+  /** Whether a request of a connection is being answered. */
+  isAnswering(socket: Socket): boolean {
+    return this.exchanges.has(socket);
+  }
+
   /** Includes the connections of a server, which doesn't listen yet. */
   watch(server: Server): void {
     if (this.servers.has(server)) return;

@@ -62,7 +62,7 @@ export class MeshListener {
       meshRequests.add(request);
       handle(request, response);
     });
-    configureServer(server);
+    configureServer(server, this.connections);
     this.connections.watch(server);
     server.listen(this.options.port, this.options.host);
     await once(server, 'listening');

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -38,6 +39,16 @@ export function ApiSection(title: string): ClassDecorator {
   return (controller) => Reflect.defineMetadata(SWAGGER_KEYS.tags, [title], controller);
 }
 
+const SCRIPT = "SwaggerUIBundle({ url: '/api-json', dom_id: '#page', deepLinking: true });";
+/** What the API page may load: its own files. Swagger UI sets styles, and has images in its style sheet. */
+const PAGE_POLICY = [
+  "default-src 'self'",
+  `script-src 'self' 'sha256-${createHash('sha256').update(SCRIPT).digest('base64')}'`,
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data:",
+  "frame-ancestors 'none'",
+].join('; ');
+
 /** The files of Swagger UI that the API page loads. */
 const ASSETS = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
 
@@ -57,7 +68,13 @@ export function serveApiPage(app: INestApplication, title: string): void {
     const path = request.path.replace(/^\/api\/$/, '/api');
     const make = makers.get(path);
     const isRead = request.method === 'GET' || request.method === 'HEAD';
-    if (!make || !isRead || !listener.serves(request, 'public')) return next();
+    if (!make || !listener.serves(request, 'public')) return next();
+    if (!isRead) {
+      response.setHeader('Allow', 'GET, HEAD');
+      return next(Object.assign(new Error(`Cannot ${request.method} ${request.path}`), { status: 405 }));
+    }
+    response.setHeader('Content-Security-Policy', PAGE_POLICY);
+    response.setHeader('Cache-Control', 'no-cache');
     const body = bodies.get(path) ?? make();
     bodies.set(path, body);
     const type = path === '/api' ? 'html' : path === '/api-json' ? 'json' : extname(path);
@@ -89,7 +106,7 @@ function page(title: string): string {
   <body>
     <div id="page"></div>
     <script src="/api/swagger-ui-bundle.js"></script>
-    <script>SwaggerUIBundle({ url: '/api-json', dom_id: '#page', deepLinking: true });</script>
+    <script>${SCRIPT}</script>
   </body>
 </html>`;
 }
