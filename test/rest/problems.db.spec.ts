@@ -223,6 +223,38 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       problemOf(await cabs.http.post(`/transits/${UNKNOWN}/complete`).send(address), 400, ...fields);
     });
 
+    it.each([
+      '\u200B',
+      'a\u200Db',
+      '\u202Eabc',
+      'a\u2066b',
+      '\u00AD',
+      '\u3164',
+      '\u2800',
+      '\u{E0041}',
+      'a\u2028b',
+      '\u115F',
+    ])('the text %j, is refused by the names of its fields', async (text) => {
+      problemOf(await cabs.http.post('/clients').send({ name: text, lastName: 'Roe' }), 400, 'name');
+      const driver = { firstName: text, lastName: text, driverLicense: text };
+      problemOf(await cabs.http.post('/drivers').send(driver), 400, ...Object.keys(driver));
+      const ride = { clientId: 1, from: PICKUP, to: { ...PLANNED, street: text, name: text } };
+      problemOf(await cabs.http.post('/transits').send(ride), 400, 'to.name', 'to.street');
+      problemOf(await cabs.http.post(`/transits/${UNKNOWN}/complete`).send({ ...REACHED, city: text }), 400, 'city');
+    });
+
+    it('bytes that are no UTF-8 are refused by the name of their field', async () => {
+      const json = { 'Content-Type': 'application/json' };
+      const bytes = (text: string) => Buffer.from(text, 'latin1');
+      for (const [body, field] of [
+        ['{"name":"Ren\xe9","lastName":"Roe"}', 'name'],
+        ['{"name":"Jane","lastName":"Roe","a":[{"b\xff":1}]}', 'a.0.b\uFFFD'],
+      ] as const) {
+        const { status, problem } = await raw(cabs, 'POST', '/clients', json, bytes(body));
+        expect([status, problem.errors]).toEqual([400, [{ field, detail: 'expected UTF-8' }]]);
+      }
+    });
+
     it.each(['consumer', 'type', 'cause'])('dead letters by a %s with a NUL are refused', async (parameter) => {
       problemOf(await cabs.http.get(`/mesh/dead-letters?${parameter}=a%00`), 400, parameter);
       problemOf(await cabs.http.post(`/mesh/dead-letters/replay?${parameter}=a%00`), 400, parameter);
