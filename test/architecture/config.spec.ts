@@ -58,7 +58,7 @@ describe('The configuration', () => {
       MESH_RECONCILE_AFTER: 'PT1M',
       MESH_RECONCILE_PACE: '50',
       MESH_NOTIFY: 'false',
-      MESH_ADMIN_TOKEN: 'secret',
+      MESH_ADMIN_TOKEN: 'secret-secret-secret',
       SHUTDOWN_DELAY: 'PT3S',
       SHUTDOWN_GRACE: 'PT1M',
       API_PAGE: 'true',
@@ -82,7 +82,7 @@ describe('The configuration', () => {
       retention: { inboxMs: 20 * DAY_MS, deadLetterMs: 60 * DAY_MS, replayWindowMs: 10 * DAY_MS },
       reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
       notify: false,
-      adminToken: 'secret',
+      adminToken: 'secret-secret-secret',
       shutdownDelayMs: 3000,
       shutdownGraceMs: 60_000,
       hasApiPage: true,
@@ -114,6 +114,15 @@ describe('The configuration', () => {
     expect(readConfig({ NODE_ENV: 'production', SHUTDOWN_DELAY: 'PT0S' }).shutdownDelayMs).toBe(0);
     expect(readConfig({ NODE_ENV: 'test' }).shutdownDelayMs).toBe(0);
   });
+
+  it.each(['secret', 'fifteen-letters', ' blanks at its ends ', 'żółć-żółć-żółć-żółć'])(
+    'refuses the administration token "%s", which is too easy to guess or fits into no header',
+    (token) => {
+      expect(refusalOf({ MESH_ADMIN_TOKEN: token })).toBe(
+        'Invalid environment variable MESH_ADMIN_TOKEN: expected at least 16 ASCII characters.',
+      );
+    },
+  );
 
   it('treats an empty variable as absent', () => {
     const names = ['NODE_ENV', 'PORT', 'DATABASE_URL', 'MESH_TRANSPORT', 'MESH_RETRY', 'MESH_BACKOFF_DELAY'];
@@ -167,6 +176,7 @@ describe('The configuration', () => {
     ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT', 'SHUTDOWN_GRACE', 'SHUTDOWN_DELAY'].map((name) => [name, 'P25D']),
     ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT'].map((name) => [name, 'PT0S']),
     ['LOG_LEVEL', 'verbose'],
+    ['API_PAGE', 'yes'],
     ['SEED', 'true'],
     ...['Warsaw', 'Mars/Olympus Mons'].map((value) => ['TARIFF_TIME_ZONE', value]),
   ] as [string, string][])('refuses %s=%s in one line that names it', (name, value) => {
@@ -247,6 +257,16 @@ describe('The configuration', () => {
       [{ MESH_TRANSPORT: 'knative' }, 'K_SINK: MESH_TRANSPORT=knative needs the URL of a broker.'],
       [{ ...KNATIVE, K_SINK: 'broker:80' }, 'K_SINK: expected http://… or https://…, got "broker:80".'],
       [{ ...KNATIVE, K_CE_OVERRIDES: '{"extensions":{"a-b":"c"}}' }, 'K_CE_OVERRIDES: expected {"extensions"'],
+      ...['id', 'type', 'source', 'specversion', 'subject', 'time', 'data', 'partitionkey', 'traceparent'].map(
+        (name): [Record<string, string>, string] => [
+          { ...KNATIVE, K_CE_OVERRIDES: JSON.stringify({ extensions: { [name]: 'x' } }) },
+          `K_CE_OVERRIDES: invalid extension ${name}: each event has its own.`,
+        ],
+      ),
+      [
+        { ...KNATIVE, K_CE_OVERRIDES: '{"extensions":{"a":"\\u0000"}}' },
+        'K_CE_OVERRIDES: invalid extension a: expected',
+      ],
       [{ ...KNATIVE, K_CE_OVERRIDES: 'a=b' }, 'K_CE_OVERRIDES: expected {"extensions"'],
       [{ ...KNATIVE, K_CA_CERTS: '/etc/ca.crt' }, 'K_CA_CERTS: expected certificates in PEM.'],
       [
@@ -315,6 +335,7 @@ describe('The configuration', () => {
     { K_SINK: 'ftp://cabs:secret@broker' },
     { USVC_BAR: 'ftp://cabs:secret@bar' },
     { MESH_ADMIN_TOKEN: 'secret', PORT: 'http' },
+    { K_CE_OVERRIDES: '{"extensions":{"id":"secret"}}' },
   ])('prints no secret when it refuses %j', (variables) => {
     expect(refusalOf(variables)).not.toContain('secret');
   });

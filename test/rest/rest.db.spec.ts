@@ -247,10 +247,10 @@ describe.each(DATABASES)('Health and administration on $kind', ({ fresh }) => {
     await newRide(open);
     expect(await get(open, '/mesh/outbox')).toMatchObject({ pending: 1, ready: 1 });
 
-    const guarded = await start(url, { MESH_ADMIN_TOKEN: 'sesame' });
+    const guarded = await start(url, { MESH_ADMIN_TOKEN: 'sesame-sesame-sesame' });
     problemOf(await guarded.http.get('/mesh/outbox'), 401);
-    problemOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesamf'), 401);
-    bodyOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesame'), 200);
+    problemOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesame-sesame-sesamf'), 401);
+    bodyOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesame-sesame-sesame'), 200);
 
     const closed = await start(url, { NODE_ENV: 'production' });
     problemOf(await closed.http.get('/mesh/outbox'), 404);
