@@ -30,7 +30,7 @@ class VisibleTextPipe extends StandardSchemaValidationPipe {
   override async transform<T>(value: T, metadata: ArgumentMetadata): Promise<T> {
     const hidden = metadata.type === 'body' && metadata.schema ? invisibleText(value) : [];
     if (hidden.length > 0) throw new ValidationFailed(hidden);
-    return (await super.transform(value, metadata)) as T;
+    return super.transform(value, metadata);
   }
 }
 
