@@ -38,17 +38,21 @@ describe('SIGTERM', () => {
     expect(ms).toBeLessThan(3000);
   });
 
-  it.each(['SIGTERM', 'SIGINT'] as const)(
-    'ends a process that starts with code 0, while it is loaded and started (%s)',
-    async (signal) => {
-      for (const ms of [300, 600, 1000, 1500]) {
+  it('ends a process that is being loaded and started with code 0, as does Ctrl-C', async () => {
+    const began = performance.now();
+    const first = await startServer({ DATABASE_URL: await DATABASES[0]!.fresh() });
+    const startMs = performance.now() - began;
+    await first.end('SIGKILL');
+    // Node itself needs about a tenth of the time, and has no handler until then.
+    for (const part of [0.4, 0.6, 0.8, 0.9]) {
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) {
         const env = { PATH: process.env.PATH, PORT: '0', DATABASE_URL: await DATABASES[0]!.fresh() };
         const child = spawn(process.execPath, [MAIN], { env, stdio: 'ignore' });
         const exited = once(child, 'exit');
-        await wait(ms);
+        await wait(part * startMs);
         child.kill(signal);
-        expect([ms, ...(await exited)]).toEqual([ms, 0, null]);
+        expect([part, signal, ...((await exited) as unknown[])]).toEqual([part, signal, 0, null]);
       }
-    },
-  );
+    }
+  });
 });
