@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import { assertExtensions } from './infrastructure/cloudevents/attributes.js';
 import { durationMs, durationText } from './infrastructure/contracts/schemas.js';
+import { ADMIN_TOKEN, ADMIN_TOKEN_RULE } from './infrastructure/http/administration.guard.js';
 import { addressProblem } from './infrastructure/persistence/database-address.js';
 
 /* The environment variables of the application, their syntax and their defaults. README.md explains each. */
@@ -29,7 +31,16 @@ const list = z
 const overrides = z.string().transform((text, context) => {
   const expected = z.object({ extensions: z.record(z.string().regex(/^[a-z0-9]+$/), z.string()).nullish() });
   const result = expected.safeParse(parseJson(text));
-  if (result.success) return result.data.extensions ?? {};
+  if (result.success) {
+    const extensions = result.data.extensions ?? {};
+    try {
+      assertExtensions(extensions);
+      return extensions;
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: `invalid extension ${(error as Error).message}` });
+      return z.NEVER;
+    }
+  }
   context.addIssue({ code: 'custom', message: 'expected {"extensions":{"name":"value"}}, names in a-z and 0-9' });
   return z.NEVER;
 });
@@ -76,8 +87,10 @@ export const environmentSchema = z.object({
   MESH_RECONCILE_EVERY: timer.default(3_600_000),
   MESH_RECONCILE_AFTER: duration.default(300_000),
   MESH_RECONCILE_PACE: integer.refine((pace) => pace > 0, 'expected more than 0').default(200),
-  MESH_ADMIN_TOKEN: z.string().min(1).optional(),
+  MESH_ADMIN_TOKEN: z.string().regex(ADMIN_TOKEN, `expected ${ADMIN_TOKEN_RULE}`).optional(),
+  SHUTDOWN_DELAY: timer.optional(),
   SHUTDOWN_GRACE: timer.default(20_000),
+  API_PAGE: boolean.optional(),
   LOG_LEVEL: oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent').default('info'),
   SEED: oneOf('demo', 'none').optional(),
   TARIFF_TIME_ZONE: timeZone.default('Europe/Warsaw'),

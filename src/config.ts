@@ -27,7 +27,10 @@ export interface Config {
   /** Whether processes on one PostgreSQL wake each other. */
   readonly notify: boolean;
   readonly adminToken?: string;
+  /** How long a process that is told to stop still accepts connections. */
+  readonly shutdownDelayMs: number;
   readonly shutdownGraceMs: number;
+  readonly hasApiPage: boolean;
   readonly logLevel: string;
   readonly seed: 'demo' | 'none';
   readonly tariffTimeZone: string;
@@ -35,6 +38,9 @@ export interface Config {
 
 /** The port of the mesh in production where `MESH_PORT` is not set: it never shares the public port there. */
 const PRODUCTION_MESH_PORT = 8081;
+
+/** Kubernetes takes some seconds to stop sending requests to a pod. */
+const PRODUCTION_SHUTDOWN_DELAY_MS = 5000;
 
 export type Variables = Readonly<Record<string, string | undefined>>;
 
@@ -87,7 +93,9 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     },
     notify: env.MESH_NOTIFY === 'true',
     ...(env.MESH_ADMIN_TOKEN && { adminToken: env.MESH_ADMIN_TOKEN }),
+    shutdownDelayMs: env.SHUTDOWN_DELAY ?? (isDevelopment ? 0 : PRODUCTION_SHUTDOWN_DELAY_MS),
     shutdownGraceMs: env.SHUTDOWN_GRACE,
+    hasApiPage: env.API_PAGE ? env.API_PAGE === 'true' : isDevelopment,
     logLevel: env.LOG_LEVEL,
     seed: env.SEED ?? (isDevelopment ? 'demo' : 'none'),
     tariffTimeZone: env.TARIFF_TIME_ZONE,

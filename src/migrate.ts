@@ -5,8 +5,10 @@ import { DataSource } from 'typeorm';
 import { HISTORIES } from '../migrations/histories.js';
 import { hostedBy, MODULE_NAMES, MODULES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
+import type { Config } from './config.js';
 import { connectTo, migrateDatabase } from './infrastructure/persistence/database.js';
 import { migrationSql, pendingMigrations, type MigrationHistory } from './infrastructure/persistence/migrate.js';
+import { missingRights } from './infrastructure/persistence/missing-rights.js';
 import { assertAtHome } from './infrastructure/persistence/ownership.js';
 import { assertHistoriesComplete, migrationHistories } from './infrastructure/store/migration-histories.js';
 
@@ -34,6 +36,15 @@ function parseCommand(): 'status' | 'sql' | 'help' | 'migrate' {
 
 async function run(command: 'status' | 'sql' | 'migrate'): Promise<void> {
   const { config } = await loadConfig(MODULE_NAMES, { purpose: 'migrate' });
+  try {
+    await runOn(config, command);
+  } catch (error) {
+    const explained = missingRights(error, config.databaseUrl);
+    throw explained ? new Error(explained, { cause: error }) : error;
+  }
+}
+
+async function runOn(config: Config, command: 'status' | 'sql' | 'migrate'): Promise<void> {
   assertHistoriesComplete(MODULES, HISTORIES);
   const histories = migrationHistories(hostedBy(config), HISTORIES);
   if (command === 'status') return printStatus(config.databaseUrl, histories);

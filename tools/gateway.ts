@@ -88,13 +88,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     const aggregator = new Aggregator(upstreams, headers);
     if (/^\/api(\/|$)/i.test(path)) return forward(await anyOf(pages, aggregator), to, dispatcher);
     const found = ownRoutes.find(method, path);
-    if (!found) return sendNotFound(to);
+    if (!found) return sendNotFound(to, ownRoutes.methods(path));
     return found.route.answer(to, aggregator, found.parameters.id ?? '');
   };
   let inFlight = 0;
   const server = createServer((request, response) => {
     inFlight++;
     response.once('close', () => inFlight--);
+    response.shouldKeepAlive &&= server.listening;
     const to = exchange(request, response);
     serve(to).catch((error: unknown) => sendError(to, error));
   });

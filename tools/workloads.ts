@@ -82,7 +82,8 @@ export function service(workload: Workload): Service {
         spec: {
           // More concurrent requests would only wait for the database. The rest waits in queue-proxy.
           containerConcurrency: 100,
-          // Also the termination grace period: queue-proxy waits 30 s for the routes to change, then twice SHUTDOWN_GRACE.
+          // Also the termination grace period: queue-proxy waits 30 s for the routes to change, then SHUTDOWN_DELAY and twice
+          // SHUTDOWN_GRACE.
           timeoutSeconds: 120,
           serviceAccountName: name,
           automountServiceAccountToken: false,

@@ -1,13 +1,18 @@
+import type { Server } from 'node:http';
+import { setTimeout as wait } from 'node:timers/promises';
 import {
   Inject,
   Injectable,
   type BeforeApplicationShutdown,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
+  type OnModuleDestroy,
 } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
+import { Connections } from './http/connections.js';
 import { MeshListener } from './http/mesh-listener.js';
 import { Reconciliation } from './maintenance/reconciliation.js';
 import { Retention } from './maintenance/retention.js';
@@ -18,7 +23,9 @@ import { DEFAULT_SHUTDOWN_GRACE_MS } from './policies.js';
 
 /** Starts the relay and the mesh's port when the application is ready, and stops them before the database is closed. */
 @Injectable()
-export class MeshLifecycle implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
+export class MeshLifecycle
+  implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
+{
   constructor(
     private readonly database: Database,
     private readonly relay: Relay,
@@ -28,19 +35,32 @@ export class MeshLifecycle implements OnApplicationBootstrap, BeforeApplicationS
     private readonly queries: RemoteQueries,
     private readonly client: CloudEventsClient,
     private readonly listener: MeshListener,
-    @Inject(MESH_OPTIONS) private readonly options: Pick<MeshOptions, 'shutdownGraceMs'>,
+    private readonly connections: Connections,
+    private readonly host: HttpAdapterHost,
+    @Inject(MESH_OPTIONS) private readonly options: Pick<MeshOptions, 'shutdownDelayMs' | 'shutdownGraceMs'>,
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
     await this.relay.start(this.receiver.consumers);
     this.retention.start();
     this.reconciliation.start();
+    // An application context without HTTP has no adapter.
+    const server = (this.host.httpAdapter as HttpAdapterHost['httpAdapter'] | undefined)?.getHttpServer() as Server;
+    if (server) this.connections.watch(server);
     await this.listener.open();
   }
 
+  /** The process isn't ready any more. It still answers, until proxies have noticed. */
+  onModuleDestroy(): void {
+    this.connections.endAfterAnswers();
+  }
+
   /** Nest calls this before it closes the public port, so both ports stop at the same time. */
-  beforeApplicationShutdown(): void {
-    this.listener.stop(this.graceMs);
+  async beforeApplicationShutdown(): Promise<void> {
+    const { shutdownDelayMs = 0 } = this.options;
+    if (shutdownDelayMs > 0) await wait(shutdownDelayMs);
+    this.listener.stop();
+    this.connections.close(this.graceMs);
   }
 
   /** Nest calls this after the public port has answered its last request. */

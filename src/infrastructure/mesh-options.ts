@@ -37,6 +37,11 @@ export interface MeshOptions {
    * 12 by default.
    */
   readonly messagesPerRequest?: number;
+  /**
+   * How long a process that is told to stop still accepts connections, in ms, while readiness is false: until proxies have
+   * noticed; 0 by default.
+   */
+  readonly shutdownDelayMs?: number;
   /** How long a shutdown may take to deliver what is ready, in ms; 20 s by default. */
   readonly shutdownGraceMs?: number;
   /**

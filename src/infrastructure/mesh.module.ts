@@ -15,6 +15,8 @@ import { DeadLettersController, StandaloneDeadLettersController } from './dead-l
 import { DeadLetters } from './dead-letters/dead-letters.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
 import { AdministrationGuard } from './http/administration.guard.js';
+import { AllowedMethods } from './http/allowed-methods.js';
+import { Connections } from './http/connections.js';
 import { IdempotencyInterceptor } from './http/idempotency.js';
 import { ListenerGuard } from './http/listener.guard.js';
 import { MeshListener } from './http/mesh-listener.js';
@@ -50,6 +52,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     AdministrationGuard,
     BrokerIngress,
     Clock,
+    Connections,
     DeadLetters,
     DeadLetterSink,
     HandlerRegistry,
@@ -88,6 +91,7 @@ function withControllers(definition: DynamicModule, extras: MeshExtras & Partial
   if (mayHaveBroker) controllers.push(QueriesController);
   const providers: Provider[] = isWhole
     ? [
+        AllowedMethods,
         { provide: APP_FILTER, useClass: ProblemFilter },
         { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
       ]

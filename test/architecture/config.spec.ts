@@ -29,7 +29,9 @@ describe('The configuration', () => {
       retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
       reconciliation: { everyMs: 3_600_000, afterMs: 300_000, perSecond: 200 },
       notify: true,
+      shutdownDelayMs: 0,
       shutdownGraceMs: 20_000,
+      hasApiPage: true,
       logLevel: 'info',
       seed: 'demo',
       tariffTimeZone: 'Europe/Warsaw',
@@ -56,8 +58,10 @@ describe('The configuration', () => {
       MESH_RECONCILE_AFTER: 'PT1M',
       MESH_RECONCILE_PACE: '50',
       MESH_NOTIFY: 'false',
-      MESH_ADMIN_TOKEN: 'secret',
+      MESH_ADMIN_TOKEN: 'secret-secret-secret',
+      SHUTDOWN_DELAY: 'PT3S',
       SHUTDOWN_GRACE: 'PT1M',
+      API_PAGE: 'true',
       LOG_LEVEL: 'debug',
       SEED: 'demo',
       TARIFF_TIME_ZONE: 'UTC',
@@ -78,8 +82,10 @@ describe('The configuration', () => {
       retention: { inboxMs: 20 * DAY_MS, deadLetterMs: 60 * DAY_MS, replayWindowMs: 10 * DAY_MS },
       reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
       notify: false,
-      adminToken: 'secret',
+      adminToken: 'secret-secret-secret',
+      shutdownDelayMs: 3000,
       shutdownGraceMs: 60_000,
+      hasApiPage: true,
       logLevel: 'debug',
       seed: 'demo',
       tariffTimeZone: 'UTC',
@@ -102,6 +108,21 @@ describe('The configuration', () => {
       /^Invalid environment variable MESH_PORT: REST has the port 8081, too: [^\n]*REST_PORT[^\n]*\.$/,
     );
   });
+
+  it('accepts connections for 5 s after SIGTERM in production, and none in development', () => {
+    expect(readConfig({ NODE_ENV: 'production' }).shutdownDelayMs).toBe(5000);
+    expect(readConfig({ NODE_ENV: 'production', SHUTDOWN_DELAY: 'PT0S' }).shutdownDelayMs).toBe(0);
+    expect(readConfig({ NODE_ENV: 'test' }).shutdownDelayMs).toBe(0);
+  });
+
+  it.each(['secret', 'fifteen-letters', ' blanks at its ends ', 'żółć-żółć-żółć-żółć'])(
+    'refuses the administration token "%s", which is too easy to guess or fits into no header',
+    (token) => {
+      expect(refusalOf({ MESH_ADMIN_TOKEN: token })).toBe(
+        'Invalid environment variable MESH_ADMIN_TOKEN: expected at least 16 ASCII characters.',
+      );
+    },
+  );
 
   it('treats an empty variable as absent', () => {
     const names = ['NODE_ENV', 'PORT', 'DATABASE_URL', 'MESH_TRANSPORT', 'MESH_RETRY', 'MESH_BACKOFF_DELAY'];
@@ -152,9 +173,10 @@ describe('The configuration', () => {
     ]),
     ...['MESH_REPLAY_WINDOW', 'SHUTDOWN_GRACE'].map((name) => [name, 'P1Y']),
     // setTimeout() fires at once for more than 2^31 - 1 ms.
-    ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT', 'SHUTDOWN_GRACE'].map((name) => [name, 'P25D']),
+    ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT', 'SHUTDOWN_GRACE', 'SHUTDOWN_DELAY'].map((name) => [name, 'P25D']),
     ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT'].map((name) => [name, 'PT0S']),
     ['LOG_LEVEL', 'verbose'],
+    ['API_PAGE', 'yes'],
     ['SEED', 'true'],
     ...['Warsaw', 'Mars/Olympus Mons'].map((value) => ['TARIFF_TIME_ZONE', value]),
   ] as [string, string][])('refuses %s=%s in one line that names it', (name, value) => {
@@ -235,6 +257,16 @@ describe('The configuration', () => {
       [{ MESH_TRANSPORT: 'knative' }, 'K_SINK: MESH_TRANSPORT=knative needs the URL of a broker.'],
       [{ ...KNATIVE, K_SINK: 'broker:80' }, 'K_SINK: expected http://… or https://…, got "broker:80".'],
       [{ ...KNATIVE, K_CE_OVERRIDES: '{"extensions":{"a-b":"c"}}' }, 'K_CE_OVERRIDES: expected {"extensions"'],
+      ...['id', 'type', 'source', 'specversion', 'subject', 'time', 'data', 'partitionkey', 'traceparent'].map(
+        (name): [Record<string, string>, string] => [
+          { ...KNATIVE, K_CE_OVERRIDES: JSON.stringify({ extensions: { [name]: 'x' } }) },
+          `K_CE_OVERRIDES: invalid extension ${name}: each event has its own.`,
+        ],
+      ),
+      [
+        { ...KNATIVE, K_CE_OVERRIDES: '{"extensions":{"a":"\\u0000"}}' },
+        'K_CE_OVERRIDES: invalid extension a: expected',
+      ],
       [{ ...KNATIVE, K_CE_OVERRIDES: 'a=b' }, 'K_CE_OVERRIDES: expected {"extensions"'],
       [{ ...KNATIVE, K_CA_CERTS: '/etc/ca.crt' }, 'K_CA_CERTS: expected certificates in PEM.'],
       [
@@ -303,6 +335,7 @@ describe('The configuration', () => {
     { K_SINK: 'ftp://cabs:secret@broker' },
     { USVC_BAR: 'ftp://cabs:secret@bar' },
     { MESH_ADMIN_TOKEN: 'secret', PORT: 'http' },
+    { K_CE_OVERRIDES: '{"extensions":{"id":"secret"}}' },
   ])('prints no secret when it refuses %j', (variables) => {
     expect(refusalOf(variables)).not.toContain('secret');
   });

@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { Module } from '@nestjs/common';
+import { Controller, Module, Post, RequestMethod } from '@nestjs/common';
 import { Command, CommandHandler, EventsHandler, Query, QueryHandler, Saga } from '@nestjs/cqrs';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { Observable } from 'rxjs';
@@ -30,7 +30,9 @@ class Cleaning {
   clean!: (events: Observable<unknown>) => Observable<Command<void>>;
 }
 @ApiTags('a section')
+@Controller('routes')
 class Routes {
+  @Post()
   @ApiOperation({ summary: 'a summary' })
   @ApiResponse({ status: 200, description: 'a response' })
   route() {}
@@ -45,6 +47,9 @@ describe('Metadata keys of', () => {
     ['a query handler', CQRS_KEYS.query, CountBroomsHandler, CountBrooms],
     ['a saga', CQRS_KEYS.saga, Cleaning, ['clean']],
     ['the providers of a module', NEST_KEYS.providers, CleaningModule, [SweepHandler]],
+    ['the path of a controller', NEST_KEYS.path, Routes, 'routes'],
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- metadata is on the function
+    ['the method of a route', NEST_KEYS.method, Routes.prototype.route, RequestMethod.POST],
   ])('%s are those of the installed version', (_, key, target, value) => {
     expect(Reflect.getMetadata(key, target)).toEqual(value);
   });

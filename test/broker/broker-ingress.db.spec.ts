@@ -166,6 +166,21 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
     expect((await post('/mesh/drivers', '[]', sent.headers)).status).toBe(204);
   });
 
+  it('takes at most 100 events in a batch, and keeps the order of those with one subject', async () => {
+    const subject = crypto.randomUUID();
+    const ordered = [1, 2].map((price) =>
+      command({ subject, data: { 'driver-id': 1993432552, 'transit-price': price } }),
+    );
+    const batch = [...Array.from({ length: 98 }, () => command()), ...ordered];
+    const { headers, body } = toBatch(batch);
+    expect((await post('/mesh/drivers', body, headers)).status).toBe(204);
+    for (const { id } of batch) expect(await count('mesh_inbox', 'id = $1', id)).toBe(1);
+    // The first command of a ride decides on its fee.
+    expect(await count('drivers_fee', 'transit_id = $1 AND price = 1', subject)).toBe(1);
+    const larger = toBatch([command(), ...batch]);
+    expectRefusal(await post('/mesh/drivers', larger.body, larger.headers), 400, /at most 100 events/);
+  });
+
   it('handles the valid events of a batch in which one event is invalid', async () => {
     const [first, invalid, last] = [command(), command({ data: { 'driver-id': 'Bob' } }), command()];
     const { headers, body } = toBatch([first, invalid, last]);
@@ -284,8 +299,9 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
   });
 
   it('accepts deliveries by POST only, to one consumer per path', async () => {
-    await cabs.http.get('/mesh/drivers').expect(404);
-    await cabs.http.put('/mesh/drivers').send({}).expect(404);
+    await cabs.http.get('/mesh/drivers').expect(405).expect('Allow', 'POST');
+    await cabs.http.put('/mesh/drivers').send({}).expect(405).expect('Allow', 'POST');
+    await cabs.http.get('/mesh/unknown').expect(404);
     await cabs.http.post('/mesh/drivers/x').send({}).expect(404);
   });
 

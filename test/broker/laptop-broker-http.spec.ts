@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import { once } from 'node:events';
 import { CHANNEL_KINDS } from '../../tools/broker/channel.js';
 import { capture, without } from '../support/broker-recordings.js';
-import { event } from '../support/broker-requests.js';
+import { event, send } from '../support/broker-requests.js';
 import { laptopBroker } from '../support/laptop-broker.js';
 
 /* What the HTTP server of the broker does with requests that a client of Node can't send. */
@@ -94,4 +94,23 @@ test.each(CHANNEL_KINDS)('%s: a body with invalid chunks is unreadable', async (
     body: '',
   });
   expect(subscriber.received).toEqual([]);
+});
+
+test('a structured event is refused when it is nested deeper than 10,000 levels, as in Go', async () => {
+  const url = await start();
+  const post = async (levels: number) => {
+    const data = `${'['.repeat(levels - 1)}"\\"]"${']'.repeat(levels - 1)}`;
+    const body = Buffer.from(`{"specversion":"1.0","id":"1","source":"/a","type":"t","data":${data}}`);
+    return (await send(url, '/default/demo', { headers: [['content-type', 'application/cloudevents+json']], body }))
+      .status;
+  };
+  expect([await post(10_000), await post(10_001), await post(5_000_000)]).toEqual([202, 400, 400]);
+});
+
+test('any page of the dead letters is answered', async () => {
+  const url = await start();
+  for (const page of ['1', '9999999', '99999999999999999999', '1e308', 'Infinity', '-1', 'x']) {
+    const reply = await fetch(`${url}/mesh/dead-letters?page=${page}&size=${page}`);
+    expect([page, reply.status, await reply.json()]).toMatchObject([page, 200, { items: [], total: 0 }]);
+  }
 });

@@ -3,8 +3,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startBroker } from '../../tools/broker/broker.js';
 import { DIFFERENCES } from '../../tools/broker/differences.js';
+import { compile } from '../../tools/broker/filters.js';
 import { goInt32, goPeriodMs, goTime, goUri } from '../../tools/broker/go-values.js';
 import { readManifests } from '../../tools/broker/manifests.js';
+import { freePort } from '../../tools/ports.js';
 import { broker, manifests, temporaryFolder, trigger } from '../support/broker-requests.js';
 
 const subscriber = { ref: { apiVersion: 'serving.knative.dev/v1', kind: 'Service', name: 'shop' }, uri: '/mesh/shop' };
@@ -181,6 +183,43 @@ describe('the manifests', () => {
     remove();
     expect(started.description).toContainEqual(expect.stringMatching(/^Warning: .*Trigger default\/other .*\.$/));
     expect(started.description).toContainEqual('  everything -> http://localhost:1/mesh/shop');
+  });
+
+  test('leave a Trigger out that points at the broker itself, and forget such a dead letter sink', async () => {
+    const { path, remove } = temporaryFolder();
+    const port = await freePort();
+    const own = ['localhost', '127.0.0.1', '127.1', '[::1]', 'LOCALHOST'].map((host, n) =>
+      trigger(`own-${n}`, { broker: 'default', subscriber: { uri: `http://${host}:${port}/default/default` } }),
+    );
+    const sinking = trigger('sinking', { broker: 'default', subscriber, delivery: { deadLetterSink: sink } });
+    const started = await startBroker({
+      manifests: manifests(
+        broker('default'),
+        ...own,
+        trigger('named', { broker: 'default', subscriber: sink }),
+        sinking,
+      ),
+      port,
+      database: `sqlite:${join(path, 'mesh.db')}`,
+      services: { shop: `http://localhost:${port + 1}`, 'dead-letters': `http://localhost:${port}` },
+    });
+    await started.stop(0);
+    remove();
+    const left = (name: string) => expect.stringContaining(`Trigger default/${name} is left out`) as unknown;
+    const circles = started.description.filter((it) => it.startsWith('Warning:'));
+    expect(circles).toEqual([
+      ...own.map((_, n) => left(`own-${n}`)),
+      left('named'),
+      expect.stringContaining('Trigger default/sinking: its dead letter sink is this broker'),
+    ]);
+  });
+
+  test('with filters nested too deep are refused in one line', () => {
+    let filter: object = { exact: { type: 'a' } };
+    for (let n = 0; n < 20_000; n++) filter = { not: filter };
+    expect(() => compile({ filters: [filter as Record<string, unknown>] })).toThrow(
+      /^The filters are nested deeper than 100 levels$/,
+    );
   });
 
   test('show a filter of several types as a list of types', () => {

@@ -34,6 +34,20 @@ describe('The id of an address', () => {
     expect(addressId({ ...full, ...other })).toBe(addressId(full));
   });
 
+  it.each([
+    ['Großbeerenstraße', 'GROSSBEERENSTRASSE'],
+    ['Großbeerenstraße', 'GROẞBEERENSTRAẞE'],
+    ['Οδός Ερμής', 'ΟΔΌΣ ΕΡΜΉΣ'],
+    ['Ĳsselkade', 'ĳSSELKADE'],
+    ['ﬁrst', 'FIRST'],
+  ])('is the same for %s and %s', (one, other) => {
+    expect(addressId({ ...full, street: one })).toBe(addressId({ ...full, street: other }));
+  });
+
+  it('keeps the letters i and ı apart', () => {
+    expect(addressId({ ...full, city: 'Kadıköy' })).not.toBe(addressId({ ...full, city: 'Kadiköy' }));
+  });
+
   it('is the same for any spacing between words, and differs without spacing', () => {
     const street = (text: string) => addressId({ ...full, street: text });
     expect(street('Plac  Trzech \n Krzyży')).toBe(street('Plac Trzech Krzyży'));

@@ -11,6 +11,7 @@ import {
   post,
   problemOf,
   transitIn,
+  type Client,
   type Ride,
 } from '../support/rest.js';
 
@@ -173,15 +174,18 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
     bodyOf(await send(`/transits/${id}/complete`, early, REACHED), 202);
   });
 
-  it('a repeated completion gets the first acceptance, also when the client had waited for the outcome', async () => {
+  it('a repeated completion gets the first acceptance, or the present state when the client waits', async () => {
     const { id } = await transitIn(cabs, 'IN_TRANSIT');
     const key = newKey();
     const complete = () => send(`/transits/${id}/complete`, key, REACHED).set('Prefer', 'wait=10');
     const first = bodyOf<Ride>(await complete(), 200);
     expect(first.status).toBe('COMPLETED');
-    const again = await complete();
+    const again = await send(`/transits/${id}/complete`, key, REACHED);
     expect(bodyOf<Ride>(again, 202)).toMatchObject({ id, status: 'COMPLETING' });
-    expect(again.headers.location).toBe(`/transits/${id}`);
+    const waiting = await complete();
+    expect(bodyOf<Ride>(waiting, 200)).toEqual(await get(cabs, `/transits/${id}`));
+    expect(waiting.headers['preference-applied']).toBe('wait=10');
+    for (const reply of [again, waiting]) expect(reply.headers.location).toBe(`/transits/${id}`);
     expect(await get(cabs, `/invoices?transitId=${id}`)).toHaveLength(1);
   });
 
@@ -200,6 +204,22 @@ describe.each(DATABASES)('Idempotency-Key on $kind', ({ fresh }) => {
     for (const reply of answered) expect(reply.body).toEqual(answered[0]!.body);
     for (const reply of replies.filter(({ ok }) => !ok)) problemOf(reply, 409, 'Idempotency-Key');
     expect((await rows('clients_client')) - before).toBe(1);
+  });
+
+  it('a key belongs to its sender: others neither see the reply nor are refused', async () => {
+    const key = newKey();
+    const register = (name: string, authorization?: string) => {
+      const sent = send('/clients', key, { name, lastName: 'Roe' });
+      return authorization ? sent.set('Authorization', authorization) : sent;
+    };
+    const senders = [undefined, 'Bearer one', 'Bearer other', 'Basic b25lOm9uZQ=='];
+    const replies = [];
+    for (const [n, it] of senders.entries()) replies.push(bodyOf<Client>(await register(`Jane ${n}`, it), 201));
+    expect(new Set(replies.map(({ id }) => id)).size).toBe(4);
+    for (const [n, it] of senders.entries()) {
+      expect(bodyOf(await register(`Jane ${n}`, it), 201)).toEqual(replies[n]);
+      problemOf(await register('June', it), 422, 'Idempotency-Key');
+    }
   });
 
   it('a key belongs to one route', async () => {

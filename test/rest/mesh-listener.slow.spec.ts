@@ -19,7 +19,12 @@ describe("The mesh's own port", () => {
   const statusOf = async (url: string) => (await fetch(url)).status;
 
   it('is separate in production: the API page, without the mesh, is on the public port only', async () => {
-    await started({ NODE_ENV: 'production', MESH_PORT: '0', MESH_ADMIN_TOKEN: 'sesame' });
+    await started({
+      NODE_ENV: 'production',
+      MESH_PORT: '0',
+      MESH_ADMIN_TOKEN: 'open-sesame-open-sesame',
+      API_PAGE: 'true',
+    });
     expect(server.meshUrl).not.toBe(server.url);
     for (const path of ['/api', '/api-json', '/api/swagger-ui.css']) {
       expect([path, await statusOf(server.url + path)]).toEqual([path, 200]);
@@ -29,7 +34,9 @@ describe("The mesh's own port", () => {
     const shown = Object.keys(paths);
     expect(shown).toEqual(expect.arrayContaining(['/transits', '/health/ready']));
     expect(shown.filter((path) => path.startsWith('/mesh'))).toEqual([]);
-    const problem = await fetch(`${server.url}/mesh/outbox`, { headers: { authorization: 'Bearer sesame' } });
+    const problem = await fetch(`${server.url}/mesh/outbox`, {
+      headers: { authorization: 'Bearer open-sesame-open-sesame' },
+    });
     expect(problem.headers.get('content-type')).toContain('application/problem+json');
     expect(await problem.json()).toMatchObject({ status: 404, detail: 'Cannot GET /mesh/outbox' });
     expect(await statusOf(`${server.meshUrl}/mesh/outbox`)).toBe(401);

@@ -1,5 +1,5 @@
 import { request as send, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
 import type { Problem } from '../../src/infrastructure/http/problem.filter.js';
@@ -96,13 +96,64 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
     it.each([
       ['get', '/'],
       ['get', '/nothing'],
-      ['post', '/clients/1'],
-      ['delete', '/transits'],
-      ['patch', '/drivers/1'],
+      ['delete', '/nothing'],
       ['get', '/transits/1/2/3'],
     ] as const)('%s %s is no route', async (method, path) => {
       const problem = problemOf(await cabs.http[method](`${path}?secret=1`), 404);
       expect(problem.instance).toBe(path);
+    });
+
+    it.each([
+      ['post', '/clients/1', 'GET, HEAD'],
+      ['delete', '/transits', 'GET, HEAD, POST'],
+      ['patch', '/drivers/1', 'GET, HEAD'],
+      ['put', '/transits/x/complete?a=b', 'POST'],
+      ['post', '/health/live', 'GET, HEAD'],
+      ['put', '/mesh/dead-letters/replay', 'DELETE, GET, HEAD, POST'],
+      ['post', '/api', 'GET, HEAD'],
+      ['options', '/clients', 'POST'],
+    ] as const)('%s %s is 405, and the answer names the methods', async (method, path, allow) => {
+      const reply = await cabs.http[method](path);
+      problemOf(reply, 405);
+      expect(reply.get('Allow')).toBe(allow);
+    });
+  });
+
+  it('no answer is cached, or taken for a page', async () => {
+    const paths = [`/clients/${await newClient(cabs)}`, '/clients/x', '/nothing', '/transits', '/health/live'];
+    for (const path of paths) {
+      const { headers } = await cabs.http.get(path);
+      expect([path, headers['cache-control']]).toEqual([path, 'no-store']);
+      expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'x-frame-options': 'DENY' });
+      expect(headers['content-security-policy']).toBe("default-src 'none'; frame-ancestors 'none'");
+    }
+  });
+
+  describe('Refused by Node', () => {
+    /** Sends bytes. @returns the answer, when the connection is closed */
+    const answerTo = async (text: string): Promise<string> => {
+      const { port } = cabs.app.getHttpServer().address() as AddressInfo;
+      const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+      socket.write(text);
+      let answer = '';
+      for await (const chunk of socket.setEncoding('utf8')) answer += chunk as string;
+      return answer;
+    };
+    const get = 'GET /health/live HTTP/1.1\r\nHost: a\r\n';
+
+    it.each([
+      [400, 'nonsense\r\n\r\n'],
+      [400, 'GET /a b HTTP/1.1\r\nHost: a\r\n\r\n'],
+      [400, `${get}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n`],
+      [400, 'GET / HTTP/1.1\r\nConnection: close\r\n\r\n'],
+      [417, `${get}Expect: a-miracle\r\n\r\n`],
+      [431, `${get}X-Long: ${'x'.repeat(20_000)}\r\n\r\n`],
+    ])('a request is answered with a problem document: %d', async (status, text) => {
+      const [head, body] = (await answerTo(text)).split('\r\n\r\n') as [string, string];
+      expect(head).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+      expect(head.toLowerCase()).toContain('\r\nconnection: close');
+      expect(head.toLowerCase()).toContain('\r\ncontent-type: application/problem+json');
+      expect(JSON.parse(body)).toMatchObject({ type: 'about:blank', status, title: expect.anything() as unknown });
     });
   });
 
@@ -170,6 +221,38 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       problemOf(await cabs.http.post('/transits').send(ride), 400, ...from!, ...to!);
       problemOf(await cabs.http.post(`/transits/${UNKNOWN}/destination`).send(address), 400, ...fields);
       problemOf(await cabs.http.post(`/transits/${UNKNOWN}/complete`).send(address), 400, ...fields);
+    });
+
+    it.each([
+      '\u200B',
+      'a\u200Db',
+      '\u202Eabc',
+      'a\u2066b',
+      '\u00AD',
+      '\u3164',
+      '\u2800',
+      '\u{E0041}',
+      'a\u2028b',
+      '\u115F',
+    ])('the text %j, is refused by the names of its fields', async (text) => {
+      problemOf(await cabs.http.post('/clients').send({ name: text, lastName: 'Roe' }), 400, 'name');
+      const driver = { firstName: text, lastName: text, driverLicense: text };
+      problemOf(await cabs.http.post('/drivers').send(driver), 400, ...Object.keys(driver));
+      const ride = { clientId: 1, from: PICKUP, to: { ...PLANNED, street: text, name: text } };
+      problemOf(await cabs.http.post('/transits').send(ride), 400, 'to.name', 'to.street');
+      problemOf(await cabs.http.post(`/transits/${UNKNOWN}/complete`).send({ ...REACHED, city: text }), 400, 'city');
+    });
+
+    it('bytes that are no UTF-8 are refused by the name of their field', async () => {
+      const json = { 'Content-Type': 'application/json' };
+      const bytes = (text: string) => Buffer.from(text, 'latin1');
+      for (const [body, field] of [
+        ['{"name":"Ren\xe9","lastName":"Roe"}', 'name'],
+        ['{"name":"Jane","lastName":"Roe","a":[{"b\xff":1}]}', 'a.0.b\uFFFD'],
+      ] as const) {
+        const { status, problem } = await raw(cabs, 'POST', '/clients', json, bytes(body));
+        expect([status, problem.errors]).toEqual([400, [{ field, detail: 'expected UTF-8' }]]);
+      }
     });
 
     it.each(['consumer', 'type', 'cause'])('dead letters by a %s with a NUL are refused', async (parameter) => {

@@ -1,7 +1,7 @@
 import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { transit } from '../../src/modules/rides/contract.js';
-import { startCabs, type Cabs } from '../support/cabs.js';
+import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import {
   waitUntilIdle,
@@ -223,6 +223,19 @@ describe.each(DATABASES)('Health and administration on $kind', ({ fresh }) => {
     expect(bodyOf(await http.get('/health/live'), 200)).toEqual({ status: 'live' });
   });
 
+  it('readiness shows that the broker is unreachable, without its address', async () => {
+    const cabs = await start(await fresh(), { MESH_TRANSPORT: 'knative', K_SINK: 'http://127.0.0.1:9/cabs/default' });
+    await newRide(cabs);
+    const { broker } = await eventually(
+      () => get<{ broker: { unreachable?: object } }>(cabs, '/health/ready'),
+      (it) => it.broker.unreachable !== undefined,
+    );
+    expect(Object.keys(broker.unreachable!).sort()).toEqual(['attempts', 'since']);
+    expect(await get(cabs, '/mesh/outbox')).toMatchObject({
+      broker: { unreachable: { reason: expect.any(String) as unknown } },
+    });
+  });
+
   it('the outbox counts its messages, for callers with the administration token', async () => {
     const url = await fresh();
     const open = await start(url);
@@ -234,10 +247,10 @@ describe.each(DATABASES)('Health and administration on $kind', ({ fresh }) => {
     await newRide(open);
     expect(await get(open, '/mesh/outbox')).toMatchObject({ pending: 1, ready: 1 });
 
-    const guarded = await start(url, { MESH_ADMIN_TOKEN: 'sesame' });
+    const guarded = await start(url, { MESH_ADMIN_TOKEN: 'sesame-sesame-sesame' });
     problemOf(await guarded.http.get('/mesh/outbox'), 401);
-    problemOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesamf'), 401);
-    bodyOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesame'), 200);
+    problemOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesame-sesame-sesamf'), 401);
+    bodyOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesame-sesame-sesame'), 200);
 
     const closed = await start(url, { NODE_ENV: 'production' });
     problemOf(await closed.http.get('/mesh/outbox'), 404);

@@ -47,6 +47,28 @@ describe.each(ONE_DATABASE)('npm run migrate on $kind', ({ fresh }) => {
 });
 
 describe('npm run migrate', () => {
+  it('says in one line which rights are missing', async () => {
+    const nowhere = await migrateCommand([], 'sqlite:/proc/cabs.db');
+    expect(nowhere).toMatchObject({
+      code: 1,
+      output: expect.stringMatching(/^No right to write \/proc\/cabs\.db: .+\n$/),
+    });
+    const [, postgres] = DATABASES;
+    if (!postgres) return;
+    const location = await postgres.fresh();
+    const connection = await connect(location);
+    await connection.run(
+      'DROP ROLE IF EXISTS clerk; CREATE ROLE clerk LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC',
+    );
+    const url = new URL(location);
+    url.username = 'clerk';
+    const { code, output } = await migrateCommand([], url.href);
+    await connection.run('DROP ROLE clerk');
+    await connection.close();
+    expect(code).toBe(1);
+    expect(output).toMatch(/^The user clerk has not all rights on the database: .+ \(permission denied .+\)\n$/);
+  });
+
   it.each([['--bogus'], ['rides'], ['--status', '--sql']])('refuses %s with its usage', async (...args) => {
     const { code, output } = await migrateCommand(args, 'sqlite:/nowhere/cabs.db');
     expect(code).toBe(2);

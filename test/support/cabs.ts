@@ -7,6 +7,7 @@ import request from 'supertest';
 import { AppModule, MODULE_NAMES } from '../../src/app.module.js';
 import { loadConfig } from '../../src/config-loader.js';
 import { configureHttp } from '../../src/infrastructure/http/configure-http.js';
+import { serveApiPage } from '../../src/infrastructure/http/openapi.js';
 
 /** The whole application on a database of its own, without a port. */
 export interface Cabs {
@@ -27,15 +28,18 @@ export async function startCabs(
     SEED: 'none',
     LOG_LEVEL: 'silent',
     MESH_BACKOFF_DELAY: 'PT0.02S',
+    SHUTDOWN_DELAY: 'PT0S',
     SHUTDOWN_GRACE: 'PT5S',
     ...(environment.NODE_ENV === 'production' && { MESH_PORT: '0' }),
     ...environment,
   };
-  const root = AppModule.forRoot(await loadConfig(MODULE_NAMES, { variables }));
+  const loaded = await loadConfig(MODULE_NAMES, { variables });
+  const root = AppModule.forRoot(loaded);
   const testing = await override(Test.createTestingModule({ imports: [root] })).compile();
   Logger.overrideLogger(false);
   const app = testing.createNestApplication<NestExpressApplication>({ bodyParser: false });
   configureHttp(app);
+  if (loaded.config.hasApiPage) serveApiPage(app, 'Meshy Cabs');
   await app.init();
   return { app, http: request(app.getHttpServer()), close: () => app.close() };
 }

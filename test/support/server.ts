@@ -18,7 +18,7 @@ const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 /** Starts the compiled application. @throws Error with its output when it doesn't listen after two minutes */
 export async function startServer(environment: Record<string, string>): Promise<ServerProcess> {
   const child = spawn(process.execPath, [MAIN], {
-    env: { PATH: process.env.PATH, PORT: '0', SEED: 'none', LOG_LEVEL: 'info', ...environment },
+    env: { PATH: process.env.PATH, PORT: '0', SEED: 'none', LOG_LEVEL: 'info', SHUTDOWN_DELAY: 'PT0S', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

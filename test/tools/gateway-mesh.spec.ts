@@ -184,7 +184,7 @@ describe('The gateway in front of processes that keep dead letters', () => {
   });
 
   it('requires the token of the processes, and sends the broker no change without it', async () => {
-    const guarded = await startDeadLetterService({ MESH_ADMIN_TOKEN: 'secret' });
+    const guarded = await startDeadLetterService({ MESH_ADMIN_TOKEN: 'secret-secret-secret' });
     await guarded.deadLetter('a.b');
     const guardedGateway = await open({ clients: guarded.url }, guarded.url);
     for (const [method, path] of OPERATIONS) {
@@ -194,7 +194,7 @@ describe('The gateway in front of processes that keep dead letters', () => {
       });
     }
     expect(broker.received.filter(({ method }) => method !== 'GET')).toEqual([]);
-    const headers = { authorization: 'Bearer secret' };
+    const headers = { authorization: 'Bearer secret-secret-secret' };
     expect((await fetch(`${guardedGateway.url}/mesh/outbox`, { headers })).status).toBe(200);
     await guardedGateway.stop();
     await guarded.cabs.close();

@@ -179,8 +179,9 @@ describe('The manifests', () => {
         ]);
         expect(config.broker!.services).toEqual(Object.fromEntries(hosts));
       }
-      // The termination grace period covers draining by queue-proxy, requests and deliveries.
-      expect(spec.template.spec.timeoutSeconds * 1000).toBeGreaterThan(30_000 + 2 * config.shutdownGraceMs);
+      // The termination grace period covers draining by queue-proxy, the delay, requests and deliveries.
+      const stopMs = 30_000 + config.shutdownDelayMs + 2 * config.shutdownGraceMs;
+      expect(spec.template.spec.timeoutSeconds * 1000).toBeGreaterThan(stopMs);
     }
     for (const { spec } of objectsOf(variant, 'Job')) {
       expect(() => readConfig({ ...environmentOf(spec), ...cluster }, MODULE_NAMES, 'migrate')).not.toThrow();

@@ -22,6 +22,8 @@ import { asText } from './stored-event.js';
 
 const PATH = /^\/mesh\/(outbox|dead-letters)(?:\/([\w-]+))?(\/replay)?$/;
 
+/** Last page of a listing: SQLite takes no larger offset than a 64-bit integer. */
+const MAX_PAGE = 9_999_999;
 /** Dead letters that one unit of work requeues. */
 const BATCH = 100;
 
@@ -84,7 +86,7 @@ export class Administration {
     const total = await countDeadLetters(sql, filter);
     if (search.get('by') === 'cause')
       return { total, causes: (await groupDeadLetters(sql, filter)).map(deadLetterCause) };
-    const page = Math.max(1, Math.trunc(Number(search.get('page') ?? 1)) || 1);
+    const page = Math.min(MAX_PAGE, Math.max(1, Math.trunc(Number(search.get('page') ?? 1)) || 1));
     const size = Math.min(100, Math.max(1, Math.trunc(Number(search.get('size') ?? 20)) || 20));
     const rows = await listDeadLetters(sql, filter, { limit: size, offset: (page - 1) * size });
     return { items: rows.map(legible), page, size, total };

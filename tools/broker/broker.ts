@@ -6,7 +6,7 @@ import { meshMigrations } from '../../src/infrastructure/store/migration-histori
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
-import { addressesOf, type Services } from './addresses.js';
+import { addressesOf, withoutCircles, type Services } from './addresses.js';
 import { Administration } from './administration.js';
 import { AsynchronousChannel } from './asynchronous-channel.js';
 import { ANSWERS, type ChannelKind } from './channel.js';
@@ -58,8 +58,10 @@ const GRACE_MS = 5000;
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { services, channel: kind = 'synchronous', print = () => undefined } = options;
-  const { brokers, triggers, warnings } =
-    typeof options.manifests === 'string' ? readManifests(options.manifests) : options.manifests;
+  const read = typeof options.manifests === 'string' ? readManifests(options.manifests) : options.manifests;
+  const { brokers } = read;
+  const warnings = [...read.warnings];
+  const triggers = withoutCircles(read.triggers, services, options.port, (it) => warnings.push(it));
   const database = await Database.open({
     database: options.database,
     entities: [],

@@ -10,6 +10,9 @@ export interface FilterSpec {
   readonly filters?: readonly Record<string, unknown>[];
 }
 
+/** Deepest nesting of filters: code that walks them uses some stack for each level. */
+const MAX_DEPTH = 100;
+
 const everything: Filter = () => true;
 
 /**
@@ -17,7 +20,7 @@ const everything: Filter = () => true;
  * @throws NotSupported for CESQL, and Error for a filter that Knative would refuse
  */
 export function compile({ filter, filters }: FilterSpec): Filter {
-  if (filters && filters.length > 0) return all(filters.map(dialect));
+  if (filters && filters.length > 0) return all(filters.map((it) => dialect(it)));
   return attributes(filter?.attributes ?? {});
 }
 
@@ -30,7 +33,9 @@ function attributes(wanted: Record<string, string>): Filter {
   };
 }
 
-function dialect(spec: Record<string, unknown>): Filter {
+function dialect(spec: Record<string, unknown>, depth = 1): Filter {
+  if (depth > MAX_DEPTH) throw new Error(`The filters are nested deeper than ${MAX_DEPTH} levels`);
+  const inner = (it: Record<string, unknown>) => dialect(it, depth + 1);
   const [first, ...more] = Object.entries(spec);
   if (!first) return everything;
   if (more.length > 0)
@@ -48,13 +53,13 @@ function dialect(spec: Record<string, unknown>): Filter {
     case 'suffix':
       return matching(oneOf(name, value), (has, wanted) => has.endsWith(wanted));
     case 'all':
-      return all(listOf(name, value).map(dialect));
+      return all(listOf(name, value).map(inner));
     case 'any': {
-      const some = listOf(name, value).map(dialect);
+      const some = listOf(name, value).map(inner);
       return some.length === 0 ? everything : (event) => some.some((filter) => filter(event));
     }
     case 'not': {
-      const unwanted = dialect(oneOf(name, value));
+      const unwanted = inner(oneOf(name, value));
       return (event) => !unwanted(event);
     }
     case 'cesql':

@@ -5,6 +5,9 @@ import { RefusedError } from '../errors.js';
  * keys that are integers first. Text is Latin-1 here: one character for each byte of UTF-8.
  */
 
+/** Deepest nesting of JSON, as in Go's decoder. */
+const MAX_DEPTH = 10_000;
+
 /** A key of a JSON object, and the text of its value. */
 export type Member = readonly [key: string, value: string];
 
@@ -42,7 +45,27 @@ export function withoutSpace(text: string): string {
   return result;
 }
 
+/** Before the parser sees the text: it keeps something for each level. */
+function assertShallow(text: string): void {
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at];
+    if (character === '"') at = endOfString(text, at);
+    else if (character === '{' || character === '[') depth++;
+    else if (character === '}' || character === ']') depth--;
+    if (depth > MAX_DEPTH) throw new RefusedError(`The body is nested deeper than ${MAX_DEPTH} levels`);
+  }
+}
+
+/** The position of the closing quote, or the end of a text that is no JSON. */
+function endOfString(text: string, start: number): number {
+  let at = start + 1;
+  while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+  return at;
+}
+
 function assertObject(text: string): void {
+  assertShallow(text);
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { SECURITY_HEADERS } from '../../src/infrastructure/http/security-headers.js';
 
 /** A request and its response. */
 export interface Exchange {
@@ -24,13 +25,14 @@ export function exchange(request: IncomingMessage, response: ServerResponse): Ex
 
 export function sendJson({ response, correlationId }: Exchange, status: number, body: unknown): void {
   response.setHeader('X-Correlation-Id', correlationId);
+  for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
   if (status === 204) return void response.writeHead(204).end();
   const text = JSON.stringify(body);
   if (!response.hasHeader('Content-Type')) response.setHeader('Content-Type', 'application/json; charset=utf-8');
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) }).end(text);
 }
 
-const TITLES = { 404: 'Not found', 500: 'Internal error', 503: 'Service unavailable' };
+const TITLES = { 404: 'Not found', 405: 'Method not allowed', 500: 'Internal error', 503: 'Service unavailable' };
 
 /** Sends a problem document (RFC 9457). */
 export function sendProblem(to: Exchange, status: keyof typeof TITLES, detail: string): void {
@@ -40,6 +42,9 @@ export function sendProblem(to: Exchange, status: keyof typeof TITLES, detail: s
   sendJson(to, status, { type: 'about:blank', title: TITLES[status], status, detail, instance, correlationId });
 }
 
-export function sendNotFound(to: Exchange): void {
-  sendProblem(to, 404, `Cannot ${to.method} ${to.request.url}`);
+/** @param allowed the methods of the path, if there are any: then the answer is 405 */
+export function sendNotFound(to: Exchange, allowed: readonly string[] = []): void {
+  if (allowed.length === 0) return sendProblem(to, 404, `Cannot ${to.method} ${to.request.url}`);
+  to.response.setHeader('Allow', allowed.join(', '));
+  sendProblem(to, 405, `Cannot ${to.method} ${to.path}`);
 }

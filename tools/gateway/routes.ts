@@ -74,6 +74,14 @@ export class RouteTable<R extends Route> {
     return this.matching(path)[0];
   }
 
+  /** The methods of a path, sorted. */
+  methods(path: string): string[] {
+    const methods = this.matching(path).flatMap(({ route: { method } }) =>
+      method === 'GET' ? ['GET', 'HEAD'] : method,
+    );
+    return [...new Set(methods)].sort();
+  }
+
   private matching(path: string): Found<R>[] {
     return this.entries.flatMap(({ route, pattern }) => {
       const match = pattern.exec(path);

@@ -16,6 +16,7 @@ import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
 import { KeysUnavailable, TOKEN_VERIFIER, Unauthorized, type TokenVerifier } from '../http/bearer-tokens.js';
 import { MeshListener } from '../http/mesh-listener.js';
+import { BodyRefused, readBody } from '../http/request-body.js';
 import { assertMayDeliver, type Sender } from './senders.js';
 import { shortProblem } from './short-problem.js';
 
@@ -28,10 +29,10 @@ export const AT_ROOT = Symbol('AT_ROOT');
 
 /** Largest event, or batch of events, in bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
+/** Most events in a batch. */
+const MAX_BATCH = 100;
 /** Longest time that `POST /mesh/flush` takes, in ms. */
 const MAX_FLUSH_MS = 20_000;
-
-class PayloadTooLarge extends Error {}
 
 /**
  * Where a broker delivers: `POST /mesh/<module>`, and `POST /` for all modules of this process. It runs before every other
@@ -57,10 +58,15 @@ export class BrokerIngress {
     if (!receives) return;
     host.init$.subscribe(() => {
       host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
-        const isDelivery = request.method === 'POST' && listener.serves(request, 'mesh');
-        const segment = isDelivery ? consumerSegment(request.url ?? '') : undefined;
-        if (segment === undefined || (segment === '' && !atRoot)) next();
-        else void this.answer(segment, request, response);
+        const segment = listener.serves(request, 'mesh') ? consumerSegment(request.url ?? '') : undefined;
+        const isDelivery = segment !== undefined && request.method === 'POST' && (segment !== '' || atRoot);
+        if (isDelivery) return void this.answer(segment, request, response);
+        if (!segment || !registry.hosts(segment)) return next();
+        const body = shortProblem(
+          405,
+          `Cannot ${request.method} ${request.url?.slice(0, 100)}: an event is sent by POST`,
+        );
+        response.writeHead(405, { allow: 'POST', 'content-type': 'application/problem+json' }).end(body);
       });
     });
   }
@@ -68,7 +74,7 @@ export class BrokerIngress {
   private async answer(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       await this.authorize(segment, request);
-      await this.receive(segment, request);
+      await this.receive(segment, request, response);
       response.writeHead(204).end();
     } catch (error) {
       if (response.destroyed) return;
@@ -78,8 +84,8 @@ export class BrokerIngress {
         'content-type': 'application/problem+json',
         'content-length': Buffer.byteLength(body),
         ...(status === 401 && { 'www-authenticate': 'Bearer' }),
-        // The rest of the body isn't read.
-        ...(!request.complete && { connection: 'close' }),
+        // The rest of the body isn't read, unless the body was too large.
+        ...(!request.complete && status !== 413 && { connection: 'close' }),
       });
       response.end(body);
     }
@@ -91,24 +97,32 @@ export class BrokerIngress {
     assertMayDeliver(this.senders, await this.tokens.verify(request.headers.authorization), segment);
   }
 
-  private async receive(segment: string, request: IncomingMessage): Promise<void> {
+  private async receive(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (segment === 'flush') return this.relay.idle(performance.now() + MAX_FLUSH_MS);
-    const events = toEvents({ headers: request.headersDistinct, body: await bodyOf(request) }).map((it, _, all) =>
+    const body = await readBody(request, response, MAX_BODY_BYTES);
+    const events = toEvents({ headers: request.headersDistinct, body }, MAX_BATCH).map((it, _, all) =>
       // The spans of the broker are in the trace of the header. The events of a batch have traces of their own.
       all.length === 1 ? inTrace(it, request.headers.traceparent) : it,
     );
     const failures: unknown[] = [];
-    for (const event of events) {
-      const consumers = this.consumersAt(segment, event);
-      const deliveries = consumers.map((consumer) => () => this.deliver(consumer, event));
-      if (consumers.length === 0) deliveries.push(() => this.keepForRelease(event));
-      // One failure doesn't stop the other deliveries; their inboxes drop what the broker sends again.
-      for (const deliver of deliveries) await deliver().catch((error: unknown) => failures.push(error));
-    }
+    const bySubject = new Map<string | undefined, CloudEvent[]>();
+    for (const event of events) bySubject.set(event.subject, [...(bySubject.get(event.subject) ?? []), event]);
+    // Begun together, events share transactions; those of a subject keep their order.
+    await Promise.all([...bySubject.values()].map((inOrder) => this.deliverAll(segment, inOrder, failures)));
     // A handler may throw undefined, so count failures instead of testing the value.
     if (failures.length === 0) return;
     const retriable = failures.findIndex((error) => !(error instanceof Reject));
     throw failures[Math.max(retriable, 0)] as Error;
+  }
+
+  /** One failure doesn't stop the other deliveries; their inboxes drop what the broker sends again. */
+  private async deliverAll(segment: string, events: readonly CloudEvent[], failures: unknown[]): Promise<void> {
+    for (const event of events) {
+      const consumers = this.consumersAt(segment, event);
+      const deliveries = consumers.map((consumer) => () => this.deliver(consumer, event));
+      if (consumers.length === 0) deliveries.push(() => this.keepForRelease(event));
+      for (const deliver of deliveries) await deliver().catch((error: unknown) => failures.push(error));
+    }
   }
 
   private consumersAt(segment: string, event: CloudEvent): readonly string[] {
@@ -156,7 +170,7 @@ function factsOf({ type, subject, id }: CloudEvent, consumer?: string) {
 
 /** The status for an error that no retry can cure. */
 function refusalStatus(error: unknown): number | undefined {
-  if (error instanceof PayloadTooLarge) return 413;
+  if (error instanceof BodyRefused) return error.status;
   if (error instanceof MalformedEvent) return 400;
   if (error instanceof Reject) return 422;
   if (error instanceof Unauthorized) return 401;
@@ -173,17 +187,4 @@ function consumerSegment(url: string): string | undefined {
 /** The event in the trace of an HTTP header, if that is well formed. */
 function inTrace(event: CloudEvent, header: string | string[] | undefined): CloudEvent {
   return typeof header === 'string' && isTraceparent(header) ? { ...event, traceparent: header } : event;
-}
-
-async function bodyOf(request: IncomingMessage): Promise<Buffer> {
-  const tooLarge = () => new PayloadTooLarge(`An event has at most ${MAX_BODY_BYTES} bytes`);
-  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLarge();
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > MAX_BODY_BYTES) throw tooLarge();
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }

@@ -1,6 +1,7 @@
 import { rootCertificates } from 'node:tls';
 import type { Message, TransportFunction } from 'cloudevents';
 import type { Agent } from 'undici';
+import { assertExtensions } from '../cloudevents/attributes.js';
 import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { HTTP, type OutgoingMessage } from '../cloudevents/http-binding.js';
 import { isTraceparent } from '../observability/request-context.js';
@@ -26,7 +27,10 @@ export class CloudEventsClient {
   /** The last address, parsed. */
   private last = { url: '', origin: '', path: '' };
 
-  constructor(private readonly options: CloudEventsClientOptions) {}
+  /** @throws MalformedEvent when an extension would replace something of an event */
+  constructor(private readonly options: CloudEventsClientOptions) {
+    assertExtensions(options.extensions ?? {});
+  }
 
   /**
    * Posts one event in binary mode, with its trace in the HTTP header `traceparent`, which brokers continue.

@@ -70,6 +70,17 @@ const RULES = new Map<string, Rule>([
   ...['correlationid', 'causationid', 'partitionkey', 'traceparent'].map((name): [string, Rule] => [name, TEXT]),
 ]);
 
+/** Names that are no extensions: the attributes of CloudEvents 1.0, its data, and the extensions that the mesh sets itself. */
+const OWN_NAMES = [...RULES.keys(), 'data'];
+
+/** @throws MalformedEvent when a name or value is no extension, or would replace something of an event */
+export function assertExtensions(extensions: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(extensions)) {
+    if (OWN_NAMES.includes(name)) throw new MalformedEvent(name, 'each event has its own');
+    checkAttribute(name, value);
+  }
+}
+
 const REQUIRED = ['specversion', 'id', 'source', 'type'];
 
 /**

@@ -27,9 +27,10 @@ const QUOTED = /^"([^"\\]*(?:\\.[^"\\]*)*)"$/s;
  * is kept the same way in each mode: parsed when it is JSON, a string when it is text or XML in UTF-8, else Base64; no
  * bytes are no data. Of a name that occurs twice in a JSON object the last value counts, as in `JSON.parse` and Knative; a
  * byte order mark is no JSON, as there. Numbers are doubles.
+ * @param maxBatch most events of a batch
  * @throws MalformedEvent and nothing else
  */
-export function toEvents({ headers, body }: HttpMessage): CloudEvent[] {
+export function toEvents({ headers, body }: HttpMessage, maxBatch = Infinity): CloudEvent[] {
   const attributes: [name: string, value: string][] = [];
   let contentType: string | undefined;
   for (const header of Object.keys(headers)) {
@@ -48,6 +49,7 @@ export function toEvents({ headers, body }: HttpMessage): CloudEvent[] {
   const json = parse('body', body);
   if (mediaType === STRUCTURED) return [fromJson(json)];
   if (!Array.isArray(json)) throw new MalformedEvent('body', 'expected a JSON array');
+  if (json.length > maxBatch) throw new MalformedEvent('body', `expected at most ${maxBatch} events in a batch`);
   return json.map(fromBatchItem);
 }
 

@@ -3,12 +3,16 @@ import { Inject, Injectable, UnauthorizedException, type CanActivate, type Execu
 import type { Request, Response } from 'express';
 import { NotFound } from '../contracts/domain-errors.js';
 
+/** A token that can't be guessed, and that a header can carry. */
+export const ADMIN_TOKEN = /^[\x21-\x7e][\x20-\x7e]{14,}[\x21-\x7e]$/;
+export const ADMIN_TOKEN_RULE = 'at least 16 ASCII characters';
+
 /** The injection token of `Administration`. */
 export const ADMINISTRATION = Symbol('ADMINISTRATION');
 
 /** Who may use the administration of the mesh. */
 export interface Administration {
-  /** The bearer token that requests must carry. */
+  /** The bearer token that requests must carry: at least 16 ASCII characters. */
   readonly token?: string;
   /** Without a token the administration is open in development, and answers 404 otherwise. */
   readonly isDevelopment: boolean;
@@ -17,7 +21,11 @@ export interface Administration {
 /** Protects the routes below /mesh. */
 @Injectable()
 export class AdministrationGuard implements CanActivate {
-  constructor(@Inject(ADMINISTRATION) private readonly administration: Administration) {}
+  /** @throws Error when the token is too short */
+  constructor(@Inject(ADMINISTRATION) private readonly administration: Administration) {
+    const { token } = administration;
+    if (token && !ADMIN_TOKEN.test(token)) throw new Error(`The administration token needs ${ADMIN_TOKEN_RULE}`);
+  }
 
   canActivate(context: ExecutionContext): boolean {
     const { token, isDevelopment } = this.administration;

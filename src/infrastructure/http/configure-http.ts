@@ -2,25 +2,20 @@ import { randomUUID } from 'node:crypto';
 import type { INestApplication } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
-import { ValidationFailed } from '../contracts/domain-errors.js';
 import { continueTrace, runInContext } from '../observability/request-context.js';
+import { configureServer } from './configure-server.js';
+import { Connections } from './connections.js';
+import { jsonBody } from './json-body.js';
+import { SECURITY_HEADERS } from './security-headers.js';
 import { schemaValidation } from './validation.js';
 
-/** Largest body that is read, in bytes. */
-const BODY_LIMIT = 100 * 1024;
-/** Deepest nesting of a body. Without a limit, code that walks a body may use up its stack. */
-const BODY_DEPTH = 32;
-/** Media types of bodies, both for reading and for refusing others. */
-const MEDIA = ['json', '+json'];
-
-/** Gives an application request contexts, JSON bodies with limits, and validation by schema. Express only. */
+/** Gives an application request contexts, JSON bodies and connections with limits, and validation by schema. Express only. */
 export function configureHttp(app: INestApplication): void {
   const express = app as NestExpressApplication;
+  configureServer(express.getHttpServer(), app.get(Connections));
   express.disable('x-powered-by');
   // The request context comes first, so that a refused body is answered with its correlation id, too.
-  app.use(beginRequestContext, refuseOtherMedia);
-  express.useBodyParser('json', { limit: BODY_LIMIT, type: MEDIA });
-  app.use(refuseDeepBodies);
+  app.use(beginRequestContext, jsonBody);
   app.useGlobalPipes(schemaValidation());
 }
 
@@ -29,27 +24,8 @@ function beginRequestContext(request: Request, response: Response, next: NextFun
   const given = request.get('x-correlation-id');
   const correlationId = given && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
   response.setHeader('X-Correlation-Id', correlationId);
-  runInContext({ correlationId, traceparent: continueTrace(request.get('traceparent')) }, next);
-}
-
-/** Without this, a body that isn't JSON would count as missing. */
-function refuseOtherMedia(request: Request, _response: Response, next: NextFunction): void {
-  const hasBody = Number(request.get('content-length') ?? 0) > 0 || request.get('transfer-encoding') !== undefined;
-  if (hasBody && !request.is(MEDIA)) {
-    next(Object.assign(new Error('Send application/json'), { status: 415 }));
-  } else {
-    next();
-  }
-}
-
-function refuseDeepBodies(request: Request, _response: Response, next: NextFunction): void {
-  const isTooDeep = isDeeper(request.body, BODY_DEPTH);
-  next(
-    isTooDeep ? new ValidationFailed([{ field: '', detail: `nested deeper than ${BODY_DEPTH} levels` }]) : undefined,
-  );
-}
-
-function isDeeper(value: unknown, depth: number): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  return depth === 0 || Object.values(value).some((it) => isDeeper(it, depth - 1));
+  for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
+  const hasHost = request.httpVersion !== '1.1' || request.get('host') !== undefined;
+  const refused = hasHost ? undefined : Object.assign(new Error('Send the header Host'), { status: 400 });
+  runInContext({ correlationId, traceparent: continueTrace(request.get('traceparent')) }, () => next(refused));
 }

@@ -1,19 +1,25 @@
 import { createHash } from 'node:crypto';
 import { Injectable, SetMetadata, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
-import { Reflector } from '@nestjs/core';
-import type { Request } from 'express';
+import { ModuleRef, Reflector } from '@nestjs/core';
+import type { Request, Response } from 'express';
 import { from, lastValueFrom, type Observable } from 'rxjs';
 import { Conflict, ValidationFailed, BusinessRuleViolation } from '../contracts/domain-errors.js';
 import { UnitOfWork, withTransactionHook, type TransactionHook } from '../persistence/unit-of-work.js';
 import { findReply, insertKey, storeReply, type StoredReply } from '../store/idempotency-rows.js';
+import { preferredWaitMs } from './prefer.js';
 
 const IDEMPOTENT = 'mesh:idempotent';
 
+/** Answers a repeated request whose client waits for the outcome: `(first reply, value of Prefer, response)`. */
+export type PresentState = (reply: never, prefer: string | undefined, response: Response) => Promise<unknown>;
+
 /**
  * Lets a client repeat a POST: requests with the same `Idempotency-Key` have one effect, and all get the first reply. The
- * key is kept for 24 h, in the unit of work of the request; the result of that unit must be the body of the reply.
+ * key is kept for 24 h, in the unit of work of the request; the result of that unit must be the body of the reply. It
+ * belongs to the value of `Authorization`: another sender may use the same key.
+ * @param onRepeat name of the method of the controller, a `PresentState`, that answers a repeat with `Prefer: wait`
  */
-export const Idempotent = () => SetMetadata(IDEMPOTENT, true);
+export const Idempotent = (onRepeat?: string) => SetMetadata(IDEMPOTENT, { onRepeat });
 
 @Injectable()
 export class IdempotencyInterceptor implements NestInterceptor {
@@ -22,24 +28,38 @@ export class IdempotencyInterceptor implements NestInterceptor {
   constructor(
     private readonly reflector: Reflector,
     private readonly work: UnitOfWork,
+    private readonly modules: ModuleRef,
   ) {}
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const request = context.switchToHttp().getRequest<Request>();
     const key = request.get('idempotency-key');
-    if (key === undefined || !this.reflector.get(IDEMPOTENT, context.getHandler())) return next.handle();
+    const options = this.reflector.get<{ onRepeat?: string } | undefined>(IDEMPOTENT, context.getHandler());
+    if (key === undefined || !options) return next.handle();
     if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
       throw new ValidationFailed([{ field: 'Idempotency-Key', detail: 'expected 1 to 255 visible ASCII characters' }]);
     }
-    return from(this.once(key, fingerprintOf(request), () => lastValueFrom(next.handle())));
+    const repeat = (reply: unknown) => {
+      const prefer = request.get('prefer');
+      if (!options.onRepeat || preferredWaitMs(prefer) === 0) return reply;
+      const controller = this.modules.get<Record<string, PresentState>>(context.getClass(), { strict: false });
+      return controller[options.onRepeat]!(reply as never, prefer, context.switchToHttp().getResponse<Response>());
+    };
+    const handle = () => lastValueFrom(next.handle());
+    return from(this.once(scopeOf(request) + key, fingerprintOf(request), handle, repeat));
   }
 
-  private async once(key: string, fingerprint: string, handle: () => Promise<unknown>): Promise<unknown> {
+  private async once(
+    key: string,
+    fingerprint: string,
+    handle: () => Promise<unknown>,
+    repeat: (reply: unknown) => unknown,
+  ): Promise<unknown> {
     if (this.inFlight.has(key)) throw inProgress();
     this.inFlight.add(key);
     try {
       const stored = await findReply(this.work.sql, key);
-      if (stored) return replyOf(stored, fingerprint);
+      if (stored) return await repeat(replyOf(stored, fingerprint));
       return await withTransactionHook(storeWithUnit(key, fingerprint), handle);
     } finally {
       this.inFlight.delete(key);
@@ -56,6 +76,15 @@ function storeWithUnit(key: string, fingerprint: string): TransactionHook {
     },
     after: (sql, result) => storeReply(sql, key, result),
   };
+}
+
+/**
+ * What separates the keys of different senders. Senders without `Authorization` share their keys: the address of a client
+ * changes, and many clients share one behind a proxy.
+ */
+function scopeOf(request: Request): string {
+  const identity = request.get('authorization');
+  return identity ? `${createHash('sha256').update(identity).digest('base64url')}:` : '';
 }
 
 function inProgress(): Conflict {

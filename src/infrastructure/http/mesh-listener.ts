@@ -3,6 +3,8 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Inject, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { configureServer } from './configure-server.js';
+import { Connections } from './connections.js';
 
 /** The injection token of `ListenerOptions`; undefined where the mesh shares the port of the application. */
 export const MESH_LISTENER = Symbol('MESH_LISTENER');
@@ -31,6 +33,7 @@ export class MeshListener {
 
   constructor(
     private readonly host: HttpAdapterHost,
+    private readonly connections: Connections,
     @Inject(MESH_LISTENER) private readonly options: ListenerOptions | undefined,
   ) {}
 
@@ -57,23 +60,20 @@ export class MeshListener {
     const handle = httpAdapter.getInstance<RequestListener>();
     const server = createServer((request, response) => {
       meshRequests.add(request);
-      // After stop(), so that a client with a kept connection doesn't delay the shutdown.
-      if (!server.listening) response.shouldKeepAlive = false;
       handle(request, response);
     });
+    configureServer(server, this.connections);
+    this.connections.watch(server);
     server.listen(this.options.port, this.options.host);
     await once(server, 'listening');
     this.server = server;
   }
 
-  /** Takes no new requests, and destroys the connections of those that are still in flight after `graceMs`. */
-  stop(graceMs: number): void {
-    const { server } = this;
-    if (!server || this.closed) return;
-    this.closed = once(server, 'close');
-    server.close();
-    const timeout = setTimeout(() => server.closeAllConnections(), graceMs).unref();
-    server.once('close', () => clearTimeout(timeout));
+  /** Takes no new connections. */
+  stop(): void {
+    if (!this.server || this.closed) return;
+    this.closed = once(this.server, 'close');
+    this.server.close();
   }
 
   /** Resolves after stop(), when all requests have been answered. */

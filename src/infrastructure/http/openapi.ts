@@ -1,8 +1,9 @@
-import { HttpStatus, NotFoundException, type INestApplication } from '@nestjs/common';
-import type { NestExpressApplication } from '@nestjs/platform-express';
-import type { NextFunction, Request, Response } from 'express';
-import { dirname } from 'node:path';
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { HttpStatus, type INestApplication } from '@nestjs/common';
+import type { NextFunction, Request, Response } from 'express';
 import { z } from 'zod';
 import { SWAGGER_KEYS } from '../contracts/package-metadata.js';
 import { MeshListener } from './mesh-listener.js';
@@ -38,36 +39,59 @@ export function ApiSection(title: string): ClassDecorator {
   return (controller) => Reflect.defineMetadata(SWAGGER_KEYS.tags, [title], controller);
 }
 
+const SCRIPT = "SwaggerUIBundle({ url: '/api-json', dom_id: '#page', deepLinking: true });";
+/** What the API page may load: its own files. Swagger UI sets styles, and has images in its style sheet. */
+const PAGE_POLICY = [
+  "default-src 'self'",
+  `script-src 'self' 'sha256-${createHash('sha256').update(SCRIPT).digest('base64')}'`,
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data:",
+  "frame-ancestors 'none'",
+].join('; ');
+
+/** The files of Swagger UI that the API page loads. */
+const ASSETS = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
+
 /**
- * Serves the API page at `/api` and its document at `/api-json`, which is made for the first request. Where the mesh has a
- * port of its own, the page is served on the public port only and leaves out the routes of the mesh.
+ * Serves the API page at `/api` and its document at `/api-json`, from memory; both are made for the first request. Where the
+ * mesh has a port of its own, the page is served on the public port only and leaves out the routes of the mesh.
  */
 export function serveApiPage(app: INestApplication, title: string): void {
   const listener = app.get(MeshListener);
-  let document: Promise<object> | undefined;
-  const make = async () => {
-    const { DocumentBuilder, SwaggerModule } = await import('@nestjs/swagger');
-    const made = SwaggerModule.createDocument(app, new DocumentBuilder().setTitle(title).addBearerAuth().build());
-    if (!listener.isSeparate) return made;
-    return {
-      ...made,
-      paths: Object.fromEntries(Object.entries(made.paths).filter(([it]) => !it.startsWith('/mesh/'))),
-    };
-  };
-  app.use(['/api', '/api-json'], (request: Request, _response: Response, next: NextFunction) => {
-    const isServed = listener.serves(request, 'public');
-    next(isServed ? undefined : new NotFoundException(`Cannot ${request.method} ${request.originalUrl}`));
+  const bodies = new Map<string, Promise<Buffer>>();
+  const makers = new Map([
+    ['/api-json', async () => Buffer.from(JSON.stringify(await documentOf(app, title, listener.isSeparate)))],
+    ['/api', async () => Buffer.from(page(title))],
+    ...ASSETS.map((file): [string, () => Promise<Buffer>] => [`/api/${file}`, () => asset(file)]),
+  ]);
+  app.use((request: Request, response: Response, next: NextFunction) => {
+    const path = request.path.replace(/^\/api\/$/, '/api');
+    const make = makers.get(path);
+    const isRead = request.method === 'GET' || request.method === 'HEAD';
+    if (!make || !listener.serves(request, 'public')) return next();
+    if (!isRead) {
+      response.setHeader('Allow', 'GET, HEAD');
+      return next(Object.assign(new Error(`Cannot ${request.method} ${request.path}`), { status: 405 }));
+    }
+    response.setHeader('Content-Security-Policy', PAGE_POLICY);
+    response.setHeader('Cache-Control', 'no-cache');
+    const body = bodies.get(path) ?? make();
+    bodies.set(path, body);
+    const type = path === '/api' ? 'html' : path === '/api-json' ? 'json' : extname(path);
+    body.then((it) => response.type(type).send(it), next);
   });
-  app.use('/api-json', (_request: Request, response: Response, next: NextFunction) => {
-    document ??= make();
-    document.then((it) => response.json(it), next);
-  });
-  app.use('/api', (request: Request, response: Response, next: NextFunction) => {
-    if (request.path === '/') response.type('html').send(page(title));
-    else next();
-  });
-  const assets = dirname(fileURLToPath(import.meta.resolve('swagger-ui-dist/package.json')));
-  (app as NestExpressApplication).useStaticAssets(assets, { prefix: '/api', index: false });
+}
+
+async function documentOf(app: INestApplication, title: string, isSeparate: boolean): Promise<object> {
+  const { DocumentBuilder, SwaggerModule } = await import('@nestjs/swagger');
+  const made = SwaggerModule.createDocument(app, new DocumentBuilder().setTitle(title).addBearerAuth().build());
+  if (!isSeparate) return made;
+  const paths = Object.entries(made.paths).filter(([it]) => !it.startsWith('/mesh/'));
+  return { ...made, paths: Object.fromEntries(paths) };
+}
+
+function asset(file: string): Promise<Buffer> {
+  return readFile(fileURLToPath(import.meta.resolve(`swagger-ui-dist/${file}`)));
 }
 
 function page(title: string): string {
@@ -82,7 +106,7 @@ function page(title: string): string {
   <body>
     <div id="page"></div>
     <script src="/api/swagger-ui-bundle.js"></script>
-    <script>SwaggerUIBundle({ url: '/api-json', dom_id: '#page', deepLinking: true });</script>
+    <script>${SCRIPT}</script>
   </body>
 </html>`;
 }

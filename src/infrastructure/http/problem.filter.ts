@@ -9,6 +9,7 @@ import {
   BusinessRuleViolation,
   Unavailable,
 } from '../contracts/domain-errors.js';
+import { BodyRefused } from './request-body.js';
 import { KeysUnavailable, Unauthorized } from './bearer-tokens.js';
 import { requestContext } from '../observability/request-context.js';
 import { DatabaseUnavailable, isConnectionLost, isTransient, UnitTimedOut } from '../persistence/sql.js';
@@ -30,6 +31,7 @@ const TITLES: Record<number, string> = {
   403: 'Not allowed',
   404: 'Not found',
   405: 'Method not allowed',
+  408: 'Request timeout',
   409: 'Conflict',
   413: 'Content too large',
   415: 'Unsupported media type',
@@ -48,7 +50,7 @@ export class ProblemFilter implements ExceptionFilter {
     const request = http.getRequest<Request>();
     const response = http.getResponse<Response>();
     const { status, ...known } = classify(error);
-    if (status >= 500)
+    if (status >= 500 && !(error instanceof BodyRefused))
       this.logger.error({ err: error, method: request.method, url: request.originalUrl }, 'Request failed');
     if (response.headersSent) return void response.destroy();
     const problem: Problem = {
@@ -71,6 +73,7 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
     const { message, field } = error;
     return { status: statusOf(error), detail: message, ...(field && { errors: [{ field, detail: message }] }) };
   }
+  if (error instanceof BodyRefused) return { status: error.status, detail: error.message };
   if (error instanceof Unauthorized) return { status: 401, detail: error.message };
   if (error instanceof KeysUnavailable) return { status: 503, detail: error.message };
   if (error instanceof UnitTimedOut || isTransient(error))

@@ -1,7 +1,9 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, Logger } from '@nestjs/common';
 import { Unavailable } from '../contracts/domain-errors.js';
+import { Connections } from '../http/connections.js';
 import { ServedOn } from '../http/listener.guard.js';
 import { Operation } from '../http/openapi.js';
+import type { BrokerFailure, BrokerState } from '../outbox/outbox-dispatcher.js';
 import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { writeNothing } from '../store/idempotency-rows.js';
@@ -9,9 +11,12 @@ import { writeNothing } from '../store/idempotency-rows.js';
 @Controller('health')
 @ServedOn('both')
 export class HealthController {
+  private readonly logger = new Logger('Health');
+
   constructor(
     private readonly work: UnitOfWork,
     private readonly relay: Relay,
+    private readonly connections: Connections,
   ) {}
 
   @Get('live')
@@ -23,15 +28,30 @@ export class HealthController {
   @Get('ready')
   @Operation('The process can take requests: the database answers, the relay runs, the broker accepts messages')
   async ready(): Promise<object> {
+    if (this.connections.areEnding) throw new Unavailable('The process is stopping');
     if (!this.relay.isRunning) throw new Unavailable('The relay is not running');
-    if (this.relay.suspendedReason) throw new Unavailable(this.relay.suspendedReason);
+    // Any client may ask, so addresses are in the log only, and at GET /mesh/outbox.
+    if (this.relay.suspendedReason) throw new Unavailable('The broker refuses every message: see the log');
     try {
       await this.work.sql.all('SELECT 1');
       await this.work.health.assertWritable(() => this.work.run(() => writeNothing(this.work.sql)));
     } catch (error) {
-      throw new Unavailable(`The database doesn't answer: ${(error as Error).message}`);
+      this.logger.error({ err: error }, 'Not ready: the database does not answer, or takes no writes');
+      // Errors of SQLite hold no address.
+      const why = this.work.sql.dialect === 'sqlite' ? (error as Error).message : 'see the log';
+      throw new Unavailable(`The database doesn't answer, or takes no writes: ${why}`);
     }
     const broker = this.relay.brokerState;
-    return { status: 'ready', ...(broker && { broker }) };
+    return { status: 'ready', ...(broker && { broker: withoutReasons(broker) }) };
   }
+}
+
+/** The reason of a failure may hold an address. */
+function withoutReasons({ waiting, refused, unreachable }: BrokerState): object {
+  const publicPart = ({ since, attempts }: BrokerFailure) => ({ since, attempts });
+  return {
+    waiting,
+    ...(refused && { refused: publicPart(refused) }),
+    ...(unreachable && { unreachable: publicPart(unreachable) }),
+  };
 }

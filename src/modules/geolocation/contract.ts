@@ -28,9 +28,15 @@ export function addressId(of: Address): string {
       .normalize('NFC')
       .trim()
       .replace(/\s+/g, ' ')
-      .toLowerCase(),
+      .replace(/[^\u0131]+/g, foldCase)
+      .normalize('NFC'),
   );
   return uuidv5(JSON.stringify(normal), ADDRESSES);
+}
+
+/** Unicode case folding: `Straße` and `STRASSE` become equal. Without ı, which is another letter than i. */
+function foldCase(text: string): string {
+  return text.toLowerCase().toUpperCase().toLowerCase();
 }
 
 /** Store both addresses, and answer with their distance. Idempotent by transit (the subject) and destination. */

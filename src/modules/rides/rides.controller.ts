@@ -133,7 +133,7 @@ export class RidesController {
 
   @Post(':id/complete')
   @HttpCode(202)
-  @Idempotent()
+  @Idempotent('present')
   @Location('/transits/:id')
   @Operation('Ends the ride at this address; Prefer: wait=5 waits until it is settled (200)', {
     status: 202,
@@ -148,6 +148,11 @@ export class RidesController {
   ): Promise<TransitView> {
     const completing = await this.commands.execute(new RequestCompletion(id, reached, driverId));
     return this.wait(completing, isSettled, prefer, response);
+  }
+
+  /** Answers a repeated completion: with the transit as it is now, not as it was accepted. */
+  async present({ id }: TransitView, prefer: string | undefined, response: Response): Promise<TransitView> {
+    return this.wait(await this.read({ id }), isSettled, prefer, response);
   }
 
   /** Waits as long as the client prefers. @returns the transit as wanted, with 200, or else as it was accepted */

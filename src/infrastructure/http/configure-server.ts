@@ -1,0 +1,38 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { answerBrokenRequests } from './broken-requests.js';
+import type { Connections } from './connections.js';
+import { deferContinue } from './request-body.js';
+
+/*
+ * Limits of both HTTP servers. A proxy that keeps a connection longer than the server may send a request just when the
+ * server closes it: nginx and AWS load balancers keep one for 60 s, Go's client (Knative's queue-proxy) for 90 s.
+ */
+
+/** How long an idle connection is kept, in ms. */
+const KEEP_ALIVE_MS = 95_000;
+/** How long a client may take to send the headers of a request, in ms. */
+const HEADERS_MS = 15_000;
+/** How long a client may take to send a whole request, in ms. */
+const REQUEST_MS = 30_000;
+/** After so many requests a connection is closed, so that clients find new replicas. */
+const MAX_REQUESTS_PER_CONNECTION = 10_000;
+/** Connections of one port at a time; more are closed at once. */
+const MAX_CONNECTIONS = 2000;
+
+/**
+ * Sets the limits of a server on purpose, instead of the defaults of Node. What Node refuses itself is
+ * answered with a problem document. A sender with `Expect: 100-continue` sends its
+ * body only when that is going to be read.
+ */
+export function configureServer(server: Server, connections: Connections): void {
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.headersTimeout = HEADERS_MS;
+  server.requestTimeout = REQUEST_MS;
+  server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
+  server.maxConnections = MAX_CONNECTIONS;
+  answerBrokenRequests(server, (socket) => connections.isAnswering(socket));
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    deferContinue(request);
+    server.emit('request', request, response);
+  });
+}

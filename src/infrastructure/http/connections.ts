@@ -1,0 +1,119 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { Injectable } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+
+/** Requests of one connection that may wait for the answers before theirs. Browsers and brokers send none. */
+const MAX_PIPELINED = 100;
+/** How long a client may leave the rest of an answer unread, in ms. */
+const UNREAD_MS = 30_000;
+/** How long a connection on which a request may be arriving is kept when the server stops, in ms. */
+const ARRIVING_MS = 500;
+/** Pause between two searches for connections to close while the servers stop, in ms. */
+const SWEEP_MS = 50;
+
+/** The request of a connection that is being answered, and those that wait for its answer. */
+interface Exchange {
+  readonly response: ServerResponse;
+  readonly waiting: { response: ServerResponse; next: () => void }[];
+  isFull: boolean;
+}
+
+/**
+ * The connections of the HTTP servers of this process. A request is handled when the answers before it have been sent, so
+ * that a client that doesn't read makes the process keep one answer. When the process stops, each answer carries
+ * `Connection: close`, and connections without a request in flight are closed.
+ */
+@Injectable()
+export class Connections {
+  private readonly servers = new Set<Server>();
+  private readonly sockets = new Set<Socket>();
+  private readonly exchanges = new Map<Socket, Exchange>();
+  private isEnding = false;
+
+  constructor(host: HttpAdapterHost) {
+    host.init$.subscribe(() => {
+      host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>
+        this.take(request.socket, response, next),
+      );
+    });
+  }
+
+  /** Whether the process is about to stop: it still answers, but wants no more requests. */
+  get areEnding(): boolean {
+    return this.isEnding;
+  }
+
+  /** Whether a request of a connection is being answered. */
+  isAnswering(socket: Socket): boolean {
+    return this.exchanges.has(socket);
+  }
+
+  /** Includes the connections of a server, which doesn't listen yet. */
+  watch(server: Server): void {
+    if (this.servers.has(server)) return;
+    this.servers.add(server);
+    server.on('connection', (socket: Socket) => {
+      this.sockets.add(socket);
+      socket.once('close', () => this.sockets.delete(socket));
+    });
+  }
+
+  /** From now on each answer ends its connection. New connections are accepted as before. */
+  endAfterAnswers(): void {
+    this.isEnding = true;
+    for (const { response } of this.exchanges.values()) endConnection(response);
+  }
+
+  /**
+   * Closes each connection as soon as it has no request in flight, and all others after `graceMs`, until the servers have
+   * none. The servers must stop listening in the same turn of the event loop.
+   */
+  close(graceMs: number): void {
+    this.endAfterAnswers();
+    const began = performance.now();
+    const sweep = () => {
+      const ms = performance.now() - began;
+      for (const socket of this.sockets) {
+        const isIdle = !this.exchanges.has(socket) && ms >= ARRIVING_MS;
+        if (isIdle || ms >= graceMs) socket.destroy();
+      }
+      for (const server of this.servers) server.closeIdleConnections();
+      const isOpen = [...this.servers].some(({ listening }) => listening) || this.sockets.size > 0;
+      if (isOpen) setTimeout(sweep, SWEEP_MS).unref();
+    };
+    setImmediate(sweep);
+  }
+
+  private take(socket: Socket, response: ServerResponse, next: () => void): void {
+    const exchange = this.exchanges.get(socket);
+    if (!exchange) return this.begin(socket, { response, waiting: [], isFull: false }, next);
+    if (exchange.waiting.length < MAX_PIPELINED && !exchange.isFull) {
+      exchange.waiting.push({ response, next });
+      return;
+    }
+    // The last answer closes the connection, which tells the client to send the rest again.
+    exchange.isFull = true;
+    socket.pause();
+  }
+
+  private begin(socket: Socket, exchange: Exchange, next: () => void): void {
+    const { response, waiting } = exchange;
+    this.exchanges.set(socket, exchange);
+    if (this.isEnding || (exchange.isFull && waiting.length === 0)) endConnection(response);
+    response.once('prefinish', () => response.setTimeout(UNREAD_MS));
+    response.once('close', () => {
+      const following = waiting.shift();
+      // After an answer with Connection: close, requests that wait are not handled, as HTTP demands.
+      if (following && socket.writable)
+        this.begin(socket, { ...exchange, response: following.response }, following.next);
+      else this.exchanges.delete(socket);
+    });
+    next();
+  }
+}
+
+/** Has no effect on an answer whose headers have been sent: its connection is closed as an idle one. */
+function endConnection(response: ServerResponse): void {
+  response.shouldKeepAlive = false;
+}

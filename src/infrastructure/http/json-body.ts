@@ -1,0 +1,91 @@
+import { isUtf8 } from 'node:buffer';
+import { promisify } from 'node:util';
+import { brotliDecompress, gunzip, inflate } from 'node:zlib';
+import type { NextFunction, Request, Response } from 'express';
+import { ValidationFailed } from '../contracts/domain-errors.js';
+import { BodyRefused, hasBody, readBody } from './request-body.js';
+
+/** Largest body, also after it was decompressed, in bytes. */
+const BODY_LIMIT = 100 * 1024;
+/** Deepest nesting of a body. Without a limit, code that walks a body may use up its stack. */
+const BODY_DEPTH = 32;
+const MEDIA = ['json', '+json'];
+
+type Decompress = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
+const DECODERS: Readonly<Record<string, Decompress>> = {
+  identity: (bytes) => Promise.resolve(bytes),
+  gzip: promisify(gunzip),
+  deflate: promisify(inflate),
+  br: promisify(brotliDecompress),
+};
+
+/** Express middleware that parses a JSON body, with limits, into `request.body`. */
+export function jsonBody(request: Request, response: Response, next: NextFunction): void {
+  if (!hasBody(request)) return next();
+  parse(request, response).then((body) => {
+    request.body = body;
+    next();
+  }, next);
+}
+
+async function parse(request: Request, response: Response): Promise<unknown> {
+  if (!request.is(MEDIA)) throw refusal(415, 'Send application/json');
+  const charset = /;\s*charset\s*=\s*"?([^;"\s]*)/i.exec(request.get('content-type') ?? '')?.[1] ?? 'utf-8';
+  if (!/^utf-?8$/i.test(charset)) throw refusal(415, `Send JSON in UTF-8, not in ${charset.slice(0, 20)}`);
+  const encoding = (request.get('content-encoding') ?? 'identity').toLowerCase();
+  const decode = Object.hasOwn(DECODERS, encoding) ? DECODERS[encoding]! : undefined;
+  if (!decode) throw refusal(415, `Send no Content-Encoding, or one of ${Object.keys(DECODERS).join(', ')}`);
+  const bytes = await decompressed(decode, await readBody(request, response, BODY_LIMIT));
+  if (bytes.length === 0) return {};
+  const body = parsed(new TextDecoder().decode(bytes));
+  if (!isUtf8(bytes)) throw new ValidationFailed(notUnicode(body));
+  if (isDeeper(body, BODY_DEPTH)) {
+    throw new ValidationFailed([{ field: '', detail: `nested deeper than ${BODY_DEPTH} levels` }]);
+  }
+  return body;
+}
+
+async function decompressed(decode: Decompress, bytes: Buffer): Promise<Buffer> {
+  try {
+    return await decode(bytes, { maxOutputLength: BODY_LIMIT });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') {
+      throw new BodyRefused(413, `A body has at most ${BODY_LIMIT} bytes`);
+    }
+    throw refusal(400, 'The body does not match its Content-Encoding');
+  }
+}
+
+function parsed(text: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw refusal(400, (error as Error).message);
+  }
+  if (typeof value !== 'object' || value === null) throw refusal(400, 'Send a JSON object as the body');
+  return value;
+}
+
+/** The fields in which bytes that are no UTF-8 were replaced. */
+function notUnicode(body: unknown, path: readonly string[] = []): { field: string; detail: string }[] {
+  const detail = 'expected UTF-8';
+  const found =
+    typeof body === 'object' && body !== null && path.length < BODY_DEPTH
+      ? Object.entries(body).flatMap(([key, value]) =>
+          key.includes('\uFFFD') ? { field: [...path, key].join('.'), detail } : notUnicode(value, [...path, key]),
+        )
+      : typeof body === 'string' && body.includes('\uFFFD')
+        ? [{ field: path.join('.'), detail }]
+        : [];
+  return found.length > 0 || path.length > 0 ? found : [{ field: '', detail }];
+}
+
+function isDeeper(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return depth === 0 || Object.values(value).some((it) => isDeeper(it, depth - 1));
+}
+
+function refusal(status: number, message: string): Error {
+  return Object.assign(new Error(message), { status });
+}

@@ -1,0 +1,64 @@
+import 'reflect-metadata';
+import type { AddressInfo } from 'node:net';
+import { NestFactory } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { pinoHttp } from 'pino-http';
+import { AppModule, LOOPBACK, MODULE_NAMES } from './app.module.js';
+import { loadConfig } from './config-loader.js';
+import { welcome } from './demo.js';
+import { configureHttp } from './infrastructure/http/configure-http.js';
+import { MeshListener } from './infrastructure/http/mesh-listener.js';
+import { serveApiPage } from './infrastructure/http/openapi.js';
+import { createLogger, PinoLogger } from './infrastructure/observability/logger.js';
+
+/**
+ * Starts the application as the environment configures it. Exits with code 1 when it doesn't start. From then on a signal
+ * stops it in order.
+ */
+export async function start(): Promise<void> {
+  const loaded = await loadConfig(MODULE_NAMES).catch((error: Error) => {
+    console.error(error.message);
+    process.exit(1);
+  });
+  const { config } = loaded;
+  const logger = createLogger(config.logLevel, config.isDevelopment ? await prettyPrinter() : undefined);
+  try {
+    const app = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(loaded), {
+      logger: new PinoLogger(logger),
+      bodyParser: false,
+      abortOnError: false,
+    });
+    configureHttp(app);
+    app.use(pinoHttp({ logger, quietReqLogger: true, serializers: { req: briefRequest, res: briefResponse } }));
+    if (config.hasApiPage) serveApiPage(app, 'Meshy Cabs');
+    await (config.isDevelopment ? app.listen(config.port, LOOPBACK) : app.listen(config.port));
+    app.enableShutdownHooks(undefined, { useProcessExit: true });
+    const { port } = app.getHttpServer().address() as AddressInfo;
+    const meshPort = app.get(MeshListener).port;
+    logger.info({ port, ...(meshPort !== undefined && { meshPort }) }, 'Listening');
+    if (config.isDevelopment) {
+      console.log(welcome(`http://localhost:${port}`, config.seed, `http://localhost:${meshPort ?? port}`));
+    }
+  } catch (error) {
+    logger.fatal({ err: error }, 'The application does not start');
+    process.exit(1);
+  }
+}
+
+/** pino-pretty is a development dependency, so a production image logs JSON. */
+async function prettyPrinter() {
+  try {
+    const { default: pretty } = await import('pino-pretty');
+    return pretty({ translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname', singleLine: true, sync: true });
+  } catch {
+    return undefined;
+  }
+}
+
+function briefRequest({ method, url }: { method: string; url: string }) {
+  return { method, url };
+}
+
+function briefResponse({ statusCode }: { statusCode: number }) {
+  return { statusCode };
+}
