@@ -3,7 +3,6 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
-import { pinoHttp } from 'pino-http';
 import { AppModule, LOOPBACK, MODULE_NAMES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
 import { welcome } from './demo.js';
@@ -11,6 +10,7 @@ import { configureHttp } from './infrastructure/http/configure-http.js';
 import { MeshListener } from './infrastructure/http/mesh-listener.js';
 import { serveApiPage } from './infrastructure/http/openapi.js';
 import { createLogger, PinoLogger } from './infrastructure/observability/logger.js';
+import { requestLog } from './request-log.js';
 
 const loaded = await loadConfig(MODULE_NAMES).catch((error: Error) => {
   console.error(error.message);
@@ -19,6 +19,11 @@ const loaded = await loadConfig(MODULE_NAMES).catch((error: Error) => {
 const { config } = loaded;
 
 const logger = createLogger(config.logLevel, config.isDevelopment ? await prettyPrinter() : undefined);
+// Node would print all fields of the error, also the parameters of a statement.
+process.on('uncaughtException', (error) => {
+  logger.fatal({ err: error }, 'The process ends: an error was not caught');
+  process.exit(1);
+});
 const app = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(loaded), {
   logger: new PinoLogger(logger),
   bodyParser: false,
@@ -28,8 +33,9 @@ const app = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(l
   process.exit(1);
 });
 
+// First, so that refused bodies are logged, too.
+app.use(requestLog(logger));
 configureHttp(app);
-app.use(pinoHttp({ logger, quietReqLogger: true, serializers: { req: briefRequest, res: briefResponse } }));
 serveApiPage(app, 'Meshy Cabs');
 app.enableShutdownHooks(undefined, { useProcessExit: true });
 
@@ -67,12 +73,4 @@ async function prettyPrinter() {
   } catch {
     return undefined;
   }
-}
-
-function briefRequest({ method, url }: { method: string; url: string }) {
-  return { method, url };
-}
-
-function briefResponse({ statusCode }: { statusCode: number }) {
-  return { statusCode };
 }

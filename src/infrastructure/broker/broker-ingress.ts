@@ -72,7 +72,7 @@ export class BrokerIngress {
       response.writeHead(204).end();
     } catch (error) {
       if (response.destroyed) return;
-      const { status, detail } = this.problemOf(error, segment);
+      const { status, detail } = this.problemOf(error, segment, request.socket.remoteAddress);
       const body = shortProblem(status, detail);
       response.writeHead(status, {
         'content-type': 'application/problem+json',
@@ -136,16 +136,16 @@ export class BrokerIngress {
   }
 
   /** Logs the error and decides on the answer. */
-  private problemOf(error: unknown, segment: string): { status: number; detail: string } {
+  private problemOf(error: unknown, segment: string, address?: string): { status: number; detail: string } {
     const consumer = segment.slice(0, 100);
     const message = error instanceof Error ? error.message : '';
     const refused = refusalStatus(error);
     if (refused !== undefined) {
-      this.logger.warn({ consumer, status: refused, reason: message.slice(0, 300) }, 'Event refused');
+      this.logger.warn({ consumer, address, status: refused, reason: message.slice(0, 300) }, 'Event refused');
       return { status: refused, detail: message };
     }
     const isUnavailable = error instanceof KeysUnavailable || error instanceof DatabaseUnavailable;
-    this.logger.error({ consumer, err: error as Error }, 'Event not handled: the broker will send it again');
+    this.logger.error({ consumer, address, err: error as Error }, 'Event not handled: the broker will send it again');
     return { status: isUnavailable ? 503 : 500, detail: isUnavailable ? message : firstLine(error) };
   }
 }

@@ -48,15 +48,16 @@ export class ProblemFilter implements ExceptionFilter {
     const request = http.getRequest<Request>();
     const response = http.getResponse<Response>();
     const { status, ...known } = classify(error);
-    if (status >= 500)
-      this.logger.error({ err: error, method: request.method, url: request.originalUrl }, 'Request failed');
+    // Without the query string, which may hold data of users.
+    const path = request.originalUrl?.split('?')[0];
+    if (status >= 500) this.logger.error({ err: error, method: request.method, url: path }, 'Request failed');
     if (response.headersSent) return void response.destroy();
     const problem: Problem = {
       type: 'about:blank',
       title: TITLES[status] ?? 'Problem',
       status,
       ...known,
-      instance: request.originalUrl?.split('?')[0],
+      instance: path,
       correlationId: requestContext()?.correlationId,
     };
     if (status === 503) response.setHeader('Retry-After', '1');

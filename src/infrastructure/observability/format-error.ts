@@ -1,3 +1,5 @@
+import { errorMessage } from './error-message.js';
+
 /* Errors as text, for rows and responses. */
 
 /** Longest text of an error, in characters. */
@@ -17,7 +19,8 @@ export function formatError(error: unknown): string {
 function nameAndMessage(thrown: unknown): string {
   try {
     const { name, message } = thrown as Partial<Error>;
-    return message === undefined ? (JSON.stringify(thrown) ?? String(thrown)) : `${name ?? 'Error'}: ${message}`;
+    if (message === undefined) return JSON.stringify(thrown) ?? String(thrown);
+    return `${name ?? 'Error'}: ${errorMessage(thrown)}`;
   } catch {
     return Object.prototype.toString.call(thrown);
   }
