@@ -15,6 +15,7 @@ import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
 import { KeysUnavailable, TOKEN_VERIFIER, Unauthorized, type TokenVerifier } from '../http/bearer-tokens.js';
+import { retryAfterOf } from '../http/problem.filter.js';
 import { MeshListener } from '../http/mesh-listener.js';
 import { assertMayDeliver, type Sender } from './senders.js';
 import { shortProblem } from './short-problem.js';
@@ -77,6 +78,7 @@ export class BrokerIngress {
       response.writeHead(status, {
         'content-type': 'application/problem+json',
         'content-length': Buffer.byteLength(body),
+        ...(status === 503 && { 'retry-after': String(retryAfterOf(error)) }),
         ...(status === 401 && { 'www-authenticate': 'Bearer' }),
         // The rest of the body isn't read.
         ...(!request.complete && { connection: 'close' }),

@@ -60,7 +60,7 @@ export class ProblemFilter implements ExceptionFilter {
       instance: path,
       correlationId: requestContext()?.correlationId,
     };
-    if (status === 503) response.setHeader('Retry-After', '1');
+    if (status === 503) response.setHeader('Retry-After', String(retryAfterOf(error)));
     if (error instanceof Unauthorized) response.setHeader('WWW-Authenticate', 'Bearer');
     response.status(status).type('application/problem+json').send(JSON.stringify(problem));
   }
@@ -85,6 +85,11 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
   }
   const status = error instanceof HttpException ? error.getStatus() : parserStatus(error);
   return status < 500 ? { status, detail: (error as Error).message } : { status };
+}
+
+/** The value of `Retry-After` with 503, in seconds. */
+export function retryAfterOf(error: unknown): number {
+  return error instanceof KeysUnavailable ? error.retryAfterS : 1;
 }
 
 function statusOf(refusal: DomainError): number {
