@@ -19,7 +19,7 @@ export function addressesOf({ subscriber, deadLetterSink }: TriggerManifest, ser
  * @returns undefined when the address of the Service is not known
  */
 export function urlOf({ service, uri }: Destination, services: Services): string | undefined {
-  const base = service === undefined ? uri : services[service];
+  const base = service === undefined ? uri : Object.hasOwn(services, service) ? services[service] : undefined;
   if (base === undefined) return undefined;
   const url = service === undefined || uri === undefined ? base : new URL(uri, base).href;
   return goUri(url)?.text ?? url;

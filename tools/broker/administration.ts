@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { deadLetter, deadLetterCause } from '../../src/infrastructure/dead-letters/dead-letter.js';
+import { deadLetter, deadLetterCause, listedDeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import {
   countDeadLetters,
@@ -10,6 +10,7 @@ import {
   oldestDeadLetters,
   requeueDeadLetter,
   type DeadLetterFilter,
+  type DeadLetterHead,
   type DeadLetterRow,
 } from '../../src/infrastructure/store/dead-letter-rows.js';
 import { outboxStatistics, type OutboxStatistics } from '../../src/infrastructure/store/statistics.js';
@@ -87,7 +88,7 @@ export class Administration {
     const page = Math.max(1, Math.trunc(Number(search.get('page') ?? 1)) || 1);
     const size = Math.min(100, Math.max(1, Math.trunc(Number(search.get('size') ?? 20)) || 20));
     const rows = await listDeadLetters(sql, filter, { limit: size, offset: (page - 1) * size });
-    return { items: rows.map(legible), page, size, total };
+    return { items: rows.map(listedDeadLetter), page, size, total };
   }
 
   /** Requeues all that are dead now. The broker has no inbox that could forget a message, so any age will do. */
@@ -100,10 +101,10 @@ export class Administration {
     }
   }
 
-  private async requeue(find: () => Promise<(DeadLetterRow | undefined)[]>): Promise<number> {
+  private async requeue(find: () => Promise<(DeadLetterHead | undefined)[]>): Promise<number> {
     const count = await this.work.run(async () => {
       const rows = (await find()).filter((row) => row !== undefined);
-      for (const row of rows) await requeueDeadLetter(this.work.sql, row, [row.consumer]);
+      for (const row of rows) await requeueDeadLetter(this.work.sql, row.id, [row.consumer]);
       return rows.length;
     });
     this.wake();

@@ -5,6 +5,7 @@ import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { MalformedEvent } from '../cloudevents/attributes.js';
 import { toEvents } from '../cloudevents/http-parser.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
+import { errorMessage } from '../observability/error-message.js';
 import { firstLine } from '../observability/format-error.js';
 import { isTraceparent } from '../observability/request-context.js';
 import { Forbidden } from '../contracts/domain-errors.js';
@@ -148,8 +149,13 @@ export class BrokerIngress {
     }
     const isUnavailable = error instanceof KeysUnavailable || error instanceof DatabaseUnavailable;
     this.logger.error({ consumer, address, err: error as Error }, 'Event not handled: the broker will send it again');
-    return { status: isUnavailable ? 503 : 500, detail: isUnavailable ? message : firstLine(error) };
+    return { status: isUnavailable ? 503 : 500, detail: isUnavailable ? message : withoutValues(error) };
   }
+}
+
+/** The first line of an error without the values that a database quotes: brokers log the answers of consumers. */
+function withoutValues(error: unknown): string {
+  return firstLine(error instanceof Error ? { name: error.name, message: errorMessage(error) } : error);
 }
 
 function factsOf({ type, subject, id }: CloudEvent, consumer?: string) {

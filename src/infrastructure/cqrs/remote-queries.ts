@@ -27,7 +27,7 @@ export class RemoteQueries {
 
   /** @throws Unavailable when the module doesn't answer, or answers something else than its contract says */
   async ask(module: string, query: QueryClass, data: unknown): Promise<unknown> {
-    const base = this.services[module];
+    const base = Object.hasOwn(this.services, module) ? this.services[module] : undefined;
     if (!base)
       throw new Unavailable(`The address of ${module} is unknown: set USVC_${module.toUpperCase()} to its base URL`);
     const address = new URL(`${base}/mesh/queries/${query.queryName}`);

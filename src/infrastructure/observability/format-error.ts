@@ -1,5 +1,3 @@
-import { errorMessage } from './error-message.js';
-
 /* Errors as text, for rows and responses. */
 
 /** Longest text of an error, in characters. */
@@ -19,8 +17,7 @@ export function formatError(error: unknown): string {
 function nameAndMessage(thrown: unknown): string {
   try {
     const { name, message } = thrown as Partial<Error>;
-    if (message === undefined) return JSON.stringify(thrown) ?? String(thrown);
-    return `${name ?? 'Error'}: ${errorMessage(thrown)}`;
+    return message === undefined ? (JSON.stringify(thrown) ?? String(thrown)) : `${name ?? 'Error'}: ${message}`;
   } catch {
     return Object.prototype.toString.call(thrown);
   }
