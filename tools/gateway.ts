@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { Agent } from 'undici';
 import { namedUrlOf, portOf, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
+import { hasBody } from '../src/infrastructure/http/strict-request.js';
 import { exchange, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
 import { keeperOf, listDeadLetters, replayDeadLetters } from './gateway/dead-letters.js';
 import { forward, type Service } from './gateway/forwarding.js';
@@ -120,7 +121,12 @@ interface OwnRoute extends Route {
 /** Routes whose answers are aggregated from all processes. */
 function aggregatedRoutes(table: RouteTable<ModuleRoute>): OwnRoute[] {
   const reply = (status: number, aggregate: (aggregator: Aggregator, query: string) => Promise<object>) => ({
-    answer: async (to: Exchange, aggregator: Aggregator) => sendJson(to, status, await aggregate(aggregator, to.query)),
+    answer: async (to: Exchange, aggregator: Aggregator) => {
+      // The processes would refuse a body, but get none from here.
+      if (to.path.startsWith('/mesh/') && hasBody(to.request))
+        return sendProblem(to, 400, 'body: this route takes no body, only query parameters');
+      sendJson(to, status, await aggregate(aggregator, to.query));
+    },
   });
   const shown = (path: string) =>
     /^\/(health|mesh\/(outbox|dead-letters|reconciliations))\b/.test(path) ||
@@ -129,9 +135,13 @@ function aggregatedRoutes(table: RouteTable<ModuleRoute>): OwnRoute[] {
     { method: 'GET', path: '/health/live', ...reply(200, async () => ({ status: 'live' })) },
     { method: 'GET', path: '/health/ready', ...reply(200, (it) => it.ready()) },
     { method: 'GET', path: '/api-json', ...reply(200, (it) => it.document(shown)) },
-    { method: 'GET', path: '/mesh/outbox', ...reply(200, (it) => it.outbox()) },
+    { method: 'GET', path: '/mesh/outbox', ...reply(200, (it, query) => it.outbox(query)) },
     { method: 'GET', path: '/mesh/dead-letters', ...reply(200, listDeadLetters) },
-    { method: 'GET', path: '/mesh/reconciliations', ...reply(200, (it) => it.reconciliations('GET', '')) },
+    {
+      method: 'GET',
+      path: '/mesh/reconciliations',
+      ...reply(200, (it, query) => it.reconciliations('GET', `?${query}`)),
+    },
     {
       method: 'POST',
       path: '/mesh/reconciliations/run',

@@ -50,6 +50,15 @@ describe('a message that has failed for good', () => {
     await settled(url);
     expect((await parked(url)).total).toBe(3);
     subscriber.script = () => ({});
+    for (const [query, init] of [
+      ['consumr=one', {}],
+      ['dryRun=true', {}],
+      ['', { body: '{}' }],
+    ] as const) {
+      const refused = await fetch(`${url}/mesh/dead-letters/replay?${query}`, { method: 'POST', ...init });
+      expect(refused.status).toBe(400);
+    }
+    expect((await parked(url)).total).toBe(3);
     expect(await (await fetch(`${url}/mesh/dead-letters/replay`, { method: 'POST' })).json()).toEqual({ replayed: 3 });
     await subscriber.expect('/sub', 6);
     await settled(url);

@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { deadLetter, deadLetterCause, listedDeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
+import type { ValidationFailed } from '../../src/infrastructure/contracts/domain-errors.js';
+import { assertKnown } from '../../src/infrastructure/http/strict-request.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import {
   countDeadLetters,
@@ -23,6 +25,17 @@ import { asText } from './stored-event.js';
 
 const PATH = /^\/mesh\/(outbox|dead-letters)(?:\/([\w-]+))?(\/replay)?$/;
 
+const FILTER = ['consumer', 'type', 'cause'];
+/** The routes and their query parameters: those of the application, whose commands work on the broker, too. */
+const PARAMETERS = new Map<string, readonly string[]>([
+  ['GET outbox', []],
+  ['GET dead-letters', [...FILTER, 'by', 'page', 'size']],
+  ['GET dead-letters/id', []],
+  ['POST dead-letters/replay', [...FILTER, 'force']],
+  ['POST dead-letters/id/replay', ['force']],
+  ['DELETE dead-letters/id', []],
+]);
+
 /** Dead letters that one unit of work requeues. */
 const BATCH = 100;
 
@@ -39,7 +52,7 @@ export class Administration {
   async answer(request: IncomingMessage, response: ServerResponse): Promise<boolean> {
     const reply = await this.replyTo(request);
     if (!reply) return false;
-    const status = 'detail' in reply ? 404 : request.method === 'POST' ? 202 : 200;
+    const status = 'errors' in reply ? 400 : 'detail' in reply ? 404 : request.method === 'POST' ? 202 : 200;
     const text = JSON.stringify(reply);
     response
       .writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) })
@@ -53,7 +66,10 @@ export class Administration {
     const isReplay = suffix !== undefined || segment === 'replay';
     const id = segment === 'replay' ? undefined : segment;
     const { sql } = this.work;
-    switch (`${request.method} ${resource}${id ? '/id' : ''}${isReplay ? '/replay' : ''}`) {
+    const route = `${request.method} ${resource}${id ? '/id' : ''}${isReplay ? '/replay' : ''}`;
+    const refusal = refusalOf(request, PARAMETERS.get(route));
+    if (refusal) return refusal;
+    switch (route) {
       case 'GET outbox':
         return this.statistics();
       case 'GET dead-letters':
@@ -112,8 +128,20 @@ export class Administration {
   }
 }
 
+/** The answer 400 to a request with an unknown parameter, or with a body. */
+function refusalOf(request: IncomingMessage, known: readonly string[] | undefined): object | undefined {
+  if (!known) return undefined;
+  try {
+    assertKnown(request, request.url ?? '', known);
+    return undefined;
+  } catch (error) {
+    const { message, issues } = error as ValidationFailed;
+    return { type: 'about:blank', title: 'Malformed request', status: 400, detail: message, errors: issues };
+  }
+}
+
 function filterOf(search: URLSearchParams): DeadLetterFilter {
-  const names = ['consumer', 'type', 'cause'].filter((name) => search.has(name));
+  const names = FILTER.filter((name) => search.has(name));
   return Object.fromEntries(names.map((name) => [name, search.get(name)!]));
 }
 

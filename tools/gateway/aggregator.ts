@@ -85,8 +85,8 @@ export class Aggregator {
    * Adds up the pending messages of all processes. They count at different moments, so a message may be missed or counted
    * twice.
    */
-  async outbox(): Promise<object> {
-    const { answers, missing } = await this.requestAll('GET', '/mesh/outbox');
+  async outbox(query = ''): Promise<object> {
+    const { answers, missing } = await this.requestAll('GET', `/mesh/outbox?${query}`);
     const each = answers.map(({ service, body }) => [service.name, body as unknown as OutboxStatistics] as const);
     const sum = (of: 'pending' | 'ready' | 'retrying' | 'deadLetters') =>
       each.reduce((total, [, statistics]) => total + statistics[of], 0);
