@@ -52,7 +52,7 @@ const databaseAddress = z.string().superRefine((text, context) => {
 const timeZone = z.string().refine(isTimeZone, 'expected an IANA time zone such as Europe/Warsaw');
 
 export const environmentSchema = z.object({
-  NODE_ENV: z.string().default('development'),
+  NODE_ENV: oneOf('production', 'development', 'test').default('development'),
   PORT: port.default(3000),
   REST_PORT: port.optional(),
   MESH_PORT: port.optional(),

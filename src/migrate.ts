@@ -6,6 +6,7 @@ import { HISTORIES } from '../migrations/histories.js';
 import { hostedBy, MODULE_NAMES, MODULES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
 import type { Config } from './config.js';
+import { errorMessage } from './infrastructure/observability/error-message.js';
 import { connectTo, migrateDatabase } from './infrastructure/persistence/database.js';
 import { migrationSql, pendingMigrations, type MigrationHistory } from './infrastructure/persistence/migrate.js';
 import { missingRights } from './infrastructure/persistence/missing-rights.js';
@@ -104,9 +105,8 @@ try {
 if (command === 'help') {
   console.log(USAGE);
 } else if (command) {
-  await run(command).catch((error: Error & { errors?: Error[] }) => {
-    // A server that doesn't answer gives one error for each of its addresses, and an empty message.
-    console.error(error.message || error.errors?.[0]?.message || String(error));
+  await run(command).catch((error: unknown) => {
+    console.error(errorMessage(error) || String(error));
     process.exitCode = 1;
   });
 }

@@ -2,7 +2,6 @@ import 'reflect-metadata';
 import type { AddressInfo } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
-import { pinoHttp } from 'pino-http';
 import { AppModule, LOOPBACK, MODULE_NAMES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
 import { welcome } from './demo.js';
@@ -10,6 +9,7 @@ import { configureHttp } from './infrastructure/http/configure-http.js';
 import { MeshListener } from './infrastructure/http/mesh-listener.js';
 import { serveApiPage } from './infrastructure/http/openapi.js';
 import { createLogger, PinoLogger } from './infrastructure/observability/logger.js';
+import { requestLog } from './request-log.js';
 
 /**
  * Starts the application as the environment configures it. Exits with code 1 when it doesn't start. From then on a signal
@@ -22,14 +22,20 @@ export async function start(): Promise<void> {
   });
   const { config } = loaded;
   const logger = createLogger(config.logLevel, config.isDevelopment ? await prettyPrinter() : undefined);
+  // Node would print all fields of the error, also the parameters of a statement.
+  process.on('uncaughtException', (error) => {
+    logger.fatal({ err: error }, 'The process ends: an error was not caught');
+    process.exit(1);
+  });
   try {
     const app = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(loaded), {
       logger: new PinoLogger(logger),
       bodyParser: false,
       abortOnError: false,
     });
+    // First, so that refused bodies are logged, too.
+    app.use(requestLog(logger));
     configureHttp(app);
-    app.use(pinoHttp({ logger, quietReqLogger: true, serializers: { req: briefRequest, res: briefResponse } }));
     if (config.hasApiPage) serveApiPage(app, 'Meshy Cabs');
     await (config.isDevelopment ? app.listen(config.port, LOOPBACK) : app.listen(config.port));
     app.enableShutdownHooks(undefined, { useProcessExit: true });
@@ -53,12 +59,4 @@ async function prettyPrinter() {
   } catch {
     return undefined;
   }
-}
-
-function briefRequest({ method, url }: { method: string; url: string }) {
-  return { method, url };
-}
-
-function briefResponse({ statusCode }: { statusCode: number }) {
-  return { statusCode };
 }

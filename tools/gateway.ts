@@ -8,10 +8,12 @@ import { Agent } from 'undici';
 import { namedUrlOf, portOf, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
 import { exchange, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
-import { keeperOf, listDeadLetters, replayDeadLetters } from './gateway/dead-letters.js';
+import { keeperOf } from './gateway/dead-letters.js';
 import { forward, type Service } from './gateway/forwarding.js';
 import { Aggregator, ErrorAnswer, Unreachable } from './gateway/aggregator.js';
-import { routesOf, RouteTable, type ModuleRoute, type Route } from './gateway/routes.js';
+import { aggregatedRoutes, deadLetterRoutes, type OwnRoute } from './gateway/own-routes.js';
+import { ambiguityOf } from './gateway/request-target.js';
+import { routesOf, RouteTable, type ModuleRoute } from './gateway/routes.js';
 
 const USAGE = `npx tsx tools/gateway.ts [options]
 
@@ -80,6 +82,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   ]);
   const serve = async (to: Exchange) => {
     const { request, method, path } = to;
+    const ambiguity = ambiguityOf(request.url ?? '');
+    if (ambiguity) return sendProblem(to, 400, ambiguity);
     // A module also answers wrong methods on its own paths.
     const module = (table.find(method, path) ?? table.findPath(path))?.route.module;
     if (module) return forward({ name: module, url: modules[module]! }, to, dispatcher);
@@ -113,41 +117,6 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     },
   };
 }
-
-interface OwnRoute extends Route {
-  answer(to: Exchange, aggregator: Aggregator, id: string): Promise<void>;
-}
-
-/** Routes whose answers are aggregated from all processes. */
-function aggregatedRoutes(table: RouteTable<ModuleRoute>): OwnRoute[] {
-  const reply = (status: number, aggregate: (aggregator: Aggregator, query: string) => Promise<object>) => ({
-    answer: async (to: Exchange, aggregator: Aggregator) => sendJson(to, status, await aggregate(aggregator, to.query)),
-  });
-  const shown = (path: string) =>
-    /^\/(health|mesh\/(outbox|dead-letters|reconciliations))\b/.test(path) ||
-    table.findPath(path.replace(/[{}]/g, '')) !== undefined;
-  return [
-    { method: 'GET', path: '/health/live', ...reply(200, async () => ({ status: 'live' })) },
-    { method: 'GET', path: '/health/ready', ...reply(200, (it) => it.ready()) },
-    { method: 'GET', path: '/api-json', ...reply(200, (it) => it.document(shown)) },
-    { method: 'GET', path: '/mesh/outbox', ...reply(200, (it) => it.outbox()) },
-    { method: 'GET', path: '/mesh/dead-letters', ...reply(200, listDeadLetters) },
-    { method: 'GET', path: '/mesh/reconciliations', ...reply(200, (it) => it.reconciliations('GET', '')) },
-    {
-      method: 'POST',
-      path: '/mesh/reconciliations/run',
-      ...reply(202, (it, query) => it.reconciliations('POST', `/run?${query}`)),
-    },
-    { method: 'POST', path: '/mesh/dead-letters/replay', ...reply(202, replayDeadLetters) },
-  ];
-}
-
-/** Routes that are forwarded to the process that keeps the dead letter. */
-const deadLetterRoutes: readonly Route[] = [
-  { method: 'GET', path: '/mesh/dead-letters/:id' },
-  { method: 'DELETE', path: '/mesh/dead-letters/:id' },
-  { method: 'POST', path: '/mesh/dead-letters/:id/replay' },
-];
 
 /** @returns a process that is running: the API page is the same everywhere. @throws Unreachable */
 async function anyOf(services: readonly Service[], aggregator: Aggregator): Promise<Service> {

@@ -67,7 +67,7 @@ export const optionProviders: Provider[] = [
   {
     provide: Relay,
     useFactory: relayOf,
-    inject: [MESH_OPTIONS, UnitOfWork, Database, HandlerRegistry, CloudEventsClient],
+    inject: [MESH_OPTIONS, UnitOfWork, Database, HandlerRegistry, CloudEventsClient, ConsumerAddresses],
   },
 ];
 
@@ -92,6 +92,7 @@ function relayOf(
   database: Database,
   registry: HandlerRegistry,
   client: CloudEventsClient,
+  addresses: ConsumerAddresses,
 ): Relay {
   const { broker } = options;
   const policy = deliveryOf(options);
@@ -113,7 +114,7 @@ function relayOf(
         policy.unknownTypeGraceMs,
       );
   const remote = (name: string) =>
-    broker && /^https?:/.test(name) ? remoteConsumer(name, client, work, policy) : undefined;
+    broker && /^https?:/.test(name) ? remoteConsumer(name, addresses.isAddress(name), client, work, policy) : undefined;
   const workers = new DeliveryWorkers(work, scope, new Logger(DeliveryWorkers.name), remote);
   const toOutbox = { consumersOf: () => undefined, wake: () => dispatcher.wake() };
   const toConsumers = (types: () => readonly string[]) => ({

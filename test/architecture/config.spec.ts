@@ -163,9 +163,18 @@ describe('The configuration', () => {
       'DATABASE_URL',
       it,
     ]),
-    ...['kafka', 'In-Process'].map((value) => ['MESH_TRANSPORT', value]),
+    ...['kafka', 'In-Process', 'knative '].map((value) => ['MESH_TRANSPORT', value]),
     ...['-1', 'many', '1e3', '100000'].map((value) => ['MESH_RETRY', value]),
-    ['MESH_BACKOFF_POLICY', 'quadratic'],
+    ...['Production', 'PRODUCTION', 'prod', 'staging', ' production', 'production\n', ' '].map((it) => [
+      'NODE_ENV',
+      it,
+    ]),
+    ...['MESH_NOTIFY', 'MESH_RECEIVE', 'MESH_ALLOW_ANONYMOUS', 'MESH_ALLOW_SQLITE'].flatMap((name) =>
+      ['True', 'FALSE', ' true', 'false ', '1', 'yes'].map((value) => [name, value]),
+    ),
+    ...['None', 'Demo', ' none'].map((value) => ['SEED', value]),
+    ...['None', 'Bar', 'bar;kitchen', ' '].map((value) => ['MODULES', value]),
+    ...['quadratic', 'Linear', ' linear'].map((value) => ['MESH_BACKOFF_POLICY', value]),
     ...invalidDurations.map((value) => ['MESH_BACKOFF_DELAY', value]),
     ...['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_DEAD_LETTER_RETENTION', 'MESH_RECONCILE_AFTER'].map((name) => [
       name,
@@ -175,7 +184,7 @@ describe('The configuration', () => {
     // setTimeout() fires at once for more than 2^31 - 1 ms.
     ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT', 'SHUTDOWN_GRACE', 'SHUTDOWN_DELAY'].map((name) => [name, 'P25D']),
     ...['MESH_TIMEOUT', 'MESH_PUBLISH_TIMEOUT'].map((name) => [name, 'PT0S']),
-    ['LOG_LEVEL', 'verbose'],
+    ...['verbose', 'Info'].map((value) => ['LOG_LEVEL', value]),
     ['API_PAGE', 'yes'],
     ['SEED', 'true'],
     ...['Warsaw', 'Mars/Olympus Mons'].map((value) => ['TARIFF_TIME_ZONE', value]),
@@ -316,6 +325,7 @@ describe('The configuration', () => {
     it('needs no broker to migrate', () => {
       const migrating = read({ MESH_TRANSPORT: 'knative', MODULES: 'bar' }, MODULES, 'migrate');
       expect(migrating.modules).toEqual(['bar']);
+      expect(() => read({ NODE_ENV: 'Production' }, MODULES, 'migrate')).toThrow('variable NODE_ENV: expected');
     });
   });
 

@@ -6,8 +6,10 @@ import { HTTP } from '../../src/infrastructure/cloudevents/http-binding.js';
 import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { insertDeadLetter } from '../../src/infrastructure/store/dead-letter-rows.js';
-import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
+import { insertDeliveries } from '../../src/infrastructure/store/delivery-rows.js';
+import type { DeadLetter, ListedDeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 
@@ -72,8 +74,15 @@ describe.each(DATABASES)('The dead letter sink on $kind', ({ kind, fresh }) => {
   };
   const list = async (query = '') => {
     const { body } = await sink.http.get(`/mesh/dead-letters${query}`).expect(200);
-    return body as { items: DeadLetter[]; total: number };
+    return body as { items: ListedDeadLetter[]; total: number };
   };
+  const eventsOf = (items: readonly ListedDeadLetter[]) =>
+    Promise.all(
+      items.map(async ({ id }) => {
+        const { body } = await sink.http.get(`/mesh/dead-letters/${id}`).expect(200);
+        return (body as DeadLetter).event;
+      }),
+    );
   const requeue = (path: string, status = 202) => sink.http.post(`/mesh/dead-letters/${path}`).expect(status);
 
   it('stores a failed message once per consumer, with the last response', async () => {
@@ -93,7 +102,8 @@ describe.each(DATABASES)('The dead letter sink on $kind', ({ kind, fresh }) => {
       cause: 'HTTP <n>: no driver <n>',
       destination: `${url}/mesh/drivers`,
     });
-    expect(items[0]!.event).toEqual(dead);
+    expect(items[0]).not.toHaveProperty('event');
+    expect(await eventsOf(items)).toEqual([dead]);
     // The same message failed at another consumer as well.
     await postDeadLetter({ ...dead, knativeerrordest: `${url}/mesh/loyalty` });
     expect(await list('?consumer=loyalty')).toMatchObject({ total: 1 });
@@ -108,7 +118,7 @@ describe.each(DATABASES)('The dead letter sink on $kind', ({ kind, fresh }) => {
     await postDeadLetter({ ...named, id: `${bytes}!` });
     const { items, total } = await list('?consumer=rides');
     expect(total).toBe(2);
-    expect(items.map((it) => it.event.id).sort()).toEqual([bytes, `${bytes}!`]);
+    expect((await eventsOf(items)).map(({ id }) => id).sort()).toEqual([bytes, `${bytes}!`]);
     // No consumer has this name, so the message is stored for each subscriber of its type.
     await postDeadLetter(event(errorAttributes(`${url}/${bytes}`, 500, 'no')));
     expect(await list('?consumer=drivers')).toMatchObject({ total: 2 });
@@ -278,6 +288,33 @@ describe.each(DATABASES)('The dead letter sink on $kind', ({ kind, fresh }) => {
     );
   });
 
+  it('lists and replays large dead letters, a few megabytes in each unit of work', async () => {
+    const large = many(10, { data: { text: 'x'.repeat(900_000) } });
+    for (const it of large) await insertStored('drivers', [it]);
+    const { text } = await sink.http.get('/mesh/dead-letters?size=100').expect(200);
+    expect(text.length).toBeLessThan(100_000);
+    expect((await requeue('replay')).body).toEqual({ replayed: 10, skipped: [] });
+    await eventually(
+      async () => received.length,
+      (count) => count === 10,
+    );
+    expect(new Set(received.map((it) => it.event.id))).toEqual(new Set(large.map(({ id }) => id)));
+  });
+
+  it('posts nothing to an address of an earlier release that is none of a module', async () => {
+    const work = sink.app.get(UnitOfWork);
+    const addresses = [`${url}/clients`, `${url}/mesh/drivers/../../clients`, `${url}/mesh/rides?x=/mesh/drivers`];
+    const deliveries = [...addresses, `${url}/mesh/drivers`].map((consumer) => ({ consumer, event: event() }));
+    await work.run(() => insertDeliveries(work.sql, deliveries));
+    for (const { consumer } of deliveries) sink.app.get(Relay).wakeConsumer(consumer);
+    const { items } = await eventually(
+      () => list(),
+      ({ total }) => total === 3 && received.length === 1,
+    );
+    expect(received.map(({ path }) => path)).toEqual(['/mesh/drivers']);
+    for (const { error } of items) expect(error).toMatch(/is the address of no module here: replay the dead letter$/);
+  });
+
   it('replays the others when the database refuses one', async () => {
     await insertStored('drivers', [...many(70, {}), event({ id: 'refused' }), ...many(70, {})]);
     const trigger =
@@ -299,7 +336,7 @@ describe.each(DATABASES)('The dead letter sink on $kind', ({ kind, fresh }) => {
     const { body } = await requeue('replay');
     const reason = expect.stringContaining('refused by a trigger') as unknown;
     expect(body).toMatchObject({ replayed: 140, skipped: [{ reason, count: 1 }] });
-    expect((await list()).items).toMatchObject([{ event: { id: 'refused' } }]);
+    expect(await eventsOf((await list()).items)).toMatchObject([{ id: 'refused' }]);
   });
 
   it('hosts no module, and refuses a body that is no CloudEvent', async () => {

@@ -2,6 +2,7 @@ import { generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { JWTPayload } from 'jose';
 import { TokenFile } from '../../src/infrastructure/broker/oidc/token-file.js';
@@ -62,6 +63,44 @@ describe('The keys of an issuer', () => {
     expect(issuer.asked).toHaveLength(2);
   });
 
+  it('are unavailable, not without the key, until they may be fetched again', async () => {
+    expect(await outcome(tokens, await sent())).toBe('good');
+    issuer.keys.push(next.jwk);
+    clock.aheadMs = 2000;
+    const refusal: unknown = await tokens.verify(await sent(next)).catch((error: unknown) => error);
+    expect(refusal).toMatchObject({ name: 'KeysUnavailable', retryAfterS: 3 });
+    expect((refusal as Error).message).toContain('a moment ago');
+    expect(issuer.asked).toHaveLength(1);
+    clock.aheadMs = PAUSE_MS;
+    expect(await outcome(tokens, await sent(next))).toBe('good');
+    expect(await outcome(tokens, await sent({ ...next, kid: randomUUID() }))).toBe('keys unavailable');
+    clock.aheadMs += PAUSE_MS;
+    expect(await outcome(tokens, await sent({ ...next, kid: randomUUID() }))).toBe('unknown key');
+  });
+
+  it('are unavailable when the issuer was asked before the token came', async () => {
+    issuer.behaviour = 'hanging';
+    tokens = new OidcTokens(rulesFor(issuer, { timeoutMs: TIMEOUT_MS }));
+    const first = sent().then((header) => outcome(tokens, header));
+    while (issuer.asked.length === 0) await wait(5);
+    const second = outcome(tokens, await sent(next));
+    await wait(20);
+    issuer.release();
+    expect(await first).toBe('good');
+    expect(await second).toBe('keys unavailable');
+  });
+
+  it('are unavailable for a new key right after they were renewed in the background', async () => {
+    expect(await outcome(tokens, await sent())).toBe('good');
+    clock.aheadMs = HOUR_MS;
+    expect(await outcome(tokens, await sent())).toBe('good');
+    while (issuer.asked.length < 2) await wait(5);
+    issuer.keys.push(next.jwk);
+    expect(await outcome(tokens, await sent(next))).toBe('keys unavailable');
+    clock.aheadMs += PAUSE_MS;
+    expect(await outcome(tokens, await sent(next))).toBe('good');
+  });
+
   it('are fetched at most once per pause for a flood of tokens with unknown keys', async () => {
     const flood = async () => {
       const outcomes = new Set<string>();
@@ -71,10 +110,10 @@ describe('The keys of an issuer', () => {
       }
       return [...outcomes];
     };
-    expect(await flood()).toEqual(['unknown key']);
+    expect(await flood()).toEqual(['unknown key', 'keys unavailable']);
     expect(issuer.asked).toHaveLength(1);
     clock.aheadMs += PAUSE_MS;
-    expect(await flood()).toEqual(['unknown key']);
+    expect(await flood()).toEqual(['unknown key', 'keys unavailable']);
     expect(issuer.asked).toHaveLength(2);
     clock.aheadMs += PAUSE_MS;
     issuer.behaviour = 'failing';

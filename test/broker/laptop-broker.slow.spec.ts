@@ -17,7 +17,6 @@ describe('a message that has failed for good', () => {
   interface Parked {
     readonly id: string;
     readonly consumer: string;
-    readonly event: Record<string, string>;
   }
   const parked = async (url: string) =>
     (await (await fetch(`${url}/mesh/dead-letters`)).json()) as { items: Parked[]; total: number };
@@ -30,8 +29,8 @@ describe('a message that has failed for good', () => {
     await settled(url);
     const { items, total } = await parked(url);
     expect(total).toBe(1);
-    expect(items[0]).toMatchObject({
-      consumer: 'default/one dead letters',
+    expect(items[0]).toMatchObject({ consumer: 'default/one dead letters' });
+    expect(await (await fetch(`${url}/mesh/dead-letters/${items[0]!.id}`)).json()).toMatchObject({
       event: { subject: 'zażółć', knativeerrorcode: '500' },
     });
     expect(subscriber.to('/sub')).toHaveLength(2);
@@ -51,6 +50,15 @@ describe('a message that has failed for good', () => {
     await settled(url);
     expect((await parked(url)).total).toBe(3);
     subscriber.script = () => ({});
+    for (const [query, init] of [
+      ['consumr=one', {}],
+      ['dryRun=true', {}],
+      ['', { body: '{}' }],
+    ] as const) {
+      const refused = await fetch(`${url}/mesh/dead-letters/replay?${query}`, { method: 'POST', ...init });
+      expect(refused.status).toBe(400);
+    }
+    expect((await parked(url)).total).toBe(3);
     expect(await (await fetch(`${url}/mesh/dead-letters/replay`, { method: 'POST' })).json()).toEqual({ replayed: 3 });
     await subscriber.expect('/sub', 6);
     await settled(url);

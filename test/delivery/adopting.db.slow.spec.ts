@@ -94,16 +94,14 @@ describe.each(DATABASES)('The library in another application on $kind', ({ fresh
     expect((await shop.get<OrderView>('/orders/c')).shipment).toMatchObject({ deliveries: 1 });
   });
 
-  it('dead-letters a rejected message, and lists its error, source and data', async () => {
+  it('dead-letters a rejected message, and shows its error, source and data', async () => {
     await shop.post('/orders', { id: 'd', item: 'air' });
-    const letters = () => shop.get<{ items: { error: string; event: object }[] }>('/mesh/dead-letters');
+    const letters = () => shop.get<{ items: { id: string; error: string }[] }>('/mesh/dead-letters');
     const { items } = await eventually(letters, (it) => it.items.length > 0);
-    expect(items).toMatchObject([
-      {
-        error: 'Reject: Nothing to ship',
-        event: { source: 'usvc://shop/orders', type: 'shop.shipping.ship-order', subject: 'd', data: { item: 'air' } },
-      },
-    ]);
+    expect(items).toMatchObject([{ error: 'Reject: Nothing to ship' }]);
+    expect(await shop.get(`/mesh/dead-letters/${items[0]!.id}`)).toMatchObject({
+      event: { source: 'usvc://shop/orders', type: 'shop.shipping.ship-order', subject: 'd', data: { item: 'air' } },
+    });
     expect(await shop.get(`/orders/d`)).toMatchObject({ order: { status: 'placed' } });
   });
 

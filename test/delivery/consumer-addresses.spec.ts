@@ -1,4 +1,6 @@
 import { ConsumerAddresses } from '../../src/infrastructure/delivery/consumer-addresses.js';
+import { urlOf } from '../../tools/broker/addresses.js';
+import { publishRouting } from '../../src/infrastructure/broker/publish-routing.js';
 import { behaviourOf, plantedModules } from '../support/planted.js';
 
 const { Left, Right } = plantedModules(behaviourOf({}));
@@ -47,5 +49,18 @@ describe('The consumers of a dead letter', () => {
   it('have addresses that contain nothing of the destination', () => {
     expect(split.addressOf('right')).toBe('http://right.example/mesh/right');
     expect(new ConsumerAddresses({}, [Left, Right]).addressOf('right')).toBeUndefined();
+  });
+
+  it.each(['constructor', 'toString', '__proto__', 'hasOwnProperty'])('have no address called %s', (name) => {
+    expect(split.addressOf(name)).toBeUndefined();
+    expect(split.failedConsumers(NEWER, `http://right.example/mesh/${name}`)).toEqual(['right']);
+    expect(publishRouting([Left, Right]).routeOf(name)).toEqual({ order: '', group: '' });
+    expect(urlOf({ service: name }, {})).toBeUndefined();
+  });
+
+  it('have exactly one address each', () => {
+    expect(split.isAddress('http://right.example/mesh/right')).toBe(true);
+    const others = ['/mesh/left', '/mesh/right/', '/mesh/right?x', '/clients', '/mesh/constructor', ''];
+    for (const path of others) expect(split.isAddress(`http://right.example${path}`)).toBe(false);
   });
 });

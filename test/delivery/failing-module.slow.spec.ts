@@ -64,7 +64,7 @@ describe.each(selected(OVER_A_BROKER, ({ route }) => route === 'over a synchrono
       );
       await write(database(), 'ALTER TABLE loyalty_mislaid RENAME TO loyalty_account');
       const deadLetters = cabs.services.get('dead-letters')!.url;
-      await call('POST', `${deadLetters}/mesh/dead-letters/replay`, {});
+      await call('POST', `${deadLetters}/mesh/dead-letters/replay`);
       await call('POST', `${cabs.url}/transits/${next}/complete`, REACHED);
       for (const id of [...rides, next!]) {
         await eventually(

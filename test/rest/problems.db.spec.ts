@@ -260,6 +260,38 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       problemOf(await cabs.http.post(`/mesh/dead-letters/replay?${parameter}=a%00`), 400, parameter);
     });
 
+    it.each([
+      ['get', '/mesh/outbox'],
+      ['get', '/mesh/dead-letters'],
+      ['get', `/mesh/dead-letters/${UNKNOWN}`],
+      ['delete', `/mesh/dead-letters/${UNKNOWN}`],
+      ['post', `/mesh/dead-letters/${UNKNOWN}/replay`],
+      ['post', '/mesh/dead-letters/replay'],
+      ['get', '/mesh/reconciliations'],
+      ['post', '/mesh/reconciliations/run'],
+    ] as const)(
+      '%s %s with an unknown parameter, or with a body, is refused and does nothing',
+      async (method, path) => {
+        const { runs } = await reconciliationsOf(cabs);
+        for (const name of ['consumr', 'dryRun', 'Consumer', 'force[]', 'constructor', '__proto__', 'dry_run']) {
+          const problem = problemOf(await cabs.http[method](`${path}?${encodeURIComponent(name)}=true`), 400, name);
+          expect(problem.errors![0]!.detail).toMatch(/^unknown query parameter, /);
+        }
+        problemOf(await cabs.http[method](`${path}?consumr=a&dryRun&consumr=b`), 400, 'consumr', 'dryRun');
+        for (const body of [{}, { consumer: 'invoicing' }, []])
+          problemOf(await cabs.http[method](path).send(body), 400, 'body');
+        expect(await reconciliationsOf(cabs)).toEqual({ runs });
+      },
+    );
+
+    it.each([
+      ['get', '/mesh/dead-letters?consumer=a&type=b&cause=c&by=cause&page=1&size=1', 200],
+      ['post', '/mesh/dead-letters/replay?consumer=a&type=b&cause=c&force=true', 202],
+      ['post', '/mesh/reconciliations/run?dry-run=true&after=PT1S', 202],
+    ] as const)('%s %s is accepted', async (method, path, status) => {
+      bodyOf(await cabs.http[method](path), status);
+    });
+
     it.each(['/transits/%E0%A4%A', '/transits/%', '/clients/%ff', '/drivers/%C0%80/activate', '/addresses/%zz'])(
       'the path %s is 400',
       async (path) => {
@@ -346,4 +378,8 @@ function raw({ app }: Cabs, method: string, path: string, headers: OutgoingHttpH
     });
     request.on('error', reject).end(body);
   });
+}
+
+async function reconciliationsOf(cabs: Cabs): Promise<{ runs: unknown }> {
+  return { runs: ((await cabs.http.get('/mesh/reconciliations')).body as { items: unknown }).items };
 }

@@ -31,11 +31,16 @@ export async function startIssuer(...keys: Key[]) {
     /** Authorization headers of the requests so far. */
     authorizations: [] as (string | undefined)[],
   };
+  const held: (() => void)[] = [];
   const server = createServer((request, response) => {
     state.asked.push(request.url!);
     state.authorizations.push(request.headers.authorization);
-    BEHAVIOURS[state.behaviour](response, request.url === '/keys' ? { keys: state.keys } : state.document);
+    const body = request.url === '/keys' ? { keys: [...state.keys] } : state.document;
+    BEHAVIOURS[state.behaviour](response, body);
+    if (state.behaviour === 'hanging') held.push(() => BEHAVIOURS.good(response, body));
   });
+  /** Answers the requests that hang, with the keys of the time when they came. */
+  const release = () => held.splice(0).forEach((it) => it());
   const listen = async (port = 0) => {
     await once(server.listen(port, '127.0.0.1'), 'listening');
     return (server.address() as AddressInfo).port;
@@ -47,7 +52,7 @@ export async function startIssuer(...keys: Key[]) {
     server.closeAllConnections();
     return new Promise((resolve) => server.close(resolve));
   };
-  return Object.assign(state, { url, keysUrl: `${url}/keys`, close, reopen: () => listen(port) });
+  return Object.assign(state, { url, keysUrl: `${url}/keys`, close, release, reopen: () => listen(port) });
 }
 export type Issuer = Awaited<ReturnType<typeof startIssuer>>;
 

@@ -13,10 +13,16 @@ export interface ServerProcess {
   end(signal: NodeJS.Signals): Promise<number | null>;
 }
 
+/** A server whose output is kept. */
+export interface LoggingServer extends ServerProcess {
+  /** The lines that the process has printed so far, about 100,000 characters at most. */
+  lines(): string[];
+}
+
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 
 /** Starts the compiled application. @throws Error with its output when it doesn't listen after two minutes */
-export async function startServer(environment: Record<string, string>): Promise<ServerProcess> {
+export async function startServer(environment: Record<string, string>): Promise<LoggingServer> {
   const child = spawn(process.execPath, [MAIN], {
     env: { PATH: process.env.PATH, PORT: '0', SEED: 'none', LOG_LEVEL: 'info', SHUTDOWN_DELAY: 'PT0S', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -51,7 +57,7 @@ export async function startServer(environment: Record<string, string>): Promise<
     return code;
   };
   const at = (number: string) => `http://127.0.0.1:${number}`;
-  return { url: at(port), meshUrl: at(meshPort), process: child, end };
+  return { url: at(port), meshUrl: at(meshPort), process: child, end, lines: () => output.split('\n') };
 }
 
 /** In bytes. */

@@ -142,7 +142,37 @@ describe('The gateway in front of processes that keep dead letters', () => {
       status: 400,
       body: { instance: '/mesh/dead-letters/replay', errors: [{ field: 'force' }] },
     });
+    for (const name of ['consumr', 'dryRun']) {
+      expect(await send('POST', `/mesh/dead-letters/replay?${name}=true`)).toMatchObject({
+        status: 400,
+        body: { errors: [{ field: name }] },
+      });
+    }
     expect(replayed).toHaveLength(before);
+  });
+
+  it('refuses unknown parameters and bodies, as the processes do', async () => {
+    const others = [
+      ['GET', '/mesh/reconciliations'],
+      ['POST', '/mesh/reconciliations/run'],
+    ] as const;
+    for (const [method, path] of [...OPERATIONS, ...others]) {
+      const isOfOne = path.includes(ID);
+      // The process that keeps the dead letter refuses, if there is one.
+      const status = isOfOne ? 404 : 400;
+      expect({ path, ...(await send(method, `${path}?dryRun=true`)) }).toMatchObject({ path, status });
+      if (method === 'GET' || isOfOne) continue;
+      const body = '{"consumer":"invoicing"}';
+      const refused = await fetch(gateway.url + path, {
+        method,
+        body,
+        headers: { 'content-type': 'application/json' },
+      });
+      expect(refused.status).toBe(400);
+    }
+    const id = await second.deadLetter('a.b');
+    expect(await send('DELETE', `/mesh/dead-letters/${id}?force=true`)).toMatchObject({ status: 400 });
+    expect((await list()).body).toMatchObject({ total: 1 });
   });
 
   it('adds up pending messages, and names the processes that did not answer', async () => {

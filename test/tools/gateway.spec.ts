@@ -179,6 +179,55 @@ describe('The gateway', () => {
     expect(seen!.headers).not.toHaveProperty('x-hop');
   });
 
+  it('refuses request targets that could mean another path to a process', async () => {
+    const forwarded: string[] = [];
+    const url = await listening((request, response) => {
+      forwarded.push(request.url!);
+      response.end('{}');
+    });
+    const { port } = new URL((await gatewayTo(all(url))).url);
+    const send = async (path: string, method = 'POST') => {
+      const outgoing = request({ host: '127.0.0.1', port, method, headers: { connection: 'close' } });
+      // Node would refuse some of these targets.
+      Object.assign(outgoing, { path });
+      const [incoming] = (await once(outgoing.end(), 'response')) as [IncomingMessage];
+      return { path, status: incoming.statusCode, body: await text(incoming) };
+    };
+    const ambiguous = [
+      '/clients/..\\mesh\\loyalty',
+      '/clients\\..\\mesh/loyalty',
+      '/clients/..%5cmesh%5Cloyalty',
+      '/clients/../mesh/loyalty',
+      '/clients/%2e%2e/mesh/loyalty',
+      '/clients/.%2E/mesh/loyalty',
+      '/clients/%2e./mesh/loyalty',
+      '/clients/./1',
+      '/clients/..',
+      '/clients/%2E%2E?a=1',
+      '/clients/..%2fmesh%2Floyalty',
+      '/clients/1%2f..%2f..%2fmesh/loyalty',
+      '/mesh/dead-letters/%2e%2e',
+      '/api/../mesh/loyalty',
+      '/clients/1#/../../mesh/loyalty',
+      `${url}/mesh/loyalty`,
+      'http://localhost/clients/1',
+      'clients/1',
+      '*',
+    ];
+    for (const path of ambiguous) {
+      const { status, body } = await send(path);
+      expect({ path, status }).toEqual({ path, status: 400 });
+      // The HTTP parser of Node refuses some targets by itself, without a body.
+      if (body !== '') expect(JSON.parse(body)).toMatchObject({ title: 'Malformed request', status: 400 });
+    }
+    expect(forwarded).toEqual([]);
+    const plain = ['/clients/1?a=../%2f\\..', '/clients/...', '/clients/.well-known', '/clients/%20%252e%252e'];
+    for (const path of plain) expect(await send(path, 'GET')).toMatchObject({ path, status: 200 });
+    expect(forwarded).toEqual(plain);
+    // Empty segments change no route: the monolith doesn't know these paths, either.
+    for (const path of ['//clients/1', '/clients//1', '//mesh/loyalty']) expect((await send(path)).status).toBe(404);
+  });
+
   it('forwards each chunk of an answer at once, and closes the request when the client disconnects', async () => {
     const ends: string[] = [];
     const url = await listening((_, response) => {

@@ -53,7 +53,7 @@ function isLocal(url: string | undefined, port: number): boolean {
  * @returns undefined when the address of the Service is not known
  */
 export function urlOf({ service, uri }: Destination, services: Services): string | undefined {
-  const base = service === undefined ? uri : services[service];
+  const base = service === undefined ? uri : Object.hasOwn(services, service) ? services[service] : undefined;
   if (base === undefined) return undefined;
   const url = service === undefined || uri === undefined ? base : new URL(uri, base).href;
   return goUri(url)?.text ?? url;

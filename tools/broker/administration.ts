@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { deadLetter, deadLetterCause } from '../../src/infrastructure/dead-letters/dead-letter.js';
+import { deadLetter, deadLetterCause, listedDeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
+import type { ValidationFailed } from '../../src/infrastructure/contracts/domain-errors.js';
+import { assertKnown } from '../../src/infrastructure/http/strict-request.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import {
   countDeadLetters,
@@ -10,6 +12,7 @@ import {
   oldestDeadLetters,
   requeueDeadLetter,
   type DeadLetterFilter,
+  type DeadLetterHead,
   type DeadLetterRow,
 } from '../../src/infrastructure/store/dead-letter-rows.js';
 import { outboxStatistics, type OutboxStatistics } from '../../src/infrastructure/store/statistics.js';
@@ -24,6 +27,17 @@ const PATH = /^\/mesh\/(outbox|dead-letters)(?:\/([\w-]+))?(\/replay)?$/;
 
 /** Last page of a listing: SQLite takes no larger offset than a 64-bit integer. */
 const MAX_PAGE = 9_999_999;
+const FILTER = ['consumer', 'type', 'cause'];
+/** The routes and their query parameters: those of the application, whose commands work on the broker, too. */
+const PARAMETERS = new Map<string, readonly string[]>([
+  ['GET outbox', []],
+  ['GET dead-letters', [...FILTER, 'by', 'page', 'size']],
+  ['GET dead-letters/id', []],
+  ['POST dead-letters/replay', [...FILTER, 'force']],
+  ['POST dead-letters/id/replay', ['force']],
+  ['DELETE dead-letters/id', []],
+]);
+
 /** Dead letters that one unit of work requeues. */
 const BATCH = 100;
 
@@ -40,7 +54,7 @@ export class Administration {
   async answer(request: IncomingMessage, response: ServerResponse): Promise<boolean> {
     const reply = await this.replyTo(request);
     if (!reply) return false;
-    const status = 'detail' in reply ? 404 : request.method === 'POST' ? 202 : 200;
+    const status = 'errors' in reply ? 400 : 'detail' in reply ? 404 : request.method === 'POST' ? 202 : 200;
     const text = JSON.stringify(reply);
     response
       .writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) })
@@ -54,7 +68,10 @@ export class Administration {
     const isReplay = suffix !== undefined || segment === 'replay';
     const id = segment === 'replay' ? undefined : segment;
     const { sql } = this.work;
-    switch (`${request.method} ${resource}${id ? '/id' : ''}${isReplay ? '/replay' : ''}`) {
+    const route = `${request.method} ${resource}${id ? '/id' : ''}${isReplay ? '/replay' : ''}`;
+    const refusal = refusalOf(request, PARAMETERS.get(route));
+    if (refusal) return refusal;
+    switch (route) {
       case 'GET outbox':
         return this.statistics();
       case 'GET dead-letters':
@@ -89,7 +106,7 @@ export class Administration {
     const page = Math.min(MAX_PAGE, Math.max(1, Math.trunc(Number(search.get('page') ?? 1)) || 1));
     const size = Math.min(100, Math.max(1, Math.trunc(Number(search.get('size') ?? 20)) || 20));
     const rows = await listDeadLetters(sql, filter, { limit: size, offset: (page - 1) * size });
-    return { items: rows.map(legible), page, size, total };
+    return { items: rows.map(listedDeadLetter), page, size, total };
   }
 
   /** Requeues all that are dead now. The broker has no inbox that could forget a message, so any age will do. */
@@ -102,10 +119,10 @@ export class Administration {
     }
   }
 
-  private async requeue(find: () => Promise<(DeadLetterRow | undefined)[]>): Promise<number> {
+  private async requeue(find: () => Promise<(DeadLetterHead | undefined)[]>): Promise<number> {
     const count = await this.work.run(async () => {
       const rows = (await find()).filter((row) => row !== undefined);
-      for (const row of rows) await requeueDeadLetter(this.work.sql, row, [row.consumer]);
+      for (const row of rows) await requeueDeadLetter(this.work.sql, row.id, [row.consumer]);
       return rows.length;
     });
     this.wake();
@@ -113,8 +130,20 @@ export class Administration {
   }
 }
 
+/** The answer 400 to a request with an unknown parameter, or with a body. */
+function refusalOf(request: IncomingMessage, known: readonly string[] | undefined): object | undefined {
+  if (!known) return undefined;
+  try {
+    assertKnown(request, request.url ?? '', known);
+    return undefined;
+  } catch (error) {
+    const { message, issues } = error as ValidationFailed;
+    return { type: 'about:blank', title: 'Malformed request', status: 400, detail: message, errors: issues };
+  }
+}
+
 function filterOf(search: URLSearchParams): DeadLetterFilter {
-  const names = ['consumer', 'type', 'cause'].filter((name) => search.has(name));
+  const names = FILTER.filter((name) => search.has(name));
   return Object.fromEntries(names.map((name) => [name, search.get(name)!]));
 }
 

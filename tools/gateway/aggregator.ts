@@ -85,14 +85,14 @@ export class Aggregator {
    * Adds up the pending messages of all processes. They count at different moments, so a message may be missed or counted
    * twice.
    */
-  async outbox(): Promise<object> {
-    const { answers, missing } = await this.requestAll('GET', '/mesh/outbox');
+  async outbox(query = ''): Promise<object> {
+    const { answers, missing } = await this.requestAll('GET', `/mesh/outbox?${query}`);
     const each = answers.map(({ service, body }) => [service.name, body as unknown as OutboxStatistics] as const);
     const sum = (of: 'pending' | 'ready' | 'retrying' | 'deadLetters') =>
       each.reduce((total, [, statistics]) => total + statistics[of], 0);
-    const consumers: Record<string, number> = {};
+    const consumers = new Map<string, number>();
     for (const [, statistics] of each) {
-      for (const [name, n] of Object.entries(statistics.consumers)) consumers[name] = (consumers[name] ?? 0) + n;
+      for (const [name, n] of Object.entries(statistics.consumers)) consumers.set(name, (consumers.get(name) ?? 0) + n);
     }
     return {
       pending: sum('pending'),
@@ -100,7 +100,7 @@ export class Aggregator {
       retrying: sum('retrying'),
       deadLetters: sum('deadLetters'),
       lagMs: Math.max(0, ...each.map(([, { lagMs }]) => lagMs)),
-      consumers,
+      consumers: Object.fromEntries(consumers),
       processes: { ...Object.fromEntries(each), ...Object.fromEntries(missing.map((name) => [name, 'unreachable'])) },
     };
   }

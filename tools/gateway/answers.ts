@@ -32,7 +32,13 @@ export function sendJson({ response, correlationId }: Exchange, status: number, 
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) }).end(text);
 }
 
-const TITLES = { 404: 'Not found', 405: 'Method not allowed', 500: 'Internal error', 503: 'Service unavailable' };
+const TITLES = {
+  400: 'Malformed request',
+  404: 'Not found',
+  405: 'Method not allowed',
+  500: 'Internal error',
+  503: 'Service unavailable',
+};
 
 /** Sends a problem document (RFC 9457). */
 export function sendProblem(to: Exchange, status: keyof typeof TITLES, detail: string): void {

@@ -1,4 +1,4 @@
-import type { DeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
+import type { ListedDeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
 import { addSkipped, type SkippedDeadLetters } from '../../src/infrastructure/dead-letters/replay-report.js';
 import type { Service } from './forwarding.js';
 import { ErrorAnswer, Unreachable, type Aggregator, type Answer } from './aggregator.js';
@@ -17,7 +17,7 @@ export async function listDeadLetters(aggregator: Aggregator, query: string): Pr
   if (given.has('by')) return { total, causes: causesOf(answers), ...incomplete };
   const [page, size] = [Number(given.get('page') ?? 1), Number(given.get('size') ?? 20)];
   const from = (page - 1) * size;
-  const items: DeadLetter[] = [];
+  const items: ListedDeadLetter[] = [];
   if (from < total) {
     let position = 0;
     for await (const letter of merged(answers.map(({ service }) => lettersOf(aggregator, service, given)))) {
@@ -54,31 +54,33 @@ async function* lettersOf(
   aggregator: Aggregator,
   service: Service,
   given: URLSearchParams,
-): AsyncGenerator<DeadLetter> {
+): AsyncGenerator<ListedDeadLetter> {
   for (let page = 1; ; page++) {
     const query = new URLSearchParams(given);
     query.set('page', String(page));
     query.set('size', String(PAGE_SIZE));
     const answer = await aggregator.request(service, 'GET', `/mesh/dead-letters?${query}`);
-    const items = (answer?.body.items ?? []) as DeadLetter[];
+    const items = (answer?.body.items ?? []) as ListedDeadLetter[];
     yield* items;
     if (items.length < PAGE_SIZE) return;
   }
 }
 
-async function* merged(sources: readonly AsyncGenerator<DeadLetter>[]): AsyncGenerator<DeadLetter> {
-  const next = async (source: AsyncGenerator<DeadLetter>) => ({ source, head: await source.next() });
+async function* merged(sources: readonly AsyncGenerator<ListedDeadLetter>[]): AsyncGenerator<ListedDeadLetter> {
+  const next = async (source: AsyncGenerator<ListedDeadLetter>) => ({ source, head: await source.next() });
   let heads = await Promise.all(sources.map(next));
   for (;;) {
     heads = heads.filter(({ head }) => !head.done);
     if (heads.length === 0) return;
-    const latest = heads.reduce((a, b) => (comesFirst(b.head.value as DeadLetter, a.head.value as DeadLetter) ? b : a));
-    yield latest.head.value as DeadLetter;
+    const latest = heads.reduce((a, b) =>
+      comesFirst(b.head.value as ListedDeadLetter, a.head.value as ListedDeadLetter) ? b : a,
+    );
+    yield latest.head.value as ListedDeadLetter;
     heads[heads.indexOf(latest)] = await next(latest.source);
   }
 }
 
-function comesFirst(a: DeadLetter, b: DeadLetter): boolean {
+function comesFirst(a: ListedDeadLetter, b: ListedDeadLetter): boolean {
   return a.deadAt === b.deadAt ? a.id < b.id : a.deadAt > b.deadAt;
 }
 

@@ -5,6 +5,7 @@ import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { MalformedEvent } from '../cloudevents/attributes.js';
 import { toEvents } from '../cloudevents/http-parser.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
+import { errorMessage } from '../observability/error-message.js';
 import { firstLine } from '../observability/format-error.js';
 import { isTraceparent } from '../observability/request-context.js';
 import { Forbidden } from '../contracts/domain-errors.js';
@@ -15,6 +16,7 @@ import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
 import { KeysUnavailable, TOKEN_VERIFIER, Unauthorized, type TokenVerifier } from '../http/bearer-tokens.js';
+import { retryAfterOf } from '../http/problem.filter.js';
 import { MeshListener } from '../http/mesh-listener.js';
 import { BodyRefused, readBody } from '../http/request-body.js';
 import { assertMayDeliver, type Sender } from './senders.js';
@@ -78,11 +80,12 @@ export class BrokerIngress {
       response.writeHead(204).end();
     } catch (error) {
       if (response.destroyed) return;
-      const { status, detail } = this.problemOf(error, segment);
+      const { status, detail } = this.problemOf(error, segment, request.socket.remoteAddress);
       const body = shortProblem(status, detail);
       response.writeHead(status, {
         'content-type': 'application/problem+json',
         'content-length': Buffer.byteLength(body),
+        ...(status === 503 && { 'retry-after': String(retryAfterOf(error)) }),
         ...(status === 401 && { 'www-authenticate': 'Bearer' }),
         // The rest of the body isn't read, unless the body was too large.
         ...(!request.complete && status !== 413 && { connection: 'close' }),
@@ -150,18 +153,23 @@ export class BrokerIngress {
   }
 
   /** Logs the error and decides on the answer. */
-  private problemOf(error: unknown, segment: string): { status: number; detail: string } {
+  private problemOf(error: unknown, segment: string, address?: string): { status: number; detail: string } {
     const consumer = segment.slice(0, 100);
     const message = error instanceof Error ? error.message : '';
     const refused = refusalStatus(error);
     if (refused !== undefined) {
-      this.logger.warn({ consumer, status: refused, reason: message.slice(0, 300) }, 'Event refused');
+      this.logger.warn({ consumer, address, status: refused, reason: message.slice(0, 300) }, 'Event refused');
       return { status: refused, detail: message };
     }
     const isUnavailable = error instanceof KeysUnavailable || error instanceof DatabaseUnavailable;
-    this.logger.error({ consumer, err: error as Error }, 'Event not handled: the broker will send it again');
-    return { status: isUnavailable ? 503 : 500, detail: isUnavailable ? message : firstLine(error) };
+    this.logger.error({ consumer, address, err: error as Error }, 'Event not handled: the broker will send it again');
+    return { status: isUnavailable ? 503 : 500, detail: isUnavailable ? message : withoutValues(error) };
   }
+}
+
+/** The first line of an error without the values that a database quotes: brokers log the answers of consumers. */
+function withoutValues(error: unknown): string {
+  return firstLine(error instanceof Error ? { name: error.name, message: errorMessage(error) } : error);
 }
 
 function factsOf({ type, subject, id }: CloudEvent, consumer?: string) {

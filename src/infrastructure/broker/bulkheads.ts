@@ -43,11 +43,11 @@ export class Bulkheads {
   /** The slow requests: they wait for consumers behind the broker. */
   get waiting(): BrokerState['waiting'] {
     this.ageAt(performance.now());
-    const types: Record<string, number> = {};
-    for (const { type } of this.slow) types[type] = (types[type] ?? 0) + 1;
+    const types = new Map<string, number>();
+    for (const { type } of this.slow) types.set(type, (types.get(type) ?? 0) + 1);
     const [oldest] = this.slow;
     const since = oldest && new Date(Date.now() - (performance.now() - oldest.startedAt)).toISOString();
-    return { requests: this.slow.size, ...(since && { since }), types };
+    return { requests: this.slow.size, ...(since && { since }), types: Object.fromEntries(types) };
   }
 
   /** When a fresh request turns slow and so makes room for another one, on the clock of `performance.now()`. */

@@ -21,6 +21,11 @@ export function publishRouting(modules: readonly Type[]): PublishRouting {
   for (const [type, consumers] of consumersByType(modules)) groups[type] = consumers.join(' ');
   return {
     routes: { orders, groups },
-    routeOf: (type) => ({ order: orders[type] ?? '', group: groups[type] ?? '' }),
+    routeOf: (type) => ({ order: ownValue(orders, type), group: ownValue(groups, type) }),
   };
+}
+
+/** '' for types without an entry, also for `constructor`. */
+function ownValue(texts: Readonly<Record<string, string>>, type: string): string {
+  return Object.hasOwn(texts, type) ? texts[type]! : '';
 }

@@ -8,9 +8,14 @@ import { claimDelivery } from '../store/delivery-rows.js';
 import type { CloudEventsClient } from './cloudevents-client.js';
 import { isRetriedByKnative, isSuccess } from './response-classes.js';
 
-/** A consumer behind an address, for requeued dead letters: retried like any other, and a dead letter again if it fails. */
+/**
+ * A consumer behind an address, for requeued dead letters: retried like any other, and a dead letter again if it fails.
+ * @param isAddress whether the URL is the address of a module. Rows may hold others, of an earlier release or of an earlier
+ *   configuration: nothing is posted there
+ */
 export function remoteConsumer(
   url: string,
+  isAddress: boolean,
   client: CloudEventsClient,
   work: UnitOfWork,
   policy: DeliveryPolicy,
@@ -19,6 +24,7 @@ export function remoteConsumer(
     name: url,
     policy,
     deliver: async (delivery) => {
+      if (!isAddress) throw new Reject(`${url} is the address of no module here: replay the dead letter`);
       const { status, body, retryAfterMs } = await client.post(url, delivery.event);
       if (isSuccess(status)) {
         const isOurs = await work.run(() => claimDelivery(work.sql, delivery), MESSAGE_UNIT);

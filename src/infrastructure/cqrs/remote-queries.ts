@@ -27,7 +27,7 @@ export class RemoteQueries {
 
   /** @throws Unavailable when the module doesn't answer, or answers something else than its contract says */
   async ask(module: string, query: QueryClass, data: unknown): Promise<unknown> {
-    const base = this.services[module];
+    const base = Object.hasOwn(this.services, module) ? this.services[module] : undefined;
     if (!base)
       throw new Unavailable(`The address of ${module} is unknown: set USVC_${module.toUpperCase()} to its base URL`);
     const address = new URL(`${base}/mesh/queries/${query.queryName}`);
@@ -58,7 +58,8 @@ export class RemoteQueries {
     });
     const text = await reply.text();
     if (statusCode === 401) this.token?.forget();
-    if (statusCode !== 200) throw new Error(`${origin}${pathname} answered ${statusCode}: ${text.slice(0, 200)}`);
+    // Without the text of the answer, which may hold data of users.
+    if (statusCode !== 200) throw new Error(`${origin}${pathname} answered ${statusCode}`);
     return (JSON.parse(text) as { result: unknown }).result;
   }
 

@@ -1,8 +1,8 @@
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import type { DeadLetterGroup, DeadLetterRow } from '../store/dead-letter-rows.js';
+import type { DeadLetterGroup, DeadLetterHead, DeadLetterRow } from '../store/dead-letter-rows.js';
 
-/** A message that failed for good: at which consumer, after how many attempts, and why. */
-export interface DeadLetter {
+/** What a list says of a message that failed for good: at which consumer, after how many attempts, and why. */
+export interface ListedDeadLetter {
   readonly id: string;
   readonly consumer: string;
   readonly type: string;
@@ -16,6 +16,10 @@ export interface DeadLetter {
   readonly deadAt: string;
   /** The address that a broker could not deliver to. */
   readonly destination?: string;
+}
+
+/** A message that failed for good. */
+export interface DeadLetter extends ListedDeadLetter {
   readonly event: CloudEvent;
 }
 
@@ -29,7 +33,11 @@ export interface DeadLetterCause {
   readonly lastAt: string;
 }
 
-export function deadLetter({ dead_at, event, destination, ...row }: DeadLetterRow): DeadLetter {
+export function deadLetter(row: DeadLetterRow): DeadLetter {
+  return { ...listedDeadLetter(row), event: JSON.parse(row.event) as CloudEvent };
+}
+
+export function listedDeadLetter({ dead_at, destination, ...row }: DeadLetterHead): ListedDeadLetter {
   const { id, consumer, type, subject, attempts, cause, error } = row;
   return {
     id,
@@ -41,7 +49,6 @@ export function deadLetter({ dead_at, event, destination, ...row }: DeadLetterRo
     error,
     deadAt: new Date(dead_at).toISOString(),
     ...(destination !== null && { destination }),
-    event: JSON.parse(event) as CloudEvent,
   };
 }
 

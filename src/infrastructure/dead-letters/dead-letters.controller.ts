@@ -6,6 +6,7 @@ import { AdministrationGuard } from '../http/administration.guard.js';
 import { ServedOn } from '../http/listener.guard.js';
 import { ApiSection, Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
+import { QueryParameters } from '../http/strict-request.js';
 import { schemaValidation } from '../http/validation.js';
 import { DeadLetters } from './dead-letters.js';
 import type { ReplayReport } from './replay-report.js';
@@ -30,6 +31,7 @@ export class DeadLettersController {
   constructor(private readonly deadLetters: DeadLetters) {}
 
   @Get()
+  @QueryParameters(listing)
   @Operation('Messages that failed for good, the latest first; ?by=cause counts them')
   async list(@Query({ schema: listing }) query: z.infer<typeof listing>): Promise<object> {
     const { by, page, size, ...which } = query;
@@ -53,6 +55,7 @@ export class DeadLettersController {
   }
 
   @Post('replay')
+  @QueryParameters(replayingAll)
   @HttpCode(202)
   @Operation('Requeues all dead letters that match, each to the consumer that failed; tells which it skipped, and why')
   async replayAll(@Query({ schema: replayingAll }) query: z.infer<typeof replayingAll>): Promise<ReplayReport> {
@@ -61,6 +64,7 @@ export class DeadLettersController {
   }
 
   @Post(':id/replay')
+  @QueryParameters(replaying)
   @HttpCode(202)
   @Operation('Requeues one dead letter to the consumer that failed, and to no other')
   async replay(

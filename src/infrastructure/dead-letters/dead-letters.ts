@@ -7,7 +7,14 @@ import { firstLine } from '../observability/format-error.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { RETENTION_POLICY, type RetentionPolicy } from '../store/expired-rows.js';
-import { deadLetter, deadLetterCause, type DeadLetter, type DeadLetterCause } from './dead-letter.js';
+import {
+  deadLetter,
+  deadLetterCause,
+  listedDeadLetter,
+  type DeadLetter,
+  type DeadLetterCause,
+  type ListedDeadLetter,
+} from './dead-letter.js';
 import { addSkipped, MAX_IDS, type ReplayReport, type SkippedDeadLetters } from './replay-report.js';
 import {
   countDeadLetters,
@@ -19,11 +26,13 @@ import {
   requeueDeadLetter,
   UNPUBLISHED,
   type DeadLetterFilter,
-  type DeadLetterRow,
+  type DeadLetterHead,
 } from '../store/dead-letter-rows.js';
 
 /** Dead letters that one unit of work requeues, at most; halved when their unit fails. */
 const BATCH = 100;
+/** Bytes of the events that one unit of work requeues, at most, unless it is a single one. */
+const BATCH_BYTES = 4 * 1024 * 1024;
 
 /** The dead letters: kept until an operator requeues or discards them, or their retention ends. */
 @Injectable()
@@ -36,9 +45,9 @@ export class DeadLetters {
     @Inject(RETENTION_POLICY) private readonly policy: RetentionPolicy,
   ) {}
 
-  /** The latest first. */
-  async list(filter: DeadLetterFilter, page: { limit: number; offset: number }): Promise<DeadLetter[]> {
-    return (await listDeadLetters(this.work.sql, filter, page)).map(deadLetter);
+  /** The latest first, without their events. */
+  async list(filter: DeadLetterFilter, page: { limit: number; offset: number }): Promise<ListedDeadLetter[]> {
+    return (await listDeadLetters(this.work.sql, filter, page)).map(listedDeadLetter);
   }
 
   count(filter: DeadLetterFilter): Promise<number> {
@@ -81,8 +90,9 @@ export class DeadLetters {
     let replayed = 0;
     let skipped: readonly SkippedDeadLetters[] = force ? [] : await this.tooOld(filter, from);
     let limit = BATCH;
-    for (let after: DeadLetterRow | undefined; ;) {
-      const rows = await oldestDeadLetters(this.work.sql, filter, { from, until }, limit, after);
+    for (let after: DeadLetterHead | undefined; ;) {
+      const found = await oldestDeadLetters(this.work.sql, filter, { from, until }, limit, after);
+      const rows = withinSize(found);
       const outcomes = await this.requeueEach(rows).catch((error: unknown) => {
         if (error instanceof DatabaseUnavailable) throw error;
         return limit === 1 ? [{ id: rows[0]!.id, isRequeued: false, reason: firstLine(error) }] : undefined;
@@ -96,7 +106,7 @@ export class DeadLetters {
         if (isRequeued) replayed++;
         if (reason !== undefined) skipped = addSkipped(skipped, { reason, count: 1, ids: [id] });
       }
-      if (rows.length < limit) return { replayed, skipped };
+      if (rows.length === found.length && found.length < limit) return { replayed, skipped };
       after = rows.at(-1);
       limit = Math.min(BATCH, limit * 2);
     }
@@ -122,13 +132,13 @@ export class DeadLetters {
   }
 
   /** Requeues dead letters in one unit of work. */
-  private async requeueEach(rows: readonly DeadLetterRow[]): Promise<Outcome[]> {
+  private async requeueEach(rows: readonly DeadLetterHead[]): Promise<Outcome[]> {
     const consumers = new Set<string>();
     const outcomes = await this.work.run(async () => {
       const ended: Outcome[] = [];
       for (const row of rows) {
         const { reason, targets } = this.targetsOf(row);
-        const isRequeued = targets !== undefined && (await requeueDeadLetter(this.work.sql, row, targets));
+        const isRequeued = targets !== undefined && (await requeueDeadLetter(this.work.sql, row.id, targets));
         for (const consumer of targets ?? []) consumers.add(consumer);
         ended.push({ id: row.id, isRequeued, ...(reason !== undefined && { reason }) });
       }
@@ -143,7 +153,7 @@ export class DeadLetters {
    * Where a dead letter goes: to modules of this process or addresses of others; into the outbox if there is none.
    * Earlier releases, and brokers, also left dead letters whose consumer is an address or unknown.
    */
-  private targetsOf({ consumer, type, destination }: DeadLetterRow): { targets?: string[]; reason?: string } {
+  private targetsOf({ consumer, type, destination }: DeadLetterHead): { targets?: string[]; reason?: string } {
     if (consumer === UNPUBLISHED) return { targets: [] };
     const isModule = this.addresses.isModule(consumer);
     const failed = isModule ? [consumer] : this.addresses.failedConsumers(type, destination ?? consumer);
@@ -156,6 +166,13 @@ export class DeadLetters {
     }
     return { targets };
   }
+}
+
+/** The first dead letters that one unit of work can requeue. */
+function withinSize<Sized extends { readonly size: number }>(found: readonly Sized[]): readonly Sized[] {
+  let bytes = 0;
+  const end = found.findIndex(({ size }, index) => (bytes += size) > BATCH_BYTES && index > 0);
+  return end < 0 ? found : found.slice(0, end);
 }
 
 /** What became of one dead letter; `reason` when it can't be requeued. */

@@ -27,8 +27,13 @@ export class ConsumerAddresses {
    * a destination: the sender of a dead letter must not choose where this process posts.
    */
   addressOf(module: string): string | undefined {
-    const base = this.services[module]?.replace(/\/+$/, '');
-    return base && `${base}/mesh/${module}`;
+    if (!Object.hasOwn(this.services, module)) return undefined;
+    return `${this.services[module]!.replace(/\/+$/, '')}/mesh/${module}`;
+  }
+
+  /** Whether a URL is exactly the address of a module: `<base URL>/mesh/<module>`. */
+  isAddress(url: string): boolean {
+    return [...this.modules].some((module) => this.addressOf(module) === url);
   }
 
   /**

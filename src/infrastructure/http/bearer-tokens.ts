@@ -20,4 +20,12 @@ export class Unauthorized extends Error {
 /** The issuer's keys are not available now, so the token can't be checked: the sender should retry. */
 export class KeysUnavailable extends Error {
   override readonly name = 'KeysUnavailable';
+
+  /** @param retryAfterS when a retry may succeed, in seconds */
+  constructor(
+    message: string,
+    readonly retryAfterS = 1,
+  ) {
+    super(message);
+  }
 }

@@ -50,18 +50,20 @@ export class ProblemFilter implements ExceptionFilter {
     const request = http.getRequest<Request>();
     const response = http.getResponse<Response>();
     const { status, ...known } = classify(error);
+    // Without the query string, which may hold data of users.
+    const path = request.originalUrl?.split('?')[0];
     if (status >= 500 && !(error instanceof BodyRefused))
-      this.logger.error({ err: error, method: request.method, url: request.originalUrl }, 'Request failed');
+      this.logger.error({ err: error, method: request.method, url: path }, 'Request failed');
     if (response.headersSent) return void response.destroy();
     const problem: Problem = {
       type: 'about:blank',
       title: TITLES[status] ?? 'Problem',
       status,
       ...known,
-      instance: request.originalUrl?.split('?')[0],
+      instance: path,
       correlationId: requestContext()?.correlationId,
     };
-    if (status === 503) response.setHeader('Retry-After', '1');
+    if (status === 503) response.setHeader('Retry-After', String(retryAfterOf(error)));
     if (error instanceof Unauthorized) response.setHeader('WWW-Authenticate', 'Bearer');
     response.status(status).type('application/problem+json').send(JSON.stringify(problem));
   }
@@ -87,6 +89,11 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
   }
   const status = error instanceof HttpException ? error.getStatus() : parserStatus(error);
   return status < 500 ? { status, detail: (error as Error).message } : { status };
+}
+
+/** The value of `Retry-After` with 503, in seconds. */
+export function retryAfterOf(error: unknown): number {
+  return error instanceof KeysUnavailable ? error.retryAfterS : 1;
 }
 
 function statusOf(refusal: DomainError): number {

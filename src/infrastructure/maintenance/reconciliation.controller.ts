@@ -5,6 +5,7 @@ import { AdministrationGuard } from '../http/administration.guard.js';
 import { ServedOn } from '../http/listener.guard.js';
 import { Operation } from '../http/openapi.js';
 import { ProblemFilter } from '../http/problem.filter.js';
+import { QueryParameters } from '../http/strict-request.js';
 import { schemaValidation } from '../http/validation.js';
 import { Reconciliation } from './reconciliation.js';
 
@@ -30,6 +31,7 @@ export class ReconciliationController {
 
   // A POST to /mesh/<name> would be an event for the consumer of that name, hence /run.
   @Post('run')
+  @QueryParameters(starting)
   @HttpCode(202)
   @Operation(
     'Starts a run, which sends again what is missing; ?dry-run=true only counts it; ?after=PT0S also examines what ' +

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable, Logger, type OnModuleInit } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
+import { errorMessage } from '../observability/error-message.js';
 import { continueTrace, runInContext } from '../observability/request-context.js';
 import { Database } from '../persistence/database.js';
 import type { Lock } from '../persistence/lock.js';
@@ -131,7 +132,7 @@ export class Reconciliation implements OnModuleInit {
         if (position !== undefined) await this.pace();
       } while (position !== undefined);
     } catch (error) {
-      interrupted = (error as Error).message;
+      interrupted = errorMessage(error);
       this.logger.warn({ module, err: error }, 'Interrupted: the next run continues here');
     }
     const ended = { ...run, finishedAt: new Date().toISOString(), ...(interrupted && { interrupted }) };

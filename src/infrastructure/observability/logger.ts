@@ -1,8 +1,13 @@
 import type { LoggerService } from '@nestjs/common';
-import { pino, type DestinationStream, type Logger } from 'pino';
+import { pino, type DestinationStream, type LogFn, type Logger } from 'pino';
+import { errorMessage } from './error-message.js';
 import { requestContext } from './request-context.js';
+import { isError, withoutSecrets } from './serialize-error.js';
 
-/** A pino logger that adds the correlation id of the request context to every line. */
+/**
+ * A pino logger that adds the correlation id of the request context to every line. It logs errors without the data that
+ * they carry.
+ */
 export function createLogger(level: string, destination?: DestinationStream): Logger {
   const options = {
     level,
@@ -12,8 +17,20 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
       const context = requestContext();
       return context ? { correlationId: context.correlationId } : {};
     },
+    hooks: { logMethod: logWithoutSecrets },
+    // The hook has serialized the error; the serializer of pino would do it again.
+    serializers: { err: (error: unknown) => error },
   };
   return destination ? pino(options, destination) : pino(options);
+}
+
+/** Logs safe fields. A line without a text gets the message of its error, as pino would do. */
+function logWithoutSecrets(this: Logger, args: Parameters<LogFn>, log: LogFn): void {
+  const [first, ...rest] = args as [unknown, ...unknown[]];
+  if (typeof first !== 'object' || first === null) return log.apply(this, args);
+  const fields = isError(first) ? { err: first } : (first as Record<string, unknown>);
+  const text = rest.length > 0 || !isError(fields.err) ? rest : [errorMessage(fields.err)];
+  log.apply(this, [withoutSecrets(fields), ...text] as unknown as Parameters<LogFn>);
 }
 
 /** Loggers of Nest that write a line per module and route at start: logged at debug. */
@@ -35,7 +52,7 @@ export class PinoLogger implements LoggerService {
       // The last argument is the name of the logger, the one before it may be a stack.
       const context = rest.length > 0 ? String(rest.pop()) : undefined;
       if (level === 'info' && BOOT.has(context)) this.pino.debug({ context }, String(first));
-      else if (first instanceof Error) this.pino[level]({ context, err: first }, first.message);
+      else if (isError(first)) this.pino[level]({ context, err: first }, errorMessage(first));
       else if (typeof first === 'object' && first !== null) this.pino[level]({ context, ...first }, rest.join(' '));
       else this.pino[level]({ context, ...(rest[0] ? { stack: rest[0] } : {}) }, String(first));
     };

@@ -20,11 +20,10 @@ export interface FailedMessage {
   readonly error: unknown;
 }
 
-/** A dead letter, as stored. */
-export interface DeadLetterRow {
+/** A dead letter as stored, without its event, which may have a megabyte. */
+export interface DeadLetterHead {
   readonly id: string;
   readonly consumer: string;
-  readonly event: string;
   readonly type: string;
   readonly subject: string | null;
   readonly attempts: number;
@@ -36,7 +35,11 @@ export interface DeadLetterRow {
   readonly destination: string | null;
 }
 
-const COLUMNS = 'id, consumer, event, type, subject, attempts, cause, error, dead_at, destination';
+export interface DeadLetterRow extends DeadLetterHead {
+  readonly event: string;
+}
+
+const HEAD = 'id, consumer, type, subject, attempts, cause, error, dead_at, destination';
 
 /** Which dead letters; each given field must match exactly. */
 export interface DeadLetterFilter {
@@ -97,10 +100,10 @@ export async function listDeadLetters(
   sql: Sql,
   filter: DeadLetterFilter,
   { limit, offset }: { limit: number; offset: number },
-): Promise<DeadLetterRow[]> {
+): Promise<DeadLetterHead[]> {
   const { where, parameters } = conditions(filter);
   return sql.all(
-    `SELECT ${COLUMNS} FROM mesh_dead_letter ${where} ORDER BY dead_at DESC, id LIMIT ${limit} OFFSET ${offset}`,
+    `SELECT ${HEAD} FROM mesh_dead_letter ${where} ORDER BY dead_at DESC, id LIMIT ${limit} OFFSET ${offset}`,
     parameters,
   );
 }
@@ -135,27 +138,29 @@ export async function groupDeadLetters(sql: Sql, filter: DeadLetterFilter): Prom
 }
 
 export async function findDeadLetter(sql: Sql, id: string): Promise<DeadLetterRow | undefined> {
-  const [row] = await sql.all<DeadLetterRow>(`SELECT ${COLUMNS} FROM mesh_dead_letter WHERE id = $1`, [id]);
+  const [row] = await sql.all<DeadLetterRow>(`SELECT ${HEAD}, event FROM mesh_dead_letter WHERE id = $1`, [id]);
   return row;
 }
 
 /**
  * The oldest dead letters that match and died between two times.
  * @param after the last one of the page before
+ * @returns each with the bytes of its event as `size`
  */
 export async function oldestDeadLetters(
   sql: Sql,
   filter: DeadLetterFilter,
   { from, until }: DeadBetween,
   limit: number,
-  after?: Pick<DeadLetterRow, 'dead_at' | 'id'>,
-): Promise<DeadLetterRow[]> {
+  after?: Pick<DeadLetterHead, 'dead_at' | 'id'>,
+): Promise<(DeadLetterHead & { readonly size: number })[]> {
   const { where, parameters } = conditions(filter, { from: after?.dead_at ?? from, until });
   const isNext = after ? `AND (dead_at > ${after.dead_at} OR id > $${parameters.length + 1})` : '';
-  return sql.all(`SELECT ${COLUMNS} FROM mesh_dead_letter ${where} ${isNext} ORDER BY dead_at, id LIMIT ${limit}`, [
-    ...parameters,
-    ...(after ? [after.id] : []),
-  ]);
+  return sql.all(
+    `SELECT ${HEAD}, octet_length(event) AS size FROM mesh_dead_letter ${where} ${isNext}
+     ORDER BY dead_at, id LIMIT ${limit}`,
+    [...parameters, ...(after ? [after.id] : [])],
+  );
 }
 
 /** @returns false when there is none */
@@ -171,21 +176,16 @@ const BROKER_EXTENSIONS = ['knativeerrordest', 'knativeerrorcode', 'knativeerror
  * @param consumers names of modules of this process, or addresses; none puts the message back into the outbox
  * @returns false when the dead letter is no longer there
  */
-export async function requeueDeadLetter(
-  sql: Sql,
-  letter: DeadLetterRow,
-  consumers: readonly string[],
-): Promise<boolean> {
-  if (!(await deleteDeadLetter(sql, letter.id))) return false;
-  const dead = JSON.parse(letter.event) as CloudEvent;
-  const attributes = Object.entries(dead).filter(([name]) => !BROKER_EXTENSIONS.includes(name));
+export async function requeueDeadLetter(sql: Sql, id: string, consumers: readonly string[]): Promise<boolean> {
+  const [letter] = await sql.all<{ event: string }>(`DELETE FROM mesh_dead_letter WHERE id = $1 RETURNING event`, [id]);
+  if (!letter) return false;
+  const attributes = Object.entries(JSON.parse(letter.event) as CloudEvent).filter(
+    ([name]) => !BROKER_EXTENSIONS.includes(name),
+  );
   const event = Object.fromEntries(attributes) as CloudEvent;
-  if (consumers.length === 0) await insertIntoOutbox(sql, [event]);
-  else
-    await insertDeliveries(
-      sql,
-      consumers.map((consumer) => ({ consumer, event })),
-    );
+  const deliveries = consumers.map((consumer) => ({ consumer, event }));
+  if (deliveries.length > 0) await insertDeliveries(sql, deliveries);
+  else await insertIntoOutbox(sql, [event]);
   return true;
 }
 

@@ -25,13 +25,15 @@ const TIMEOUT_MS = 5000;
 
 /**
  * The published keys of an issuer, fetched when they are first needed. A token with an unknown key has them fetched again,
- * at most every 5 s. Known keys stay valid while the issuer can't be reached.
+ * at most every 5 s. Until then the key counts as unavailable, not as unknown: the issuer may have published it a moment
+ * ago, and a broker doesn't retry a 401. Known keys stay valid while the issuer can't be reached.
  */
 export class KeySet {
   private readonly logger = new Logger(KeySet.name);
   private readonly keys: ReturnType<typeof createRemoteJWKSet>;
   private jwksUrl: string | undefined;
   private askedAt: number | undefined;
+  private fetches = 0;
 
   /** @throws TypeError for an invalid URL */
   constructor(private readonly source: KeySource) {
@@ -46,16 +48,19 @@ export class KeySet {
 
   /**
    * The key that a token names in its header.
-   * @throws JWKSNoMatchingKey of jose when the issuer has no key of that name, JWKSMultipleMatchingKeys when it has several
-   * @throws KeysUnavailable when the issuer can't be reached, or answers no key set
+   * @throws JWKSNoMatchingKey of jose when the issuer, asked after this call, has no key of that name,
+   *   JWKSMultipleMatchingKeys when it has several
+   * @throws KeysUnavailable when the issuer can't be reached or answers no key set, or may not be asked again yet
    */
   readonly find: JWTVerifyGetKey = async (header, token) => {
     if (this.askedAt !== undefined && performance.now() - this.askedAt > KEYS_AGE_MS) void this.renew();
+    const fetchesBefore = this.fetches;
     try {
       return await this.keys(header, token);
     } catch (error) {
-      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw error;
-      throw this.unavailable(error);
+      const isUnknown = error instanceof errors.JWKSNoMatchingKey;
+      if ((isUnknown && this.fetches > fetchesBefore) || error instanceof errors.JWKSMultipleMatchingKeys) throw error;
+      throw this.unavailable(isUnknown ? new Error('the key of the token was not among them a moment ago') : error);
     }
   };
 
@@ -74,6 +79,7 @@ export class KeySet {
       throw new Error('the last attempt failed less than 5 s ago');
     }
     this.askedAt = performance.now();
+    this.fetches++;
     try {
       this.jwksUrl ??= this.source.jwksUrl ?? (await this.discover(signal));
       return await this.get(this.jwksUrl, signal);
@@ -106,7 +112,9 @@ export class KeySet {
   private unavailable(error: unknown): KeysUnavailable {
     const { message, cause } = error as Error & { cause?: { code?: string } };
     const reason = cause?.code ? `${message} (${cause.code})` : message;
-    return new KeysUnavailable(`The keys of ${this.source.issuer} are not available: ${reason}`);
+    const waitMs = COOLDOWN_MS - (performance.now() - (this.askedAt ?? -Infinity));
+    const retryAfterS = Math.max(1, Math.ceil(waitMs / 1000));
+    return new KeysUnavailable(`The keys of ${this.source.issuer} are not available: ${reason}`, retryAfterS);
   }
 }
 

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { errors, jwtVerify } from 'jose';
+import { decodeJwt, errors, jwtVerify, type JWTPayload } from 'jose';
 import { KeysUnavailable, Unauthorized, type TokenVerifier } from '../../http/bearer-tokens.js';
 import { KeySet, type KeySource } from './key-set.js';
 
@@ -61,11 +61,23 @@ export class OidcTokens implements TokenVerifier {
       if (typeof payload.sub !== 'string') throw new Unauthorized('no subject');
       return { subject: payload.sub, expiry: payload.exp! };
     } catch (error) {
+      if (error instanceof KeysUnavailable) this.assertWorthRetry(token);
       if (error instanceof KeysUnavailable || error instanceof Unauthorized) throw error;
       // No `cause`: errors of jose carry the claims.
       if (error instanceof errors.JOSEError) throw new Unauthorized(reasonOf(error));
       throw new KeysUnavailable(`A key of ${this.rules.issuer} can't be used: ${(error as Error).message}`);
     }
+  }
+
+  /** Reads the claims without verifying them. @throws Unauthorized if no key can make the token valid */
+  private assertWorthRetry(token: string): void {
+    let claims: JWTPayload;
+    try {
+      claims = decodeJwt(token);
+    } catch {
+      throw new Unauthorized('malformed');
+    }
+    if (claims.iss !== this.rules.issuer) throw new Unauthorized(CLAIMS.iss);
   }
 
   private remember(digest: string, subject: string, expiry: number): void {
@@ -89,7 +101,7 @@ function tokenOf(authorization: string | undefined): string {
   return token;
 }
 
-const CLAIMS: Record<string, string> = {
+const CLAIMS = {
   iss: 'wrong issuer',
   aud: 'wrong audience',
   exp: 'no expiry',
@@ -99,7 +111,8 @@ const CLAIMS: Record<string, string> = {
 
 function reasonOf(error: errors.JOSEError): string {
   if (error instanceof errors.JWTExpired) return 'expired';
-  if (error instanceof errors.JWTClaimValidationFailed) return CLAIMS[error.claim] ?? 'malformed';
+  if (error instanceof errors.JWTClaimValidationFailed)
+    return new Map(Object.entries(CLAIMS)).get(error.claim) ?? 'malformed';
   if (error instanceof errors.JWKSNoMatchingKey) return 'unknown key';
   if (error instanceof errors.JWKSMultipleMatchingKeys) return 'ambiguous key';
   if (error instanceof errors.JOSEAlgNotAllowed) return 'algorithm not allowed';

@@ -1,0 +1,33 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { pinoHttp, type HttpLogger } from 'pino-http';
+import type { Logger } from 'pino';
+
+/**
+ * Logs each request when it is answered, also refused ones: its path without the query string, which may hold data of
+ * users, the address of the client, and the status. Register it before all other middleware.
+ */
+export function requestLog(logger: Logger): HttpLogger {
+  return pinoHttp({
+    logger,
+    quietReqLogger: true,
+    wrapSerializers: false,
+    // The logger serializes errors.
+    serializers: { req: requestFacts, res: responseFacts, err: (error) => error as object },
+    customLogLevel: (_request, { statusCode }, error) =>
+      error || statusCode >= 500 ? 'error' : statusCode >= 400 ? 'warn' : 'info',
+    customSuccessMessage: (_request, { statusCode, writableEnded }) => {
+      if (!writableEnded) return 'Request aborted';
+      return statusCode >= 400 ? 'Request refused' : 'Request completed';
+    },
+    customErrorMessage: () => 'Request failed',
+  });
+}
+
+/** The method, the path, and the address of the connection: that of the last proxy, if there is one. */
+function requestFacts({ method, url, socket }: IncomingMessage) {
+  return { method, url: url?.split('?', 1)[0], address: socket.remoteAddress };
+}
+
+function responseFacts({ statusCode }: ServerResponse) {
+  return { statusCode };
+}
