@@ -23,19 +23,21 @@ async function assertUnicode(client: Client): Promise<void> {
     throw new Error(`The database has the encoding ${encoding}, and needs UTF8: create it with ENCODING 'UTF8'`);
 }
 
-/** A pooler stands between: two clients whose statements meet one session have none of their own. */
+/** Behind a pooler: two clients whose statements meet in one session have none of their own. */
 async function assertOwnSessions(first: Client, second: Client): Promise<void> {
+  const refusal =
+    'A pooler such as PgBouncer gives each transaction another session of PostgreSQL. The mesh needs sessions of its ' +
+    'own, for prepared statements, LISTEN, locks and limits: set pool_mode = session, or connect past the pooler';
   for (let tries = 0; tries < 5; tries++) {
     const before = await processOf(first);
-    await second.query('BEGIN');
+    // A pooler that shares sessions by statement refuses transactions.
+    await second.query('BEGIN').catch((cause: unknown) => {
+      throw new Error(refusal, { cause });
+    });
     const meanwhile = await processOf(second);
     const after = await processOf(first);
     await second.query('COMMIT');
-    if (before !== meanwhile && before === after) continue;
-    throw new Error(
-      'A pooler such as PgBouncer gives each transaction another session of PostgreSQL. The mesh needs sessions of its ' +
-        'own, for prepared statements, LISTEN, locks and limits: set pool_mode = session, or connect past the pooler',
-    );
+    if (before === meanwhile || before !== after) throw new Error(refusal);
   }
 }
 
