@@ -74,13 +74,15 @@ export class BrokerIngress {
   }
 
   private async answer(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // A socket that is destroyed has no address any more.
+    const { remoteAddress } = request.socket;
     try {
       await this.authorize(segment, request);
       await this.receive(segment, request, response);
       response.writeHead(204).end();
     } catch (error) {
       if (response.destroyed) return;
-      const { status, detail } = this.problemOf(error, segment, request.socket.remoteAddress);
+      const { status, detail } = this.problemOf(error, segment, remoteAddress);
       const body = shortProblem(status, detail);
       response.writeHead(status, {
         'content-type': 'application/problem+json',
