@@ -22,9 +22,17 @@ export function queueName(order: string, partitionKey: string): string {
   return `${order} ${partitionKey}`;
 }
 
+/** SQL for a query of the outbox. */
+interface ExclusionSql {
+  readonly cte: string;
+  readonly join: string;
+  readonly conditions: string;
+  readonly parameters: string[];
+}
+
 /**
- * SQL that leaves out the given queues and groups, with its parameters: a CTE, a join and conditions. Messages of order ''
- * with one partition key may belong to several groups. What comes after one that is left out is left out as well.
+ * SQL that leaves out the given queues and groups. Messages of order '' with one partition key may belong to several groups:
+ * what comes after one that is left out is left out as well.
  * @param loaded SQL of the messages that the caller has already
  * @param first position of the first parameter
  */
@@ -34,32 +42,49 @@ export function excluding(
   routes: OutboxRoutes,
   loaded: string,
   first: number,
-): { cte: string; join: string; conditions: string; parameters: string[] } {
-  const isPostgres = dialect === 'postgres';
+): ExclusionSql {
   const parameters: string[] = [];
-  const parameter = (value: object) => `$${first + parameters.push(JSON.stringify(value)) - 1}`;
-  const list = (values: object) =>
-    isPostgres
-      ? `(SELECT json_array_elements_text(${parameter(values)}::json))`
-      : `(SELECT value FROM json_each(${parameter(values)}))`;
-  // json_each() has a column `type` of its own.
-  const routeOf = (map: object) =>
-    isPostgres
-      ? `COALESCE(${parameter(map)}::json->>type, '')`
-      : `COALESCE((SELECT value FROM json_each(${parameter(map)}) WHERE key = mesh_outbox.type), '')`;
+  const list = (values: readonly string[]) => {
+    const parameter = `$${first + parameters.push(JSON.stringify(values)) - 1}`;
+    return dialect === 'postgres'
+      ? `(SELECT json_array_elements_text(${parameter}::json))`
+      : `(SELECT value FROM json_each(${parameter}))`;
+  };
+  // The types of a route are listed, so that nothing is looked up for each row of a long outbox.
+  const typesOf = (map: Readonly<Record<string, string>>, isWanted: (route: string) => boolean) => {
+    const types = Object.keys(map);
+    const wanted = `type IN ${list(types.filter((type) => isWanted(map[type]!)))}`;
+    return isWanted('') ? `(${wanted} OR type NOT IN ${list(types)})` : wanted;
+  };
   const conditions: string[] = [];
-  if (queues.length > 0)
-    conditions.push(`AND ${routeOf(routes.orders)} || ' ' || partition_key NOT IN ${list(queues)}`);
+  for (const [order, keys] of keysByOrder(queues)) {
+    const isOfOrder = typesOf(routes.orders, (it) => it === order);
+    conditions.push(`AND NOT (${isOfOrder} AND partition_key IN ${list(keys)})`);
+  }
   if (groups.length === 0) return { cte: '', join: '', conditions: conditions.join(' '), parameters };
-  const [order, group, full] = [routeOf(routes.orders), routeOf(routes.groups), list(groups)];
-  conditions.push(`AND ${group} NOT IN ${full} AND (${order} <> '' OR left_seq IS NULL OR left_seq > seq)`);
+  const isOfGroup = typesOf(routes.groups, (it) => groups.includes(it));
+  const isEvent = typesOf(routes.orders, (it) => it === '');
+  conditions.push(`AND NOT ${isOfGroup} AND NOT (${isEvent} AND left_seq IS NOT NULL AND left_seq < seq)`);
   return {
     cte: `WITH left_out AS MATERIALIZED (
       SELECT partition_key AS left_key, MIN(seq) AS left_seq FROM mesh_outbox
-      WHERE ${group} IN ${full} AND ${order} = '' AND seq NOT IN ${loaded} GROUP BY partition_key
+      WHERE ${isOfGroup} AND ${isEvent} AND seq NOT IN ${loaded} GROUP BY partition_key
     )`,
     join: 'LEFT JOIN left_out ON left_key = partition_key',
     conditions: conditions.join(' '),
     parameters,
   };
+}
+
+/** The partition keys of queues, by their order. */
+function keysByOrder(queues: readonly string[]): Map<string, string[]> {
+  const keys = new Map<string, string[]>();
+  for (const name of queues) {
+    const space = name.indexOf(' ');
+    const order = name.slice(0, space);
+    const ofOrder = keys.get(order);
+    if (ofOrder) ofOrder.push(name.slice(space + 1));
+    else keys.set(order, [name.slice(space + 1)]);
+  }
+  return keys;
 }
