@@ -12,11 +12,20 @@ import { schemaValidation } from './validation.js';
 /** Gives an application request contexts, JSON bodies and connections with limits, and validation by schema. Express only. */
 export function configureHttp(app: INestApplication): void {
   const express = app as NestExpressApplication;
-  configureServer(express.getHttpServer(), app.get(Connections));
+  configureServer(express.getHttpServer(), connectionsOf(app));
   express.disable('x-powered-by');
   // The request context comes first, so that a refused body is answered with its correlation id, too.
   app.use(beginRequestContext, jsonBody);
   app.useGlobalPipes(schemaValidation());
+}
+
+/** Undefined in an application without a mesh, such as the first steps of the workshop. */
+function connectionsOf(app: INestApplication): Connections | undefined {
+  try {
+    return app.get(Connections);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Takes the correlation id and the trace of the request, or begins new ones; the response carries the id. */

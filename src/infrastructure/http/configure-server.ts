@@ -20,17 +20,16 @@ const MAX_REQUESTS_PER_CONNECTION = 10_000;
 const MAX_CONNECTIONS = 2000;
 
 /**
- * Sets the limits of a server on purpose, instead of the defaults of Node. What Node refuses itself is
- * answered with a problem document. A sender with `Expect: 100-continue` sends its
- * body only when that is going to be read.
+ * Sets the limits of a server on purpose, instead of the defaults of Node. What Node refuses itself is answered with a
+ * problem document. A sender with `Expect: 100-continue` sends its body only when that is going to be read.
  */
-export function configureServer(server: Server, connections: Connections): void {
+export function configureServer(server: Server, connections?: Connections): void {
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = HEADERS_MS;
   server.requestTimeout = REQUEST_MS;
   server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
   server.maxConnections = MAX_CONNECTIONS;
-  answerBrokenRequests(server, (socket) => connections.isAnswering(socket));
+  answerBrokenRequests(server, (socket) => connections?.isAnswering(socket) ?? false);
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     deferContinue(request);
     server.emit('request', request, response);
