@@ -88,7 +88,9 @@ describe('npm run migrate', () => {
     const failed = await migrateCommand([], 'mysql://cabs:secret@db/cabs');
     expect(failed).toEqual({
       code: 1,
-      output: 'Invalid environment variable DATABASE_URL: expected sqlite:<path of a file> or postgres://….\n',
+      output:
+        'Invalid environment variable DATABASE_URL: expected sqlite:<path of a file> or ' +
+        'postgres://user:password@host:port/database.\n',
     });
   });
 

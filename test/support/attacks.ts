@@ -91,12 +91,12 @@ interface Layer {
 /** The routes of the application's controllers, with an id in the place of each parameter. */
 export function routesOf(app: NestExpressApplication): Attack[] {
   const { router } = app.getHttpAdapter().getInstance() as unknown as { router: { stack: readonly Layer[] } };
-  return router.stack.flatMap(({ route }) =>
-    Object.keys(route?.methods ?? {}).map((method) => ({
-      method: method.toUpperCase(),
-      path: route!.path.replace(/:\w+/g, crypto.randomUUID()),
-    })),
-  );
+  return router.stack.flatMap(({ route }) => {
+    const methods = Object.keys(route?.methods ?? {});
+    // What has all methods is no controller, but answers 405.
+    if (methods.length !== 1) return [];
+    return [{ method: methods[0]!.toUpperCase(), path: route!.path.replace(/:\w+/g, crypto.randomUUID()) }];
+  });
 }
 
 /** Spellings of a path that a server may take for the same path. */

@@ -92,7 +92,7 @@ export class PostgresEngine implements UnitEngine {
    * which is gone, or by the inbox; a request by its idempotency key.
    */
   private async transaction<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
-    this.abandoned.assertRoom();
+    await this.abandoned.assertRoom();
     const runner = this.dataSource.createQueryRunner();
     try {
       const client = await orUnavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
