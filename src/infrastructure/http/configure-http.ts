@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { INestApplication } from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
 import { continueTrace, runInContext } from '../observability/request-context.js';
@@ -21,11 +22,8 @@ export function configureHttp(app: INestApplication): void {
 
 /** Undefined in an application without a mesh, such as the first steps of the workshop. */
 function connectionsOf(app: INestApplication): Connections | undefined {
-  try {
-    return app.get(Connections);
-  } catch {
-    return undefined;
-  }
+  const modules = [...app.get(ModulesContainer).values()];
+  return modules.some(({ providers }) => providers.has(Connections)) ? app.get(Connections) : undefined;
 }
 
 /** Takes the correlation id and the trace of the request, or begins new ones; the response carries the id. */
