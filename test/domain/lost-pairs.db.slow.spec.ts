@@ -1,13 +1,12 @@
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
-import { DATABASES } from '../support/databases.js';
 import { JOURNEYS, nameOf, outcomeOf, playAll, prepareScenario } from '../support/journeys.js';
 import { installLosses, lossesOf } from '../support/message-loss.js';
 import { get, waitUntilIdle } from '../support/rest.js';
 import { runConcurrently } from '../support/server.js';
-import { selected } from '../support/thorough.js';
+import { ONE_DATABASE, selected } from '../support/thorough.js';
 
-describe.each(DATABASES)('Two lost messages on $kind', ({ kind, fresh }) => {
+describe.each(ONE_DATABASE)('Two lost messages on $kind', ({ kind, fresh }) => {
   let cabs: Cabs;
 
   beforeAll(async () => {

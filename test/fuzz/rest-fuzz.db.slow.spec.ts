@@ -7,6 +7,7 @@ import { Database } from '../../src/infrastructure/persistence/database.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { waitUntilIdle, get, newClient, newDriver, newRide, post, transitIn, type Driver } from '../support/rest.js';
+import { itThorough } from '../support/thorough.js';
 import { runConcurrently, call, memoryOf, prepareRides, startServer } from '../support/server.js';
 
 /** Runs per database. Set FUZZ_RUNS=5000 for a longer search. */
@@ -259,39 +260,43 @@ describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
   }, 600_000);
 });
 
-it('Random requests leak no memory in a real process', async () => {
-  const server = await startServer({
-    DATABASE_URL: await DATABASES[0]!.fresh(),
-    LOG_LEVEL: 'error',
-    NODE_OPTIONS: '--inspect-port=0',
-  });
-  const memory = await memoryOf(server);
-  const create = async (path: string, body: object) =>
-    (await call<{ id: unknown }>('POST', `${server.url}${path}`, body)).body.id;
-  const pool: Pool = {
-    clients: [await create('/clients', { name: 'Jane', lastName: 'Roe' })],
-    drivers: [await create('/drivers', { firstName: 'A', lastName: 'B', driverLicense: 'FARME100165AB5EW' })],
-    transits: await prepareRides(server.url, 5),
-  };
-  const port = Number(new URL(server.url).port);
-  const round = async (seed: number) => {
-    const requests = fc.sample(fuzzed, { numRuns: ROUND, seed });
-    const statuses = await runConcurrently(
-      16,
-      ROUND,
-      async (index) => (await exchange(port, requests[index]!, pool)).status,
-    );
-    expect(statuses.filter((status) => status >= 500)).toEqual([]);
-    return memory.held();
-  };
-  // The first round loads and compiles everything.
-  const [, after, atEnd] = [await round(1), await round(2), await round(3)];
-  console.log(JSON.stringify({ after, atEnd }));
-  // A leak of 250 bytes per request would fail here.
-  expect(atEnd.heapUsed + atEnd.external).toBeLessThan(after.heapUsed + after.external + 250 * ROUND);
-  memory.close();
-  await server.end('SIGTERM');
-}, 300_000);
+itThorough(
+  'Random requests leak no memory in a real process',
+  async () => {
+    const server = await startServer({
+      DATABASE_URL: await DATABASES[0]!.fresh(),
+      LOG_LEVEL: 'error',
+      NODE_OPTIONS: '--inspect-port=0',
+    });
+    const memory = await memoryOf(server);
+    const create = async (path: string, body: object) =>
+      (await call<{ id: unknown }>('POST', `${server.url}${path}`, body)).body.id;
+    const pool: Pool = {
+      clients: [await create('/clients', { name: 'Jane', lastName: 'Roe' })],
+      drivers: [await create('/drivers', { firstName: 'A', lastName: 'B', driverLicense: 'FARME100165AB5EW' })],
+      transits: await prepareRides(server.url, 5),
+    };
+    const port = Number(new URL(server.url).port);
+    const round = async (seed: number) => {
+      const requests = fc.sample(fuzzed, { numRuns: ROUND, seed });
+      const statuses = await runConcurrently(
+        16,
+        ROUND,
+        async (index) => (await exchange(port, requests[index]!, pool)).status,
+      );
+      expect(statuses.filter((status) => status >= 500)).toEqual([]);
+      return memory.held();
+    };
+    // The first round loads and compiles everything.
+    const [, after, atEnd] = [await round(1), await round(2), await round(3)];
+    console.log(JSON.stringify({ after, atEnd }));
+    // A leak of 250 bytes per request would fail here.
+    expect(atEnd.heapUsed + atEnd.external).toBeLessThan(after.heapUsed + after.external + 250 * ROUND);
+    memory.close();
+    await server.end('SIGTERM');
+  },
+  300_000,
+);
 
 /** Waits for the reconciliation run in flight: a request starts it, and it continues after the response. */
 async function reconciled(cabs: Cabs): Promise<void> {

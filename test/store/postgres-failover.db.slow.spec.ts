@@ -60,7 +60,7 @@ const binaries = postgresBinaries();
     await waitForStandby('nobody');
     const sessions: number[] = [];
     const outcomes: Promise<'done' | Error>[] = [];
-    for (let n = 0; n < 60; n++) {
+    for (let n = 0; n < 36; n++) {
       outcomes.push(outcome(add(`${n}`)));
       await wait(250);
       const counted = `SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = 'mesh'`;
