@@ -1,5 +1,8 @@
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { addressProblem } from '../../src/infrastructure/persistence/database-address.js';
+import { sessionClient } from '../../src/infrastructure/persistence/postgres/session.js';
 import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../../src/infrastructure/persistence/sql.js';
 import { DATABASES } from '../support/databases.js';
 import { connect, deferred, openNotes, outcome, type Notes } from '../support/notes.js';
@@ -120,6 +123,22 @@ describe('The address of a database', () => {
     const opening = Database.open({ database: url.href, entities: [], histories: [], migrate: true });
     const error = await outcome(opening);
     expect(error instanceof DatabaseUnavailable || isConnectionLost(error)).toBe(true);
+  });
+
+  it('that is lost while it is opened is an unavailable database', async () => {
+    // Logs everybody in, and hangs up at the first statement.
+    const server = createServer((socket) => {
+      socket.once('data', () => {
+        socket.write(Buffer.from('520000000800000000' + '5a0000000549', 'hex'));
+        socket.once('data', () => socket.destroy());
+      });
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port } = server.address() as AddressInfo;
+    const Client = await sessionClient({});
+    const client = new Client({ host: '127.0.0.1', port, user: 'cabs' });
+    expect(await outcome(client.connect())).toBeInstanceOf(DatabaseUnavailable);
+    server.close();
   });
 
   it('runs a unit of work again after a deadlock', async () => {

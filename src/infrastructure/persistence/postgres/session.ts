@@ -44,6 +44,13 @@ export async function sessionClient(settings: SessionSettings): Promise<SessionC
   const parameters = [Object.keys(all), Object.values(all)];
 
   return class Session extends pg.Client {
+    constructor(config: ClientConfig) {
+      super(config);
+      // A pool listens only from the end of connect() on, and an error without a listener ends the process. Whoever waits for
+      // an answer gets the error as well.
+      this.on('error', () => undefined);
+    }
+
     override connect(): Promise<Client>;
     override connect(callback: (error: Error) => void): void;
     override connect(callback?: (error: Error) => void): Promise<Client> | void {
