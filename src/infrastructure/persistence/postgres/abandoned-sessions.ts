@@ -5,7 +5,7 @@ import { DatabaseUnavailable, type Sql } from '../sql.js';
 
 /** How often the server is told to end the sessions, in ms. */
 const CHECK_MS = 1000;
-/** How often, and after which pauses in ms, whoever needs a session sees whether one has ended. */
+/** A new transaction looks so many times, with this pause in ms, whether an abandoned session has ended. */
 const MAX_TRIES = 5;
 const TRY_AGAIN_MS = 100;
 const CANCEL_TIMEOUT_MS = 2000;

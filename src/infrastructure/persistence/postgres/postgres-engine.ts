@@ -112,7 +112,7 @@ export class PostgresEngine implements UnitEngine {
   private async commit(client: ClientBase): Promise<void> {
     let isReplicated = true;
     const noticed = ({ routine }: { routine?: string | undefined }) => {
-      // Somebody cancelled the wait for a standby. The answer is COMMIT all the same, and a failover would undo it.
+      // The wait for the standby was cancelled. PostgreSQL still answers COMMIT, but a failover would lose the transaction.
       if (routine === 'SyncRepWaitForLSN') isReplicated = false;
     };
     client.on('notice', noticed);

@@ -9,8 +9,8 @@ export type SessionSettings = Readonly<Record<string, string>>;
 export type SessionConfig = ClientConfig & { readonly Client: new (config: ClientConfig) => Client };
 
 /**
- * What the mesh relies on, whatever the server, the database, the role or the address of the database say. The search path
- * stays as it is.
+ * The settings that the mesh needs. They replace the defaults of the server, the database and the role, and the parameters
+ * of DATABASE_URL. The search path stays as it is.
  */
 const SETTINGS: SessionSettings = {
   default_transaction_isolation: 'read committed',
@@ -35,7 +35,7 @@ const APPLY = `SELECT count(set_config(name, value, false)), pg_is_in_recovery()
 /**
  * A client of `pg` for a pool or alone, whose sessions have the settings of the mesh, and `settings`. A statement makes
  * them: the address of a database can override start-up parameters, and poolers refuse some. `connect()` throws
- * DatabaseUnavailable for whatever keeps a session from working: name, network, TLS, login, a standby that takes no writes.
+ * DatabaseUnavailable for every failure: an unknown host, network, TLS, login, a standby that takes no writes.
  */
 export async function sessionClient(settings: SessionSettings): Promise<SessionConfig['Client']> {
   // Loaded on demand: most processes start on SQLite.
@@ -46,8 +46,8 @@ export async function sessionClient(settings: SessionSettings): Promise<SessionC
   return class Session extends pg.Client {
     constructor(config: ClientConfig) {
       super(config);
-      // A pool listens only from the end of connect() on, and an error without a listener ends the process. Whoever waits for
-      // an answer gets the error as well.
+      // An 'error' event without a listener ends the process, and a pool adds its listener only after connect(). Queries that
+      // wait for an answer are rejected with the same error.
       this.on('error', () => undefined);
     }
 

@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs';
 
 /**
- * The files of an open SQLite database. Whoever deletes or replaces them leaves this process with files that nobody else
- * sees: what it writes is gone when it ends.
+ * The files of an open SQLite database. When they are deleted or replaced, this process keeps the old files open: what it
+ * writes to them is lost when it ends.
  */
 export class DatabaseFile {
   private readonly identities = new Map<string, string>();
