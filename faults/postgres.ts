@@ -1,6 +1,6 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, closeSync, openSync, readFileSync } from 'node:fs';
+import { chownSync, closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
@@ -50,12 +50,34 @@ export class PostgresServer {
 
   /** Waits until the server answers. @throws Error when that takes longer than `ms` */
   async ready(ms: number): Promise<void> {
+    await this.repeat('SELECT 1', ms);
+  }
+
+  /** Runs a statement, and again until it succeeds. @throws Error when that takes longer than `ms` */
+  async repeat(statement: string, ms: number): Promise<void> {
     for (const deadline = performance.now() + ms; ; await wait(100)) {
       try {
-        return await this.query('SELECT 1', 'postgres');
+        return await this.query(statement, 'postgres');
       } catch (error) {
         if (performance.now() > deadline) throw error;
       }
+    }
+  }
+
+  /** Stops the server; it restarts as a standby of nobody, which is read-only, until `promote()`. */
+  restartAsStandby(): void {
+    writeFileSync(this.standbySignal, '');
+    this.stopImmediately();
+  }
+
+  /** Makes a standby writable. @throws Error when that takes longer than `ms` */
+  async promote(ms: number): Promise<void> {
+    const promoteStandby = `DO $$ BEGIN IF pg_is_in_recovery() THEN PERFORM pg_promote(true, 10); END IF; END $$`;
+    // The signal is read when the server starts: one that was killed meanwhile may come back as a standby.
+    for (const deadline = performance.now() + ms; ; await wait(200)) {
+      await this.repeat(promoteStandby, ms);
+      if (!existsSync(this.standbySignal)) return;
+      if (performance.now() > deadline) throw new Error('PostgreSQL remains a standby');
     }
   }
 
@@ -88,6 +110,10 @@ export class PostgresServer {
     const late = setTimeout(() => this.killNow(), 10_000);
     await gone;
     clearTimeout(late);
+  }
+
+  private get standbySignal(): string {
+    return join(this.folder, 'data/standby.signal');
   }
 
   private start(): void {

@@ -13,6 +13,7 @@ import { Ledger } from './ledger.js';
 import type { Random } from './random.js';
 import { TestBed } from './test-bed.js';
 import { diskFull, locked } from './storage.js';
+import { oldSnapshot, overload, readOnly, silentStandby } from './storms.js';
 import { Users } from './users.js';
 
 export const FAULTS: readonly Fault[] = [
@@ -29,6 +30,10 @@ export const FAULTS: readonly Fault[] = [
   reordered,
   slow,
   failing,
+  overload,
+  oldSnapshot,
+  readOnly,
+  silentStandby,
 ];
 
 /** Duration of a fault, and the pause before the next one, in ms. */
