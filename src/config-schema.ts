@@ -88,6 +88,7 @@ export const environmentSchema = z.object({
   MESH_RECONCILE_AFTER: duration.default(300_000),
   MESH_RECONCILE_PACE: integer.refine((pace) => pace > 0, 'expected more than 0').default(200),
   MESH_ADMIN_TOKEN: z.string().regex(ADMIN_TOKEN, `expected ${ADMIN_TOKEN_RULE}`).optional(),
+  MAX_WAITING_REQUESTS: integer.default(20),
   SHUTDOWN_DELAY: timer.optional(),
   SHUTDOWN_GRACE: timer.default(20_000),
   API_PAGE: boolean.optional(),

@@ -27,6 +27,8 @@ export interface Config {
   /** Whether processes on one PostgreSQL wake each other. */
   readonly notify: boolean;
   readonly adminToken?: string;
+  /** Requests that may wait for an outcome (`Prefer: wait`) at a time. */
+  readonly maxWaiters: number;
   /** How long a process that is told to stop still accepts connections. */
   readonly shutdownDelayMs: number;
   readonly shutdownGraceMs: number;
@@ -93,6 +95,7 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     },
     notify: env.MESH_NOTIFY === 'true',
     ...(env.MESH_ADMIN_TOKEN && { adminToken: env.MESH_ADMIN_TOKEN }),
+    maxWaiters: env.MAX_WAITING_REQUESTS,
     shutdownDelayMs: env.SHUTDOWN_DELAY ?? (isDevelopment ? 0 : PRODUCTION_SHUTDOWN_DELAY_MS),
     shutdownGraceMs: env.SHUTDOWN_GRACE,
     hasApiPage: env.API_PAGE ? env.API_PAGE === 'true' : isDevelopment,

@@ -16,6 +16,7 @@ import { Connections } from './http/connections.js';
 import { MeshListener } from './http/mesh-listener.js';
 import { Reconciliation } from './maintenance/reconciliation.js';
 import { Retention } from './maintenance/retention.js';
+import { SnapshotWatch } from './maintenance/snapshot-watch.js';
 import { MESH_OPTIONS, type MeshOptions } from './mesh-options.js';
 import { Relay } from './outbox/relay.js';
 import { Database } from './persistence/database.js';
@@ -32,6 +33,7 @@ export class MeshLifecycle
     private readonly receiver: InboxReceiver,
     private readonly retention: Retention,
     private readonly reconciliation: Reconciliation,
+    private readonly snapshots: SnapshotWatch,
     private readonly queries: RemoteQueries,
     private readonly client: CloudEventsClient,
     private readonly listener: MeshListener,
@@ -44,6 +46,7 @@ export class MeshLifecycle
     await this.relay.start(this.receiver.consumers);
     this.retention.start();
     this.reconciliation.start();
+    this.snapshots.start();
     // An application context without HTTP has no adapter.
     const server = (this.host.httpAdapter as HttpAdapterHost['httpAdapter'] | undefined)?.getHttpServer() as Server;
     if (server) this.connections.watch(server);
@@ -66,6 +69,7 @@ export class MeshLifecycle
   /** Nest calls this after the public port has answered its last request. */
   async onApplicationShutdown(): Promise<void> {
     await this.listener.drained();
+    this.snapshots.stop();
     await this.retention.stop();
     await this.reconciliation.stop();
     await this.relay.stop(performance.now() + this.graceMs);

@@ -38,6 +38,11 @@ export interface MeshOptions {
    */
   readonly messagesPerRequest?: number;
   /**
+   * Requests that may wait for an outcome (`Prefer: wait`) at a time; 20 by default. A fifth of the requests that a proxy
+   * lets through at a time: the others are for deliveries, without which nothing comes to an outcome.
+   */
+  readonly maxWaiters?: number;
+  /**
    * How long a process that is told to stop still accepts connections, in ms, while readiness is false: until proxies have
    * noticed; 0 by default.
    */

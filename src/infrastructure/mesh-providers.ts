@@ -17,6 +17,7 @@ import { ConsumerAddresses } from './delivery/consumer-addresses.js';
 import { DeliveryWorkers } from './delivery/delivery-workers.js';
 import { DELIVERY_POLICY } from './delivery/inbox-receiver.js';
 import { ADMINISTRATION } from './http/administration.guard.js';
+import { BACKLOG_AGE, MAX_WAITERS } from './http/admission.js';
 import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
 import { MESH_LISTENER } from './http/mesh-listener.js';
 import { SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
@@ -28,7 +29,13 @@ import { Relay } from './outbox/relay.js';
 import { unaddressedMessages } from './outbox/unaddressed-messages.js';
 import { Database } from './persistence/database.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
-import { brokerChainMs, DEFAULT_DELIVERY, DEFAULT_RECONCILIATION, DEFAULT_RETENTION } from './policies.js';
+import {
+  brokerChainMs,
+  DEFAULT_DELIVERY,
+  DEFAULT_MAX_WAITERS,
+  DEFAULT_RECONCILIATION,
+  DEFAULT_RETENTION,
+} from './policies.js';
 import { UNKNOWN_CONSUMER, UNPUBLISHED } from './store/dead-letter-rows.js';
 import { RETENTION_POLICY } from './store/expired-rows.js';
 import { OUTBOX_RESOURCE } from './store/lease-rows.js';
@@ -56,6 +63,7 @@ export const optionProviders: Provider[] = [
   fromOptions(ANSWERS_QUERIES, ({ broker }) => broker !== undefined),
   fromOptions(RECEIVES, ({ broker }) => broker !== undefined),
   fromOptions(AT_ROOT, ({ broker }) => broker?.atRoot ?? false),
+  fromOptions(MAX_WAITERS, ({ maxWaiters }) => maxWaiters ?? DEFAULT_MAX_WAITERS),
   fromOptions(MESH_LISTENER, ({ listener }) => listener),
   fromOptions(TOKEN_VERIFIER, ({ broker }) => broker?.tokens && verifierOf(broker.tokens)),
   fromOptions(SENDERS, ({ broker }) => broker?.tokens?.senders ?? []),
@@ -63,6 +71,7 @@ export const optionProviders: Provider[] = [
   fromOptions(ConsumerAddresses, ({ broker, modules }) => new ConsumerAddresses(broker?.services ?? {}, modules)),
   fromOptions(RemoteQueries, remoteQueriesOf),
   fromOptions(CloudEventsClient, clientOf),
+  { provide: BACKLOG_AGE, useFactory: (relay: Relay) => () => relay.backlogAgeMs, inject: [Relay] },
   { provide: Database, useFactory: openDatabase, inject: [MESH_OPTIONS] },
   {
     provide: Relay,

@@ -15,6 +15,7 @@ import { DeadLettersController, StandaloneDeadLettersController } from './dead-l
 import { DeadLetters } from './dead-letters/dead-letters.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
 import { AdministrationGuard } from './http/administration.guard.js';
+import { Admission, AdmissionMiddleware } from './http/admission.js';
 import { AllowedMethods } from './http/allowed-methods.js';
 import { Connections } from './http/connections.js';
 import { IdempotencyInterceptor } from './http/idempotency.js';
@@ -27,6 +28,7 @@ import { OutboxController } from './maintenance/outbox.controller.js';
 import { ReconciliationController } from './maintenance/reconciliation.controller.js';
 import { Reconciliation } from './maintenance/reconciliation.js';
 import { Retention } from './maintenance/retention.js';
+import { SnapshotWatch } from './maintenance/snapshot-watch.js';
 import { MeshLifecycle } from './mesh-lifecycle.js';
 import { MESH_OPTIONS, type MeshExtras, type MeshOptions } from './mesh-options.js';
 import { optionProviders } from './mesh-providers.js';
@@ -50,6 +52,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     { provide: APP_GUARD, useClass: ListenerGuard },
     { provide: APP_INTERCEPTOR, useClass: RequestContextInterceptor },
     AdministrationGuard,
+    Admission,
     BrokerIngress,
     Clock,
     Connections,
@@ -63,9 +66,11 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     Permissions,
     Reconciliation,
     Retention,
+    SnapshotWatch,
     UnitOfWork,
   ],
   exports: [
+    Admission,
     Clock,
     Database,
     DeadLetters,
@@ -91,6 +96,7 @@ function withControllers(definition: DynamicModule, extras: MeshExtras & Partial
   if (mayHaveBroker) controllers.push(QueriesController);
   const providers: Provider[] = isWhole
     ? [
+        AdmissionMiddleware,
         AllowedMethods,
         { provide: APP_FILTER, useClass: ProblemFilter },
         { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },

@@ -50,3 +50,6 @@ export const DEFAULT_RECONCILIATION: ReconciliationPolicy = { everyMs: 0, afterM
 
 /** How long a shutdown may take to deliver what is ready, in ms. */
 export const DEFAULT_SHUTDOWN_GRACE_MS = 20_000;
+
+/** Requests that may wait for an outcome at a time: a fifth of the requests that the manifests let into a pod at a time. */
+export const DEFAULT_MAX_WAITERS = 20;

@@ -21,9 +21,12 @@ export interface LoggingServer extends ServerProcess {
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 
-/** Starts the compiled application. @throws Error with its output when it doesn't listen after two minutes */
-export async function startServer(environment: Record<string, string>): Promise<LoggingServer> {
-  const child = spawn(process.execPath, [MAIN], {
+/**
+ * Starts the compiled application. @param main its main.js; of this release by default
+ * @throws Error with its output when it doesn't listen after two minutes
+ */
+export async function startServer(environment: Record<string, string>, main = MAIN): Promise<LoggingServer> {
+  const child = spawn(process.execPath, [main], {
     env: { PATH: process.env.PATH, PORT: '0', SEED: 'none', LOG_LEVEL: 'info', SHUTDOWN_DELAY: 'PT0S', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

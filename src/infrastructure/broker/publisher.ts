@@ -10,6 +10,7 @@ import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertDeadLetter, UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { OUTBOX_RESOURCE } from '../store/lease-rows.js';
 import { findOutboxEvent, listOutbox, removeFromOutbox } from '../store/outbox-rows.js';
+import { SequenceFloor } from '../store/sequence-floor.js';
 import { Acknowledgements } from './acknowledgements.js';
 import { BrokerHealth, pauseMs } from './broker-health.js';
 import { Bulkheads } from './bulkheads.js';
@@ -31,6 +32,7 @@ export class Publisher implements OutboxDispatcher {
   private readonly health: BrokerHealth;
   private readonly acknowledgements: Acknowledgements;
   private readonly bulkheads = new Bulkheads();
+  private readonly floor = new SequenceFloor('mesh_outbox');
   /** Attempts while the broker was unavailable. */
   private probes = 0;
   private timer?: NodeJS.Timeout;
@@ -38,6 +40,8 @@ export class Publisher implements OutboxDispatcher {
   private isWoken = false;
   /** Whether the outbox may hold messages that aren't loaded. */
   private hasMore = false;
+  /** When the last message was written that a full query read, in ms since 1970: the others of the outbox are younger. */
+  private lastWrittenAt = 0;
   private isStopped = true;
   private isAborted = false;
 
@@ -63,6 +67,13 @@ export class Publisher implements OutboxDispatcher {
     this.bulkheads.ageAt(performance.now());
     const isReady = !this.health.isUnavailable && this.queues.hasReady(this.hasRoom);
     return this.isLoading || this.bulkheads.freshCount > 0 || this.acknowledgements.isBusy || isReady;
+  }
+
+  /** Messages that wait for the broker, or for consumers behind it, don't count. */
+  get backlogAgeMs(): number {
+    const { refused, unreachable, waiting } = this.brokerState;
+    const isWorking = !refused && !unreachable && waiting.requests === 0;
+    return this.hasMore && isWorking ? Date.now() - this.lastWrittenAt : 0;
   }
 
   get suspendedReason(): string | undefined {
@@ -106,12 +117,13 @@ export class Publisher implements OutboxDispatcher {
     try {
       while (this.isWoken && !this.isStopped && this.queues.room > 0) {
         this.isWoken = false;
+        const floor = await this.floor.current(this.work.sql);
         this.queues.unloadLost();
         const { room, unloads, loaded, excluded, loadAfter } = this.queues;
         const held = this.leases.held(OUTBOX_RESOURCE);
         const { routes } = this.routing;
-        // PostgreSQL may commit a message later than one with a larger number: every query looks at all of them.
-        const after = this.work.sql.dialect === 'sqlite' ? loadAfter : 0;
+        // PostgreSQL may commit a message later than one with a larger number.
+        const after = this.work.sql.dialect === 'sqlite' ? loadAfter : floor;
         const query = { loaded, excluded, routes, after, limit: room, held };
         const rows = await listOutbox(this.work.sql, query);
         // A message failed during the query: later ones of its queue may be among the rows without it.
@@ -121,12 +133,15 @@ export class Publisher implements OutboxDispatcher {
         }
         this.queues.add(rows, held);
         this.hasMore = rows.length === room;
+        if (rows.length > 0) this.floor.read(rows.at(-1)!.seq);
+        this.lastWrittenAt = rows.at(-1)?.created_at ?? this.lastWrittenAt;
         if (this.hasMore) this.isWoken = true;
         this.sendReady();
         this.replenish();
       }
     } catch (error) {
       this.logger.warn({ err: error }, 'The outbox could not be read: trying again');
+      this.floor.reset();
       this.wakeIn(DATABASE_PAUSE_MS);
     } finally {
       this.isLoading = false;

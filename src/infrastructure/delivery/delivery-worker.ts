@@ -6,6 +6,8 @@ import { runInContext } from '../observability/request-context.js';
 import { DatabaseUnavailable, type SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { dueDeliveries, nextRetryAt, type Delivery } from '../store/delivery-rows.js';
+import { SequenceFloor } from '../store/sequence-floor.js';
+import { Backlog } from './backlog.js';
 import { DATABASE_PAUSE_MS, type Consumer } from './consumer.js';
 import { deliveryFacts, FailedAttempts } from './failed-attempts.js';
 import { maxWaitMs } from './retry-policy.js';
@@ -25,6 +27,8 @@ export class DeliveryWorker {
   private readonly outside = AsyncLocalStorage.snapshot();
   private readonly failures: FailedAttempts;
   private readonly waiting: WaitingMessages;
+  private readonly backlog = new Backlog();
+  private readonly floor: SequenceFloor;
   /** Attempts that ended undecided: their rows are as they were. */
   private undecidedCount = 0;
   private isQuerying = false;
@@ -44,10 +48,16 @@ export class DeliveryWorker {
   ) {
     this.failures = new FailedAttempts(consumer, work, logger);
     this.waiting = new WaitingMessages(consumer);
+    this.floor = new SequenceFloor('mesh_delivery', consumer.name);
   }
 
   get isBusy(): boolean {
     return this.isQuerying || this.inFlight.size > 0;
+  }
+
+  /** How long first attempts that wait for a slot have waited, in ms; 0 when the consumer keeps up or fails. */
+  get backlogAgeMs(): number {
+    return this.backlog.ageMs;
   }
 
   stop(): void {
@@ -80,14 +90,17 @@ export class DeliveryWorker {
         await this.startWaiting();
         const slots = MAX_IN_FLIGHT - this.inFlight.size;
         const { undecidedCount } = this;
-        const deliveries = await this.due('first', slots);
+        const after = await this.floor.current(this.work.sql);
+        const deliveries = await this.due('first', slots, { after });
         // An attempt ended undecided during the query, so its row is missing here. Query again to keep the order.
         if (undecidedCount !== this.undecidedCount) {
           this.isWoken = true;
           continue;
         }
         for (const delivery of deliveries) this.start(delivery);
+        if (deliveries.length > 0) this.floor.read(deliveries.at(-1)!.seq);
         this.isSaturated = deliveries.length === slots;
+        this.backlog.found(deliveries, this.isSaturated);
         if (this.isSaturated) this.isWoken = true;
       }
     } catch (error) {
@@ -118,7 +131,7 @@ export class DeliveryWorker {
     // Set before the query, so that an attempt that fails during the query can set an earlier time.
     this.nextRetry = began + MAX_SLEEP_MS;
     const slots = Math.ceil((MAX_IN_FLIGHT - this.inFlight.size) / 4);
-    const deliveries = await this.due('retry', slots, now);
+    const deliveries = await this.due('retry', slots, { now });
     for (const delivery of deliveries) this.start(delivery);
     if (deliveries.length === slots) {
       this.nextRetry = 0;
@@ -130,12 +143,17 @@ export class DeliveryWorker {
     this.wakeAt(this.nextRetry);
   }
 
-  private due(attempts: 'first' | 'retry', limit: number, now = Date.now()): Promise<Delivery[]> {
+  private due(
+    attempts: 'first' | 'retry',
+    limit: number,
+    { now = Date.now(), after = 0 }: { now?: number; after?: number },
+  ): Promise<Delivery[]> {
     const { name, policy } = this.consumer;
     const { leases, resource } = this.scope;
     return dueDeliveries(this.work.sql, {
       consumer: name,
       attempts,
+      after,
       limit,
       inFlight: [...this.inFlight.keys()],
       now,
@@ -179,7 +197,9 @@ export class DeliveryWorker {
     try {
       const outcome = await this.consumer.deliver(delivery);
       this.logOutcome(delivery, outcome, began);
-      return outcome === 'lease-lost' ? this.leaseLost() : true;
+      if (outcome === 'lease-lost') return this.leaseLost();
+      this.backlog.ended(true);
+      return true;
     } catch (error) {
       return await runInContext(requestContextOf(delivery.event), () => this.failed(delivery, error));
     }
@@ -195,6 +215,7 @@ export class DeliveryWorker {
   private async failed(delivery: Delivery, error: unknown): Promise<boolean> {
     // Not the fault of the message, and an outcome couldn't be written now.
     if (error instanceof DatabaseUnavailable) return this.pause(error);
+    this.backlog.ended(false);
     try {
       const outcome = await this.failures.record(delivery, error);
       if (outcome === 'lease-lost') return this.leaseLost();
@@ -230,6 +251,7 @@ export class DeliveryWorker {
     if (this.pausedUntil < performance.now())
       this.logger.warn({ consumer: this.consumer.name, err: error }, 'The database failed: deliveries pause');
     this.pausedUntil = performance.now() + DATABASE_PAUSE_MS;
+    this.floor.reset();
     this.wakeAt(this.pausedUntil + 1);
     return false;
   }

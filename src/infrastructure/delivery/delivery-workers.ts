@@ -27,6 +27,11 @@ export class DeliveryWorkers {
     return [...this.workers.values()].some((it) => it.isBusy);
   }
 
+  /** The longest backlog of a consumer that handles its messages, in ms. */
+  get backlogAgeMs(): number {
+    return Math.max(0, ...[...this.workers.values()].map((it) => it.backlogAgeMs));
+  }
+
   /** Whether all of these consumers have more deliveries than they can start. */
   areSaturated(names: Iterable<string>): boolean {
     return [...names].every((name) => this.workers.get(name)?.isSaturated);

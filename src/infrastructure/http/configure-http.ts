@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import type { INestApplication } from '@nestjs/common';
+import type { INestApplication, Type } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
 import { continueTrace, runInContext } from '../observability/request-context.js';
+import { Admission } from './admission.js';
 import { configureServer } from './configure-server.js';
 import { Connections } from './connections.js';
 import { jsonBody } from './json-body.js';
@@ -13,17 +14,20 @@ import { schemaValidation } from './validation.js';
 /** Gives an application request contexts, JSON bodies and connections with limits, and validation by schema. Express only. */
 export function configureHttp(app: INestApplication): void {
   const express = app as NestExpressApplication;
-  configureServer(express.getHttpServer(), connectionsOf(app));
+  configureServer(express.getHttpServer(), ofMesh(app, Connections));
   express.disable('x-powered-by');
   // The request context comes first, so that a refused body is answered with its correlation id, too.
   app.use(beginRequestContext, jsonBody);
+  const admission = ofMesh(app, Admission);
+  if (admission)
+    app.use((request: Request, response: Response, next: NextFunction) => admission.enter(request, response, next));
   app.useGlobalPipes(schemaValidation());
 }
 
-/** Undefined in an application without a mesh, such as the first steps of the workshop. */
-function connectionsOf(app: INestApplication): Connections | undefined {
+/** A provider of the mesh; undefined in an application without a mesh, such as the first steps of the workshop. */
+function ofMesh<T>(app: INestApplication, provider: Type<T>): T | undefined {
   const modules = [...app.get(ModulesContainer).values()];
-  return modules.some(({ providers }) => providers.has(Connections)) ? app.get(Connections) : undefined;
+  return modules.some(({ providers }) => providers.has(provider)) ? app.get(provider) : undefined;
 }
 
 /** Takes the correlation id and the trace of the request, or begins new ones; the response carries the id. */

@@ -6,6 +6,7 @@ import { ProblemFilter } from '../http/problem.filter.js';
 import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { outboxStatistics } from '../store/statistics.js';
+import { SnapshotWatch } from './snapshot-watch.js';
 
 @Controller('mesh/outbox')
 @ApiSection('Mesh')
@@ -16,12 +17,15 @@ export class OutboxController {
   constructor(
     private readonly work: UnitOfWork,
     private readonly relay: Relay,
+    private readonly snapshots: SnapshotWatch,
   ) {}
 
   @Get()
   @Operation('How many messages wait, and since when; with a broker, what this process knows of it')
   async show(): Promise<object> {
     const broker = this.relay.brokerState;
-    return { ...(await outboxStatistics(this.work.sql)), ...(broker && { broker }) };
+    const oldSnapshot = await this.snapshots.look();
+    const statistics = await outboxStatistics(this.work.sql);
+    return { ...statistics, ...(broker && { broker }), ...(oldSnapshot && { oldSnapshot }) };
   }
 }

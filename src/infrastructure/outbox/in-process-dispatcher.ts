@@ -9,6 +9,7 @@ import { UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { insertDeliveries } from '../store/delivery-rows.js';
 import { OUTBOX_RESOURCE } from '../store/lease-rows.js';
 import { hasOutboxRows, moveToDeliveries, type ConsumerLookup } from '../store/outbox-rows.js';
+import { SequenceFloor } from '../store/sequence-floor.js';
 import type { OutboxDispatcher } from './outbox-dispatcher.js';
 
 /** Messages that one unit of work moves, at most; halved while a batch takes longer than a unit may. */
@@ -21,12 +22,15 @@ const MAX_LOGGED_TYPES = 5;
 /** Dispatches the outbox to the consumers of this process: one delivery for each, in the database. */
 export class InProcessDispatcher implements OutboxDispatcher {
   private readonly outside = AsyncLocalStorage.snapshot();
+  private readonly floor = new SequenceFloor('mesh_outbox');
   private workers?: DeliveryWorkers;
   private running?: Promise<void>;
   private isDispatchQueued = false;
   private isWoken = false;
   private isStopped = true;
   private limit = MAX_MOVED;
+  /** When the oldest message of the last batch was written, in ms since 1970, if the outbox may hold more. */
+  private backlogSince?: number;
 
   constructor(
     private readonly work: UnitOfWork,
@@ -38,6 +42,10 @@ export class InProcessDispatcher implements OutboxDispatcher {
 
   get isBusy(): boolean {
     return this.running !== undefined || this.isWoken;
+  }
+
+  get backlogAgeMs(): number {
+    return this.backlogSince === undefined ? 0 : Date.now() - this.backlogSince;
   }
 
   start(workers: DeliveryWorkers): void {
@@ -65,7 +73,7 @@ export class InProcessDispatcher implements OutboxDispatcher {
   aboutToCommit(): void {
     if (this.isDispatchQueued || this.isStopped || !this.work.commitsGroups) return;
     this.isDispatchQueued = true;
-    const dispatched = this.outside(() => this.work.run(() => this.dispatchBatch(), { closesGroup: true }));
+    const dispatched = this.outside(() => this.work.run(() => this.dispatchBatch(0), { closesGroup: true }));
     dispatched.then(
       ({ consumers }) => this.workers?.wake(consumers),
       // Nothing was moved. The commit that left the messages wakes this dispatcher.
@@ -77,8 +85,10 @@ export class InProcessDispatcher implements OutboxDispatcher {
     while (this.isWoken && !this.isStopped) {
       this.isWoken = false;
       try {
-        if (!(await hasOutboxRows(this.work.sql, this.leases.held(OUTBOX_RESOURCE)))) continue;
-        const { consumers, more } = await this.work.run(() => this.dispatchBatch(), MESSAGE_UNIT);
+        const after = await this.floor.current(this.work.sql);
+        if (!(await hasOutboxRows(this.work.sql, this.leases.held(OUTBOX_RESOURCE), after))) continue;
+        const { consumers, more, last } = await this.work.run(() => this.dispatchBatch(after), MESSAGE_UNIT);
+        if (last !== undefined) this.floor.read(last);
         this.workers?.wake(consumers);
         this.limit = Math.min(MAX_MOVED, this.limit * 2);
         if (!more) continue;
@@ -87,17 +97,19 @@ export class InProcessDispatcher implements OutboxDispatcher {
       } catch (error) {
         this.logger.warn({ err: error }, 'The outbox could not be read: trying again');
         this.limit = Math.ceil(this.limit / 2);
+        this.floor.reset();
         await wait(DATABASE_PAUSE_MS);
         this.isWoken = true;
       }
     }
   }
 
-  private async dispatchBatch() {
+  private async dispatchBatch(after: number) {
     this.isDispatchQueued = false;
     const { sql } = this.work;
     const held = this.leases.held(OUTBOX_RESOURCE);
-    const { unknown, ...moved } = await moveToDeliveries(sql, this.consumersOf, this.limit, held);
+    const { unknown, ...moved } = await moveToDeliveries(sql, this.consumersOf, this.limit, held, after);
+    this.backlogSince = moved.more ? moved.oldest : undefined;
     if (unknown.length === 0) return moved;
     // Types without a consumer here: from another release, or for a module that this process doesn't host.
     const deliveries = unknown.map((event) => ({ consumer: UNPUBLISHED, event }));

@@ -26,6 +26,8 @@ export interface BrokerState {
 export interface OutboxDispatcher {
   /** Whether it has work that it can do now. */
   readonly isBusy: boolean;
+  /** How long the messages that it could take out now have waited, in ms; 0 when it keeps up. */
+  readonly backlogAgeMs: number;
   /** Why messages can't leave until an operator acts, if that is so. */
   readonly suspendedReason?: string;
   /** Absent where messages go to no broker. */

@@ -68,6 +68,14 @@ export class Relay {
     return !this.isStopped;
   }
 
+  /**
+   * How long the messages that this process could handle now have waited, in ms; 0 when it keeps up. Retries, failing
+   * consumers and a broker that takes nothing don't count.
+   */
+  get backlogAgeMs(): number {
+    return this.isStopped ? 0 : Math.max(this.dispatcher.backlogAgeMs, this.workers.backlogAgeMs);
+  }
+
   /** Why messages don't leave although the relay runs, if that is so. */
   get suspendedReason(): string | undefined {
     return this.dispatcher.suspendedReason;

@@ -4,14 +4,17 @@ import { DataSource, type DataSourceOptions, type MixedList } from 'typeorm';
 import { connectionOptions, dataSourceOptions, READ_LIMIT_MS } from './data-source-options.js';
 import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
+import type { OldSnapshot } from './old-snapshot.js';
 import { assertAtHome } from './ownership.js';
 import { AbandonedSessions } from './postgres/abandoned-sessions.js';
+import { oldestSnapshot } from './postgres/old-snapshots.js';
 import { PostgresEngine } from './postgres/postgres-engine.js';
 import { PostgresSql } from './postgres/postgres-sql.js';
 import type { SessionConfig } from './postgres/session.js';
 import { assertUsable } from './postgres/server-checks.js';
 import { destroySocket, limitInactivity } from './postgres/timeouts.js';
 import type { Dialect, Sql } from './sql.js';
+import { LogReaders } from './sqlite/log-readers.js';
 import { SqliteEngine } from './sqlite/sqlite-engine.js';
 import { isBusy, sqliteConnection, SqliteStatements } from './sqlite/sqlite-statements.js';
 import type { UnitEngine } from './unit.js';
@@ -45,6 +48,8 @@ export class Database {
   readonly engine: UnitEngine;
   /** Plain statements on the reading side. */
   readonly read: Sql;
+  /** The oldest transaction of somebody else, when it is old. */
+  readonly oldSnapshot: () => Promise<OldSnapshot | undefined>;
   private readonly abandoned?: AbandonedSessions;
   /** The connections that the pools have opened. */
   private readonly clients = new Set<PoolClient>();
@@ -61,6 +66,7 @@ export class Database {
       this.read = new PostgresSql((query) => pool.query(query));
       this.abandoned = new AbandonedSessions(poolOf(writer), this.read);
       this.engine = new PostgresEngine(writer, this.abandoned);
+      this.oldSnapshot = () => oldestSnapshot(this.read);
       limitInactivity(pool, READ_TIMEOUT_MS);
       for (const it of [pool, poolOf(writer)]) {
         it.on('acquire', (client) => this.clients.add(client));
@@ -70,6 +76,8 @@ export class Database {
       this.dialect = 'sqlite';
       this.engine = new SqliteEngine(writer, messagesPerRequest);
       this.read = new SqliteStatements(sqliteConnection(reader));
+      const readers = new LogReaders(sqliteConnection(writer).name);
+      this.oldSnapshot = async () => readers.find();
     }
   }
 

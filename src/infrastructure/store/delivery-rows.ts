@@ -20,6 +20,8 @@ export interface Delivery {
   readonly event: CloudEvent;
   /** Attempts that failed so far. */
   readonly attempts: number;
+  /** When the delivery was written, in ms since 1970; of due deliveries. */
+  readonly createdAt?: number;
   /** Whether it waits for a release that knows its type. */
   readonly isWaiting?: boolean;
 }
@@ -85,6 +87,8 @@ export async function insertDeliveryRows(sql: Sql, rows: readonly SqlValue[][], 
 export interface DueQuery {
   readonly consumer: string;
   readonly attempts: 'first' | 'retry';
+  /** First attempts have a larger sequence number: the value of a `SequenceFloor`. */
+  readonly after: number;
   readonly limit: number;
   /** Sequence numbers of the deliveries that are being handled. */
   readonly inFlight: readonly SqlValue[];
@@ -98,16 +102,17 @@ export interface DueQuery {
 
 /** First attempts in their order, or the retries that are due. */
 export async function dueDeliveries(sql: Sql, query: DueQuery): Promise<Delivery[]> {
-  const { consumer, limit, inFlight, now, maxDueAt, resource, held } = query;
+  const { consumer, after, limit, inFlight, now, maxDueAt, resource, held } = query;
   if (held?.size === 0) return [];
   const isRetry = query.attempts === 'retry';
   const isDue = isRetry
     ? `attempts > 0 AND due_at < ${WAITING} AND (due_at <= $4 OR due_at > $5) ORDER BY due_at`
-    : 'attempts = 0 ORDER BY seq';
-  const times = isRetry ? [now, maxDueAt] : [];
+    : 'attempts = 0 AND seq > $4 ORDER BY seq';
+  const times = isRetry ? [now, maxDueAt] : [after];
   const isHeld = inHeldShards(held, 4 + times.length);
   const rows = await sql.all<Omit<Delivery, 'event'> & { event: string; shard?: number }>(
-    `SELECT seq, consumer, partition_key AS key, event, attempts${held ? `, ${SHARD} AS shard` : ''} FROM mesh_delivery
+    `SELECT seq, consumer, partition_key AS key, event, attempts, created_at AS "createdAt"
+       ${held ? `, ${SHARD} AS shard` : ''} FROM mesh_delivery
      WHERE consumer = $1 AND seq NOT IN ${sequenceList(sql, 2)} ${isHeld} AND ${isDue} LIMIT $3`,
     [consumer, JSON.stringify(inFlight), limit, ...times, ...shardParameters(held)],
   );

@@ -20,10 +20,12 @@ export interface OutboxRow {
   readonly type: string;
   readonly partition_key: string;
   readonly event: string;
+  /** In ms since 1970. */
+  readonly created_at: number;
 }
 
 export const OUTBOX_COLUMNS = ['id', 'source', 'type', 'partition_key', 'event', 'created_at'];
-const SELECTED = 'seq, id, type, partition_key, event';
+const SELECTED = 'seq, id, type, partition_key, event, created_at';
 const INSERT = `INSERT INTO mesh_outbox (${OUTBOX_COLUMNS.join(', ')}) VALUES ($1, $2, $3, $4, $5, $6)`;
 
 /** The values of `OUTBOX_COLUMNS` for an event. */
@@ -46,13 +48,16 @@ export async function insertIntoOutbox(sql: Sql, events: readonly CloudEvent[]):
   );
 }
 
-/** Whether the outbox holds a message of the held shards. Takes no lock and writes nothing. */
-export async function hasOutboxRows(sql: Sql, held: HeldShards): Promise<boolean> {
+/**
+ * Whether the outbox holds a message of the held shards. Takes no lock and writes nothing.
+ * @param after the value of a `SequenceFloor`
+ */
+export async function hasOutboxRows(sql: Sql, held: HeldShards, after: number): Promise<boolean> {
   if (held?.size === 0) return false;
-  const rows = await sql.all(
-    `SELECT 1 FROM mesh_outbox WHERE true ${inHeldShards(held, 1)} LIMIT 1`,
-    shardParameters(held),
-  );
+  const rows = await sql.all(`SELECT 1 FROM mesh_outbox WHERE seq > $1 ${inHeldShards(held, 2)} ORDER BY seq LIMIT 1`, [
+    after,
+    ...shardParameters(held),
+  ]);
   return rows.length > 0;
 }
 
@@ -108,12 +113,17 @@ export interface Moved {
   readonly consumers: Set<string>;
   /** Whether the outbox may hold more. */
   readonly more: boolean;
+  /** When the oldest message was written, in ms since 1970. */
+  readonly oldest?: number;
+  /** The sequence number of the last one. */
+  readonly last?: SqlValue;
   /** Events of unknown types: removed from the outbox; the caller keeps them. */
   readonly unknown: CloudEvent[];
 }
 
 /**
  * Turns the oldest messages of the outbox into one delivery per consumer, in their order, in the open unit of work.
+ * @param after the value of a `SequenceFloor`
  * @throws Error when another transaction has moved some of them
  */
 export async function moveToDeliveries(
@@ -121,11 +131,12 @@ export async function moveToDeliveries(
   consumersOf: ConsumerLookup,
   limit: number,
   held: HeldShards,
+  after: number,
 ): Promise<Moved> {
   const consumers = new Set<string>();
   const unknown: CloudEvent[] = [];
   if (held?.size === 0) return { consumers, more: false, unknown };
-  const rows = await oldest(sql, limit, held);
+  const rows = await oldest(sql, limit, held, after);
   if (rows.length === 0) return { consumers, more: false, unknown };
   const now = Date.now();
   const deliveries: SqlValue[][] = [];
@@ -141,14 +152,15 @@ export async function moveToDeliveries(
   const seqs = rows.map(({ seq }) => seq);
   // A COMMIT of ours that timed out may be carried out after all, while this one does the same again.
   if ((await removeFromOutbox(sql, seqs)) < seqs.length) throw new Error('Another transaction moved some messages');
-  return { consumers, more: rows.length === limit, unknown };
+  return { consumers, more: rows.length === limit, oldest: rows[0]!.created_at, last: rows.at(-1)!.seq, unknown };
 }
 
 /** The oldest rows whose shards this process holds. Two processes with one shard would interleave the messages of a key. */
-function oldest(sql: Sql, limit: number, held: HeldShards): Promise<OutboxRow[]> {
-  if (!held) return sql.all<OutboxRow>(`SELECT ${SELECTED} FROM mesh_outbox ORDER BY seq LIMIT $1`, [limit]);
-  return sql.all<OutboxRow>(
-    `SELECT ${SELECTED} FROM mesh_outbox WHERE ${SHARD} = ANY(ARRAY${leaseFence(2, 3)}) ORDER BY seq LIMIT $1`,
-    [limit, OUTBOX_RESOURCE, tokenParameter(held)],
-  );
+function oldest(sql: Sql, limit: number, held: HeldShards, after: number): Promise<OutboxRow[]> {
+  const isHeld = held ? `AND ${SHARD} = ANY(ARRAY${leaseFence(3, 4)})` : '';
+  return sql.all<OutboxRow>(`SELECT ${SELECTED} FROM mesh_outbox WHERE seq > $2 ${isHeld} ORDER BY seq LIMIT $1`, [
+    limit,
+    after,
+    ...(held ? [OUTBOX_RESOURCE, tokenParameter(held)] : []),
+  ]);
 }

@@ -3,6 +3,7 @@ import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { Response } from 'express';
 import { z } from 'zod';
 import { Conflict, NotFound } from '../../infrastructure/contracts/domain-errors.js';
+import { Admission } from '../../infrastructure/http/admission.js';
 import { Location } from '../../infrastructure/http/request-context.interceptor.js';
 import { preferredWaitMs } from '../../infrastructure/http/prefer.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
@@ -38,6 +39,7 @@ export class RidesController {
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
     private readonly notifier: TransitNotifier,
+    private readonly admission: Admission,
   ) {}
 
   @Post()
@@ -155,7 +157,10 @@ export class RidesController {
     return this.wait(await this.read({ id }), isSettled, prefer, response);
   }
 
-  /** Waits as long as the client prefers. @returns the transit as wanted, with 200, or else as it was accepted */
+  /**
+   * Waits as long as the client prefers, unless many clients wait. @returns the transit as wanted, with 200, or else as it
+   * was accepted
+   */
   private async wait(
     transit: TransitView,
     isWanted: (transit: TransitView) => boolean,
@@ -164,7 +169,10 @@ export class RidesController {
   ): Promise<TransitView> {
     const ms = preferredWaitMs(prefer);
     if (ms === 0) return transit;
-    const outcome = await this.notifier.until(transit.id, () => this.read({ id: transit.id }), isWanted, ms);
+    const isOver = (it: TransitView) => isWanted(it) || response.destroyed;
+    const outcome = await this.admission.whileWaiting(response, () =>
+      this.notifier.until(transit.id, () => this.read({ id: transit.id }), isOver, ms),
+    );
     if (!outcome) return transit;
     response.status(HttpStatus.OK).setHeader('Preference-Applied', `wait=${ms / 1000}`);
     return outcome;

@@ -1,0 +1,211 @@
+import { AsyncResource } from 'node:async_hooks';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { MeshListener } from './mesh-listener.js';
+import { SECURITY_HEADERS } from './security-headers.js';
+
+/** The injection token of a function: how long the messages that this process could handle now have waited, in ms. */
+export const BACKLOG_AGE = Symbol('BACKLOG_AGE');
+/** The injection token of the number of requests that may wait for an outcome (`Prefer: wait`) at a time. */
+export const MAX_WAITERS = Symbol('MAX_WAITERS');
+
+/** Requests that are worked on at a time: enough to fill the groups of units that share a COMMIT. */
+const SLOTS = 32;
+/** Longest wait for a slot, in ms. */
+const MAX_WAIT_MS = 1000;
+/** Requests that wait for a slot, at most: they are in memory with their bodies. */
+const MAX_QUEUED = 1000;
+/** Messages that have waited for longer than this, in ms, … */
+const MAX_BACKLOG_AGE_MS = 1000;
+/** … throughout this time, in ms, are more than can be handled: no more work is accepted. */
+const BACKLOG_PATIENCE_MS = 1000;
+/** The share of the last request in the average time between two answers. */
+const NEWEST_SHARE = 0.05;
+/** Refusing is work, too: a storm of requests gets an answer every so many ms, … */
+const REFUSAL_EVERY_MS = 2;
+/** … after this time at the latest, in ms. */
+const MAX_REFUSAL_DELAY_MS = 500;
+/** Interval of log lines about refused requests, in ms. */
+const LOG_MS = 5000;
+const SAFE_METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'OPTIONS'];
+
+/** A request that waits for a slot. */
+interface Queued {
+  readonly response: ServerResponse;
+  readonly since: number;
+  readonly next: () => void;
+}
+
+/**
+ * Decides which requests of users this process takes on. So many are worked on at a time, others wait in a queue. When the
+ * expected wait passes a second, requests are refused with 503 and `Retry-After` before anything is done for them. So are
+ * requests that cause messages, while messages that this process could handle pile up. Health, the mesh's deliveries and
+ * administration are outside of it.
+ */
+@Injectable()
+export class Admission {
+  private readonly logger = new Logger('Admission');
+  private working = 0;
+  private waiters = 0;
+  private readonly queue: Queued[] = [];
+  private readonly releases = new WeakMap<ServerResponse, () => void>();
+  private timer?: NodeJS.Timeout;
+  /** Average time between two answers while requests wait, in ms. */
+  private paceMs = 0;
+  private lastReleaseAt = 0;
+  /** The time since which messages pile up, and that of the last look. */
+  private backlog?: { readonly since: number; seenAt: number };
+  private refused = 0;
+  private loggedAt = -Infinity;
+  private nextRefusalAt = 0;
+
+  constructor(
+    private readonly listener: MeshListener,
+    @Inject(BACKLOG_AGE) private readonly backlogAgeMs: () => number,
+    @Inject(MAX_WAITERS) private readonly maxWaiters: number,
+  ) {}
+
+  /** Middleware that comes before all others: refuses what can't be done in time, before its body is read. */
+  refuseExcess(request: IncomingMessage, response: ServerResponse, next: () => void): void {
+    const waitMs = this.isOfUser(request) ? this.expectedWaitMs(request.method) : 0;
+    if (waitMs <= MAX_WAIT_MS) return next();
+    // The rest of a body that is waited for would be taken for the next request.
+    if (request.headers.expect) response.shouldKeepAlive = false;
+    this.refuse(response, waitMs);
+  }
+
+  /** Middleware that comes after the body was read, so that a slow sender holds no slot: waits for a slot. */
+  enter(request: IncomingMessage, response: ServerResponse, next: () => void): void {
+    if (!this.isOfUser(request)) return next();
+    if (this.working < SLOTS) return this.begin(response, next);
+    if (this.queue.length >= MAX_QUEUED) return this.refuse(response, this.queue.length * this.paceMs);
+    // It goes on in its own context, not in that of the request that makes room.
+    this.queue.push({ response, since: performance.now(), next: AsyncResource.bind(next) });
+    this.timer ??= setTimeout(() => this.refuseLate(), MAX_WAIT_MS);
+  }
+
+  /**
+   * Runs `wait` for a request that waits for an outcome: it needs no slot meanwhile. Few may wait, since each may hold a slot
+   * of a proxy by which deliveries come in, too.
+   * @returns undefined without running it when too many requests wait
+   */
+  async whileWaiting<T>(response: ServerResponse, wait: () => Promise<T>): Promise<T | undefined> {
+    if (this.waiters >= this.maxWaiters) return undefined;
+    this.waiters++;
+    this.releases.get(response)?.();
+    try {
+      return await wait();
+    } finally {
+      this.waiters--;
+    }
+  }
+
+  /** Routes of the mesh are matched only by these spellings, so that no other route can pass for one of them. */
+  private isOfUser(request: IncomingMessage): boolean {
+    const { url = '' } = request;
+    if (/^\/health(\/|$)/.test(url)) return false;
+    if (!this.listener.serves(request, 'mesh')) return true;
+    return this.listener.serves(request, 'public') && url !== '/' && !/^\/mesh\//.test(url);
+  }
+
+  private expectedWaitMs(method: string | undefined): number {
+    const queuedMs = this.working < SLOTS ? 0 : (this.queue.length + SLOTS) * this.paceMs;
+    return SAFE_METHODS.includes(method) ? queuedMs : Math.max(queuedMs, this.backlogMs());
+  }
+
+  /** The age of the backlog, or 0 while it may still pass. */
+  private backlogMs(): number {
+    const ageMs = this.backlogAgeMs();
+    const now = performance.now();
+    if (ageMs <= MAX_BACKLOG_AGE_MS) {
+      this.backlog = undefined;
+      return 0;
+    }
+    const isNew = !this.backlog || now - this.backlog.seenAt > BACKLOG_PATIENCE_MS;
+    this.backlog = { since: isNew ? now : this.backlog!.since, seenAt: now };
+    return now - this.backlog.since >= BACKLOG_PATIENCE_MS ? ageMs : 0;
+  }
+
+  private begin(response: ServerResponse, next: () => void): void {
+    this.working++;
+    const release = () => {
+      if (!this.releases.delete(response)) return;
+      this.working--;
+      this.measure();
+      this.beginQueued();
+    };
+    this.releases.set(response, release);
+    // A client that doesn't read its answer holds no slot.
+    response.once('prefinish', release).once('close', release);
+    next();
+  }
+
+  private measure(): void {
+    const now = performance.now();
+    const sinceLast = now - this.lastReleaseAt;
+    if (this.queue.length > 0) this.paceMs += NEWEST_SHARE * (sinceLast - this.paceMs);
+    this.lastReleaseAt = now;
+  }
+
+  private beginQueued(): void {
+    while (this.working < SLOTS) {
+      const queued = this.queue.shift();
+      if (!queued) return;
+      // Nobody would get the answer.
+      if (queued.response.destroyed || queued.response.closed) continue;
+      this.begin(queued.response, queued.next);
+    }
+  }
+
+  /** Refuses the requests that have waited too long, although the expected wait was shorter. */
+  private refuseLate(): void {
+    this.timer = undefined;
+    const oldest = performance.now() - MAX_WAIT_MS;
+    while (this.queue[0] && this.queue[0].since <= oldest) this.refuse(this.queue.shift()!.response, MAX_WAIT_MS);
+    const [first] = this.queue;
+    if (first) this.timer = setTimeout(() => this.refuseLate(), Math.max(1, first.since - oldest));
+  }
+
+  private refuse(response: ServerResponse, waitMs: number): void {
+    this.refused++;
+    const now = performance.now();
+    if (now - this.loggedAt > LOG_MS) {
+      const { refused, working, queue } = this;
+      this.logger.warn({ refused, working, queued: queue.length, waitMs: Math.round(waitMs) }, 'Overload: refused');
+      this.loggedAt = now;
+      this.refused = 0;
+    }
+    const retryAfterS = Math.min(30, Math.max(1, Math.ceil(waitMs / 1000)));
+    this.nextRefusalAt = Math.max(now, this.nextRefusalAt) + REFUSAL_EVERY_MS;
+    const delayMs = Math.min(this.nextRefusalAt - now, MAX_REFUSAL_DELAY_MS);
+    setTimeout(() => {
+      if (response.headersSent || response.destroyed) return;
+      response.writeHead(503, { ...HEADERS, 'Retry-After': retryAfterS }).end(BODY);
+    }, delayMs);
+  }
+}
+
+/** Refuses excess requests before every other middleware, also before the request log: the log has a line for many. */
+@Injectable()
+export class AdmissionMiddleware {
+  constructor(host: HttpAdapterHost, admission: Admission) {
+    host.init$.subscribe(() => {
+      host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>
+        admission.refuseExcess(request, response, next),
+      );
+    });
+  }
+}
+
+const BODY = JSON.stringify({
+  type: 'about:blank',
+  title: 'Service unavailable',
+  status: 503,
+  detail: 'The application has more to do than it can: nothing was done, try again after Retry-After',
+});
+const HEADERS = {
+  ...SECURITY_HEADERS,
+  'Content-Type': 'application/problem+json; charset=utf-8',
+  'Content-Length': Buffer.byteLength(BODY),
+};

@@ -1,0 +1,186 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { once } from 'node:events';
+import { createServer, get as httpGet, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
+import { Admission } from '../../src/infrastructure/http/admission.js';
+import type { MeshListener } from '../../src/infrastructure/http/mesh-listener.js';
+import { eventually } from '../support/cabs.js';
+
+/** As `SLOTS` and `MAX_WAITERS` of the tests. */
+const SLOTS = 32;
+const WAITERS = 3;
+
+describe('Admission', () => {
+  let server: Server;
+  let url: string;
+  let admission: Admission;
+  let backlogMs: number;
+  /** What the application does with a request that was admitted. */
+  let handle: (request: IncomingMessage, response: ServerResponse) => unknown;
+  const context = new AsyncLocalStorage<string>();
+  const begun: string[] = [];
+  let open: ServerResponse[];
+
+  beforeAll(() => Logger.overrideLogger(false));
+  beforeEach(async () => {
+    begun.length = 0;
+    open = [];
+    backlogMs = 0;
+    // All routes share a port.
+    const listener = { serves: () => true } as unknown as MeshListener;
+    admission = new Admission(listener, () => backlogMs, WAITERS);
+    handle = (request, response) => open.push(response);
+    server = createServer((request, response) =>
+      context.run(request.url!, () =>
+        admission.refuseExcess(request, response, () =>
+          admission.enter(request, response, () => {
+            begun.push(request.url!);
+            handle(request, response);
+          }),
+        ),
+      ),
+    );
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  afterEach(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+
+  const send = (path: string, method = 'POST', signal?: AbortSignal) =>
+    fetch(`${url}${path}`, { method, ...(signal && { signal }) });
+  /** Takes all slots. @returns the requests */
+  const fill = async () => {
+    const requests = Array.from({ length: SLOTS }, (_, n) => send(`/first/${n}`).then(({ status }) => status));
+    await eventually(
+      async () => begun.length,
+      (it) => it === SLOTS,
+    );
+    return requests;
+  };
+  const answerAll = () => {
+    for (const response of open.splice(0)) response.end('{}');
+  };
+
+  it('works on 32 requests at a time; the next begins when one is answered, in its own context', async () => {
+    const contexts: (string | undefined)[] = [];
+    const first = await fill();
+    handle = (request, response) => {
+      contexts.push(context.getStore());
+      response.end('{}');
+    };
+    const second = Array.from({ length: 10 }, (_, n) => send(`/second/${n}`).then(({ status }) => status));
+    await wait(50);
+    expect(begun).toHaveLength(SLOTS);
+    answerAll();
+    expect(new Set(await Promise.all([...first, ...second]))).toEqual(new Set([200]));
+    expect(contexts.sort()).toEqual(Array.from({ length: 10 }, (_, n) => `/second/${n}`));
+  });
+
+  it('does not begin a request whose client has gone', async () => {
+    const first = await fill();
+    const gone = new AbortController();
+    const request = send('/gone', 'POST', gone.signal).catch(() => 'aborted');
+    await wait(50);
+    gone.abort();
+    await request;
+    await wait(50);
+    handle = (_, response) => response.end('{}');
+    const next = send('/next');
+    await wait(20);
+    answerAll();
+    expect((await next).status).toBe(200);
+    expect(begun).not.toContain('/gone');
+    expect(begun).toContain('/next');
+    await Promise.all(first);
+  });
+
+  it('refuses a request that has waited for a second: 503, Retry-After, and nothing was begun', async () => {
+    const first = await fill();
+    const began = performance.now();
+    const refused = await send('/late');
+    expect(performance.now() - began).toBeGreaterThan(900);
+    expect(performance.now() - began).toBeLessThan(3000);
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get('retry-after')).toBe('1');
+    expect(refused.headers.get('content-type')).toMatch('application/problem+json');
+    expect(await refused.json()).toMatchObject({ status: 503, detail: expect.stringMatching(/try again/) });
+    expect(begun).not.toContain('/late');
+    answerAll();
+    await Promise.all(first);
+  });
+
+  it('refuses at once when the queue is longer than a second', async () => {
+    const first = await fill();
+    const waiting = Array.from({ length: 300 }, (_, n) => send(`/waiting/${n}`).then(({ status }) => status));
+    await wait(100);
+    // One answer in 20 ms: 300 requests take 6 s.
+    const slow = setInterval(() => open.shift()?.end('{}'), 20);
+    await wait(500);
+    const began = performance.now();
+    expect((await send('/excess')).status).toBe(503);
+    expect(performance.now() - began).toBeLessThan(500);
+    clearInterval(slow);
+    handle = (_, response) => response.end('{}');
+    answerAll();
+    await Promise.all([...first, ...waiting]);
+  });
+
+  it('takes no more work after messages have piled up for a second; reads and health go on', async () => {
+    handle = (_, response) => response.end('{}');
+    backlogMs = 5000;
+    expect((await send('/work')).status).toBe(200);
+    await wait(600);
+    expect((await send('/work')).status).toBe(200);
+    await wait(600);
+    const refused = await send('/work');
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get('retry-after')).toBe('5');
+    expect((await send('/work', 'GET')).status).toBe(200);
+    for (const path of ['/health/ready', '/mesh/outbox', '/mesh/orders', '/']) {
+      expect((await send(path)).status).toBe(200);
+    }
+    for (const path of ['/healthy', '//mesh/orders', '/MESH/orders', '/x/../mesh/orders']) {
+      const response = await new Promise<number | undefined>((resolve) => {
+        httpGet({ ...addressOf(server), path, method: 'POST' }, (it) => resolve(it.resume().statusCode));
+      });
+      expect([path, response]).toEqual([path, 503]);
+    }
+    backlogMs = 0;
+    expect((await send('/work')).status).toBe(200);
+  });
+
+  it('few requests wait for an outcome, and they need no slot', async () => {
+    let finish!: () => void;
+    const outcome = new Promise<string>((resolve) => (finish = () => resolve('outcome')));
+    handle = async (_, response) => response.end((await admission.whileWaiting(response, () => outcome)) ?? 'none');
+    const texts = Array.from({ length: WAITERS + 2 }, async (_, n) => (await send(`/wait/${n}`)).text());
+    expect(await Promise.all(texts.slice(WAITERS))).toEqual(['none', 'none']);
+    handle = (_, response) => open.push(response);
+    begun.length = 0;
+    const others = await fill();
+    answerAll();
+    await Promise.all(others);
+    finish();
+    expect(await Promise.all(texts.slice(0, WAITERS))).toEqual(['outcome', 'outcome', 'outcome']);
+  });
+
+  it('a client that does not read its answer holds no slot', async () => {
+    handle = (_, response) => response.end(Buffer.alloc(5_000_000));
+    for (let n = 0; n < SLOTS; n++) httpGet({ ...addressOf(server), path: '/unread' }).on('error', () => undefined);
+    await eventually(
+      async () => begun.length,
+      (it) => it === SLOTS,
+    );
+    handle = (_, response) => response.end('{}');
+    expect((await send('/next')).status).toBe(200);
+  });
+});
+
+function addressOf(server: Server) {
+  return { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
+}

@@ -1,0 +1,170 @@
+import { once } from 'node:events';
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Agent } from 'undici';
+import { PICKUP, PLANNED } from '../../src/demo.js';
+import { eventually } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+import { call, memoryOf, prepareRides, REACHED, runConcurrently, startServer } from '../support/server.js';
+import { IS_THOROUGH, itThorough } from '../support/thorough.js';
+
+/** How long users come, in ms. */
+const LOAD_MS = IS_THOROUGH ? 60_000 : 6000;
+/** Open requests: in a closed circle, far more than the application works on. */
+const USERS = 600;
+
+interface Outbox {
+  readonly pending: number;
+  readonly deadLetters: number;
+}
+
+describe.each(DATABASES)('Overload on $kind', ({ fresh }) => {
+  it('accepted requests are answered soon and settle soon, memory is bounded, and health answers', async () => {
+    const server = await startServer({
+      DATABASE_URL: await fresh(),
+      LOG_LEVEL: 'warn',
+      NODE_OPTIONS: '--inspect-port=0 --max-old-space-size=400',
+    });
+    const { url } = server;
+    const { body: client } = await call<{ id: number }>('POST', `${url}/clients`, { name: 'Eve', lastName: 'Many' });
+    const order = JSON.stringify({ clientId: client.id, from: PICKUP, to: PLANNED });
+    const agent = new Agent({ connections: USERS, headersTimeout: 20_000 });
+    const load = async (users: number, ms: number) => {
+      const accepted: number[] = [];
+      const refused: number[] = [];
+      const until = performance.now() + ms;
+      await runConcurrently(users, users, async () => {
+        while (performance.now() < until) {
+          const began = performance.now();
+          const headers = { 'content-type': 'application/json' };
+          const answer = await agent.request({ origin: url, path: '/transits', method: 'POST', headers, body: order });
+          await answer.body.dump();
+          expect([201, 503]).toContain(answer.statusCode);
+          if (answer.statusCode === 503) expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+          (answer.statusCode === 201 ? accepted : refused).push(performance.now() - began);
+        }
+      });
+      return { accepted: accepted.sort((a, b) => a - b), refused: refused.sort((a, b) => a - b) };
+    };
+    await load(20, 1000);
+    const peak = (await load(40, 3000)).accepted.length / 3;
+
+    const memory = await memoryOf(server);
+    const live: number[] = [];
+    const watching = new AbortController();
+    const watch = (async () => {
+      while (!watching.signal.aborted) {
+        const began = performance.now();
+        expect((await fetch(`${url}/health/live`)).status).toBe(200);
+        live.push(performance.now() - began);
+        await wait(100);
+      }
+    })();
+    const { accepted, refused } = await load(USERS, LOAD_MS);
+    const ended = performance.now();
+    await eventually(
+      async () => (await call<Outbox>('GET', `${url}/mesh/outbox`)).body,
+      ({ pending }) => pending === 0,
+    );
+    const settledMs = performance.now() - ended;
+    watching.abort();
+    await watch;
+    const { heapUsed } = await memory.held();
+    memory.close();
+    await agent.destroy();
+    const p99 = accepted[Math.floor(accepted.length * 0.99)]!;
+    const goodput = accepted.length / (LOAD_MS / 1000) / peak;
+    const measured = { peak, goodput, p99, settledMs, refused: refused.length, live: Math.max(...live), heapUsed };
+    // On an idle machine: p99 1 s, goodput 1, settled within 1 s. Other processes may share this one.
+    expect({ measured, isMet: p99 < 3000 && goodput > 0.5 && settledMs < 5000 }).toMatchObject({ isMet: true });
+    expect(refused.length).toBeGreaterThan(0);
+    expect(Math.max(...live)).toBeLessThan(2000);
+    expect(heapUsed).toBeLessThan(200 * 1024 * 1024);
+    await server.end('SIGTERM');
+  }, 180_000);
+});
+
+/** A proxy that lets so many requests through at a time, to REST and to the mesh alike. */
+async function narrowProxy(target: () => string, slots: number) {
+  let open = 0;
+  const waiting: (() => void)[] = [];
+  const forward = (request: IncomingMessage, response: ServerResponse) => {
+    open++;
+    const done = () => {
+      open--;
+      waiting.shift()?.();
+    };
+    const { method, headers, url: path } = request;
+    const onward = httpRequest(new URL(path!, target()), { method, headers, agent: false }, (answer) => {
+      response.writeHead(answer.statusCode!, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on('error', () => response.destroy());
+    onward.once('close', done);
+    request.pipe(onward);
+  };
+  const server = createServer((request, response) => {
+    if (open < slots) forward(request, response);
+    else waiting.push(() => forward(request, response));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const stop = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, stop };
+}
+
+describe('Prefer: wait', () => {
+  const waiting = async (limit: string) => {
+    const slots = 60;
+    let target = '';
+    const proxy = await narrowProxy(() => target, slots);
+    const database = await DATABASES[0]!.fresh();
+    // The broker of this test is the application itself: every event comes back to it by the proxy.
+    const server = await startServer({
+      DATABASE_URL: database,
+      LOG_LEVEL: 'warn',
+      MESH_TRANSPORT: 'knative',
+      K_SINK: `${proxy.url}/`,
+      MAX_WAITING_REQUESTS: limit,
+    });
+    target = server.url;
+    try {
+      const rides = await prepareRides(server.url, 2 * slots);
+      const began = performance.now();
+      const statuses = await Promise.all(
+        rides.map(async (id) => {
+          const path = `${proxy.url}/transits/${id}/complete`;
+          const { status } = await call('POST', path, REACHED, { prefer: 'wait=8' });
+          return { status, ms: performance.now() - began };
+        }),
+      );
+      return statuses;
+    } finally {
+      await server.end('SIGKILL');
+      proxy.stop();
+    }
+  };
+
+  it('a burst through a proxy that also brings the deliveries is settled', async () => {
+    const answers = await waiting('12');
+    const atOnce = answers.filter(({ status }) => status === 202);
+    const settled = answers.filter(({ status }) => status === 200);
+    expect(atOnce.length + settled.length).toBe(answers.length);
+    expect(settled.length).toBeGreaterThan(0);
+    expect(atOnce.length).toBeGreaterThan(0);
+    expect(Math.max(...answers.map(({ ms }) => ms))).toBeLessThan(6000);
+  }, 120_000);
+
+  itThorough(
+    'without a limit the same burst takes every slot, and nothing is settled until the waits end',
+    async () => {
+      const answers = await waiting('1000');
+      expect(Math.max(...answers.map(({ ms }) => ms))).toBeGreaterThan(7000);
+    },
+    120_000,
+  );
+});

@@ -1,0 +1,110 @@
+import fc from 'fast-check';
+import pg from 'pg';
+import { PostgresSql } from '../../src/infrastructure/persistence/postgres/postgres-sql.js';
+import { SequenceFloor } from '../../src/infrastructure/store/sequence-floor.js';
+import { DATABASES } from '../support/databases.js';
+
+/** Sessions that write. */
+const WRITERS = 3;
+const RUNS = 25;
+
+const step = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('insert' as const), writer: fc.nat(WRITERS - 1) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('commit', 'rollback'), writer: fc.nat(WRITERS - 1) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('handle' as const), count: fc.integer({ min: 1, max: 5 }) }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('raise' as const) }) },
+);
+
+describe.each(DATABASES.filter(({ kind }) => kind === 'postgres'))('The floor of a queue on $kind', ({ fresh }) => {
+  const clients: pg.Client[] = [];
+  let reader: pg.Client;
+  let sql: PostgresSql;
+
+  beforeAll(async () => {
+    const connectionString = await fresh();
+    for (let n = 0; n <= WRITERS; n++) {
+      const client = new pg.Client({ connectionString });
+      await client.connect();
+      clients.push(client);
+    }
+    reader = clients.pop()!;
+    sql = new PostgresSql((query) => reader.query(query));
+    await reader.query('CREATE TABLE mesh_outbox (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)');
+  });
+  afterAll(() => Promise.all([...clients, reader].map((it) => it?.end())));
+
+  const insert = async (client: pg.Client) => {
+    const { rows } = await client.query<{ seq: string }>('INSERT INTO mesh_outbox DEFAULT VALUES RETURNING seq');
+    return Number(rows[0]!.seq);
+  };
+  const handle = async (floor: SequenceFloor, count: number) => {
+    const { rows } = await reader.query<{ seq: string }>(
+      `DELETE FROM mesh_outbox WHERE seq IN (SELECT seq FROM mesh_outbox ORDER BY seq LIMIT ${count}) RETURNING seq`,
+    );
+    for (const { seq } of rows) floor.read(seq);
+    return rows.map(({ seq }) => Number(seq));
+  };
+
+  it('is never above a row that is there or may still come, in any order of commits', async () => {
+    let raised = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 60 }), async (steps) => {
+        await reader.query('DELETE FROM mesh_outbox');
+        const floor = new SequenceFloor('mesh_outbox', undefined, 0);
+        const uncommitted = new Map<number, number[]>();
+        const committed = new Set<number>();
+        for (const it of steps) {
+          if (it.kind === 'insert') {
+            if (!uncommitted.has(it.writer)) {
+              await clients[it.writer]!.query('BEGIN');
+              uncommitted.set(it.writer, []);
+            }
+            uncommitted.get(it.writer)!.push(await insert(clients[it.writer]!));
+          } else if (it.kind === 'handle') {
+            for (const seq of await handle(floor, it.count)) committed.delete(seq);
+          } else if (it.kind === 'raise') {
+            const value = await floor.current(sql);
+            if (value > 0) raised++;
+            for (const seq of [...committed, ...[...uncommitted.values()].flat()]) expect(seq).toBeGreaterThan(value);
+          } else if (uncommitted.has(it.writer)) {
+            await clients[it.writer]!.query(it.kind.toUpperCase());
+            if (it.kind === 'commit') for (const seq of uncommitted.get(it.writer)!) committed.add(seq);
+            uncommitted.delete(it.writer);
+          }
+        }
+        for (const writer of uncommitted.keys()) await clients[writer]!.query('ROLLBACK');
+      }),
+      { numRuns: RUNS },
+    );
+    expect(raised).toBeGreaterThan(RUNS / 2);
+  });
+
+  it('rises to the last handled row, and begins anew after a reset', async () => {
+    const floor = new SequenceFloor('mesh_outbox', undefined, 0);
+    const last = await insert(clients[0]!);
+    await handle(floor, 100);
+    await floor.current(sql);
+    expect(await floor.current(sql)).toBe(last);
+    const next = await insert(clients[0]!);
+    await floor.current(sql);
+    expect(await floor.current(sql)).toBeLessThan(next);
+    floor.reset();
+    expect(await floor.current(sql)).toBe(0);
+  });
+
+  it('a session that stays open after writing holds it', async () => {
+    const floor = new SequenceFloor('mesh_outbox', undefined, 0);
+    await reader.query('DELETE FROM mesh_outbox');
+    await clients[0]!.query('BEGIN');
+    const late = await insert(clients[0]!);
+    const early = await insert(clients[1]!);
+    expect(early).toBeGreaterThan(late);
+    await handle(floor, 1);
+    for (let n = 0; n < 5; n++) expect(await floor.current(sql)).toBeLessThan(late);
+    await clients[0]!.query('COMMIT');
+    for (let n = 0; n < 5; n++) expect(await floor.current(sql)).toBeLessThan(late);
+    await handle(floor, 1);
+    await floor.current(sql);
+    expect(await floor.current(sql)).toBe(early);
+  });
+});
