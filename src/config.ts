@@ -1,5 +1,6 @@
 import { contradictions } from './config-contradictions.js';
 import { environmentSchema, problem, serviceUrl, type Environment } from './config-schema.js';
+import { fileOf, readSecrets } from './config-secrets.js';
 import { readTokenOptions } from './config-tokens.js';
 import type { DeliveryPolicy } from './infrastructure/delivery/retry-policy.js';
 import type { BrokerOptions, TokenOptions } from './infrastructure/mesh-options.js';
@@ -50,7 +51,8 @@ export type Variables = Readonly<Record<string, string | undefined>>;
 export type Purpose = 'start' | 'migrate';
 
 /**
- * Validates environment variables. An empty variable counts as absent.
+ * Validates environment variables, and reads the files that `DATABASE_URL_FILE` and `MESH_ADMIN_TOKEN_FILE` name. An empty
+ * variable counts as absent.
  * @param modules the names of all modules of the application
  * @throws Error with one line for each invalid variable
  */
@@ -58,13 +60,16 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
   const given = Object.fromEntries(
     Object.entries(variables).filter(([, value]) => value !== undefined && value !== ''),
   ) as Record<string, string>;
-  const parsed = environmentSchema.safeParse(given);
+  const secrets = readSecrets(given);
+  const parsed = environmentSchema.safeParse(secrets.values);
   const problems = (parsed.error?.issues ?? []).map(({ path, message }) => {
     const name = path.join('.');
-    return problem(name, message, given[name]);
+    return secrets.fromFiles.has(name) ? problem(fileOf(name), message) : problem(name, message, given[name]);
   });
+  problems.push(...secrets.problems);
   const services = readServices(given, modules, problems);
-  if (!parsed.success) throw new Error(problems.join('\n'));
+  // Without the secret that a file should hold, contradictions would be found in a default.
+  if (!parsed.success || secrets.problems.length > 0) throw new Error(problems.join('\n'));
   const env = parsed.data;
   const hosted = readModules(env.MODULES, modules, problems);
   const tokens = readTokenOptions(env, modules, problems);

@@ -65,7 +65,7 @@ function optionsOf(owner: string | undefined, databaseUrl: string): DataSourceOp
   return { ...common, type: 'postgres', url: databaseUrl };
 }
 
-const { DATABASE_URL, MIGRATIONS_OWNER } = await loadVariables();
-const { databaseUrl } = readConfig({ DATABASE_URL }, MODULE_NAMES, 'migrate');
+const { DATABASE_URL, DATABASE_URL_FILE, MIGRATIONS_OWNER } = await loadVariables();
+const { databaseUrl } = readConfig({ DATABASE_URL, DATABASE_URL_FILE }, MODULE_NAMES, 'migrate');
 
 export default new OwnerDataSource(optionsOf(MIGRATIONS_OWNER, databaseUrl));

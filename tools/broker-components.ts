@@ -1,6 +1,6 @@
 import { BROKER, trigger, triggersByType, type Consumer } from './eventing.js';
 import { component, mergePatch } from './kustomize.js';
-import { labels, NAMESPACE } from './workloads.js';
+import { labels, NAMESPACE, POD_SECURITY } from './workloads.js';
 
 /*
  * Components of kustomize for the classes of Brokers. The class of a Broker can't be changed, so an overlay chooses one
@@ -14,6 +14,11 @@ const TRIGGERS = { group: 'eventing.knative.dev', kind: 'Trigger' };
 const CHANNEL = 'in-memory-channel';
 /** The RabbitmqCluster of the cluster operator, in the namespace of the application. */
 const RABBITMQ = 'rabbitmq';
+/** The pods of RabbitMQ and of its Broker run in the namespace of the application, and not all versions are `restricted`. */
+const podSecurity = mergePatch(
+  { kind: 'Namespace' },
+  { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE, labels: { [POD_SECURITY]: 'baseline' } } },
+);
 /** Messages of one Trigger that RabbitMQ delivers at a time, up to 1000. With 1, a failing message stops its Trigger. */
 const RABBITMQ_PARALLELISM = 100;
 
@@ -74,6 +79,7 @@ export function rabbitmqComponent(folder: string, consumers: readonly Consumer[]
     brokerOfClass('RabbitMQBroker', reference),
     mergePatch({ ...TRIGGERS, name: replaced.join('|') }, { ...identity(TRIGGERS), $patch: 'delete' }),
     annotated(TRIGGERS, { 'rabbitmq.eventing.knative.dev/parallelism': String(RABBITMQ_PARALLELISM) }),
+    podSecurity,
   ];
   const files: File[] = [
     [`${folder}/kustomization.yaml`, [component({ resources: ['config.yaml', 'triggers.yaml'], patches })]],

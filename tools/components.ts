@@ -1,4 +1,5 @@
 import { PingSource } from '@kubernetes-models/knative/sources.knative.dev/v1';
+import { spreadPods } from './availability.js';
 import { brokerComponents, rabbitmqComponent } from './broker-components.js';
 import { eventPolicy, eventType } from './event-registry.js';
 import { callers, senders } from './identities.js';
@@ -48,6 +49,7 @@ export function components(
     ['demo/kustomization.yaml', [component({ patches: [jsonPatch(APPLICATION, [variable('SEED', 'demo')])] })]],
     ['public/kustomization.yaml', [component({ patches: [jsonPatch(REST, [makePublic])] })]],
     ['oidc/kustomization.yaml', [component({ patches: oidc(access) })]],
+    ['topology-spread/kustomization.yaml', [component({ patches: [jsonPatch(SERVICES, [spreadPods])] })]],
     ['event-types/kustomization.yaml', [component({ resources: ['event-types.yaml'] })]],
     ['event-types/event-types.yaml', declared.map(eventType)],
     ...brokerComponents(),
@@ -95,23 +97,21 @@ const oidc = (access: { senders: string; callers: string }) => [
     { op: 'remove', path: FIRST },
     {
       op: 'add',
-      path: `${SPEC}/volumes`,
-      value: [
-        {
-          name: 'mesh',
-          projected: {
-            sources: [
-              { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
-              { serviceAccountToken: { audience: AUDIENCE, expirationSeconds: 3600, path: 'token' } },
-            ],
-          },
+      path: `${SPEC}/volumes/-`,
+      value: {
+        name: 'mesh',
+        projected: {
+          sources: [
+            { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
+            { serviceAccountToken: { audience: AUDIENCE, expirationSeconds: 3600, path: 'token' } },
+          ],
         },
-      ],
+      },
     },
     {
       op: 'add',
-      path: `${SPEC}/containers/0/volumeMounts`,
-      value: [{ name: 'mesh', mountPath: MESH_VOLUME, readOnly: true }],
+      path: `${SPEC}/containers/0/volumeMounts/-`,
+      value: { name: 'mesh', mountPath: MESH_VOLUME, readOnly: true },
     },
     variable('MESH_OIDC_ISSUER', 'https://kubernetes.default.svc.cluster.local'),
     variable('MESH_OIDC_JWKS', 'https://kubernetes.default.svc/openid/v1/jwks'),

@@ -41,7 +41,8 @@ await runCommand({ usage: USAGE, options, allowPositionals: true }, async ({ to 
   if (!history) throw new UsageError(`Unknown module "${module}": expected one of ${MODULE_NAMES.join(', ')}.`);
   if (!to) throw new UsageError('Missing --to: the new database of the module.');
   // The other variables are those of a running process; only the address of the database matters here.
-  const { databaseUrl } = readConfig({ DATABASE_URL: (await loadVariables()).DATABASE_URL }, MODULE_NAMES);
+  const { DATABASE_URL, DATABASE_URL_FILE } = await loadVariables();
+  const { databaseUrl } = readConfig({ DATABASE_URL, DATABASE_URL_FILE }, MODULE_NAMES);
   const started = performance.now();
   const databases = await extract({
     history,

@@ -4,6 +4,7 @@ import { dirname, join, relative, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Type } from '@nestjs/common';
 import { stringify } from 'yaml';
+import { disruptionBudget } from './availability.js';
 import { runCommand } from './command-line.js';
 import { components, type Variant } from './components.js';
 import { UsageError } from './errors.js';
@@ -11,7 +12,16 @@ import { binding, broker, DEAD_LETTERS, trigger, type Consumer } from './eventin
 import { declaredMessages, messagesOfModules } from './module-messages.js';
 import { networkPolicy, restService } from './network.js';
 import { readSources, ROOT, type Sources } from './source.js';
-import { migration, NAMESPACE, service, serviceAccount, urlOf, type Workload } from './workloads.js';
+import {
+  migration,
+  migrationAccount,
+  NAMESPACE,
+  POD_SECURITY,
+  service,
+  serviceAccount,
+  urlOf,
+  type Workload,
+} from './workloads.js';
 
 /*
  * Generates deploy/knative from the handlers' decorators and the sources, so that the manifests always match the code. A
@@ -82,6 +92,8 @@ function variantFiles(
   const files: [string, Manifest[]][] = [
     ['namespace.yaml', [namespace]],
     ['network-policy.yaml', [networkPolicy()]],
+    ['disruption-budgets.yaml', [...workloads, deadLetters].map(disruptionBudget)],
+    ['migration-account.yaml', [migrationAccount]],
     // No SinkBinding: the Broker has no address before its dead letter sink is ready.
     [`${DEAD_LETTERS}.yaml`, [migration(deadLetters), serviceAccount(deadLetters), service(deadLetters)]],
     ['broker.yaml', [broker()]],
@@ -104,8 +116,14 @@ function variantFiles(
 const namespace = {
   apiVersion: 'v1',
   kind: 'Namespace',
-  // For clusters where bindings need this label, on the namespace and on the bound object.
-  metadata: { name: NAMESPACE, labels: { 'bindings.knative.dev/include': 'true' } },
+  metadata: {
+    name: NAMESPACE,
+    labels: {
+      // For clusters where bindings need this label, on the namespace and on the bound object.
+      'bindings.knative.dev/include': 'true',
+      [POD_SECURITY]: 'restricted',
+    },
+  },
 };
 
 function yaml(objects: readonly Manifest[]): string {

@@ -34,7 +34,7 @@ const options = {
 const START_MS = 90_000;
 /** Variables of the environment that the plan sets for each process, and that are not passed on. */
 const PLANNED =
-  /^(PORT|REST_PORT|MESH_PORT|DATABASE_URL|MODULES|SEED|NODE_ENV|MESH_TRANSPORT|MESH_OIDC_\w+|K_\w+|USVC_\w+)$/;
+  /^(PORT|REST_PORT|MESH_PORT|DATABASE_URL(_FILE)?|MODULES|SEED|NODE_ENV|MESH_TRANSPORT|MESH_OIDC_\w+|K_\w+|USVC_\w+)$/;
 
 /** Groups of processes in the order in which they are stopped: senders before receivers. */
 function stopOrder({ gateway, deadLetters, modules, broker }: Plan): Planned[][] {

@@ -1,8 +1,11 @@
 import { Service, type IService } from '@kubernetes-models/knative/serving.knative.dev/v1';
+import { ADMINISTRATION, databaseOf, SECRETS_MOUNT, secretsVolume, variableOf } from './secret-files.js';
 
 /* The workloads of a cluster, with their environment and rights. */
 
 export const NAMESPACE = 'cabs';
+/** The label of a namespace that names the Pod Security Standard of its pods. */
+export const POD_SECURITY = 'pod-security.kubernetes.io/enforce';
 /** Knative looks up each tag in its registry, except for dev.local. An image loaded into kind is in no registry. */
 const IMAGE = 'dev.local/meshy-cabs:dev';
 /** Knative sets PORT to the one port that it routes: that of the mesh. REST therefore gets its port by REST_PORT. */
@@ -15,7 +18,10 @@ type PodSpec = NonNullable<NonNullable<NonNullable<IService['spec']>['template']
 type Container = PodSpec['containers'][number];
 type Variables = NonNullable<Container['env']>;
 
-/** A container with minimal rights. The application writes only to its database. */
+/**
+ * A container with minimal rights, as the Pod Security Standard `restricted` wants them. The application writes only to its
+ * database. Node limits its heap by the limit of the memory: see the Dockerfile.
+ */
 const CONTAINER: Container = {
   image: IMAGE,
   imagePullPolicy: 'IfNotPresent',
@@ -27,6 +33,7 @@ const CONTAINER: Container = {
     capabilities: { drop: ['ALL'] },
     seccompProfile: { type: 'RuntimeDefault' },
   },
+  volumeMounts: [SECRETS_MOUNT],
 };
 
 /** One deployment of the image. */
@@ -49,7 +56,7 @@ export function urlOf(workload: string): string {
 export const ALLOW_ANONYMOUS = 'MESH_ALLOW_ANONYMOUS';
 
 /** The identity of a workload's pods, for the tokens of its queries. */
-export function serviceAccount({ name, component }: Workload): object {
+export function serviceAccount({ name, component }: Pick<Workload, 'name'> & { component: string }): object {
   return {
     apiVersion: 'v1',
     kind: 'ServiceAccount',
@@ -57,6 +64,12 @@ export function serviceAccount({ name, component }: Workload): object {
     automountServiceAccountToken: false,
   };
 }
+
+/** The identity of all Jobs that migrate, so that rights of a Service or of `default` aren't theirs. */
+const MIGRATION_ACCOUNT = 'database-migration';
+
+/** With the label of the Jobs, because they are applied first. */
+export const migrationAccount = serviceAccount({ name: MIGRATION_ACCOUNT, component: 'migration' });
 
 /** The Service routes the mesh's port only, and is cluster-local: without OIDC it accepts events from any client. */
 export function service(workload: Workload): Service {
@@ -101,13 +114,14 @@ export function service(workload: Workload): Service {
                   value,
                 })),
                 { name: 'SHUTDOWN_GRACE', value: 'PT20S' },
-                { name: 'MESH_ADMIN_TOKEN', valueFrom: secret('mesh-administration', 'token', true) },
+                variableOf(ADMINISTRATION),
               ],
               ports: [{ containerPort: MESH_PORT }],
               readinessProbe: { httpGet: { path: '/health/ready' }, timeoutSeconds: 5 },
               livenessProbe: { httpGet: { path: '/health/live' }, initialDelaySeconds: 30, timeoutSeconds: 5 },
             },
           ],
+          volumes: [secretsVolume([databaseOf(name), ADMINISTRATION])],
         },
       },
     },
@@ -129,6 +143,7 @@ export function migration(workload: Workload): object {
         metadata: { labels: labels(name, 'migration') },
         spec: {
           restartPolicy: 'OnFailure',
+          serviceAccountName: MIGRATION_ACCOUNT,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           containers: [
@@ -139,6 +154,7 @@ export function migration(workload: Workload): object {
               env: environment(workload),
             },
           ],
+          volumes: [secretsVolume([databaseOf(name)])],
         },
       },
     },
@@ -158,10 +174,6 @@ function environment({ name, modules }: Workload): Variables {
     { name: 'NODE_ENV', value: 'production' },
     { name: 'MESH_TRANSPORT', value: 'knative' },
     ...(modules === undefined ? [] : [{ name: 'MODULES', value: modules }]),
-    { name: 'DATABASE_URL', valueFrom: secret(`${name}-database`, 'url') },
+    variableOf(databaseOf(name)),
   ];
-}
-
-function secret(name: string, key: string, optional?: true) {
-  return { secretKeyRef: { name, key, ...(optional && { optional }) } };
 }

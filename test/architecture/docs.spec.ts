@@ -30,7 +30,14 @@ const inFolder = (folder: string) =>
     .list(folder)
     .filter((name) => name.endsWith('.md'))
     .map((name) => `${folder}/${name}`);
-const PAGES = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...inFolder('docs'), ...inFolder('docs/adr')];
+const PAGES = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+  'SECURITY.md',
+  ...inFolder('docs'),
+  ...inFolder('docs/adr'),
+];
 
 /** Paths in the page that the repository doesn't have. `<module>` and `*` stand for any name. */
 function missingPaths(tree: Tree, page: string): string[] {

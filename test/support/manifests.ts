@@ -1,3 +1,6 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as eventing from '@kubernetes-models/knative/eventing.knative.dev/v1';
 import * as serving from '@kubernetes-models/knative/serving.knative.dev/v1';
 import * as sources from '@kubernetes-models/knative/sources.knative.dev/v1';
@@ -35,6 +38,11 @@ const SCHEMAS: Record<string, z.ZodType> = {
     to: z.array(strict({ ref: reference })).min(1),
     from: z.array(strict({ ref: reference.extend({ namespace: z.string() }) })).min(1),
     filters: z.array(z.union([exact, strict({ any: z.array(exact).min(1) })])),
+  }),
+  'policy/v1 PodDisruptionBudget': strict({
+    maxUnavailable: z.int(),
+    unhealthyPodEvictionPolicy: z.enum(['AlwaysAllow', 'IfHealthyBudget']),
+    selector: strict({ matchLabels: z.record(z.string(), z.string()) }),
   }),
   'eventing.knative.dev/v1alpha1 RabbitmqBrokerConfig': strict({
     rabbitmqClusterReference: strict({ name: z.string(), namespace: z.string() }),
@@ -81,8 +89,50 @@ export function validate(it: any): void {
   new MODELS[kind as string]!(data).validate();
 }
 
-/** The environment of a container, as its process would see it. */
+/** The fields of a pod that the tests read. */
+export interface PodSpec {
+  readonly serviceAccountName?: string;
+  readonly automountServiceAccountToken?: boolean;
+  readonly containers: readonly {
+    readonly env: readonly { readonly name: string; readonly value: string; readonly valueFrom?: object }[];
+    readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
+    readonly securityContext?: object;
+  }[];
+  readonly volumes: readonly {
+    readonly name: string;
+    readonly projected: {
+      readonly defaultMode?: number;
+      readonly sources: readonly {
+        readonly secret?: { readonly name: string; readonly items: readonly SecretKey[] };
+      }[];
+    };
+  }[];
+  readonly topologySpreadConstraints?: readonly {
+    readonly topologyKey: string;
+    readonly labelSelector: { readonly matchExpressions: readonly { readonly key: string }[] };
+    readonly matchLabelKeys: readonly string[];
+  }[];
+}
+interface SecretKey {
+  readonly key: string;
+  readonly path: string;
+}
+
+/** What the keys of secrets hold. */
+const SECRETS: Record<string, string> = { url: 'postgres://from/a-secret\n', token: 'sesame-sesame-sesame\n' };
+const FOLDER = mkdtempSync(join(tmpdir(), 'cabs-secrets-'));
+for (const [key, text] of Object.entries(SECRETS)) writeFileSync(join(FOLDER, key), text);
+
+/** The environment of a container, as its process would see it. The files that its secrets are mounted as exist. */
 export function environmentOf(spec: any): Record<string, string> {
-  const { env } = spec.template.spec.containers[0] as { env: any[] };
-  return Object.fromEntries(env.map(({ name, value }) => [name, value ?? 'postgres://from/a-secret']));
+  const { containers, volumes } = spec.template.spec as PodSpec;
+  const { env, volumeMounts } = containers[0]!;
+  const files = new Map<string, string>();
+  for (const { name, mountPath } of volumeMounts) {
+    const { sources } = volumes.find((it) => it.name === name)!.projected;
+    for (const { key, path } of sources.flatMap(({ secret }) => secret?.items ?? [])) {
+      files.set(`${mountPath}/${path}`, join(FOLDER, key));
+    }
+  }
+  return Object.fromEntries(env.map(({ name, value }) => [name, files.get(value) ?? value]));
 }
