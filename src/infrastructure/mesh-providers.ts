@@ -2,7 +2,7 @@ import { Logger, type Provider, type Type } from '@nestjs/common';
 import { AT_ROOT, RECEIVES, SENDERS } from './broker/broker-ingress.js';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { IS_DEAD_LETTER_SINK } from './broker/dead-letter-sink.js';
-import { TokenFile } from './broker/oidc/token-file.js';
+import { TokenFile } from './broker/token-file.js';
 import { MAX_OPEN } from './broker/bulkheads.js';
 import { publishRouting } from './broker/publish-routing.js';
 import { Publisher } from './broker/publisher.js';
@@ -169,7 +169,7 @@ function remoteQueriesOf({ broker }: MeshOptions): RemoteQueries {
 
 /** JOSE is loaded on demand: loading it takes a while, and only processes that check tokens need it. */
 async function verifierOf({ issuer, audience, jwksUrl, credentialsFile }: TokenOptions): Promise<TokenVerifier> {
-  const { OidcTokens } = await import('./broker/oidc/oidc-tokens.js');
+  const { OidcTokens } = await import('./http/oidc/oidc-tokens.js');
   const credentials = credentialsFile && { credentials: new TokenFile(credentialsFile) };
   return new OidcTokens({ issuer, audience, ...(jwksUrl && { jwksUrl }), ...credentials });
 }

@@ -1,4 +1,4 @@
-/* What checks of bearer tokens share. broker/oidc has the check itself, so that other processes don't load JOSE. */
+/* What checks of bearer tokens share. oidc/ has the check itself, so that other processes don't load JOSE. */
 
 /** The injection token of the `TokenVerifier`; undefined where the mesh needs no tokens. */
 export const TOKEN_VERIFIER = Symbol('TOKEN_VERIFIER');
