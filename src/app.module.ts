@@ -59,6 +59,7 @@ export class AppModule {
           // A completed ride causes 10 messages, or 12 when it ends at another destination than planned.
           messagesPerRequest: 12,
           administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
+          ...(config.restTokens && { restTokens: config.restTokens }),
           shutdownDelayMs: config.shutdownDelayMs,
           shutdownGraceMs: config.shutdownGraceMs,
           ...(config.meshPort !== undefined && {

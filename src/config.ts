@@ -27,6 +27,8 @@ export interface Config {
   /** Whether processes on one PostgreSQL wake each other. */
   readonly notify: boolean;
   readonly adminToken?: string;
+  /** The tokens that REST demands; absent when every client may use it. */
+  readonly restTokens?: { readonly issuer: string; readonly audience: string };
   /** How long a process that is told to stop still accepts connections. */
   readonly shutdownDelayMs: number;
   readonly shutdownGraceMs: number;
@@ -93,6 +95,7 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     },
     notify: env.MESH_NOTIFY === 'true',
     ...(env.MESH_ADMIN_TOKEN && { adminToken: env.MESH_ADMIN_TOKEN }),
+    ...restTokensOf(env),
     shutdownDelayMs: env.SHUTDOWN_DELAY ?? (isDevelopment ? 0 : PRODUCTION_SHUTDOWN_DELAY_MS),
     shutdownGraceMs: env.SHUTDOWN_GRACE,
     hasApiPage: env.API_PAGE ? env.API_PAGE === 'true' : isDevelopment,
@@ -130,6 +133,10 @@ function readServices(given: Record<string, string>, all: readonly string[], pro
     }
   }
   return services;
+}
+
+function restTokensOf({ AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience }: Environment): Pick<Config, 'restTokens'> {
+  return issuer && audience ? { restTokens: { issuer, audience } } : {};
 }
 
 function deliveryOf(env: Environment): DeliveryPolicy {

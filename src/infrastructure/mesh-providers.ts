@@ -19,6 +19,7 @@ import { DELIVERY_POLICY } from './delivery/inbox-receiver.js';
 import { ADMINISTRATION } from './http/administration.guard.js';
 import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
 import { MESH_LISTENER } from './http/mesh-listener.js';
+import { REST_TOKENS } from './http/rest-tokens.guard.js';
 import { SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
@@ -167,8 +168,17 @@ function remoteQueriesOf({ broker }: MeshOptions): RemoteQueries {
   return new RemoteQueries(services, queryTokenFile ? new TokenFile(queryTokenFile) : undefined);
 }
 
+/** The tokens of REST. @throws Error when the application answers its requests in its own way, without the 401 of this library */
+export function restTokens(isWhole: boolean): Provider {
+  return fromOptions(REST_TOKENS, async ({ restTokens: options }) => {
+    if (options && !isWhole) throw new Error("restTokens needs http: 'whole': set both, or guard your routes yourself");
+    return options && { ...options, verifier: await verifierOf(options) };
+  });
+}
+
 /** JOSE is loaded on demand: loading it takes a while, and only processes that check tokens need it. */
-async function verifierOf({ issuer, audience, jwksUrl, credentialsFile }: TokenOptions): Promise<TokenVerifier> {
+async function verifierOf(options: Omit<TokenOptions, 'senders'>): Promise<TokenVerifier> {
+  const { issuer, audience, jwksUrl, credentialsFile } = options;
   const { OidcTokens } = await import('./http/oidc/oidc-tokens.js');
   const credentials = credentialsFile && { credentials: new TokenFile(credentialsFile) };
   return new OidcTokens({ issuer, audience, ...(jwksUrl && { jwksUrl }), ...credentials });
