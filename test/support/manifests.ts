@@ -84,5 +84,6 @@ export function validate(it: any): void {
 /** The environment of a container, as its process would see it. */
 export function environmentOf(spec: any): Record<string, string> {
   const { env } = spec.template.spec.containers[0] as { env: any[] };
-  return Object.fromEntries(env.map(({ name, value }) => [name, value ?? 'postgres://from/a-secret']));
+  const referred = ({ configMapKeyRef }: any) => (configMapKeyRef ? 'https://from/a-map' : 'postgres://from/a-secret');
+  return Object.fromEntries(env.map(({ name, value, valueFrom }) => [name, value ?? referred(valueFrom)]));
 }
