@@ -68,7 +68,13 @@ async function startToEnd(database: string, ride: RideFixture): Promise<Start> {
 }
 
 function startOfMesh(database: string, ride: string, NODE_ENV = 'production'): Promise<Start> {
-  const environment = { DATABASE_URL: `sqlite:${database}`, LOG_LEVEL: 'silent', NODE_ENV, MESH_PORT: '0' };
+  const environment = {
+    DATABASE_URL: `sqlite:${database}`,
+    LOG_LEVEL: 'silent',
+    NODE_ENV,
+    MESH_PORT: '0',
+    AUTH: 'none',
+  };
   const body = JSON.stringify(REACHED);
   return start(join(ROOT, 'dist/src/main.js'), environment, `/transits/${ride}/complete`, body);
 }

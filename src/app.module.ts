@@ -60,6 +60,7 @@ export class AppModule {
           messagesPerRequest: 12,
           administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
           maxWaiters: config.maxWaiters,
+          ...(config.restTokens && { restTokens: config.restTokens }),
           shutdownDelayMs: config.shutdownDelayMs,
           shutdownGraceMs: config.shutdownGraceMs,
           ...(config.meshPort !== undefined && {

@@ -45,7 +45,7 @@ export function contradictions(env: Environment, { hosted, all, port, meshPort, 
       ),
     );
   }
-  problems.push(...accessContradictions(env));
+  problems.push(...restContradictions(env), ...accessContradictions(env));
   if (env.KUBERNETES_SERVICE_HOST && env.DATABASE_URL.startsWith('sqlite:') && env.MESH_ALLOW_SQLITE !== 'true') {
     problems.push(
       problem(
@@ -55,6 +55,23 @@ export function contradictions(env: Environment, { hosted, all, port, meshPort, 
     );
   }
   return problems;
+}
+
+/** In production it is a decision that REST is open, never an omission. */
+function restContradictions(env: Environment): string[] {
+  const { AUTH: auth, AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience } = env;
+  if (auth === 'none' && issuer) return [problem('AUTH', 'none contradicts AUTH_ISSUER: remove one of them')];
+  if (issuer && !audience) return [problem('AUTH_AUDIENCE', 'AUTH_ISSUER needs it: set both, or neither')];
+  if (!issuer && audience) return [problem('AUTH_ISSUER', 'AUTH_AUDIENCE needs it: set both, or neither')];
+  if (!issuer && auth === 'jwt') return [problem('AUTH_ISSUER', 'AUTH=jwt needs it, and AUTH_AUDIENCE')];
+  if (issuer || auth === 'none' || env.NODE_ENV !== 'production') return [];
+  return [
+    problem(
+      'AUTH',
+      'in production REST needs tokens: set AUTH_ISSUER and AUTH_AUDIENCE, or set AUTH=none if a proxy or a network ' +
+        'policy decides who reaches REST',
+    ),
+  ];
 }
 
 /** Who may deliver and ask is never left open by a variable that was forgotten. */

@@ -22,6 +22,10 @@ const port = integer.refine((number) => number < 65_536, 'expected a port below 
 const url = z
   .url({ protocol: /^https?$/, error: 'expected http://… or https://…' })
   .transform((text) => text.replace(/\/$/, ''));
+/** It is compared with the `iss` of tokens, so it stays as it is written: some issuers end with a slash. */
+const issuer = z
+  .string()
+  .refine(isIssuer, 'expected https://… (on this machine also http://…) without query or fragment');
 const boolean = oneOf('true', 'false');
 const list = z
   .string()
@@ -64,6 +68,9 @@ export const environmentSchema = z.object({
   K_CE_OVERRIDES: overrides.optional(),
   K_CA_CERTS: pem.optional(),
   MODULES: z.string().optional(),
+  AUTH: oneOf('jwt', 'none').optional(),
+  AUTH_ISSUER: issuer.optional(),
+  AUTH_AUDIENCE: z.string().optional(),
   MESH_OIDC_ISSUER: url.optional(),
   MESH_OIDC_AUDIENCE: z.string().optional(),
   MESH_OIDC_JWKS: url.optional(),
@@ -123,6 +130,13 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** Keys from an unencrypted connection could be those of an attacker, except on this machine. */
+function isIssuer(text: string): boolean {
+  if (!/^https?:\/\/[^\s?#@]+$/.test(text) || !URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return protocol === 'https:' || /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
 }
 
 function isTimeZone(name: string): boolean {

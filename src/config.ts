@@ -30,6 +30,8 @@ export interface Config {
   readonly adminToken?: string;
   /** Requests that may wait for an outcome (`Prefer: wait`) at a time. */
   readonly maxWaiters: number;
+  /** The tokens that REST demands; absent when every client may use it. */
+  readonly restTokens?: { readonly issuer: string; readonly audience: string };
   /** How long a process that is told to stop still accepts connections. */
   readonly shutdownDelayMs: number;
   readonly shutdownGraceMs: number;
@@ -101,6 +103,7 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     notify: env.MESH_NOTIFY === 'true',
     ...(env.MESH_ADMIN_TOKEN && { adminToken: env.MESH_ADMIN_TOKEN }),
     maxWaiters: env.MAX_WAITING_REQUESTS,
+    ...restTokensOf(env),
     shutdownDelayMs: env.SHUTDOWN_DELAY ?? (isDevelopment ? 0 : PRODUCTION_SHUTDOWN_DELAY_MS),
     shutdownGraceMs: env.SHUTDOWN_GRACE,
     hasApiPage: env.API_PAGE ? env.API_PAGE === 'true' : isDevelopment,
@@ -138,6 +141,10 @@ function readServices(given: Record<string, string>, all: readonly string[], pro
     }
   }
   return services;
+}
+
+function restTokensOf({ AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience }: Environment): Pick<Config, 'restTokens'> {
+  return issuer && audience ? { restTokens: { issuer, audience } } : {};
 }
 
 function deliveryOf(env: Environment): DeliveryPolicy {

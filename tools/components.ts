@@ -5,7 +5,7 @@ import { eventPolicy, eventType } from './event-registry.js';
 import { callers, senders } from './identities.js';
 import { component, jsonPatch, type Operation } from './kustomize.js';
 import type { DeclaredMessage, ModuleMessages } from './module-messages.js';
-import { ALLOW_ANONYMOUS, AUDIENCE, labels, NAMESPACE, type Workload } from './workloads.js';
+import { ALLOW_ANONYMOUS, AUDIENCE, AUTH, labels, NAMESPACE, type Workload } from './workloads.js';
 
 /* Components of kustomize for options of a cluster: an overlay lists the ones that it needs. */
 
@@ -18,7 +18,8 @@ const SERVICES = { group: 'serving.knative.dev', kind: 'Service' };
 /** Only the plain Services have this label. */
 const REST = { kind: 'Service', labelSelector: 'app.kubernetes.io/component=rest' };
 const SPEC = '/spec/template/spec';
-const FIRST = `${SPEC}/containers/0/env/0`;
+/** Replaced, not removed: so the components can be listed in any order. */
+const [FIRST, SECOND] = [`${SPEC}/containers/0/env/0`, `${SPEC}/containers/0/env/1`];
 const ENV = `${SPEC}/containers/0/env/-`;
 /** The path at which a SinkBinding mounts the token for the Broker. */
 const BROKER_TOKEN = '/oidc/token';
@@ -50,6 +51,7 @@ export function components(
     ['public/kustomization.yaml', [component({ patches: [jsonPatch(REST, [makePublic])] })]],
     ['oidc/kustomization.yaml', [component({ patches: oidc(access) })]],
     ['topology-spread/kustomization.yaml', [component({ patches: [jsonPatch(SERVICES, [spreadPods])] })]],
+    ['rest-auth/kustomization.yaml', [component({ patches: [jsonPatch(APPLICATION, restAuth)] })]],
     ['event-types/kustomization.yaml', [component({ resources: ['event-types.yaml'] })]],
     ['event-types/event-types.yaml', declared.map(eventType)],
     ...brokerComponents(),
@@ -90,11 +92,26 @@ function ping(workload: string): PingSource {
   });
 }
 
+/** The issuer of the users' tokens is not known here. A pod whose ConfigMap is missing doesn't start. */
+const restAuth: Operation[] = [
+  { op: 'test', path: `${SECOND}/name`, value: AUTH },
+  { op: 'replace', path: SECOND, value: fromConfigMap('AUTH_ISSUER', 'issuer') },
+  { op: 'add', path: ENV, value: fromConfigMap('AUTH_AUDIENCE', 'audience') },
+];
+
+function fromConfigMap(name: string, key: string): object {
+  return { name, valueFrom: { configMapKeyRef: { name: 'rest-auth', key } } };
+}
+
 /** The issuer is the cluster. Check its name: `kubectl get --raw /.well-known/openid-configuration`. */
 const oidc = (access: { senders: string; callers: string }) => [
   jsonPatch(SERVICES, [
     { op: 'test', path: `${FIRST}/name`, value: ALLOW_ANONYMOUS },
-    { op: 'remove', path: FIRST },
+    {
+      op: 'replace',
+      path: FIRST,
+      value: { name: 'MESH_OIDC_ISSUER', value: 'https://kubernetes.default.svc.cluster.local' },
+    },
     {
       op: 'add',
       path: `${SPEC}/volumes/-`,
@@ -113,7 +130,6 @@ const oidc = (access: { senders: string; callers: string }) => [
       path: `${SPEC}/containers/0/volumeMounts/-`,
       value: { name: 'mesh', mountPath: MESH_VOLUME, readOnly: true },
     },
-    variable('MESH_OIDC_ISSUER', 'https://kubernetes.default.svc.cluster.local'),
     variable('MESH_OIDC_JWKS', 'https://kubernetes.default.svc/openid/v1/jwks'),
     variable('MESH_OIDC_AUDIENCE', AUDIENCE),
     variable('MESH_OIDC_SUBJECTS', access.senders),

@@ -53,7 +53,8 @@ await runCommand({ usage: USAGE, options, allowPositionals: true }, async ({ to 
   });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(
-    `\nDone in ${seconds} s. Start the processes with these variables (user and password are left out here):`,
+    `\nDone in ${seconds} s. Start the processes with these variables, besides yours such as AUTH (user and password are ` +
+      'left out here):',
   );
   console.log([databases.to, databases.from].map(startCommand).join('\n'));
 });

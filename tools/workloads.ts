@@ -52,8 +52,10 @@ export function urlOf(workload: string): string {
   return `http://${workload}.${NAMESPACE}.svc.cluster.local`;
 }
 
-/** The name of the first variable of a container, which the component `oidc` removes. */
+/** The name of the first variable of a container. The component `oidc` replaces it. */
 export const ALLOW_ANONYMOUS = 'MESH_ALLOW_ANONYMOUS';
+/** The name of the second variable of a container. The component `rest-auth` replaces it. */
+export const AUTH = 'AUTH';
 
 /** The identity of a workload's pods, for the tokens of its queries. */
 export function serviceAccount({ name, component }: Pick<Workload, 'name'> & { component: string }): object {
@@ -106,6 +108,8 @@ export function service(workload: Workload): Service {
               ...CONTAINER,
               env: [
                 { name: ALLOW_ANONYMOUS, value: 'true' },
+                // REST trusts every client that the network lets through to REST_PORT: see networkPolicy().
+                { name: AUTH, value: 'none' },
                 ...environment(workload),
                 { name: 'MESH_PORT', value: String(MESH_PORT) },
                 { name: 'REST_PORT', value: String(REST_PORT) },

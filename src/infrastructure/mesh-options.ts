@@ -28,6 +28,11 @@ export interface MeshOptions {
   readonly reconciliation?: Partial<ReconciliationPolicy>;
   readonly administration?: Administration;
   /**
+   * The tokens that requests to the application's controllers must carry; without this any client may use them. Needs
+   * `http: 'whole'`.
+   */
+  readonly restTokens?: Pick<TokenOptions, 'issuer' | 'audience'>;
+  /**
    * A port of its own for brokers, queries of other processes and administration. Without it these routes share the port of
    * the application. `/health` is on both.
    */
@@ -83,7 +88,9 @@ export interface BrokerOptions {
 
 /** Which tokens of an OIDC issuer the mesh accepts, and from which senders. */
 export interface TokenOptions {
+  /** The `iss` of the tokens, exactly as the issuer writes it. */
   readonly issuer: string;
+  /** Tokens must have it among their audiences (`aud`). */
   readonly audience: string;
   readonly jwksUrl?: string;
   /** File with the bearer token for fetching the issuer's JWKS, as Kubernetes demands it. */

@@ -2,7 +2,7 @@ import { Logger, type Provider, type Type } from '@nestjs/common';
 import { AT_ROOT, RECEIVES, SENDERS } from './broker/broker-ingress.js';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { IS_DEAD_LETTER_SINK } from './broker/dead-letter-sink.js';
-import { TokenFile } from './broker/oidc/token-file.js';
+import { TokenFile } from './broker/token-file.js';
 import { MAX_OPEN } from './broker/bulkheads.js';
 import { publishRouting } from './broker/publish-routing.js';
 import { Publisher } from './broker/publisher.js';
@@ -20,6 +20,7 @@ import { ADMINISTRATION } from './http/administration.guard.js';
 import { BACKLOG_AGE, MAX_WAITERS } from './http/admission.js';
 import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
 import { MESH_LISTENER } from './http/mesh-listener.js';
+import { REST_TOKENS } from './http/rest-tokens.guard.js';
 import { SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
@@ -176,9 +177,18 @@ function remoteQueriesOf({ broker }: MeshOptions): RemoteQueries {
   return new RemoteQueries(services, queryTokenFile ? new TokenFile(queryTokenFile) : undefined);
 }
 
+/** The tokens of REST. @throws Error when the application answers its requests in its own way, without the 401 of this library */
+export function restTokens(isWhole: boolean): Provider {
+  return fromOptions(REST_TOKENS, async ({ restTokens: options }) => {
+    if (options && !isWhole) throw new Error("restTokens needs http: 'whole': set both, or guard your routes yourself");
+    return options && { ...options, verifier: await verifierOf(options) };
+  });
+}
+
 /** JOSE is loaded on demand: loading it takes a while, and only processes that check tokens need it. */
-async function verifierOf({ issuer, audience, jwksUrl, credentialsFile }: TokenOptions): Promise<TokenVerifier> {
-  const { OidcTokens } = await import('./broker/oidc/oidc-tokens.js');
+async function verifierOf(options: Omit<TokenOptions, 'senders'>): Promise<TokenVerifier> {
+  const { issuer, audience, jwksUrl, credentialsFile } = options;
+  const { OidcTokens } = await import('./http/oidc/oidc-tokens.js');
   const credentials = credentialsFile && { credentials: new TokenFile(credentialsFile) };
   return new OidcTokens({ issuer, audience, ...(jwksUrl && { jwksUrl }), ...credentials });
 }

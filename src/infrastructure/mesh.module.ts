@@ -23,6 +23,7 @@ import { ListenerGuard } from './http/listener.guard.js';
 import { MeshListener } from './http/mesh-listener.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { RequestContextInterceptor } from './http/request-context.interceptor.js';
+import { RestTokensGuard } from './http/rest-tokens.guard.js';
 import { HealthController } from './maintenance/health.controller.js';
 import { OutboxController } from './maintenance/outbox.controller.js';
 import { ReconciliationController } from './maintenance/reconciliation.controller.js';
@@ -31,7 +32,7 @@ import { Retention } from './maintenance/retention.js';
 import { SnapshotWatch } from './maintenance/snapshot-watch.js';
 import { MeshLifecycle } from './mesh-lifecycle.js';
 import { MESH_OPTIONS, type MeshExtras, type MeshOptions } from './mesh-options.js';
-import { optionProviders } from './mesh-providers.js';
+import { optionProviders, restTokens } from './mesh-providers.js';
 import { Clock } from './observability/clock.js';
 import { Outbox } from './outbox/outbox.js';
 import { Relay } from './outbox/relay.js';
@@ -99,10 +100,13 @@ function withControllers(definition: DynamicModule, extras: MeshExtras & Partial
         AdmissionMiddleware,
         AllowedMethods,
         { provide: APP_FILTER, useClass: ProblemFilter },
+        // After the guard of the ports: a route of the other port is answered 404, with a token or without.
+        { provide: APP_GUARD, useClass: RestTokensGuard },
         { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
       ]
     : [];
-  return { ...definition, global: true, controllers, providers: [...(definition.providers ?? []), ...providers] };
+  const all = [...(definition.providers ?? []), restTokens(isWhole), ...providers];
+  return { ...definition, global: true, controllers, providers: all };
 }
 
 /** CqrsModule with the buses of the mesh in place of the stock ones. */

@@ -11,6 +11,8 @@ import { DATABASES } from '../support/databases.js';
 const MODULES = ['bar', 'kitchen', 'cellar'];
 const readConfig = (variables: Record<string, string | undefined>) => read(variables, MODULES);
 const DAY_MS = 86_400_000;
+/** Production demands a decision about the tokens of REST. */
+const PRODUCTION = { NODE_ENV: 'production', AUTH: 'none' };
 
 describe('The configuration', () => {
   it('has a default for every variable', () => {
@@ -29,6 +31,7 @@ describe('The configuration', () => {
       retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS },
       reconciliation: { everyMs: 3_600_000, afterMs: 300_000, perSecond: 200 },
       notify: true,
+      maxWaiters: 20,
       shutdownDelayMs: 0,
       shutdownGraceMs: 20_000,
       hasApiPage: true,
@@ -41,6 +44,9 @@ describe('The configuration', () => {
   it('reads every variable', () => {
     const given = {
       NODE_ENV: 'production',
+      AUTH: 'jwt',
+      AUTH_ISSUER: 'https://issuer.example/realms/cabs/',
+      AUTH_AUDIENCE: 'cabs-rest',
       PORT: '8080',
       REST_PORT: '8090',
       MESH_PORT: '8082',
@@ -59,6 +65,7 @@ describe('The configuration', () => {
       MESH_RECONCILE_PACE: '50',
       MESH_NOTIFY: 'false',
       MESH_ADMIN_TOKEN: 'secret-secret-secret',
+      MAX_WAITING_REQUESTS: '7',
       SHUTDOWN_DELAY: 'PT3S',
       SHUTDOWN_GRACE: 'PT1M',
       API_PAGE: 'true',
@@ -83,6 +90,8 @@ describe('The configuration', () => {
       reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
       notify: false,
       adminToken: 'secret-secret-secret',
+      restTokens: { issuer: 'https://issuer.example/realms/cabs/', audience: 'cabs-rest' },
+      maxWaiters: 7,
       shutdownDelayMs: 3000,
       shutdownGraceMs: 60_000,
       hasApiPage: true,
@@ -93,16 +102,16 @@ describe('The configuration', () => {
   });
 
   it('seeds nothing in production by default', () => {
-    expect(readConfig({ NODE_ENV: 'production' })).toMatchObject({ isDevelopment: false, seed: 'none' });
+    expect(readConfig(PRODUCTION)).toMatchObject({ isDevelopment: false, seed: 'none' });
     expect(readConfig({ NODE_ENV: 'test' })).toMatchObject({ isDevelopment: true, seed: 'demo' });
   });
 
   it('gives the mesh a port of its own in production, also when none is configured', () => {
     expect(readConfig({}).meshPort).toBeUndefined();
     expect(readConfig({ MESH_PORT: '0' }).meshPort).toBe(0);
-    expect(readConfig({ NODE_ENV: 'production' })).toMatchObject({ port: 3000, meshPort: 8081 });
+    expect(readConfig(PRODUCTION)).toMatchObject({ port: 3000, meshPort: 8081 });
     // Knative sets PORT to the port that it routes.
-    const knative = { NODE_ENV: 'production', PORT: '8081', REST_PORT: '3000' };
+    const knative = { ...PRODUCTION, PORT: '8081', REST_PORT: '3000' };
     expect(readConfig(knative)).toMatchObject({ port: 3000, meshPort: 8081 });
     expect(refusalOf({ ...knative, REST_PORT: '' })).toMatch(
       /^Invalid environment variable MESH_PORT: REST has the port 8081, too: [^\n]*REST_PORT[^\n]*\.$/,
@@ -110,8 +119,8 @@ describe('The configuration', () => {
   });
 
   it('accepts connections for 5 s after SIGTERM in production, and none in development', () => {
-    expect(readConfig({ NODE_ENV: 'production' }).shutdownDelayMs).toBe(5000);
-    expect(readConfig({ NODE_ENV: 'production', SHUTDOWN_DELAY: 'PT0S' }).shutdownDelayMs).toBe(0);
+    expect(readConfig(PRODUCTION).shutdownDelayMs).toBe(5000);
+    expect(readConfig({ ...PRODUCTION, SHUTDOWN_DELAY: 'PT0S' }).shutdownDelayMs).toBe(0);
     expect(readConfig({ NODE_ENV: 'test' }).shutdownDelayMs).toBe(0);
   });
 
@@ -295,8 +304,8 @@ describe('The configuration', () => {
       [{ ...OIDC, MESH_OIDC_CALLERS: 'garden=cook' }, 'MESH_OIDC_CALLERS: expected <module>=<subject>'],
       [{ ...KNATIVE, MESH_OIDC_SUBJECTS: 'cook' }, 'MESH_OIDC_ISSUER: MESH_OIDC_SUBJECTS needs it'],
       [{ ...KNATIVE, MESH_OIDC_CALLERS: 'bar=cook' }, 'MESH_OIDC_ISSUER: MESH_OIDC_CALLERS needs it'],
-      [{ ...KNATIVE, NODE_ENV: 'production' }, 'MESH_OIDC_ISSUER: in production a broker needs tokens'],
-      [{ MESH_RECEIVE: 'true', NODE_ENV: 'production' }, 'MESH_OIDC_ISSUER: in production a broker needs tokens'],
+      [{ ...KNATIVE, ...PRODUCTION }, 'MESH_OIDC_ISSUER: in production a broker needs tokens'],
+      [{ ...PRODUCTION, MESH_RECEIVE: 'true' }, 'MESH_OIDC_ISSUER: in production a broker needs tokens'],
       [{ ...KNATIVE, MESH_ALLOW_ANONYMOUS: 'yes' }, 'MESH_ALLOW_ANONYMOUS: expected true or false, got "yes".'],
       [{ ...KNATIVE, MESH_OIDC_AUDIENCE: 'cabs' }, 'MESH_OIDC_ISSUER: MESH_OIDC_AUDIENCE needs it'],
       [{ ...KNATIVE, MESH_RECEIVE: 'false' }, 'MESH_RECEIVE: MESH_TRANSPORT=knative needs to receive'],
@@ -314,18 +323,74 @@ describe('The configuration', () => {
     });
 
     it('starts in production with tokens, or with MESH_ALLOW_ANONYMOUS=true', () => {
-      const production = { NODE_ENV: 'production' };
-      expect(readConfig({ ...OIDC, ...production }).broker).toHaveProperty('tokens');
-      const anonymous = readConfig({ ...KNATIVE, ...production, MESH_ALLOW_ANONYMOUS: 'true' });
+      expect(readConfig({ ...OIDC, ...PRODUCTION }).broker).toHaveProperty('tokens');
+      const anonymous = readConfig({ ...KNATIVE, ...PRODUCTION, MESH_ALLOW_ANONYMOUS: 'true' });
       expect(anonymous.broker).not.toHaveProperty('tokens');
-      expect(readConfig({ ...OIDC, ...production, MESH_ALLOW_ANONYMOUS: 'true' }).broker).toHaveProperty('tokens');
-      expect(refusalOf({ ...KNATIVE, ...production })).toMatch(/MESH_OIDC_SUBJECTS, or set MESH_ALLOW_ANONYMOUS=true/);
+      expect(readConfig({ ...OIDC, ...PRODUCTION, MESH_ALLOW_ANONYMOUS: 'true' }).broker).toHaveProperty('tokens');
+      expect(refusalOf({ ...KNATIVE, ...PRODUCTION })).toMatch(/MESH_OIDC_SUBJECTS, or set MESH_ALLOW_ANONYMOUS=true/);
     });
 
     it('needs no broker to migrate', () => {
       const migrating = read({ MESH_TRANSPORT: 'knative', MODULES: 'bar' }, MODULES, 'migrate');
       expect(migrating.modules).toEqual(['bar']);
       expect(() => read({ NODE_ENV: 'Production' }, MODULES, 'migrate')).toThrow('variable NODE_ENV: expected');
+    });
+  });
+
+  describe('of REST', () => {
+    const JWT = { AUTH_ISSUER: 'https://issuer.example', AUTH_AUDIENCE: 'cabs' };
+
+    it('demands tokens where an issuer is named, also in development', () => {
+      const restTokens = { issuer: 'https://issuer.example', audience: 'cabs' };
+      for (const more of [{}, { AUTH: 'jwt' }, { NODE_ENV: 'test' }, { NODE_ENV: 'production' }])
+        expect(readConfig({ ...JWT, ...more })).toMatchObject({ restTokens });
+      for (const more of [{}, { AUTH: 'none' }, { NODE_ENV: 'test' }, PRODUCTION])
+        expect(readConfig(more)).not.toHaveProperty('restTokens');
+    });
+
+    it('has to be decided in production, but not to migrate', () => {
+      const refusal = refusalOf({ NODE_ENV: 'production' });
+      expect(refusal).toMatch(/^Invalid environment variable AUTH: in production [^\n]*\.$/);
+      for (const it of ['AUTH_ISSUER', 'AUTH_AUDIENCE', 'AUTH=none']) expect(refusal).toContain(it);
+      expect(() => read({ NODE_ENV: 'production' }, MODULES, 'migrate')).not.toThrow();
+    });
+
+    it.each([
+      [{ ...JWT, AUTH: 'none' }, 'AUTH: none contradicts AUTH_ISSUER'],
+      [{ ...JWT, AUTH_AUDIENCE: '' }, 'AUTH_AUDIENCE: AUTH_ISSUER needs it'],
+      [{ ...JWT, ...PRODUCTION, AUTH: '', AUTH_AUDIENCE: '' }, 'AUTH_AUDIENCE: AUTH_ISSUER needs it'],
+      [{ ...JWT, AUTH_ISSUER: '' }, 'AUTH_ISSUER: AUTH_AUDIENCE needs it'],
+      [{ AUTH: 'jwt' }, 'AUTH_ISSUER: AUTH=jwt needs it'],
+      [{ NODE_ENV: 'production', AUTH: 'jwt' }, 'AUTH_ISSUER: AUTH=jwt needs it'],
+      [{ AUTH: 'basic' }, 'AUTH: expected jwt or none, got "basic"'],
+      ...[
+        'http://issuer.example',
+        'http://localhost.example',
+        'http://127.0.0.1.example',
+        'issuer.example',
+        'ftp://issuer.example',
+        'https://',
+        'https://issuer.example/?realm=cabs',
+        'https://issuer.example/#cabs',
+        'https://issuer example',
+        ' https://issuer.example',
+      ].map((it): [Record<string, string>, string] => [
+        { ...JWT, AUTH_ISSUER: it },
+        `AUTH_ISSUER: expected https://… (on this machine also http://…) without query or fragment, got ${JSON.stringify(it)}`,
+      ]),
+    ])('refuses %j in one line', (variables, says) => {
+      const refusal = refusalOf(variables);
+      expect(refusal).toMatch(/^Invalid environment variable [^\n]*\.$/);
+      expect(refusal).toContain(`Invalid environment variable ${says}`);
+    });
+
+    it.each([
+      'http://localhost:8080/realms/cabs',
+      'http://127.0.0.1:8080',
+      'http://[::1]:8080',
+      'https://a.example/b/',
+    ])('keeps the issuer %s as it is written, since tokens are compared with it', (issuer) => {
+      expect(readConfig({ ...JWT, AUTH_ISSUER: issuer })).toMatchObject({ restTokens: { issuer } });
     });
   });
 
@@ -344,6 +409,7 @@ describe('The configuration', () => {
     { K_CA_CERTS: 'secret' },
     { K_SINK: 'ftp://cabs:secret@broker' },
     { USVC_BAR: 'ftp://cabs:secret@bar' },
+    { AUTH_ISSUER: 'https://cabs:secret@issuer.example', AUTH_AUDIENCE: 'cabs' },
     { MESH_ADMIN_TOKEN: 'secret', PORT: 'http' },
     { K_CE_OVERRIDES: '{"extensions":{"id":"secret"}}' },
   ])('prints no secret when it refuses %j', (variables) => {

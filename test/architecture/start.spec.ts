@@ -263,6 +263,16 @@ describe('An application does not start', () => {
     await expect(Test.createTestingModule({ imports: [mesh, ...modules] }).compile()).rejects.toThrow(says);
   });
 
+  it('with tokens for REST, where the application keeps its own answers', async () => {
+    const modules = [bakery(complete)];
+    const restTokens = { issuer: 'https://issuer.example', audience: 'planted' };
+    const options = { application: 'planted', modules, database: newDatabase(), migrate: true, restTokens };
+    const mesh = MeshModule.forRoot({ ...options, http: 'administration' });
+    await expect(Test.createTestingModule({ imports: [mesh, ...modules] }).compile()).rejects.toThrow(
+      /^restTokens needs http: 'whole'/,
+    );
+  });
+
   it('with entities that no migration creates, where the application asks for it', () => {
     class Loaf {}
     @Module({})

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { JWTPayload } from 'jose';
-import { TokenFile } from '../../src/infrastructure/broker/oidc/token-file.js';
-import { OidcTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/oidc-tokens.js';
+import { TokenFile } from '../../src/infrastructure/broker/token-file.js';
+import { OidcTokens, type TokenRules } from '../../src/infrastructure/http/oidc/oidc-tokens.js';
 import '../support/frozen-clock.js';
 import {
   base64url,

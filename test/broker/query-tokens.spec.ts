@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { PICKUP, PLANNED } from '../../src/demo.js';
-import { OidcTokens } from '../../src/infrastructure/broker/oidc/oidc-tokens.js';
+import { OidcTokens } from '../../src/infrastructure/http/oidc/oidc-tokens.js';
 import { callersOf, QueryCallersGuard } from '../../src/infrastructure/cqrs/query-callers.guard.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';

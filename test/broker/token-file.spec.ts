@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { TokenFile } from '../../src/infrastructure/broker/oidc/token-file.js';
+import { TokenFile } from '../../src/infrastructure/broker/token-file.js';
 import '../support/frozen-clock.js';
 import { clock } from '../support/issuer.js';
 

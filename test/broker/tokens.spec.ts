@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import fc from 'fast-check';
 import { exportSPKI, SignJWT, type JWTPayload } from 'jose';
-import { OidcTokens } from '../../src/infrastructure/broker/oidc/oidc-tokens.js';
+import { OidcTokens } from '../../src/infrastructure/http/oidc/oidc-tokens.js';
 import { eventually } from '../support/cabs.js';
 import '../support/frozen-clock.js';
 import { AUDIENCE, base64url, bearer, clock, newKey, nowS, outcome, rulesFor, startIssuer } from '../support/issuer.js';

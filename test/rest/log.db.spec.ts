@@ -120,7 +120,7 @@ describe('The log of requests', () => {
   let server: LoggingServer;
   beforeAll(async () => {
     const token = { MESH_ADMIN_TOKEN: 'sesame-sesame-sesame', MESH_RECEIVE: 'true', MESH_ALLOW_ANONYMOUS: 'true' };
-    const production = { NODE_ENV: 'production', MESH_PORT: '0', MESH_ALLOW_SQLITE: 'true' };
+    const production = { NODE_ENV: 'production', AUTH: 'none', MESH_PORT: '0', MESH_ALLOW_SQLITE: 'true' };
     const database = await DATABASES[0]!.fresh();
     await migrateDatabase(database, migrationHistories(MODULES, HISTORIES));
     server = await startServer({ DATABASE_URL: database, ...token, ...production });

@@ -21,6 +21,7 @@ describe("The mesh's own port", () => {
   it('is separate in production: the API page, without the mesh, is on the public port only', async () => {
     await started({
       NODE_ENV: 'production',
+      AUTH: 'none',
       MESH_PORT: '0',
       MESH_ADMIN_TOKEN: 'open-sesame-open-sesame',
       API_PAGE: 'true',

@@ -30,7 +30,7 @@ export async function startCabs(
     MESH_BACKOFF_DELAY: 'PT0.02S',
     SHUTDOWN_DELAY: 'PT0S',
     SHUTDOWN_GRACE: 'PT5S',
-    ...(environment.NODE_ENV === 'production' && { MESH_PORT: '0' }),
+    ...(environment.NODE_ENV === 'production' && { MESH_PORT: '0', AUTH: environment.AUTH_ISSUER ? 'jwt' : 'none' }),
     ...environment,
   };
   const loaded = await loadConfig(MODULE_NAMES, { variables });

@@ -4,7 +4,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK, type JWTPayload } from 'jose';
-import { OidcTokens, type TokenRules } from '../../src/infrastructure/broker/oidc/oidc-tokens.js';
+import { OidcTokens, type TokenRules } from '../../src/infrastructure/http/oidc/oidc-tokens.js';
 import { KeysUnavailable, Unauthorized } from '../../src/infrastructure/http/bearer-tokens.js';
 
 export const AUDIENCE = 'mesh/kitchen';

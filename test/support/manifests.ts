@@ -134,5 +134,7 @@ export function environmentOf(spec: any): Record<string, string> {
       files.set(`${mountPath}/${path}`, join(FOLDER, key));
     }
   }
-  return Object.fromEntries(env.map(({ name, value }) => [name, files.get(value) ?? value]));
+  const valueOf = ({ value, valueFrom }: (typeof env)[number]) =>
+    valueFrom ? 'https://from/a-map' : (files.get(value) ?? value);
+  return Object.fromEntries(env.map((it) => [it.name, valueOf(it)]));
 }

@@ -91,7 +91,7 @@ describe('The image', () => {
   });
 
   it("listens on the port of REST and of the mesh; a Knative Service routes the mesh's, a plain Service the other", () => {
-    const { port, meshPort } = readConfig({ NODE_ENV: 'production' }, MODULE_NAMES);
+    const { port, meshPort } = readConfig({ NODE_ENV: 'production', AUTH: 'none' }, MODULE_NAMES);
     expect(valuesOf(last, 'EXPOSE')).toEqual([`${port} ${meshPort}`]);
     for (const variant of VARIANTS) {
       for (const { ports } of containersOf(variant)) expect(ports).toEqual([{ containerPort: meshPort }]);

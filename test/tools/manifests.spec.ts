@@ -243,13 +243,13 @@ describe('The manifests', () => {
         expect(after).not.toEqual(unchanged);
       }
     }
-    expect(() => overlay('split', 'oidc', 'oidc-split')).toThrow('which is NODE_ENV');
+    expect(() => overlay('split', 'oidc', 'oidc-split')).toThrow('which is MESH_OIDC_ISSUER');
   });
 
   it('let only the network in without tokens: REST, and what Knative routes', () => {
     for (const variant of VARIANTS) {
       for (const { spec } of objectsOf(variant, 'Service')) {
-        expect(environmentOf(spec)).toMatchObject({ MESH_ALLOW_ANONYMOUS: 'true' });
+        expect(environmentOf(spec)).toMatchObject({ MESH_ALLOW_ANONYMOUS: 'true', AUTH: 'none' });
       }
       const [{ spec }, ...more] = objectsOf(variant, 'NetworkPolicy');
       expect(more).toEqual([]);
@@ -292,6 +292,31 @@ describe('The manifests', () => {
       }
     },
   );
+
+  it.each(VARIANTS)('let REST of %s demand tokens with the component rest-auth, before or after oidc', (variant) => {
+    const cluster = { KUBERNETES_SERVICE_HOST: '10.0.0.1', K_SINK: 'http://broker/cabs/default' };
+    for (const components of [['rest-auth'], ['rest-auth', 'oidc'], ['oidc', 'rest-auth']]) {
+      const services = overlay(variant, ...components).filter(
+        ({ apiVersion, kind }) => kind === 'Service' && apiVersion !== 'v1',
+      );
+      expect(services.length).toBeGreaterThan(1);
+      for (const { metadata, spec } of services) {
+        const environment = environmentOf(spec);
+        const names = (spec.template.spec.containers[0].env as { name: string }[]).map(({ name }) => name);
+        expect(new Set(names).size).toBe(names.length);
+        expect(environment.MESH_OIDC_ISSUER !== undefined).toBe(components.includes('oidc'));
+        const { restTokens, broker } = readConfig({ ...environment, ...cluster }, MODULE_NAMES);
+        expect(broker!.tokens !== undefined).toBe(components.includes('oidc'));
+        // The dead letter process has no REST.
+        const isOpen = metadata.name === 'dead-letters';
+        expect(environment.AUTH).toBe(isOpen ? 'none' : undefined);
+        expect(restTokens).toEqual(
+          isOpen ? undefined : { issuer: 'https://from/a-map', audience: 'https://from/a-map' },
+        );
+      }
+    }
+    expect(() => overlay(variant, 'rest-auth', 'rest-auth')).toThrow('which is AUTH_ISSUER');
+  });
 
   it('do not depend on the environment, and remove files that are no longer generated', () => {
     const folder = mkdtempSync(join(tmpdir(), 'cabs-manifests-'));

@@ -1,9 +1,9 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { MeshListener } from './mesh-listener.js';
-import { SECURITY_HEADERS } from './security-headers.js';
+import { Refusals } from './refusals.js';
 
 /** The injection token of a function: how long the messages that this process could handle now have waited, in ms. */
 export const BACKLOG_AGE = Symbol('BACKLOG_AGE');
@@ -22,12 +22,6 @@ const MAX_BACKLOG_AGE_MS = 1000;
 const BACKLOG_PATIENCE_MS = 1000;
 /** The share of the last request in the average time between two answers. */
 const NEWEST_SHARE = 0.05;
-/** Refusing is work, too: a storm of requests gets an answer every so many ms, … */
-const REFUSAL_EVERY_MS = 2;
-/** … after this time at the latest, in ms. */
-const MAX_REFUSAL_DELAY_MS = 500;
-/** Interval of log lines about refused requests, in ms. */
-const LOG_MS = 5000;
 const SAFE_METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'OPTIONS'];
 
 /** A request that waits for a slot. */
@@ -45,7 +39,7 @@ interface Queued {
  */
 @Injectable()
 export class Admission {
-  private readonly logger = new Logger('Admission');
+  private readonly refusals = new Refusals();
   private working = 0;
   private waiters = 0;
   private readonly queue: Queued[] = [];
@@ -56,9 +50,6 @@ export class Admission {
   private lastReleaseAt = 0;
   /** The time since which messages pile up, and that of the last look. */
   private backlog?: { readonly since: number; seenAt: number };
-  private refused = 0;
-  private loggedAt = -Infinity;
-  private nextRefusalAt = 0;
 
   constructor(
     private readonly listener: MeshListener,
@@ -168,21 +159,7 @@ export class Admission {
   }
 
   private refuse(response: ServerResponse, waitMs: number): void {
-    this.refused++;
-    const now = performance.now();
-    if (now - this.loggedAt > LOG_MS) {
-      const { refused, working, queue } = this;
-      this.logger.warn({ refused, working, queued: queue.length, waitMs: Math.round(waitMs) }, 'Overload: refused');
-      this.loggedAt = now;
-      this.refused = 0;
-    }
-    const retryAfterS = Math.min(30, Math.max(1, Math.ceil(waitMs / 1000)));
-    this.nextRefusalAt = Math.max(now, this.nextRefusalAt) + REFUSAL_EVERY_MS;
-    const delayMs = Math.min(this.nextRefusalAt - now, MAX_REFUSAL_DELAY_MS);
-    setTimeout(() => {
-      if (response.headersSent || response.destroyed) return;
-      response.writeHead(503, { ...HEADERS, 'Retry-After': retryAfterS }).end(BODY);
-    }, delayMs);
+    this.refusals.refuse(response, waitMs, { working: this.working, queued: this.queue.length });
   }
 }
 
@@ -197,15 +174,3 @@ export class AdmissionMiddleware {
     });
   }
 }
-
-const BODY = JSON.stringify({
-  type: 'about:blank',
-  title: 'Service unavailable',
-  status: 503,
-  detail: 'The application has more to do than it can: nothing was done, try again after Retry-After',
-});
-const HEADERS = {
-  ...SECURITY_HEADERS,
-  'Content-Type': 'application/problem+json; charset=utf-8',
-  'Content-Length': Buffer.byteLength(BODY),
-};

@@ -1,6 +1,6 @@
-/* What checks of bearer tokens share. broker/oidc has the check itself, so that other processes don't load JOSE. */
+/* What checks of bearer tokens share. oidc/ has the check itself, so that other processes don't load JOSE. */
 
-/** The injection token of the `TokenVerifier`; undefined where the mesh needs no tokens. */
+/** The injection token of the mesh's `TokenVerifier`; undefined where the mesh needs no tokens. */
 export const TOKEN_VERIFIER = Symbol('TOKEN_VERIFIER');
 
 export interface TokenVerifier {
@@ -12,9 +12,17 @@ export interface TokenVerifier {
   verify(authorization: string | undefined): Promise<string>;
 }
 
-/** The token is missing or not valid here. The message is the reason in two or three words, never a part of the token. */
+/** The token is missing or not valid here. The message says why, without any part of the token. */
 export class Unauthorized extends Error {
   override readonly name = 'Unauthorized';
+
+  /** @param challenge the value of `WWW-Authenticate` (RFC 6750, section 3) */
+  constructor(
+    message: string,
+    readonly challenge = 'Bearer',
+  ) {
+    super(message);
+  }
 }
 
 /** The issuer's keys are not available now, so the token can't be checked: the sender should retry. */

@@ -7,6 +7,7 @@ import { Conflict, ValidationFailed, BusinessRuleViolation } from '../contracts/
 import { UnitOfWork, withTransactionHook, type TransactionHook } from '../persistence/unit-of-work.js';
 import { findReply, insertKey, storeReply, type StoredReply } from '../store/idempotency-rows.js';
 import { preferredWaitMs } from './prefer.js';
+import { senderOf } from './rest-tokens.guard.js';
 
 const IDEMPOTENT = 'mesh:idempotent';
 
@@ -16,7 +17,7 @@ export type PresentState = (reply: never, prefer: string | undefined, response: 
 /**
  * Lets a client repeat a POST: requests with the same `Idempotency-Key` have one effect, and all get the first reply. The
  * key is kept for 24 h, in the unit of work of the request; the result of that unit must be the body of the reply. It
- * belongs to the value of `Authorization`: another sender may use the same key.
+ * belongs to the verified subject of the token, or else to the value of `Authorization`: another sender may use the same key.
  * @param onRepeat name of the method of the controller, a `PresentState`, that answers a repeat with `Prefer: wait`
  */
 export const Idempotent = (onRepeat?: string) => SetMetadata(IDEMPOTENT, { onRepeat });
@@ -79,11 +80,11 @@ function storeWithUnit(key: string, fingerprint: string): TransactionHook {
 }
 
 /**
- * What separates the keys of different senders. Senders without `Authorization` share their keys: the address of a client
- * changes, and many clients share one behind a proxy.
+ * What separates the keys of different senders. A new token of a verified subject keeps its keys. Senders without
+ * `Authorization` share their keys: the address of a client changes, and many clients share one behind a proxy.
  */
 function scopeOf(request: Request): string {
-  const identity = request.get('authorization');
+  const identity = senderOf(request) ?? request.get('authorization');
   return identity ? `${createHash('sha256').update(identity).digest('base64url')}:` : '';
 }
 

@@ -15,7 +15,8 @@ const SERVED_ON = 'mesh:served-on';
 /** The port that serves a controller or a route; `public` without this decorator. */
 export const ServedOn = (port: ServedPort) => SetMetadata(SERVED_ON, port);
 
-type Handler = ReturnType<ExecutionContext['getHandler']>;
+/** The method of a route. */
+export type Handler = ReturnType<ExecutionContext['getHandler']>;
 
 /** The port that serves a route, by the decorators of its method and its controller. */
 export function servedPortOf(reflector: Reflector, handler: Handler, controller: Type | Handler): ServedPort {

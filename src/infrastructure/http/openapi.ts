@@ -2,11 +2,14 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { HttpStatus, type INestApplication } from '@nestjs/common';
+import { HttpStatus, type INestApplication, type Type } from '@nestjs/common';
+import { MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
 import type { NextFunction, Request, Response } from 'express';
 import { z } from 'zod';
 import { SWAGGER_KEYS } from '../contracts/package-metadata.js';
+import type { Handler } from './listener.guard.js';
 import { MeshListener } from './mesh-listener.js';
+import { needsToken, REST_TOKENS, type RestTokens } from './rest-tokens.guard.js';
 
 /**
  * Describes a route on the API page. Writes the metadata that @nestjs/swagger reads without loading that package, which
@@ -54,7 +57,8 @@ const ASSETS = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
 
 /**
  * Serves the API page at `/api` and its document at `/api-json`, from memory; both are made for the first request. Where the
- * mesh has a port of its own, the page is served on the public port only and leaves out the routes of the mesh.
+ * mesh has a port of its own, the page is served on the public port only and leaves out the routes of the mesh. Where REST
+ * needs tokens, the page itself needs none: it holds no data, and lets its reader enter a token.
  */
 export function serveApiPage(app: INestApplication, title: string): void {
   const listener = app.get(MeshListener);
@@ -84,10 +88,39 @@ export function serveApiPage(app: INestApplication, title: string): void {
 
 async function documentOf(app: INestApplication, title: string, isSeparate: boolean): Promise<object> {
   const { DocumentBuilder, SwaggerModule } = await import('@nestjs/swagger');
-  const made = SwaggerModule.createDocument(app, new DocumentBuilder().setTitle(title).addBearerAuth().build());
+  const builder = new DocumentBuilder().setTitle(title);
+  const hasTokens = app.get<RestTokens | undefined>(REST_TOKENS) !== undefined;
+  if (hasTokens) builder.addBearerAuth().addSecurityRequirements('bearer');
+  const made = SwaggerModule.createDocument(app, builder.build());
+  if (hasTokens) {
+    const open = operationsWithoutToken(app);
+    for (const operation of Object.values(made.paths).flatMap((it) => Object.values(it) as OpenApiOperation[])) {
+      if (open.has(operation.operationId)) operation.security = [];
+    }
+  }
   if (!isSeparate) return made;
   const paths = Object.entries(made.paths).filter(([it]) => !it.startsWith('/mesh/'));
   return { ...made, paths: Object.fromEntries(paths) };
+}
+
+interface OpenApiOperation {
+  readonly operationId?: string;
+  security?: object[];
+}
+
+/** The ids that @nestjs/swagger gives to the operations of the routes that need no token. */
+function operationsWithoutToken(app: INestApplication): Set<string | undefined> {
+  const reflector = app.get(Reflector);
+  const controllers = [...app.get(ModulesContainer).values()].flatMap((it) => [...it.controllers.values()]);
+  const ids = controllers.flatMap(({ metatype }) => {
+    const controller = metatype as Type;
+    const methods = controller.prototype as Record<string, Handler>;
+    const names = new MetadataScanner().getAllMethodNames(methods);
+    return names
+      .filter((name) => !needsToken(reflector, methods[name]!, controller))
+      .map((name) => `${controller.name}_${name}`);
+  });
+  return new Set(ids);
 }
 
 function asset(file: string): Promise<Buffer> {

@@ -64,7 +64,7 @@ export class ProblemFilter implements ExceptionFilter {
       correlationId: requestContext()?.correlationId,
     };
     if (status === 503) response.setHeader('Retry-After', String(retryAfterOf(error)));
-    if (error instanceof Unauthorized) response.setHeader('WWW-Authenticate', 'Bearer');
+    if (error instanceof Unauthorized) response.setHeader('WWW-Authenticate', error.challenge);
     response.status(status).type('application/problem+json').send(JSON.stringify(problem));
   }
 }
@@ -76,8 +76,13 @@ function classify(error: unknown): Pick<Problem, 'status' | 'detail' | 'errors'>
     return { status: statusOf(error), detail: message, ...(field && { errors: [{ field, detail: message }] }) };
   }
   if (error instanceof BodyRefused) return { status: error.status, detail: error.message };
-  if (error instanceof Unauthorized) return { status: 401, detail: error.message };
-  if (error instanceof KeysUnavailable) return { status: 503, detail: error.message };
+  if (error instanceof Unauthorized) {
+    return { status: 401, detail: error.message, errors: [{ field: 'Authorization', detail: error.message }] };
+  }
+  // The reason holds addresses, so it is in the log only.
+  if (error instanceof KeysUnavailable) {
+    return { status: 503, detail: 'The keys of the issuer are not available, so the token was not checked: try again' };
+  }
   if (error instanceof UnitTimedOut || isTransient(error))
     return { status: 503, detail: 'The request took too long and had no effect: try again' };
   // The effects may be there all the same: a COMMIT that timed out may have been carried out.

@@ -3,6 +3,7 @@ import { Unavailable } from '../contracts/domain-errors.js';
 import { Connections } from '../http/connections.js';
 import { ServedOn } from '../http/listener.guard.js';
 import { Operation } from '../http/openapi.js';
+import { WithoutToken } from '../http/rest-tokens.guard.js';
 import type { BrokerFailure, BrokerState } from '../outbox/outbox-dispatcher.js';
 import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -10,6 +11,7 @@ import { writeNothing } from '../store/idempotency-rows.js';
 
 @Controller('health')
 @ServedOn('both')
+@WithoutToken()
 export class HealthController {
   private readonly logger = new Logger('Health');
 

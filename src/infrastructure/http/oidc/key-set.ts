@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
-import { KeysUnavailable } from '../../http/bearer-tokens.js';
+import { KeysUnavailable } from '../bearer-tokens.js';
 
 /** Where an issuer publishes its keys. */
 export interface KeySource {

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { decodeJwt, errors, jwtVerify, type JWTPayload } from 'jose';
-import { KeysUnavailable, Unauthorized, type TokenVerifier } from '../../http/bearer-tokens.js';
+import { KeysUnavailable, Unauthorized, type TokenVerifier } from '../bearer-tokens.js';
 import { KeySet, type KeySource } from './key-set.js';
 
 /** Which tokens are accepted. */
@@ -21,9 +21,9 @@ const VERIFIED_MS = 60_000;
 const VERIFIED_LIMIT = 1000;
 
 /**
- * Verifies the tokens that brokers and other processes send. They send the same token for up to an hour. A verified token
- * is therefore remembered by its digest for a minute, at most until it expires: a verification takes about 80 µs, a digest
- * 1 µs.
+ * Verifies the tokens that brokers, other processes and users of REST send. They send the same token for minutes or hours. A
+ * verified token is therefore remembered by its digest for a minute, at most until it expires: a verification takes about
+ * 80 µs, a digest 1 µs.
  */
 export class OidcTokens implements TokenVerifier {
   private readonly keys: KeySet;
