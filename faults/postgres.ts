@@ -64,7 +64,7 @@ export class PostgresServer {
     }
   }
 
-  /** Stops the server; it restarts as a standby of nobody, which is read-only, until `promote()`. */
+  /** Stops the server; it restarts as a standby without a primary, which is read-only, until `promote()`. */
   restartAsStandby(): void {
     writeFileSync(this.standbySignal, '');
     this.stopImmediately();

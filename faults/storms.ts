@@ -62,21 +62,23 @@ const READER_SCRIPT = `
 
 export const oldSnapshot: Fault = {
   name: 'old-snapshot',
-  title: 'a transaction of somebody else stays open, so that no removed row can be cleaned up',
+  title: 'a transaction of another session stays open, so that no removed row can be cleaned up',
   weight: 2,
   run: async (testBed, random, ms) => {
     const { url } = random.pick(testBed.moduleDatabases);
     if (url.startsWith('sqlite:')) {
       const args = ['-e', READER_SCRIPT, url.slice('sqlite:'.length), String(ms)];
       const child = spawn(process.execPath, args, { cwd: ROOT, stdio: 'ignore' });
-      await once(child, 'exit');
-      return;
+      const [code] = (await once(child, 'exit')) as [number | null];
+      return code === 0 ? undefined : false;
     }
     await testBed.postgres!.ready(30_000);
     const client = await clientOf(url);
+    let isOpen = false;
     try {
       await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
       await client.query('SELECT COUNT(*) FROM mesh_outbox');
+      isOpen = true;
       await wait(ms);
       await client.query('ROLLBACK');
     } catch {
@@ -84,6 +86,7 @@ export const oldSnapshot: Fault = {
     } finally {
       await client.end().catch(() => undefined);
     }
+    return isOpen ? undefined : false;
   },
 };
 

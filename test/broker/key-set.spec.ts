@@ -23,6 +23,8 @@ import {
 const HOUR_MS = 3_600_000;
 /** A little more than the shortest pause between two fetches of the keys. */
 const PAUSE_MS = 5100;
+/** Tokens that may wait for a fetch at a time. */
+const MAX_WAITING = 16;
 /** Longest wait for a healthy issuer. */
 const TIMEOUT_MS = 10_000;
 /** Longest wait for an issuer that never answers. */
@@ -47,10 +49,10 @@ afterEach(() => issuer.close());
 
 describe('The keys of an issuer', () => {
   it('are fetched once for many tokens, and not before the first token', async () => {
-    const headers = await Promise.all(Array.from({ length: 20 }, () => sent()));
+    const headers = await Promise.all(Array.from({ length: MAX_WAITING }, () => sent()));
     expect(issuer.asked).toEqual([]);
     const outcomes = await Promise.all(headers.map((header) => outcome(tokens, header)));
-    expect(outcomes).toEqual(Array(20).fill('good'));
+    expect(outcomes).toEqual(Array(MAX_WAITING).fill('good'));
     expect(issuer.asked).toEqual(['/keys']);
   });
 
@@ -99,6 +101,38 @@ describe('The keys of an issuer', () => {
     expect(await outcome(tokens, await sent(next))).toBe('keys unavailable');
     clock.aheadMs += PAUSE_MS;
     expect(await outcome(tokens, await sent(next))).toBe('good');
+  });
+
+  it('are waited for by few tokens, and tokens with a known key wait for nothing', async () => {
+    expect(await outcome(tokens, await sent())).toBe('good');
+    clock.aheadMs = PAUSE_MS;
+    issuer.behaviour = 'hanging';
+    const forged = await Promise.all(Array.from({ length: MAX_WAITING }, () => sent({ ...next, kid: randomUUID() })));
+    const waiting = forged.map((header) => outcome(tokens, header));
+    while (issuer.asked.length < 2) await wait(5);
+    expect(await outcome(tokens, await sent({ ...next, kid: randomUUID() }))).toBe('keys unavailable');
+    expect(await outcome(tokens, await sent(key, { jti: 'another' }))).toBe('good');
+    issuer.release();
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set(['unknown key']));
+  });
+
+  it('are accepted for twelve minutes after they were withdrawn, at most', async () => {
+    expect(await outcome(tokens, await sent())).toBe('good');
+    issuer.keys = [next.jwk];
+    clock.aheadMs = HOUR_MS;
+    expect(await outcome(tokens, await sent(key, { jti: 'late' }))).toBe('unknown key');
+    expect(await outcome(tokens, await sent(next))).toBe('good');
+  });
+
+  it('are fetched again soon after a renewal has failed', async () => {
+    expect(await outcome(tokens, await sent())).toBe('good');
+    issuer.keys = [next.jwk];
+    issuer.behaviour = 'failing';
+    clock.aheadMs = HOUR_MS;
+    expect(await outcome(tokens, await sent(key, { jti: 'failing' }))).toBe('good');
+    issuer.behaviour = 'good';
+    clock.aheadMs += PAUSE_MS;
+    expect(await outcome(tokens, await sent(key, { jti: 'recovered' }))).toBe('unknown key');
   });
 
   it('are fetched at most once per pause for a flood of tokens with unknown keys', async () => {

@@ -4,7 +4,7 @@ import { createServer, get as httpGet, type IncomingMessage, type Server, type S
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { Admission } from '../../src/infrastructure/http/admission.js';
+import { Admission, leaveSlot } from '../../src/infrastructure/http/admission.js';
 import type { MeshListener } from '../../src/infrastructure/http/mesh-listener.js';
 import { eventually } from '../support/cabs.js';
 
@@ -130,6 +130,44 @@ describe('Admission', () => {
     await Promise.all([...first, ...waiting]);
   });
 
+  it('lets a short queue wait, and takes on again after a time without requests', async () => {
+    await wait(1500);
+    const first = await fill();
+    const second = Array.from({ length: 20 }, (_, n) => send(`/second/${n}`).then(({ status }) => status));
+    await wait(100);
+    handle = (_, response) => setTimeout(() => response.end('{}'), 5);
+    answerAll();
+    const third = Array.from({ length: 60 }, (_, n) => send(`/third/${n}`, 'GET').then(({ status }) => status));
+    expect(new Set(await Promise.all([...first, ...second, ...third]))).toEqual(new Set([200]));
+  });
+
+  it('answers a long queue of requests that are answered at once', async () => {
+    const first = await fill();
+    const waiting = Array.from({ length: 900 }, (_, n) => send(`/nowhere/${n}`).then(({ status }) => status));
+    await wait(500);
+    handle = (_, response) => response.writeHead(404).end('{}');
+    answerAll();
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set([404]));
+    expect(new Set(await Promise.all(first))).toEqual(new Set([200]));
+    expect((await send('/after')).status).toBe(404);
+  });
+
+  it('gives the slots of requests that wait for another process to others', async () => {
+    handle = (_, response) => {
+      leaveSlot();
+      open.push(response);
+    };
+    const slow = Array.from({ length: 100 }, (_, n) => send(`/slow/${n}`).then(({ status }) => status));
+    await eventually(
+      async () => begun.length,
+      (it) => it === 100,
+    );
+    handle = (_, response) => response.end('{}');
+    expect((await send('/next')).status).toBe(200);
+    answerAll();
+    expect(new Set(await Promise.all(slow))).toEqual(new Set([200]));
+  });
+
   it('takes no more work after messages have piled up for a second; reads and health go on', async () => {
     handle = (_, response) => response.end('{}');
     backlogMs = 5000;
@@ -141,10 +179,11 @@ describe('Admission', () => {
     expect(refused.status).toBe(503);
     expect(refused.headers.get('retry-after')).toBe('5');
     expect((await send('/work', 'GET')).status).toBe(200);
-    for (const path of ['/health/ready', '/mesh/outbox', '/mesh/orders', '/']) {
+    expect((await send('/health/ready', 'GET')).status).toBe(200);
+    for (const path of ['/mesh/outbox', '/mesh/orders', '/']) {
       expect((await send(path)).status).toBe(200);
     }
-    for (const path of ['/healthy', '//mesh/orders', '/MESH/orders', '/x/../mesh/orders']) {
+    for (const path of ['/health/ready', '//mesh/orders', '/MESH/orders', '/x/../mesh/orders']) {
       const response = await new Promise<number | undefined>((resolve) => {
         httpGet({ ...addressOf(server), path, method: 'POST' }, (it) => resolve(it.resume().statusCode));
       });

@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import type { AddressInfo, Socket } from 'node:net';
 import { connect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
+import { Connections } from '../../src/infrastructure/http/connections.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 
@@ -53,6 +54,25 @@ describe('Clients that do not read, or do not send', () => {
     expect(count(text)).toBeGreaterThan(90);
     expect(count(text)).toBeLessThanOrEqual(101);
     expect(text.match(/Connection: close/g)).toHaveLength(1);
+  });
+
+  it('requests that wait are bounded for all connections together, and forgotten when these are closed', async () => {
+    const connections = cabs.app.get<unknown, { held: number }>(Connections);
+    const held = () => connections.held;
+    let most = 0;
+    const watch = setInterval(() => (most = Math.max(most, held())), 1);
+    const clients = await Promise.all(Array.from({ length: 40 }, () => sent(get('/health/live').repeat(1500))));
+    for (const { socket } of clients) socket.resume();
+    await Promise.all(clients.map(({ closed }) => closed));
+    clearInterval(watch);
+    expect(most).toBeLessThanOrEqual(10_001);
+    await eventually(
+      async () => held(),
+      (it) => it === 0,
+    );
+    const { answers, socket } = await sent(get('/health/live').repeat(3));
+    await answers((it) => count(it) === 3);
+    socket.destroy();
   });
 
   it.each(['/api/swagger-ui-bundle.js', '/api-json', '/transits'])(

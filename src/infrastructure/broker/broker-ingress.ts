@@ -2,23 +2,21 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import { MalformedEvent } from '../cloudevents/attributes.js';
 import { toEvents } from '../cloudevents/http-parser.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
-import { errorMessage } from '../observability/error-message.js';
-import { firstLine } from '../observability/format-error.js';
 import { isTraceparent } from '../observability/request-context.js';
-import { Forbidden } from '../contracts/domain-errors.js';
 import { Reject } from '../contracts/message.js';
 import { InboxReceiver } from '../delivery/inbox-receiver.js';
 import { UnknownType } from '../delivery/unknown-type.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
-import { KeysUnavailable, TOKEN_VERIFIER, Unauthorized, type TokenVerifier } from '../http/bearer-tokens.js';
+import { KeysUnavailable, TOKEN_VERIFIER, type TokenVerifier } from '../http/bearer-tokens.js';
 import { retryAfterOf } from '../http/problem.filter.js';
 import { MeshListener } from '../http/mesh-listener.js';
-import { BodyRefused, readBody } from '../http/request-body.js';
+import { readBody } from '../http/request-body.js';
+import { Slots } from '../http/slots.js';
+import { refusalStatus, withoutValues } from './ingress-errors.js';
 import { assertMayDeliver, type Sender } from './senders.js';
 import { shortProblem } from './short-problem.js';
 
@@ -33,6 +31,8 @@ export const AT_ROOT = Symbol('AT_ROOT');
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Most events in a batch. */
 const MAX_BATCH = 100;
+/** Deliveries to one path that are in memory at a time. Those to a slow consumer don't hold up the others. */
+const SLOTS = 128;
 /** Longest time that `POST /mesh/flush` takes, in ms. */
 const MAX_FLUSH_MS = 20_000;
 
@@ -44,6 +44,7 @@ const MAX_FLUSH_MS = 20_000;
 @Injectable()
 export class BrokerIngress {
   private readonly logger = new Logger('BrokerIngress');
+  private readonly slots = new Map<string, Slots>();
 
   constructor(
     host: HttpAdapterHost,
@@ -78,7 +79,7 @@ export class BrokerIngress {
     const { remoteAddress } = request.socket;
     try {
       await this.authorize(segment, request);
-      await this.receive(segment, request, response);
+      await this.slotsOf(segment).run(response, () => this.receive(segment, request, response));
       response.writeHead(204).end();
     } catch (error) {
       if (response.destroyed) return;
@@ -100,6 +101,14 @@ export class BrokerIngress {
   private async authorize(segment: string, request: IncomingMessage): Promise<void> {
     if (!this.tokens) return;
     assertMayDeliver(this.senders, await this.tokens.verify(request.headers.authorization), segment);
+  }
+
+  /** Unknown paths share slots, so that they don't use up memory. */
+  private slotsOf(segment: string): Slots {
+    const name = this.registry.hosts(segment) ? segment : '';
+    const slots = this.slots.get(name) ?? new Slots(SLOTS);
+    this.slots.set(name, slots);
+    return slots;
   }
 
   private async receive(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -163,29 +172,16 @@ export class BrokerIngress {
       this.logger.warn({ consumer, address, status: refused, reason: message.slice(0, 300) }, 'Event refused');
       return { status: refused, detail: message };
     }
-    const isUnavailable = error instanceof KeysUnavailable || error instanceof DatabaseUnavailable;
+    // Without the text of the error, which may hold addresses: the sender isn't known yet. The key set logs it.
+    if (error instanceof KeysUnavailable) return { status: 503, detail: 'The keys are not available: send it again' };
     this.logger.error({ consumer, address, err: error as Error }, 'Event not handled: the broker will send it again');
-    return { status: isUnavailable ? 503 : 500, detail: isUnavailable ? message : withoutValues(error) };
+    if (error instanceof DatabaseUnavailable) return { status: 503, detail: 'The database does not answer' };
+    return { status: 500, detail: withoutValues(error) };
   }
-}
-
-/** The first line of an error without the values that a database quotes: brokers log the answers of consumers. */
-function withoutValues(error: unknown): string {
-  return firstLine(error instanceof Error ? { name: error.name, message: errorMessage(error) } : error);
 }
 
 function factsOf({ type, subject, id }: CloudEvent, consumer?: string) {
   return { consumer, type, subject, event: id };
-}
-
-/** The status for an error that no retry can cure. */
-function refusalStatus(error: unknown): number | undefined {
-  if (error instanceof BodyRefused) return error.status;
-  if (error instanceof MalformedEvent) return 400;
-  if (error instanceof Reject) return 422;
-  if (error instanceof Unauthorized) return 401;
-  if (error instanceof Forbidden) return 403;
-  return undefined;
 }
 
 /** The path segment after `/mesh/`, '' for `/`, undefined for other paths. */

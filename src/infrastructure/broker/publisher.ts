@@ -122,7 +122,7 @@ export class Publisher implements OutboxDispatcher {
         const { room, unloads, loaded, excluded, loadAfter } = this.queues;
         const held = this.leases.held(OUTBOX_RESOURCE);
         const { routes } = this.routing;
-        // PostgreSQL may commit a message later than one with a larger number.
+        // PostgreSQL may commit a message later than one with a larger number, but none below the floor.
         const after = this.work.sql.dialect === 'sqlite' ? loadAfter : floor;
         const query = { loaded, excluded, routes, after, limit: room, held };
         const rows = await listOutbox(this.work.sql, query);
@@ -141,7 +141,6 @@ export class Publisher implements OutboxDispatcher {
       }
     } catch (error) {
       this.logger.warn({ err: error }, 'The outbox could not be read: trying again');
-      this.floor.reset();
       this.wakeIn(DATABASE_PAUSE_MS);
     } finally {
       this.isLoading = false;

@@ -2,12 +2,15 @@ import { Logger } from '@nestjs/common';
 import pRetry from 'p-retry';
 import type { Agent } from 'undici';
 import { Unavailable } from '../contracts/domain-errors.js';
+import { leaveSlot } from '../http/admission.js';
 import { requestContext } from '../observability/request-context.js';
 import { fromWire, toWire } from '../cloudevents/mapping.js';
 import type { QueryClass } from '../contracts/message.js';
 
 /** Longest wait for one answer, in ms: a user waits for the result. */
 const TIMEOUT_MS = 1000;
+/** A request that waits for longer than this, in ms, takes up no place of others. */
+const SLOW_MS = 100;
 /** Queries have no side effects, so they are retried; waits in ms. */
 const RETRIES = { retries: 2, minTimeout: 50, maxTimeout: 200, randomize: true };
 
@@ -31,6 +34,7 @@ export class RemoteQueries {
     if (!base)
       throw new Unavailable(`The address of ${module} is unknown: set USVC_${module.toUpperCase()} to its base URL`);
     const address = new URL(`${base}/mesh/queries/${query.queryName}`);
+    const slow = setTimeout(leaveSlot, SLOW_MS);
     const body = JSON.stringify(toWire(data));
     try {
       const reply = await pRetry(() => this.post(address, body), RETRIES);
@@ -38,6 +42,8 @@ export class RemoteQueries {
     } catch (error) {
       this.logger.warn({ module, query: query.queryName, err: error as Error }, 'A query was not answered');
       throw new Unavailable(`${module} doesn't answer now: try again later`);
+    } finally {
+      clearTimeout(slow);
     }
   }
 

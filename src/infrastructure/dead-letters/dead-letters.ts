@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { Conflict } from '../contracts/domain-errors.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
@@ -33,6 +34,8 @@ import {
 const BATCH = 100;
 /** Bytes of the events that one unit of work requeues, at most, unless it is a single one. */
 const BATCH_BYTES = 4 * 1024 * 1024;
+/** A replay waits while messages are older than this, in ms: requests of users would be refused. */
+const MAX_AGE_MS = 300;
 
 /** The dead letters: kept until an operator requeues or discards them, or their retention ends. */
 @Injectable()
@@ -89,8 +92,7 @@ export class DeadLetters {
     const [from, until] = [force ? 0 : this.windowStart(), Date.now()];
     let replayed = 0;
     let skipped: readonly SkippedDeadLetters[] = force ? [] : await this.tooOld(filter, from);
-    let limit = BATCH;
-    for (let after: DeadLetterHead | undefined; ;) {
+    for (let after: DeadLetterHead | undefined, limit = BATCH; ;) {
       const found = await oldestDeadLetters(this.work.sql, filter, { from, until }, limit, after);
       const rows = withinSize(found);
       const outcomes = await this.requeueEach(rows).catch((error: unknown) => {
@@ -109,6 +111,7 @@ export class DeadLetters {
       if (rows.length === found.length && found.length < limit) return { replayed, skipped };
       after = rows.at(-1);
       limit = Math.min(BATCH, limit * 2);
+      while (this.relay.backlogAgeMs > MAX_AGE_MS) await wait(50);
     }
   }
 

@@ -251,7 +251,6 @@ export class DeliveryWorker {
     if (this.pausedUntil < performance.now())
       this.logger.warn({ consumer: this.consumer.name, err: error }, 'The database failed: deliveries pause');
     this.pausedUntil = performance.now() + DATABASE_PAUSE_MS;
-    this.floor.reset();
     this.wakeAt(this.pausedUntil + 1);
     return false;
   }

@@ -1,4 +1,4 @@
-import { AsyncResource } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
@@ -24,6 +24,16 @@ const BACKLOG_PATIENCE_MS = 1000;
 const NEWEST_SHARE = 0.05;
 const SAFE_METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'OPTIONS'];
 
+/** Requests that wait for another process without a slot, at most; more keep theirs. */
+const MAX_OUTSIDE = 256;
+
+const slot = new AsyncLocalStorage<() => void>();
+
+/** Gives back the slot of the request that the calling code serves: it is going to wait for another process. */
+export function leaveSlot(): void {
+  slot.getStore()?.();
+}
+
 /** A request that waits for a slot. */
 interface Queued {
   readonly response: ServerResponse;
@@ -45,9 +55,13 @@ export class Admission {
   private readonly queue: Queued[] = [];
   private readonly releases = new WeakMap<ServerResponse, () => void>();
   private timer?: NodeJS.Timeout;
-  /** Average time between two answers while requests wait, in ms. */
+  /** Average time between two answers while all slots are taken, in ms. */
   private paceMs = 0;
-  private lastReleaseAt = 0;
+  /** Since when all slots have been taken, or the last answer since then. */
+  private fullSince = 0;
+  private isBeginning = false;
+  /** Requests that gave their slot back to wait for another process. */
+  private outside = 0;
   /** The time since which messages pile up, and that of the last look. */
   private backlog?: { readonly since: number; seenAt: number };
 
@@ -61,7 +75,7 @@ export class Admission {
   refuseExcess(request: IncomingMessage, response: ServerResponse, next: () => void): void {
     const waitMs = this.isOfUser(request) ? this.expectedWaitMs(request.method) : 0;
     if (waitMs <= MAX_WAIT_MS) return next();
-    // The rest of a body that is waited for would be taken for the next request.
+    // Without 100 Continue the body may come or not.
     if (request.headers.expect) response.shouldKeepAlive = false;
     this.refuse(response, waitMs);
   }
@@ -95,7 +109,7 @@ export class Admission {
   /** Routes of the mesh are matched only by these spellings, so that no other route can pass for one of them. */
   private isOfUser(request: IncomingMessage): boolean {
     const { url = '' } = request;
-    if (/^\/health(\/|$)/.test(url)) return false;
+    if (SAFE_METHODS.includes(request.method) && /^\/health\/(live|ready)(\?|$)/.test(url)) return false;
     if (!this.listener.serves(request, 'mesh')) return true;
     return this.listener.serves(request, 'public') && url !== '/' && !/^\/mesh\//.test(url);
   }
@@ -119,34 +133,44 @@ export class Admission {
   }
 
   private begin(response: ServerResponse, next: () => void): void {
-    this.working++;
+    if (++this.working === SLOTS) this.fullSince = performance.now();
     const release = () => {
       if (!this.releases.delete(response)) return;
+      if (this.working === SLOTS) this.measure();
       this.working--;
-      this.measure();
       this.beginQueued();
     };
     this.releases.set(response, release);
     // A client that doesn't read its answer holds no slot.
     response.once('prefinish', release).once('close', release);
-    next();
+    slot.run(() => this.leave(response), next);
   }
 
   private measure(): void {
     const now = performance.now();
-    const sinceLast = now - this.lastReleaseAt;
-    if (this.queue.length > 0) this.paceMs += NEWEST_SHARE * (sinceLast - this.paceMs);
-    this.lastReleaseAt = now;
+    this.paceMs += NEWEST_SHARE * (now - this.fullSince - this.paceMs);
+    this.fullSince = now;
   }
 
+  /** A request that is answered at once makes room within this loop. */
   private beginQueued(): void {
+    if (this.isBeginning) return;
+    this.isBeginning = true;
     while (this.working < SLOTS) {
       const queued = this.queue.shift();
-      if (!queued) return;
-      // Nobody would get the answer.
-      if (queued.response.destroyed || queued.response.closed) continue;
+      if (!queued) break;
+      if (queued.response.destroyed || queued.response.closed) continue; // the client has gone
       this.begin(queued.response, queued.next);
     }
+    this.isBeginning = false;
+  }
+
+  private leave(response: ServerResponse): void {
+    const release = this.releases.get(response);
+    if (!release || this.outside >= MAX_OUTSIDE) return;
+    this.outside++;
+    response.once('close', () => this.outside--);
+    release();
   }
 
   /** Refuses the requests that have waited too long, although the expected wait was shorter. */
@@ -163,7 +187,7 @@ export class Admission {
   }
 }
 
-/** Refuses excess requests before every other middleware, also before the request log: the log has a line for many. */
+/** Refuses excess requests before every other middleware. */
 @Injectable()
 export class AdmissionMiddleware {
   constructor(host: HttpAdapterHost, admission: Admission) {

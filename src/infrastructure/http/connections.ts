@@ -5,6 +5,11 @@ import { HttpAdapterHost } from '@nestjs/core';
 
 /** Requests of one connection that may wait for the answers before theirs. Browsers and brokers send none. */
 const MAX_PIPELINED = 100;
+/**
+ * Requests of all connections that wait for the answers before theirs. Node has read them, so each takes up some kilobytes:
+ * the connection that brings one more is closed.
+ */
+const MAX_HELD = 10_000;
 /** How long a client may leave the rest of an answer unread, in ms. */
 const UNREAD_MS = 30_000;
 /** How long a connection on which a request may be arriving is kept when the server stops, in ms. */
@@ -16,6 +21,8 @@ const SWEEP_MS = 50;
 interface Exchange {
   readonly response: ServerResponse;
   readonly waiting: { response: ServerResponse; next: () => void }[];
+  /** Requests that wait, or that are not going to be answered. */
+  held: number;
   isFull: boolean;
 }
 
@@ -30,6 +37,7 @@ export class Connections {
   private readonly sockets = new Set<Socket>();
   private readonly exchanges = new Map<Socket, Exchange>();
   private isEnding = false;
+  private held = 0;
 
   constructor(host: HttpAdapterHost) {
     host.init$.subscribe(() => {
@@ -87,7 +95,9 @@ export class Connections {
 
   private take(socket: Socket, response: ServerResponse, next: () => void): void {
     const exchange = this.exchanges.get(socket);
-    if (!exchange) return this.begin(socket, { response, waiting: [], isFull: false }, next);
+    if (!exchange) return this.begin(socket, { response, waiting: [], held: 0, isFull: false }, next);
+    exchange.held++;
+    if (++this.held > MAX_HELD) return void socket.destroy();
     if (exchange.waiting.length < MAX_PIPELINED && !exchange.isFull) {
       exchange.waiting.push({ response, next });
       return;
@@ -105,9 +115,14 @@ export class Connections {
     response.once('close', () => {
       const following = waiting.shift();
       // After an answer with Connection: close, requests that wait are not handled, as HTTP demands.
-      if (following && socket.writable)
-        this.begin(socket, { ...exchange, response: following.response }, following.next);
-      else this.exchanges.delete(socket);
+      if (following && socket.writable) {
+        this.held--;
+        const { held } = exchange;
+        this.begin(socket, { ...exchange, response: following.response, held: held - 1 }, following.next);
+      } else {
+        this.held -= exchange.held;
+        this.exchanges.delete(socket);
+      }
     });
     next();
   }

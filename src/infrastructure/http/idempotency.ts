@@ -85,7 +85,8 @@ function storeWithUnit(key: string, fingerprint: string): TransactionHook {
  */
 function scopeOf(request: Request): string {
   const identity = senderOf(request) ?? request.get('authorization');
-  return identity ? `${createHash('sha256').update(identity).digest('base64url')}:` : '';
+  // No key of a client has a space, so that none can name the key of another sender.
+  return identity ? `${createHash('sha256').update(identity).digest('base64url')} ` : '';
 }
 
 function inProgress(): Conflict {

@@ -52,7 +52,8 @@ export class ProblemFilter implements ExceptionFilter {
     const { status, ...known } = classify(error);
     // Without the query string, which may hold data of users.
     const path = request.originalUrl?.split('?')[0];
-    if (status >= 500 && !(error instanceof BodyRefused))
+    const isLoggedElsewhere = error instanceof BodyRefused || error instanceof KeysUnavailable;
+    if (status >= 500 && !isLoggedElsewhere)
       this.logger.error({ err: error, method: request.method, url: path }, 'Request failed');
     if (response.headersSent) return void response.destroy();
     const problem: Problem = {

@@ -43,11 +43,11 @@ export class Refusals {
       this.count = 0;
     }
     const retryAfterS = Math.min(MAX_RETRY_AFTER_S, Math.max(1, Math.ceil(waitMs / 1000)));
-    this.nextAt = Math.max(now, this.nextAt) + EVERY_MS;
+    this.nextAt = Math.min(Math.max(now, this.nextAt) + EVERY_MS, now + MAX_DELAY_MS);
     const answer = () => {
       if (response.headersSent || response.destroyed) return;
       response.writeHead(503, { ...HEADERS, 'Retry-After': retryAfterS }).end(BODY);
     };
-    setTimeout(answer, Math.min(this.nextAt - now, MAX_DELAY_MS));
+    setTimeout(answer, this.nextAt - now);
   }
 }

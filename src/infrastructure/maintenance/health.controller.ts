@@ -9,11 +9,17 @@ import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { writeNothing } from '../store/idempotency-rows.js';
 
+/** How long the outcome of a look at the database is used, in ms. */
+const LOOK_MS = 250;
+
 @Controller('health')
 @ServedOn('both')
 @WithoutToken()
 export class HealthController {
   private readonly logger = new Logger('Health');
+  /** The last look at the database, and when it began. */
+  private look = Promise.resolve();
+  private lookedAt = -Infinity;
 
   constructor(
     private readonly work: UnitOfWork,
@@ -35,8 +41,7 @@ export class HealthController {
     // Any client may ask, so addresses are in the log only, and at GET /mesh/outbox.
     if (this.relay.suspendedReason) throw new Unavailable('The broker refuses every message: see the log');
     try {
-      await this.work.sql.all('SELECT 1');
-      await this.work.health.assertWritable(() => this.work.run(() => writeNothing(this.work.sql)));
+      await this.assertDatabase();
     } catch (error) {
       this.logger.error({ err: error }, 'Not ready: the database does not answer, or takes no writes');
       // Errors of SQLite hold no address.
@@ -45,6 +50,18 @@ export class HealthController {
     }
     const broker = this.relay.brokerState;
     return { status: 'ready', ...(broker && { broker: withoutReasons(broker) }) };
+  }
+
+  /** Anyone may ask as often as they like, so one look at the database serves all for a while. */
+  private assertDatabase(): Promise<void> {
+    const now = performance.now();
+    if (now - this.lookedAt < LOOK_MS) return this.look;
+    this.lookedAt = now;
+    this.look = (async () => {
+      await this.work.sql.all('SELECT 1');
+      await this.work.health.assertWritable(() => this.work.run(() => writeNothing(this.work.sql)));
+    })();
+    return this.look;
   }
 }
 

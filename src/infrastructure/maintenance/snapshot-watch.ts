@@ -11,7 +11,7 @@ const REPEAT_MS = 5 * 60_000;
 export class SnapshotWatch {
   private readonly logger = new Logger('Database');
   private timer?: NodeJS.Timeout;
-  private namedAt = -Infinity;
+  private named?: { readonly pid?: number; readonly at: number };
 
   constructor(private readonly database: Database) {}
 
@@ -32,9 +32,9 @@ export class SnapshotWatch {
     return found;
   }
 
-  private name({ what, ...facts }: OldSnapshot): void {
-    if (performance.now() - this.namedAt < REPEAT_MS) return;
-    this.namedAt = performance.now();
-    this.logger.warn(facts, `An old transaction holds up the clean-up of removed rows: ${what}. End it`);
+  private name({ what, pid, ageMs }: OldSnapshot): void {
+    if (this.named && this.named.pid === pid && performance.now() - this.named.at < REPEAT_MS) return;
+    this.named = { at: performance.now(), ...(pid !== undefined && { pid }) };
+    this.logger.warn({ pid, ageMs }, `An old transaction holds up the clean-up of removed rows: ${what}`);
   }
 }

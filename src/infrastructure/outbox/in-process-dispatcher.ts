@@ -86,9 +86,13 @@ export class InProcessDispatcher implements OutboxDispatcher {
       this.isWoken = false;
       try {
         const after = await this.floor.current(this.work.sql);
-        if (!(await hasOutboxRows(this.work.sql, this.leases.held(OUTBOX_RESOURCE), after))) continue;
-        const { consumers, more, last } = await this.work.run(() => this.dispatchBatch(after), MESSAGE_UNIT);
+        if (!(await hasOutboxRows(this.work.sql, this.leases.held(OUTBOX_RESOURCE), after))) {
+          this.backlogSince = undefined;
+          continue;
+        }
+        const { consumers, more, last, oldest } = await this.work.run(() => this.dispatchBatch(after), MESSAGE_UNIT);
         if (last !== undefined) this.floor.read(last);
+        this.backlogSince = more ? oldest : undefined;
         this.workers?.wake(consumers);
         this.limit = Math.min(MAX_MOVED, this.limit * 2);
         if (!more) continue;
@@ -97,7 +101,7 @@ export class InProcessDispatcher implements OutboxDispatcher {
       } catch (error) {
         this.logger.warn({ err: error }, 'The outbox could not be read: trying again');
         this.limit = Math.ceil(this.limit / 2);
-        this.floor.reset();
+        this.backlogSince = undefined;
         await wait(DATABASE_PAUSE_MS);
         this.isWoken = true;
       }
@@ -109,7 +113,6 @@ export class InProcessDispatcher implements OutboxDispatcher {
     const { sql } = this.work;
     const held = this.leases.held(OUTBOX_RESOURCE);
     const { unknown, ...moved } = await moveToDeliveries(sql, this.consumersOf, this.limit, held, after);
-    this.backlogSince = moved.more ? moved.oldest : undefined;
     if (unknown.length === 0) return moved;
     // Types without a consumer here: from another release, or for a module that this process doesn't host.
     const deliveries = unknown.map((event) => ({ consumer: UNPUBLISHED, event }));

@@ -48,7 +48,7 @@ export class Database {
   readonly engine: UnitEngine;
   /** Plain statements on the reading side. */
   readonly read: Sql;
-  /** The oldest transaction of somebody else, when it is old. */
+  /** The oldest transaction of another session or process, when it is old. */
   readonly oldSnapshot: () => Promise<OldSnapshot | undefined>;
   private readonly abandoned?: AbandonedSessions;
   /** The connections that the pools have opened. */

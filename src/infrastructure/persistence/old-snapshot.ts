@@ -1,4 +1,4 @@
-/** A transaction of somebody else that has been open for long: what it could still see can't be cleaned up. */
+/** A transaction of another session or process that has been open for long: what it could still see can't be cleaned up. */
 export interface OldSnapshot {
   readonly ageMs: number;
   /** The process: the session on PostgreSQL, a process of this machine on SQLite. Absent when that isn't known. */

@@ -4,8 +4,8 @@ import { inHeldShards, leaseFence, SHARD, shardParameters, tokenParameter, type 
 import { partitionKeyOf, sequenceList } from './row-parameters.js';
 
 /*
- * Workers select every row that is due, not the rows after a remembered sequence number: a transaction that commits late
- * would be skipped that way.
+ * Workers select every row that is due, or every row above a `SequenceFloor`, never the rows after the last one that they have
+ * read: a transaction that commits late would be skipped that way.
  */
 
 /** A message on its way to one consumer. */

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
 import { KeysUnavailable } from '../bearer-tokens.js';
@@ -17,23 +18,36 @@ export interface KeySource {
   readonly timeoutMs?: number;
 }
 
-/** Keys are fetched again after this time, in ms: until then a withdrawn key is accepted. */
+/** Keys are fetched again in the background after this time, in ms, … */
 const KEYS_AGE_MS = 600_000;
-/** Shortest time between two fetches, in ms, also after failures and for tokens with unknown keys. */
+/** … and waited for after this time: until then a withdrawn key is accepted, as long as the issuer can be reached. */
+const MAX_KEYS_AGE_MS = 720_000;
+/** How long a token waits for keys that are too old, in ms; then they are used. */
+const RENEWAL_WAIT_MS = 1000;
+/** Shortest time between the end of a fetch and the next one, in ms, also after failures and for tokens with unknown keys. */
 const COOLDOWN_MS = 5000;
 const TIMEOUT_MS = 5000;
+/** Tokens that may wait for a fetch at a time: each is a request that takes up the place of another. */
+const MAX_WAITING = 16;
+/** Interval of log lines, in ms. */
+const LOG_MS = 5000;
 
 /**
  * The published keys of an issuer, fetched when they are first needed. A token with an unknown key has them fetched again,
  * at most every 5 s. Until then the key counts as unavailable, not as unknown: the issuer may have published it a moment
- * ago, and a broker doesn't retry a 401. Known keys stay valid while the issuer can't be reached.
+ * ago, and a broker doesn't retry a 401. Known keys stay valid while the issuer can't be reached; otherwise a withdrawn one
+ * is accepted for 12 minutes at most.
  */
 export class KeySet {
   private readonly logger = new Logger(KeySet.name);
   private readonly keys: ReturnType<typeof createRemoteJWKSet>;
   private jwksUrl: string | undefined;
+  /** The start of the last fetch, or its end when it failed. These times are on the clock of `performance.now()`. */
   private askedAt: number | undefined;
+  private renewedAt: number | undefined;
+  private loggedAt = -Infinity;
   private fetches = 0;
+  private waiting = 0;
 
   /** @throws TypeError for an invalid URL */
   constructor(private readonly source: KeySource) {
@@ -53,37 +67,53 @@ export class KeySet {
    * @throws KeysUnavailable when the issuer can't be reached or answers no key set, or may not be asked again yet
    */
   readonly find: JWTVerifyGetKey = async (header, token) => {
-    if (this.askedAt !== undefined && performance.now() - this.askedAt > KEYS_AGE_MS) void this.renew();
     const fetchesBefore = this.fetches;
+    const ageMs = performance.now() - (this.renewedAt ?? performance.now());
+    if (ageMs > KEYS_AGE_MS) {
+      const renewed = this.renew();
+      if (ageMs > MAX_KEYS_AGE_MS) await Promise.race([renewed, wait(RENEWAL_WAIT_MS, undefined, { ref: false })]);
+    }
+    const isKnown = this.keys.jwks()?.keys.some(({ kid }) => kid === header.kid);
+    if (!isKnown && this.waiting >= MAX_WAITING) throw this.unavailable(new Error('many tokens wait for them'));
+    if (!isKnown) this.waiting++;
     try {
-      return await this.keys(header, token);
+      const key = await this.keys(header, token);
+      this.renewedAt ??= performance.now();
+      return key;
     } catch (error) {
       const isUnknown = error instanceof errors.JWKSNoMatchingKey;
       if ((isUnknown && this.fetches > fetchesBefore) || error instanceof errors.JWKSMultipleMatchingKeys) throw error;
       throw this.unavailable(isUnknown ? new Error('the key of the token was not among them a moment ago') : error);
+    } finally {
+      if (!isKnown) this.waiting--;
     }
   };
 
-  /** Runs in the background: until it is done, the old keys are used. */
+  /** When the keys can't be fetched, the old ones are used. */
   private async renew(): Promise<void> {
+    if (this.isCoolingDown) return;
     try {
       await this.keys.reload();
+      this.renewedAt = performance.now();
     } catch (error) {
-      this.logger.warn(this.unavailable(error).message);
+      this.unavailable(error);
     }
+  }
+
+  private get isCoolingDown(): boolean {
+    return this.askedAt !== undefined && performance.now() - this.askedAt < COOLDOWN_MS;
   }
 
   private async fetchKeys(signal: AbortSignal): Promise<Response> {
     // jose waits only after a success.
-    if (this.askedAt !== undefined && performance.now() - this.askedAt < COOLDOWN_MS) {
-      throw new Error('the last attempt failed less than 5 s ago');
-    }
+    if (this.isCoolingDown) throw new Error('the last attempt failed less than 5 s ago');
     this.askedAt = performance.now();
     this.fetches++;
     try {
       this.jwksUrl ??= this.source.jwksUrl ?? (await this.discover(signal));
       return await this.get(this.jwksUrl, signal);
     } catch (error) {
+      this.askedAt = performance.now();
       // The key set may have moved: the next attempt reads the discovery document again.
       this.jwksUrl = undefined;
       throw error;
@@ -114,7 +144,16 @@ export class KeySet {
     const reason = cause?.code ? `${message} (${cause.code})` : message;
     const waitMs = COOLDOWN_MS - (performance.now() - (this.askedAt ?? -Infinity));
     const retryAfterS = Math.max(1, Math.ceil(waitMs / 1000));
-    return new KeysUnavailable(`The keys of ${this.source.issuer} are not available: ${reason}`, retryAfterS);
+    const unavailable = new KeysUnavailable(
+      `The keys of ${this.source.issuer} are not available: ${reason}`,
+      retryAfterS,
+    );
+    // Anyone can send tokens with invented keys.
+    if (performance.now() - this.loggedAt > LOG_MS) {
+      this.loggedAt = performance.now();
+      this.logger.warn(unavailable.message);
+    }
+    return unavailable;
   }
 }
 

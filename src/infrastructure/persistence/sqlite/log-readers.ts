@@ -1,36 +1,36 @@
 import { readFileSync, statSync } from 'node:fs';
 import { OLD_SNAPSHOT_MS, type OldSnapshot } from '../old-snapshot.js';
 
-/** Larger than this, in bytes, the write-ahead log is only when a reader keeps SQLite from beginning it anew. */
+/** A smaller write-ahead log does no harm, in bytes. SQLite begins it anew long before, unless a process still reads it. */
 const LARGE_LOG_BYTES = 16 * 1024 * 1024;
 /** The bytes of the -shm file that readers of the log lock: WAL_READ_LOCK(0) to (4) of SQLite's walformat.html, from 120 on. */
 const READ_LOCKS = { first: 123, last: 127 };
 
 /** Finds a process that reads for so long that the write-ahead log of a SQLite database can't be reused. */
 export class LogReaders {
-  /** When the log was first found large, on the clock of `performance.now()`. */
-  private since?: number;
+  /** The reader of a large log, and since when it has been found, on the clock of `performance.now()`. */
+  private reader?: { readonly pid: number; readonly since: number };
 
   /** @param path of the database */
   constructor(private readonly path: string) {}
 
-  /** The reader, when the log has been large for a while. To be called now and then. */
+  /** The reader, when it has read a large log for a while. To be called now and then. */
   find(): OldSnapshot | undefined {
     const bytes = statSync(`${this.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
-    if (bytes < LARGE_LOG_BYTES) {
-      this.since = undefined;
+    const pid = bytes < LARGE_LOG_BYTES ? undefined : this.readerNow();
+    if (pid === undefined) {
+      this.reader = undefined;
       return undefined;
     }
-    this.since ??= performance.now();
-    const ageMs = Math.round(performance.now() - this.since);
+    if (this.reader?.pid !== pid) this.reader = { pid, since: performance.now() };
+    const ageMs = Math.round(performance.now() - this.reader.since);
     if (ageMs < OLD_SNAPSHOT_MS) return undefined;
-    const pid = this.reader();
-    const size = `the write-ahead log has ${Math.round(bytes / 1024 / 1024)} MB`;
-    return { ageMs, ...(pid !== undefined && { pid }), what: `a process reads the database for long, ${size}` };
+    const megabytes = Math.round(bytes / 1024 / 1024);
+    return { ageMs, pid, what: `a process reads the database for long, the write-ahead log has ${megabytes} MB` };
   }
 
   /** Linux lists the locks of all processes; elsewhere the reader isn't known. */
-  private reader(): number | undefined {
+  private readerNow(): number | undefined {
     const inode = statSync(`${this.path}-shm`, { throwIfNoEntry: false })?.ino;
     let locks: string;
     try {
