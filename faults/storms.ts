@@ -21,6 +21,7 @@ export const overload: Fault = {
   name: 'overload',
   title: 'users send many times the requests that can be handled',
   run: async (testBed, random, ms) => {
+    testBed.hadOverload = true;
     const agent = new Agent({ connections: OPEN_REQUESTS, headersTimeout: OVERLOAD_TIMEOUT_MS });
     const until = performance.now() + ms;
     const wrong = new Set<string>();

@@ -13,6 +13,10 @@ import { Volume } from './volume.js';
 
 /** Longest wait until all processes are ready, in ms. */
 const READY_MS = 90_000;
+/** How long the messages of an overload may take to be handled after recovery, in ms; meanwhile users may be refused. */
+const CATCH_UP_MS = 20_000;
+/** Messages that have waited for less than this, in ms, are no backlog. */
+const NO_BACKLOG_MS = 1000;
 /** Size of the file system of the databases, in MB. */
 const VOLUME_MB = { sqlite: 192, postgres: 640 };
 
@@ -31,6 +35,9 @@ export class TestBed {
   postgresKills = 0;
   /** The end of the last fault that may keep processes from starting, by `performance.now()`; Infinity during one. */
   startHinderedUntil = -Infinity;
+
+  /** Whether users were refused on purpose: what was accepted before has to be handled first. */
+  hadOverload = false;
 
   private constructor(
     readonly combination: Combination,
@@ -94,6 +101,19 @@ export class TestBed {
       service.updateAgent({ offsetMs: 0, slow: 0, fail: 0 });
     }
     await this.ready();
+    if (this.hadOverload) await Promise.all(this.applications.map((it) => this.catchUp(it)));
+  }
+
+  private async catchUp({ plan: { name, port } }: Service): Promise<void> {
+    for (const deadline = performance.now() + CATCH_UP_MS; ; await wait(200)) {
+      const lagMs = await fetch(`http://127.0.0.1:${port}/mesh/outbox`)
+        .then(async (answer) => ((await answer.json()) as { lagMs: number }).lagMs)
+        .catch(() => Infinity);
+      if (lagMs < NO_BACKLOG_MS) return;
+      if (performance.now() < deadline) continue;
+      this.surprises.push(`${name} has messages of ${lagMs} ms, ${CATCH_UP_MS / 1000} s after recovery`);
+      return;
+    }
   }
 
   get allProxies(): TcpProxy[] {

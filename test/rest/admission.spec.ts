@@ -152,15 +152,20 @@ describe('Admission', () => {
     expect((await send('/after')).status).toBe(404);
   });
 
-  it('gives the slots of requests that wait for another process to others', async () => {
+  it('gives the slots of requests that wait for another process to others, also when they have waited for one', async () => {
+    const first = await fill();
+    const slow = Array.from({ length: 100 }, (_, n) => send(`/slow/${n}`).then(({ status }) => status));
+    await wait(200);
+    const [early, late] = [open.splice(0), open];
     handle = (_, response) => {
       leaveSlot();
-      open.push(response);
+      late.push(response);
     };
-    const slow = Array.from({ length: 100 }, (_, n) => send(`/slow/${n}`).then(({ status }) => status));
+    for (const response of early) response.end('{}');
+    await Promise.all(first);
     await eventually(
       async () => begun.length,
-      (it) => it === 100,
+      (it) => it === SLOTS + 100,
     );
     handle = (_, response) => response.end('{}');
     expect((await send('/next')).status).toBe(200);

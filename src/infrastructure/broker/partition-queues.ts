@@ -37,6 +37,11 @@ export class PartitionQueues {
     return { queues: held.map(({ name }) => name), groups };
   }
 
+  /** Whether a group has its share of the memory, so that a query leaves out its other messages. */
+  get hasFullGroup(): boolean {
+    return this.limits.fullGroups.length > 0;
+  }
+
   /** How many messages the next query may read. */
   get room(): number {
     return this.limits.batch(this.seqs.size);

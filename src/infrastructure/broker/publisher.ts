@@ -20,6 +20,10 @@ import { PartitionQueues } from './partition-queues.js';
 import { publish, type FailedAttempt } from './publish-attempt.js';
 import type { PublishRouting } from './publish-routing.js';
 
+/** Pause before a search for messages beside a full group, in ms, and the share of the time that searches may take. */
+const MIN_SEARCH_PAUSE_MS = 50;
+const SEARCH_SHARE = 0.05;
+
 /**
  * Dispatches the outbox to a broker. The outbox is the record: an event that isn't accepted stays there and is sent again,
  * with the same id, for as long as it takes. Commands of a partition key to one module leave one after the other, and so
@@ -36,6 +40,9 @@ export class Publisher implements OutboxDispatcher {
   /** Attempts while the broker was unavailable. */
   private probes = 0;
   private timer?: NodeJS.Timeout;
+  /** When messages of other groups than the full ones may be searched, on the clock of `performance.now()`. */
+  private searchAt = 0;
+  private searchTimer?: NodeJS.Timeout;
   private isLoading = false;
   private isWoken = false;
   /** Whether the outbox may hold messages that aren't loaded. */
@@ -93,6 +100,7 @@ export class Publisher implements OutboxDispatcher {
   async stop(deadline: number): Promise<void> {
     this.isStopped = true;
     clearTimeout(this.timer);
+    clearTimeout(this.searchTimer);
     const abort = () => {
       this.isAborted = true;
       void this.client.abort();
@@ -116,7 +124,12 @@ export class Publisher implements OutboxDispatcher {
   private async load(): Promise<void> {
     try {
       while (this.isWoken && !this.isStopped && this.queues.room > 0) {
+        if (this.queues.hasFullGroup && this.searchAt > performance.now()) {
+          this.searchLater();
+          break;
+        }
         this.isWoken = false;
+        const began = performance.now();
         const floor = await this.floor.current(this.work.sql);
         this.queues.unloadLost();
         const { room, unloads, loaded, excluded, loadAfter } = this.queues;
@@ -126,6 +139,8 @@ export class Publisher implements OutboxDispatcher {
         const after = this.work.sql.dialect === 'sqlite' ? loadAfter : floor;
         const query = { loaded, excluded, routes, after, limit: room, held };
         const rows = await listOutbox(this.work.sql, query);
+        const spentMs = excluded.groups.length > 0 ? performance.now() - began : 0;
+        this.searchAt = performance.now() + Math.max(MIN_SEARCH_PAUSE_MS, spentMs / SEARCH_SHARE);
         // A message failed during the query: later ones of its queue may be among the rows without it.
         if (unloads !== this.queues.unloads) {
           this.isWoken = true;
@@ -145,6 +160,16 @@ export class Publisher implements OutboxDispatcher {
     } finally {
       this.isLoading = false;
     }
+  }
+
+  /**
+   * While a group is full, a query reads over all of its messages in the outbox in search of others. Most groups have room
+   * again within milliseconds.
+   */
+  private searchLater(): void {
+    clearTimeout(this.searchTimer);
+    if (this.isStopped) return;
+    this.searchTimer = setTimeout(() => this.wake(), Math.max(1, this.searchAt - performance.now()));
   }
 
   private replenish(): void {

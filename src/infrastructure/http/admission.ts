@@ -23,7 +23,6 @@ const BACKLOG_PATIENCE_MS = 1000;
 /** The share of the last request in the average time between two answers. */
 const NEWEST_SHARE = 0.05;
 const SAFE_METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'OPTIONS'];
-
 /** Requests that wait for another process without a slot, at most; more keep theirs. */
 const MAX_OUTSIDE = 256;
 
@@ -83,10 +82,11 @@ export class Admission {
   /** Middleware that comes after the body was read, so that a slow sender holds no slot: waits for a slot. */
   enter(request: IncomingMessage, response: ServerResponse, next: () => void): void {
     if (!this.isOfUser(request)) return next();
-    if (this.working < SLOTS) return this.begin(response, next);
+    const work = () => slot.run(() => this.leave(response), next);
+    if (this.working < SLOTS) return this.begin(response, work);
     if (this.queue.length >= MAX_QUEUED) return this.refuse(response, this.queue.length * this.paceMs);
     // It goes on in its own context, not in that of the request that makes room.
-    this.queue.push({ response, since: performance.now(), next: AsyncResource.bind(next) });
+    this.queue.push({ response, since: performance.now(), next: AsyncResource.bind(work) });
     this.timer ??= setTimeout(() => this.refuseLate(), MAX_WAIT_MS);
   }
 
@@ -143,7 +143,7 @@ export class Admission {
     this.releases.set(response, release);
     // A client that doesn't read its answer holds no slot.
     response.once('prefinish', release).once('close', release);
-    slot.run(() => this.leave(response), next);
+    next();
   }
 
   private measure(): void {
@@ -178,8 +178,8 @@ export class Admission {
     this.timer = undefined;
     const oldest = performance.now() - MAX_WAIT_MS;
     while (this.queue[0] && this.queue[0].since <= oldest) this.refuse(this.queue.shift()!.response, MAX_WAIT_MS);
-    const [first] = this.queue;
-    if (first) this.timer = setTimeout(() => this.refuseLate(), Math.max(1, first.since - oldest));
+    if (!this.queue[0]) return;
+    this.timer = setTimeout(() => this.refuseLate(), Math.max(1, this.queue[0].since - oldest));
   }
 
   private refuse(response: ServerResponse, waitMs: number): void {
