@@ -312,6 +312,10 @@ describe('The configuration', () => {
         { ...OIDC, MESH_OIDC_JWKS: it },
         `MESH_OIDC_JWKS: expected https://… (on this machine also http://…), got "${it}".`,
       ]),
+      [
+        { ...OIDC, AUTH_ISSUER: OIDC.MESH_OIDC_ISSUER, AUTH_AUDIENCE: OIDC.MESH_OIDC_AUDIENCE },
+        'AUTH_AUDIENCE: MESH_OIDC_AUDIENCE and MESH_OIDC_ISSUER have the same values, so each token of the mesh would',
+      ],
       [{ ...OIDC, MESH_OIDC_SUBJECTS: '' }, 'MESH_OIDC_SUBJECTS: MESH_OIDC_ISSUER needs it: list the subjects'],
       [{ ...OIDC, MESH_OIDC_SUBJECTS: 'garden=cook' }, 'MESH_OIDC_SUBJECTS: expected <subject>, or <path>=<subject>'],
       [{ ...OIDC, MESH_OIDC_SUBJECTS: 'cook,' }, 'MESH_OIDC_SUBJECTS: expected a list with commas, got "cook,".'],
@@ -337,6 +341,13 @@ describe('The configuration', () => {
     ])('takes the issuer %s and its keys as they are written', (issuer, jwksUrl) => {
       const { broker } = readConfig({ ...OIDC, MESH_OIDC_ISSUER: issuer, MESH_OIDC_JWKS: jwksUrl });
       expect(broker).toMatchObject({ tokens: { issuer, jwksUrl } });
+    });
+
+    it('shares its issuer with REST when each has an audience of its own', () => {
+      const rest = { AUTH_ISSUER: OIDC.MESH_OIDC_ISSUER, AUTH_AUDIENCE: 'cabs-rest' };
+      expect(readConfig({ ...OIDC, ...rest })).toMatchObject({ restTokens: { audience: 'cabs-rest' } });
+      const elsewhere = { AUTH_ISSUER: 'https://sso', AUTH_AUDIENCE: OIDC.MESH_OIDC_AUDIENCE };
+      expect(readConfig({ ...OIDC, ...elsewhere })).toMatchObject({ restTokens: { issuer: 'https://sso' } });
     });
 
     it('allows SQLite in a cluster with MESH_ALLOW_SQLITE=true, and PostgreSQL always', () => {
