@@ -3,13 +3,16 @@
 # The digest is that of Node 22.23.3 for all platforms. Change it in both stages.
 FROM node:22-bookworm-slim@sha256:43ac6c60b8f89723f746e8a92ce91abd5017e627ce1ddfe4238355d3a30b772c AS build
 WORKDIR /app
-# For better-sqlite3 where it has no prebuilt binary for this system; none of it gets into the image.
+# To compile better-sqlite3; none of it gets into the image.
 RUN apt-get update \
   && apt-get install -y --no-install-recommends python3 make g++ \
   && rm -rf /var/lib/apt/lists/*
 COPY package.json package-lock.json ./
-# Packages must not run code of their own here, except for better-sqlite3, which needs its addon.
-RUN npm ci --ignore-scripts --no-audit --no-fund && npm rebuild better-sqlite3
+# Packages must not run code of their own here, except for better-sqlite3, which needs its addon. Its script would download a
+# binary that no digest pins. The lock file pins the source, and Node's headers are part of the base.
+RUN npm ci --ignore-scripts --no-audit --no-fund \
+  && npm_config_build_from_source=true npm_config_nodedir=/usr/local npm rebuild better-sqlite3 \
+  && rm -rf node_modules/better-sqlite3/build/Release/obj*
 COPY nest-cli.json tsconfig.json tsconfig.build.json ./
 COPY src src
 COPY migrations migrations

@@ -64,6 +64,15 @@ function restContradictions(env: Environment): string[] {
   if (issuer && !audience) return [problem('AUTH_AUDIENCE', 'AUTH_ISSUER needs it: set both, or neither')];
   if (!issuer && audience) return [problem('AUTH_ISSUER', 'AUTH_AUDIENCE needs it: set both, or neither')];
   if (!issuer && auth === 'jwt') return [problem('AUTH_ISSUER', 'AUTH=jwt needs it, and AUTH_AUDIENCE')];
+  if (issuer && issuer === env.MESH_OIDC_ISSUER && audience === env.MESH_OIDC_AUDIENCE) {
+    return [
+      problem(
+        'AUTH_AUDIENCE',
+        'MESH_OIDC_AUDIENCE and MESH_OIDC_ISSUER have the same values, so each token of the mesh would be valid for REST: ' +
+          'choose another audience for REST',
+      ),
+    ];
+  }
   if (issuer || auth === 'none' || env.NODE_ENV !== 'production') return [];
   return [
     problem(

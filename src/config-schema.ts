@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { assertExtensions } from './infrastructure/cloudevents/attributes.js';
 import { durationMs, durationText } from './infrastructure/contracts/schemas.js';
 import { ADMIN_TOKEN, ADMIN_TOKEN_RULE } from './infrastructure/http/administration.guard.js';
+import { isKeyUrl } from './infrastructure/http/oidc/key-url.js';
 import { addressProblem } from './infrastructure/persistence/database-address.js';
 
 /* The environment variables of the application, their syntax and their defaults. README.md explains each. */
@@ -26,6 +27,7 @@ const url = z
 const issuer = z
   .string()
   .refine(isIssuer, 'expected https://… (on this machine also http://…) without query or fragment');
+const keyUrl = z.string().refine(isKeyUrl, 'expected https://… (on this machine also http://…)');
 const boolean = oneOf('true', 'false');
 const list = z
   .string()
@@ -71,9 +73,9 @@ export const environmentSchema = z.object({
   AUTH: oneOf('jwt', 'none').optional(),
   AUTH_ISSUER: issuer.optional(),
   AUTH_AUDIENCE: z.string().optional(),
-  MESH_OIDC_ISSUER: url.optional(),
+  MESH_OIDC_ISSUER: issuer.optional(),
   MESH_OIDC_AUDIENCE: z.string().optional(),
-  MESH_OIDC_JWKS: url.optional(),
+  MESH_OIDC_JWKS: keyUrl.optional(),
   MESH_OIDC_CREDENTIALS_FILE: z.string().optional(),
   MESH_OIDC_TOKEN_FILE: z.string().optional(),
   MESH_OIDC_SUBJECTS: list.optional(),
@@ -132,11 +134,8 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** Keys from an unencrypted connection could be those of an attacker, except on this machine. */
 function isIssuer(text: string): boolean {
-  if (!/^https?:\/\/[^\s?#@]+$/.test(text) || !URL.canParse(text)) return false;
-  const { protocol, hostname } = new URL(text);
-  return protocol === 'https:' || /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
+  return /^[^?#@]+$/.test(text) && isKeyUrl(text);
 }
 
 function isTimeZone(name: string): boolean {

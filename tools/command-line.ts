@@ -1,4 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { printable, printableLine } from '../src/infrastructure/observability/printable.js';
 import { UsageError } from './errors.js';
 
 /* What all commands of this project have in common: --help, wrong arguments, and the exit code. */
@@ -31,9 +32,14 @@ export async function runCommand<const O extends Options>(
     await command(values as Arguments<O>['values'], positionals);
   } catch (error) {
     const isUsageError = error instanceof UsageError;
-    console.error(isUsageError ? `${error.message}\n\n${usage}` : formatError(error));
+    console.error(printable(isUsageError ? `${error.message}\n\n${usage}` : formatError(error)));
     process.exitCode = isUsageError ? 2 : 1;
   }
+}
+
+/** Prints each text as one line, without control characters: answers of a server hold texts of strangers. */
+export function print(...lines: readonly string[]): void {
+  for (const line of lines) console.log(printableLine(line));
 }
 
 /** @throws UsageError for an argument that is not among the options */

@@ -18,7 +18,7 @@ const SERVICES = { group: 'serving.knative.dev', kind: 'Service' };
 /** Only the plain Services have this label. */
 const REST = { kind: 'Service', labelSelector: 'app.kubernetes.io/component=rest' };
 const SPEC = '/spec/template/spec';
-/** Replaced, not removed: so the components can be listed in any order. */
+/** Replaced, not removed: so `oidc` and `rest-auth` can be listed in any order. */
 const [FIRST, SECOND] = [`${SPEC}/containers/0/env/0`, `${SPEC}/containers/0/env/1`];
 const ENV = `${SPEC}/containers/0/env/-`;
 /** The path at which a SinkBinding mounts the token for the Broker. */
@@ -48,7 +48,7 @@ export function components(
   };
   const files: [string, object[]][] = [
     ['demo/kustomization.yaml', [component({ patches: [jsonPatch(APPLICATION, [variable('SEED', 'demo')])] })]],
-    ['public/kustomization.yaml', [component({ patches: [jsonPatch(REST, [makePublic])] })]],
+    ['public/kustomization.yaml', [component({ patches: makePublic })]],
     ['oidc/kustomization.yaml', [component({ patches: oidc(access) })]],
     ['topology-spread/kustomization.yaml', [component({ patches: [jsonPatch(SERVICES, [spreadPods])] })]],
     ['rest-auth/kustomization.yaml', [component({ patches: [jsonPatch(APPLICATION, restAuth)] })]],
@@ -74,7 +74,11 @@ function variable(name: string, value: string): Operation {
   return { op: 'add', path: ENV, value: { name, value } };
 }
 
-const makePublic: Operation = { op: 'add', path: '/spec/type', value: 'LoadBalancer' };
+/** Kustomize refuses to build without `rest-auth` before it: with AUTH=none the internet could read and change everything. */
+const makePublic = [
+  jsonPatch(APPLICATION, [{ op: 'test', path: `${SECOND}/name`, value: 'AUTH_ISSUER' }]),
+  jsonPatch(REST, [{ op: 'add', path: '/spec/type', value: 'LoadBalancer' }]),
+];
 
 const scaleToZero: Operation = {
   op: 'replace',

@@ -1,4 +1,4 @@
-import { formatRequestError, runCommand, urlOf } from './command-line.js';
+import { formatRequestError, print, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
 
 const USAGE = `npm run mesh:dead-letters -- <command> [options]
@@ -79,17 +79,17 @@ interface Listing {
   readonly total: number;
 }
 
-function print(listings: readonly Listing[]): void {
+function printListings(listings: readonly Listing[]): void {
   const causes = listings.flatMap((it) => it.causes ?? []);
+  // It escapes control characters itself.
   if (causes.length > 0) console.table(causes);
   const letters = listings.flatMap(({ items = [] }) => items).sort((a, b) => (a.deadAt > b.deadAt ? -1 : 1));
   for (const { id, deadAt, consumer, type, subject, attempts, error } of letters) {
     const tries = attempts > 0 ? `after ${attempts} tries` : 'given up by the broker';
-    console.log(`${id}  ${deadAt}  ${consumer}  ${type}  ${subject ?? ''}  ${tries}`);
-    console.log(`    ${error.split('\n')[0]}`);
+    print(`${id}  ${deadAt}  ${consumer}  ${type}  ${subject ?? ''}  ${tries}`, `    ${error.split('\n')[0]}`);
   }
   const total = listings.reduce((sum, it) => sum + it.total, 0);
-  console.log(total === 0 ? 'No dead letters.' : `${total} in all.`);
+  print(total === 0 ? 'No dead letters.' : `${total} in all.`);
 }
 
 await runCommand(
@@ -108,23 +108,25 @@ await runCommand(
     const force = values.force ? 'force=true' : '';
     if (command === 'list') {
       const path = `/mesh/dead-letters?${query('consumer', 'type', 'cause', 'by', 'page', 'size')}`;
-      print((await callAll('GET', path)) as Listing[]);
+      printListings((await callAll('GET', path)) as Listing[]);
     } else if (command === 'show') {
-      console.log(JSON.stringify(await callOwner(urls, 'GET', letter()), undefined, 2));
+      print(...JSON.stringify(await callOwner(urls, 'GET', letter()), undefined, 2).split('\n'));
     } else if (command === 'replay') {
       const answers = (
         values.all
           ? await callAll('POST', `/mesh/dead-letters/replay?${query('consumer', 'type', 'cause')}&${force}`)
           : [await callOwner(urls, 'POST', `${letter()}/replay?${force}`)]
       ) as Replayed[];
-      console.log(`Replayed: ${answers.reduce((sum, { replayed }) => sum + replayed, 0)}`);
-      for (const { reason, count, ids } of answers.flatMap((it) => it.skipped ?? []))
-        console.log(`Skipped: ${count}. ${reason}\n    ${ids.join('\n    ')}${count > ids.length ? '\n    …' : ''}`);
+      print(`Replayed: ${answers.reduce((sum, { replayed }) => sum + replayed, 0)}`);
+      for (const { reason, count, ids } of answers.flatMap((it) => it.skipped ?? [])) {
+        const shown = count > ids.length ? [...ids, '…'] : ids;
+        print(`Skipped: ${count}. ${reason}`, ...shown.map((it) => `    ${it}`));
+      }
       const failed = Object.entries(Object.assign({}, ...answers.map((it) => it.processes)) as Record<string, string>);
-      for (const [process, why] of failed) console.log(`Not replayed in ${process}: ${why}`);
+      for (const [process, why] of failed) print(`Not replayed in ${process}: ${why}`);
     } else if (command === 'discard') {
       await callOwner(urls, 'DELETE', letter());
-      console.log('Discarded.');
+      print('Discarded.');
     } else {
       const problem = command === undefined ? 'Missing command' : `Unknown command "${command}"`;
       throw new UsageError(`${problem}: expected list, show, replay or discard.`);

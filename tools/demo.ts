@@ -1,4 +1,4 @@
-import { formatRequestError, runCommand, urlOf } from './command-line.js';
+import { formatRequestError, print, runCommand, urlOf } from './command-line.js';
 
 const USAGE = `npm run demo -- [options]
 
@@ -42,13 +42,13 @@ async function call<Reply>(method: string, path: string, body?: object, prefer?:
     ...(body && { body: JSON.stringify(body) }),
   });
   const reply = (await response.json()) as Reply & { detail?: string };
-  console.log(`  ${String(response.status)}  ${method} ${path}${body ? `  ${JSON.stringify(body)}` : ''}`);
+  print(`  ${String(response.status)}  ${method} ${path}${body ? `  ${JSON.stringify(body)}` : ''}`);
   if (!response.ok) throw new Error(`${method} ${path} was refused: ${reply.detail ?? JSON.stringify(reply)}`);
   return reply;
 }
 
 function say(text: string): void {
-  console.log(`\n${text}`);
+  print('', text);
 }
 
 async function playDemo(): Promise<void> {
@@ -79,18 +79,18 @@ async function playDemo(): Promise<void> {
   say('The client gets out at another address than planned. The user waits only for this answer:');
   const began = performance.now();
   await call('POST', `/transits/${transit.id}/complete`, address('Żytnia', 32));
-  console.log(`       answered after ${(performance.now() - began).toFixed(0)} ms`);
+  print(`       answered after ${(performance.now() - began).toFixed(0)} ms`);
 
   say('The rest happens asynchronously:');
   const settled = await waitForSettlement(transit.id, began);
   say(`Price ${money(settled.price)}, of which the driver earns ${money(settled.driverFee)}.`);
   await call('GET', `/transits/${transit.id}`);
   const invoices = await call<{ amount: number; subjectName: string }[]>('GET', `/invoices?transitId=${transit.id}`);
-  for (const { amount, subjectName } of invoices) console.log(`       invoice of ${money(amount)} for ${subjectName}`);
+  for (const { amount, subjectName } of invoices) print(`       invoice of ${money(amount)} for ${subjectName}`);
   const awards = await call<{ balance: number }>('GET', `/clients/${client.id}/awards`);
-  console.log(`       ${awards.balance} miles`);
+  print(`       ${awards.balance} miles`);
   const { occupied } = await call<{ occupied: boolean }>('GET', `/drivers/${driver.id}`);
-  console.log(`       the driver is ${occupied ? 'still occupied' : 'free'}`);
+  print(`       the driver is ${occupied ? 'still occupied' : 'free'}`);
 }
 
 /** Prints each step of the settlement as it is completed. @throws Error when it takes longer than 30 s */
@@ -100,7 +100,7 @@ async function waitForSettlement(id: string, began: number): Promise<Transit> {
     const transit = (await (await fetch(`${url}/transits/${id}`)).json()) as Transit;
     const steps = Object.entries(transit.settlement ?? {}).map(([step, state]) => `${step} ${state}`);
     const line = `${transit.status.padEnd(10)}  ${steps.join(', ')}`;
-    if (line !== last) console.log(`  ${(performance.now() - began).toFixed(0).padStart(5)} ms  ${line}`);
+    if (line !== last) print(`  ${(performance.now() - began).toFixed(0).padStart(5)} ms  ${line}`);
     last = line;
     if (transit.status === 'COMPLETED' && !transit.settlementSince) return transit;
     await new Promise((resolve) => setTimeout(resolve, 10));

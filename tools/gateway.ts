@@ -4,7 +4,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
+import { inspect } from 'node:util';
 import { Agent } from 'undici';
+import { printable } from '../src/infrastructure/observability/printable.js';
 import { namedUrlOf, portOf, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
 import { exchange, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
@@ -134,7 +136,7 @@ function sendError(to: Exchange, error: unknown): void {
     to.response.setHeader('Content-Type', 'application/problem+json; charset=utf-8');
     return sendJson(to, status, { ...body, instance: to.path });
   }
-  console.error(error);
+  console.error(printable(inspect(error)));
   sendProblem(to, 500, 'The gateway failed');
 }
 

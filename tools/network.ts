@@ -19,9 +19,8 @@ export function restService({ name }: Workload): object {
 }
 
 /**
- * Closes the pods of all workloads, except for REST and for requests that Knative routes. REST is open to every pod, and with
- * the component `public` to every client: with AUTH=none they may all read and change everything. The component `rest-auth`
- * demands tokens.
+ * Closes the pods of all workloads, except for REST and for requests that Knative routes. REST is open to every pod: with
+ * AUTH=none all pods may read and change everything. The component `rest-auth` demands tokens, and `public` needs it.
  */
 export function networkPolicy(): object {
   const isCaller = { key: 'kubernetes.io/metadata.name', operator: 'In', values: CALLERS };

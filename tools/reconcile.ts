@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { formatRequestError, runCommand, urlOf } from './command-line.js';
+import { formatRequestError, print, runCommand, urlOf } from './command-line.js';
 
 const USAGE = `npm run reconcile -- [options]
 
@@ -60,19 +60,28 @@ async function waitForEnd(started: ReconciliationRun, url: string): Promise<Reco
   throw new Error(`${started.module}: no process has reported the run for ${PROGRESS_TIMEOUT_MS / 1000} s.`);
 }
 
-function print({ module, examined, skipped, minAgeMs, missing, sent, isDryRun, interrupted }: ReconciliationRun): void {
+function printRun({
+  module,
+  examined,
+  skipped,
+  minAgeMs,
+  missing,
+  sent,
+  isDryRun,
+  interrupted,
+}: ReconciliationRun): void {
   const found = Object.entries(missing).map(([what, n]) => `${what} ${n}`);
-  console.log(`${module}: ${examined} examined, missing: ${found.join(', ') || 'nothing'}`);
-  if (isDryRun) console.log('  Dry run: no commands were sent.');
-  else if (sent > 0) console.log(`  Commands sent again: ${sent}`);
+  print(`${module}: ${examined} examined, missing: ${found.join(', ') || 'nothing'}`);
+  if (isDryRun) print('  Dry run: no commands were sent.');
+  else if (sent > 0) print(`  Commands sent again: ${sent}`);
   if (skipped > 0) {
     const rides = skipped === 1 ? '1 ride' : `${skipped} rides`;
-    console.log(
+    print(
       `  ${rides} changed in the last ${inWords(minAgeMs)} and ${skipped === 1 ? 'was' : 'were'} skipped: ` +
         'messages may still be in flight. To examine all rides: npm run reconcile -- --after PT0S',
     );
   }
-  if (interrupted) console.log(`  Interrupted: ${interrupted}. The next run continues from there.`);
+  if (interrupted) print(`  Interrupted: ${interrupted}. The next run continues from there.`);
 }
 
 /** "5 minutes" for 300000, "minute" for 60000: in the largest unit that leaves no fraction. */
@@ -90,7 +99,7 @@ await runCommand({ usage: USAGE, options, formatError: formatRequestError }, asy
   if (runs.length === 0) throw new Error('No module of this application has a reconcile loop.');
   for (const started of runs) {
     const run = await waitForEnd(started, url);
-    print(run);
+    printRun(run);
     if (run.interrupted) process.exitCode = 1;
   }
 });

@@ -297,6 +297,25 @@ describe('The configuration', () => {
       [{ ...KNATIVE, USVC_GARDEN: 'http://garden' }, 'USVC_GARDEN: there is no module garden, expected one of bar,'],
       [{ ...KNATIVE, USVC_BAR: 'bar' }, 'USVC_BAR: expected http://… or https://…, got "bar".'],
       [{ ...OIDC, MESH_OIDC_AUDIENCE: '' }, 'MESH_OIDC_AUDIENCE: MESH_OIDC_ISSUER needs it'],
+      ...['http://issuer', 'http://127.0.0.1.example', 'issuer', 'https://issuer/?realm=cabs'].map(
+        (it): [Record<string, string>, string] => [
+          { ...OIDC, MESH_OIDC_ISSUER: it },
+          `MESH_OIDC_ISSUER: expected https://… (on this machine also http://…) without query or fragment, got "${it}".`,
+        ],
+      ),
+      ...[
+        'http://issuer/keys',
+        'http://kubernetes.default.svc/openid/v1/jwks',
+        'issuer/keys',
+        'https://issuer/ keys',
+      ].map((it): [Record<string, string>, string] => [
+        { ...OIDC, MESH_OIDC_JWKS: it },
+        `MESH_OIDC_JWKS: expected https://… (on this machine also http://…), got "${it}".`,
+      ]),
+      [
+        { ...OIDC, AUTH_ISSUER: OIDC.MESH_OIDC_ISSUER, AUTH_AUDIENCE: OIDC.MESH_OIDC_AUDIENCE },
+        'AUTH_AUDIENCE: MESH_OIDC_AUDIENCE and MESH_OIDC_ISSUER have the same values, so each token of the mesh would',
+      ],
       [{ ...OIDC, MESH_OIDC_SUBJECTS: '' }, 'MESH_OIDC_SUBJECTS: MESH_OIDC_ISSUER needs it: list the subjects'],
       [{ ...OIDC, MESH_OIDC_SUBJECTS: 'garden=cook' }, 'MESH_OIDC_SUBJECTS: expected <subject>, or <path>=<subject>'],
       [{ ...OIDC, MESH_OIDC_SUBJECTS: 'cook,' }, 'MESH_OIDC_SUBJECTS: expected a list with commas, got "cook,".'],
@@ -314,6 +333,21 @@ describe('The configuration', () => {
       const refusal = refusalOf(variables);
       expect(refusal).toMatch(/^Invalid environment variable [^\n]*\.$/);
       expect(refusal).toContain(`Invalid environment variable ${says}`);
+    });
+
+    it.each([
+      ['https://issuer.example/of/aks/', 'https://issuer.example/keys?policy=cabs'],
+      ['http://localhost:8080/realms/mesh', 'http://127.0.0.1:8080/keys'],
+    ])('takes the issuer %s and its keys as they are written', (issuer, jwksUrl) => {
+      const { broker } = readConfig({ ...OIDC, MESH_OIDC_ISSUER: issuer, MESH_OIDC_JWKS: jwksUrl });
+      expect(broker).toMatchObject({ tokens: { issuer, jwksUrl } });
+    });
+
+    it('shares its issuer with REST when each has an audience of its own', () => {
+      const rest = { AUTH_ISSUER: OIDC.MESH_OIDC_ISSUER, AUTH_AUDIENCE: 'cabs-rest' };
+      expect(readConfig({ ...OIDC, ...rest })).toMatchObject({ restTokens: { audience: 'cabs-rest' } });
+      const elsewhere = { AUTH_ISSUER: 'https://sso', AUTH_AUDIENCE: OIDC.MESH_OIDC_AUDIENCE };
+      expect(readConfig({ ...OIDC, ...elsewhere })).toMatchObject({ restTokens: { issuer: 'https://sso' } });
     });
 
     it('allows SQLite in a cluster with MESH_ALLOW_SQLITE=true, and PostgreSQL always', () => {

@@ -112,7 +112,7 @@ describe.each(DATABASES)('The dead letter sink on $kind', ({ kind, fresh }) => {
   it('stores a response with NUL, and an id and an address of 4,000 characters', async () => {
     const bytes = randomBytes(2000).toString('hex');
     await postDeadLetter(event(errorAttributes(`${url}/mesh/drivers`, 500, '{"detail":"a\\u0000b"}')));
-    expect((await list()).items[0]).toMatchObject({ error: 'HTTP 500: ab', consumer: 'drivers' });
+    expect((await list()).items[0]).toMatchObject({ error: 'HTTP 500: a\ufffdb', consumer: 'drivers' });
     const named = event({ id: bytes, ...errorAttributes(`${url}/mesh/rides`, 422, 'no') });
     for (const _ of [1, 2]) await postDeadLetter(named);
     await postDeadLetter({ ...named, id: `${bytes}!` });

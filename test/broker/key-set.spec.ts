@@ -223,6 +223,7 @@ describe('The discovery of keys', () => {
     ['is of another issuer', () => ({ issuer: 'https://elsewhere.example', jwks_uri: issuer.keysUrl })],
     ['names no key set', () => ({ issuer: issuer.url })],
     ['names an invalid URL', () => ({ issuer: issuer.url, jwks_uri: 'nowhere' })],
+    ['names an unencrypted URL', () => ({ issuer: issuer.url, jwks_uri: 'http://issuer.example/keys' })],
     ['is null', () => null],
   ])('leaves the keys unavailable while the document %s', async (_, document) => {
     tokens = discovering();
@@ -232,6 +233,13 @@ describe('The discovery of keys', () => {
     issuer.document = right;
     clock.aheadMs = PAUSE_MS;
     expect(await outcome(tokens, await sent())).toBe('good');
+  });
+
+  it('refuses keys from another machine without https, with a reason in the error', async () => {
+    issuer.document = { issuer: issuer.url, jwks_uri: 'http://issuer.example/keys' };
+    await expect(discovering().verify(await sent())).rejects.toThrow(
+      `${issuer.url}/.well-known/openid-configuration names the key set http://issuer.example/keys, which is not encrypted`,
+    );
   });
 
   it('is repeated when the key set has moved', async () => {

@@ -15,10 +15,15 @@ export function overlay(variant: string, ...components: string[]): any[] {
   return components.reduce((all, it) => withComponent(all, `components/${it}`), start);
 }
 
+interface Patch {
+  readonly target: any;
+  readonly patch: string;
+}
+
 interface Component {
   readonly components?: readonly string[];
   readonly resources?: readonly string[];
-  readonly patches?: readonly { readonly target: any; readonly patch: string }[];
+  readonly patches?: readonly Patch[];
 }
 
 function withComponent(before: any[], folder: string): any[] {
@@ -26,7 +31,11 @@ function withComponent(before: any[], folder: string): any[] {
   const { components = [], resources = [], patches = [] } = read as Component;
   const nested = components.map((it) => posix.join(folder, it));
   const added = resources.flatMap((it) => objects(files.get(`${folder}/${it}`)!));
-  const all = [...nested.reduce(withComponent, before), ...added];
+  return patched([...nested.reduce(withComponent, before), ...added], patches);
+}
+
+/** The objects after the patches of an overlay, which come after those of its components. */
+export function patched(all: any[], patches: readonly Patch[]): any[] {
   return patches.reduce((current, { target, patch }) => withPatch(current, target, parse(patch)), all);
 }
 

@@ -1,4 +1,7 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { freePort } from '../../tools/ports.js';
 import { ROOT } from '../../tools/source.js';
 import { itThorough } from '../support/thorough.js';
@@ -89,3 +92,55 @@ it.each(['tools/demo.ts', 'tools/dead-letters.ts', 'tools/reconcile.ts'])(
     expect(stderr.trim()).toBe(`Connection refused: no process listens on port ${port}. Is the application running?`);
   },
 );
+
+describe('An answer with control characters', () => {
+  const EVIL = 'a\x1b[2J\x9b2J\x7f\nb';
+  const letter = { id: EVIL, deadAt: EVIL, consumer: EVIL, type: EVIL, subject: EVIL, attempts: 1, error: EVIL };
+  const skipped = [{ reason: EVIL, count: 2, ids: [EVIL] }];
+  const times = { minAgeMs: 60_000, startedAt: '1', finishedAt: '2' };
+  const reported = {
+    module: EVIL,
+    examined: 1,
+    skipped: 1,
+    missing: { [EVIL]: 1 },
+    sent: 1,
+    interrupted: EVIL,
+    ...times,
+  };
+  const transit = { status: 'COMPLETED', settlement: { [EVIL]: EVIL }, tariff: { name: EVIL }, distanceKm: EVIL };
+  const answers: Record<string, unknown> = {
+    '/mesh/dead-letters': { items: [letter], causes: [{ cause: EVIL }], total: 1 },
+    '/mesh/dead-letters/1': letter,
+    '/mesh/dead-letters/replay': { replayed: 0, skipped, processes: { [EVIL]: EVIL } },
+    '/mesh/reconciliations': { items: [reported] },
+    '/mesh/reconciliations/run': { items: [reported] },
+    '/invoices': [{ amount: 100, subjectName: EVIL }],
+  };
+  let isRefusing = false;
+  const server = createServer(({ url }, response) => {
+    response.statusCode = isRefusing ? 500 : 200;
+    const answer = answers[url!.split('?')[0]!] ?? { ...transit, id: EVIL, balance: EVIL };
+    response.end(JSON.stringify(isRefusing ? { detail: EVIL } : answer));
+  });
+  beforeAll(() => once(server.listen(0, '127.0.0.1'), 'listening'));
+  afterAll(() => void server.close());
+
+  it.each([
+    ['tools/dead-letters.ts', 'list'],
+    ['tools/dead-letters.ts', 'show', '1'],
+    ['tools/dead-letters.ts', 'replay', '--all'],
+    ['tools/reconcile.ts'],
+    ['tools/demo.ts'],
+  ])('is printed without them: %s', async (file, ...args) => {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    isRefusing = false;
+    const { stdout, stderr } = await run([...TSX, file], ...args, '--url', url);
+    expect(stderr).toBe('');
+    expect(stdout).toContain('\ufffd2J');
+    expect(stdout).not.toMatch(/[^\P{Cc}\n]/u);
+    isRefusing = true;
+    const refused = await run([...TSX, file], ...args, '--url', url);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('\ufffd2J') });
+    expect(refused.stdout + refused.stderr).not.toMatch(/[^\P{Cc}\n]/u);
+  });
+});

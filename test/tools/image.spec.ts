@@ -23,6 +23,9 @@ const [build, last, ...more] = dockerfile.split(/^FROM /m).slice(1) as [string, 
 const valuesOf = (stage: string, instruction: string) =>
   [...stage.matchAll(new RegExp(`^${instruction} (.+)$`, 'gm'))].map(([, value]) => value!);
 
+/** The commands of the build. */
+const commands = valuesOf(build, 'RUN').flatMap((line) => line.split(/\s*&& /));
+
 /** The variables that the image sets. */
 const environment = Object.fromEntries(
   valuesOf(last, 'ENV').flatMap((line) => line.split(' ').map((it) => it.split(/=(.*)/).slice(0, 2))),
@@ -61,10 +64,26 @@ describe('The image', () => {
     // Each script is allowed or refused by name, so a new one is noticed here.
     expect(withScript.filter((name) => !(name in allowScripts))).toEqual([]);
     const needed = withScript.filter((name) => allowScripts[name]);
-    const commands = valuesOf(build, 'RUN').flatMap((line) => line.split(' && '));
-    expect(commands.filter((it) => it.startsWith('npm rebuild'))).toEqual([`npm rebuild ${needed.join(' ')}`]);
+    expect(commands.filter((it) => /\bnpm rebuild\b/.test(it))).toEqual([
+      expect.stringMatching(new RegExp(`^([\\w=/]+ )*npm rebuild ${needed.join(' ')}$`)),
+    ]);
     for (const it of commands.filter((command) => /^npm (ci|install|prune)/.test(command)))
       expect(it).toContain(' --ignore-scripts ');
+  });
+
+  it('compiles better-sqlite3 from the source that the lock file pins, and downloads no binary', async () => {
+    const rebuild = commands.find((it) => it.endsWith('npm rebuild better-sqlite3'))!;
+    const env = Object.fromEntries([...rebuild.matchAll(/(\w+)=(\S+) /g)].map(([, name, value]) => [name!, value!]));
+    // The headers of Node in the base. Without the variable node-gyp downloads them.
+    expect(env.npm_config_nodedir).toBe('/usr/local');
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, 'node_modules/better-sqlite3/package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
+    expect(scripts.install).toBe('prebuild-install || node-gyp rebuild --release');
+    // With this value prebuild-install downloads nothing and fails, so node-gyp compiles.
+    const print = `require('prebuild-install/rc')({ name: 'better-sqlite3' }).buildFromSource`;
+    expect(await run(['-p', print], env)).toEqual({ code: 0, output: 'true\n' });
+    expect(await run(['-p', print], {})).toEqual({ code: 0, output: 'false\n' });
   });
 
   it('has no package manager', () => {

@@ -237,10 +237,10 @@ describe('The manifests', () => {
     for (const variant of VARIANTS) {
       const others = VARIANTS.filter((it) => it !== variant);
       for (const name of names.filter((it) => !others.some((other) => it.endsWith(other)))) {
-        const after = overlay(variant, name);
+        const needed = name === 'public' ? ['rest-auth'] : [];
+        const after = overlay(variant, ...needed, name);
         after.forEach(validate);
-        const unchanged = objectsOf(variant).filter(({ kind }) => kind !== 'Kustomization');
-        expect(after).not.toEqual(unchanged);
+        expect(after).not.toEqual(overlay(variant, ...needed));
       }
     }
     expect(() => overlay('split', 'oidc', 'oidc-split')).toThrow('which is MESH_OIDC_ISSUER');
@@ -316,6 +316,23 @@ describe('The manifests', () => {
       }
     }
     expect(() => overlay(variant, 'rest-auth', 'rest-auth')).toThrow('which is AUTH_ISSUER');
+  });
+
+  it.each(VARIANTS)('give REST of %s a public address only after it demands tokens', (variant) => {
+    const restServices = (...components: string[]) =>
+      overlay(variant, ...components).filter(({ apiVersion, kind }) => kind === 'Service' && apiVersion === 'v1');
+    for (const components of [['public'], ['public', 'rest-auth'], ['oidc', 'public']])
+      expect(() => overlay(variant, ...components)).toThrow(/^test of .*\/env\/1\/name, which is AUTH$/);
+    for (const components of [
+      ['rest-auth', 'public'],
+      ['oidc', 'rest-auth', 'public'],
+      ['rest-auth', 'public', 'oidc'],
+    ]) {
+      const services = restServices(...components);
+      expect(services.length).toBeGreaterThan(0);
+      for (const { spec } of services) expect(spec.type).toBe('LoadBalancer');
+    }
+    for (const { spec } of restServices('rest-auth')) expect(spec).not.toHaveProperty('type');
   });
 
   it('do not depend on the environment, and remove files that are no longer generated', () => {

@@ -48,6 +48,20 @@ describe('The bill of materials', () => {
   });
 });
 
+describe('Dependabot', () => {
+  it('proposes updates of the image, the actions and the packages', () => {
+    const { updates } = parse(readFileSync(join(ROOT, '.github/dependabot.yml'), 'utf8')) as {
+      updates: { 'package-ecosystem': string; directory: string; groups?: Record<string, object> }[];
+    };
+    const ecosystems = updates.map((it) => it['package-ecosystem']);
+    expect(ecosystems.sort()).toEqual(['docker', 'github-actions', 'npm']);
+    for (const { directory } of updates) expect(directory).toBe('/');
+    // Each package by itself would be dozens of pull requests a month.
+    const npm = updates.find((it) => it['package-ecosystem'] === 'npm')!;
+    expect(Object.values(npm.groups!)).toEqual([{ 'update-types': ['minor', 'patch'] }]);
+  });
+});
+
 describe('The workflows', () => {
   it.each([...texts.keys()])('pin each action of %s by a commit, and name its version', (name) => {
     expect(unpinned(texts.get(name)!)).toEqual([]);

@@ -1,3 +1,4 @@
+import { printableLine } from '../../src/infrastructure/observability/printable.js';
 import type { Consumer, Handled } from './consumers.js';
 import { asText, type StoredEvent } from './stored-event.js';
 
@@ -58,7 +59,7 @@ export class Reporter {
     text: string,
   ): void {
     const names = [type, subject, id].filter((it) => it !== undefined).map((it) => shortened(asText(it)));
-    const line = [new Date().toISOString().slice(11, 23), what.padEnd(9), ...names, text].join('  ');
+    const line = printableLine([new Date().toISOString().slice(11, 23), what.padEnd(9), ...names, text].join('  '));
     this.write(this.isColoured ? `\x1b[${COLOURS[colour]}m${line}\x1b[0m` : line);
   }
 }

@@ -1,8 +1,11 @@
+import { printableLine } from '../../src/infrastructure/observability/printable.js';
 import type { Listener } from './child.js';
 
 /** Colours of the process names (ANSI codes), used in turn. */
 const COLOURS = [36, 35, 34, 33, 32, 96, 95, 94, 92];
 const BOLD = 1;
+/** What the colours of a log line consist of. 8 is left out: it makes text invisible. */
+const STYLE = /(\x1b\[(?!8m)\d{1,2}m)/;
 
 /** Prints the output of the processes, each line with the name of its process. */
 export class Printer implements Listener {
@@ -48,10 +51,18 @@ export class Printer implements Listener {
 
   private print(name: string, text: string): void {
     const colour = COLOURS[this.names.indexOf(name) % COLOURS.length]!;
-    console.log(`${this.paint(name.padEnd(this.width), colour)}  ${text}`);
+    console.log(`${this.paint(name.padEnd(this.width), colour)}  ${withoutControls(text)}`);
   }
 
   private paint(text: string, colour: number): string {
     return this.isColoured ? `\x1b[${colour}m${text}\x1b[0m` : text;
   }
+}
+
+/** Keeps colours. */
+function withoutControls(text: string): string {
+  return text
+    .split(STYLE)
+    .map((part, index) => (index % 2 === 1 ? part : printableLine(part)))
+    .join('');
 }

@@ -1,17 +1,19 @@
+import { printable } from './printable.js';
+
 /* Errors as text, for rows and responses. */
 
 /** Longest text of an error, in characters. */
 const MAX_LENGTH = 2000;
 
-/** The error and its causes as text that every database can store; for any thrown value. */
+/** The error and its causes as text that every database can store and a terminal can show; for any thrown value. */
 export function formatError(error: unknown): string {
   const parts: string[] = [];
   for (let it = error; it !== undefined && it !== null && parts.length < 5; it = (it as { cause?: unknown }).cause) {
     parts.push(nameAndMessage(it));
   }
   if (parts.length === 0) parts.push(String(error));
-  // PostgreSQL stores no NUL and no lone surrogate.
-  return Buffer.from(parts.join('\ncaused by ').replaceAll('\0', '').slice(0, MAX_LENGTH)).toString();
+  // PostgreSQL stores no lone surrogate.
+  return Buffer.from(printable(parts.join('\ncaused by ')).slice(0, MAX_LENGTH)).toString();
 }
 
 function nameAndMessage(thrown: unknown): string {

@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
 import { KeysUnavailable } from '../bearer-tokens.js';
+import { isKeyUrl } from './key-url.js';
 
 /** Where an issuer publishes its keys. */
 export interface KeySource {
@@ -127,6 +128,7 @@ export class KeySet {
     const { issuer, jwks_uri } = ((await response.json()) ?? {}) as Record<string, unknown>;
     if (issuer !== this.source.issuer) throw new Error(`${url} is the document of another issuer`);
     if (typeof jwks_uri !== 'string' || !URL.canParse(jwks_uri)) throw new Error(`${url} names no key set`);
+    if (!isKeyUrl(jwks_uri)) throw new Error(`${url} names the key set ${jwks_uri}, which is not encrypted by https`);
     return jwks_uri;
   }
 
