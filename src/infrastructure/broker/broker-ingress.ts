@@ -31,7 +31,7 @@ export const AT_ROOT = Symbol('AT_ROOT');
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Most events in a batch. */
 const MAX_BATCH = 100;
-/** Deliveries to one path that are in memory at a time. Those to a slow consumer don't hold up the others. */
+/** Deliveries to one path that are handled at a time. Those to a slow consumer don't hold up the others. */
 const SLOTS = 128;
 /** Longest time that `POST /mesh/flush` takes, in ms. */
 const MAX_FLUSH_MS = 20_000;
@@ -79,7 +79,7 @@ export class BrokerIngress {
     const { remoteAddress } = request.socket;
     try {
       await this.authorize(segment, request);
-      await this.slotsOf(segment).run(response, () => this.receive(segment, request, response));
+      await this.receive(segment, request, response);
       response.writeHead(204).end();
     } catch (error) {
       if (response.destroyed) return;
@@ -114,6 +114,11 @@ export class BrokerIngress {
   private async receive(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (segment === 'flush') return this.relay.idle(performance.now() + MAX_FLUSH_MS);
     const body = await readBody(request, response, MAX_BODY_BYTES);
+    // After the body, so that a slow sender holds no slot.
+    await this.slotsOf(segment).run(response, () => this.deliverEvents(segment, request, body));
+  }
+
+  private async deliverEvents(segment: string, request: IncomingMessage, body: Buffer): Promise<void> {
     const events = toEvents({ headers: request.headersDistinct, body }, MAX_BATCH).map((it, _, all) =>
       // The spans of the broker are in the trace of the header. The events of a batch have traces of their own.
       all.length === 1 ? inTrace(it, request.headers.traceparent) : it,
