@@ -106,9 +106,8 @@ export class BrokerIngress {
   /** Unknown paths share slots, so that they don't use up memory. */
   private slotsOf(segment: string): Slots {
     const name = this.registry.hosts(segment) ? segment : '';
-    const slots = this.slots.get(name) ?? new Slots(SLOTS);
-    this.slots.set(name, slots);
-    return slots;
+    if (!this.slots.has(name)) this.slots.set(name, new Slots(SLOTS));
+    return this.slots.get(name)!;
   }
 
   private async receive(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
