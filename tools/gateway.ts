@@ -47,6 +47,9 @@ export interface Gateway {
   stop(): Promise<void>;
 }
 
+/** How long an idle connection is kept, in ms. */
+const KEEP_ALIVE_MS = 95_000;
+
 /** Longest wait for an answer, in ms. `Prefer: wait` may take 10 s of it. */
 const RESPONSE_TIMEOUT_MS = 30_000;
 /** How long stop() waits for requests in flight, in ms. */
@@ -105,6 +108,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     const to = exchange(request, response);
     serve(to).catch((error: unknown) => sendError(to, error));
   });
+  // Longer than clients keep a connection: one that is closed while a request is on its way is an error for its sender.
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.listen(options.port, '127.0.0.1');
   await once(server, 'listening');
   return {
