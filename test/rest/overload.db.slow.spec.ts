@@ -76,7 +76,7 @@ describe.each(DATABASES)('Overload on $kind', ({ fresh }) => {
     });
     return load;
   };
-  /** Users who come at a rate, whatever happens to those before them; no more than there are connections. */
+  /** Sends requests at a rate, also while earlier ones have no answer; at most as many as there are connections. */
   const openLoad = async (perSecond: number, ms: number) => {
     const load = new Load();
     const open = new Set<Promise<void>>();

@@ -59,7 +59,7 @@ describe('Slots', () => {
     await Promise.all(again);
   });
 
-  it('do not begin what nobody waits for', async () => {
+  it('do not begin a request whose client has gone', async () => {
     const first = [send('/a'), send('/b')];
     await Promise.all([isBegun('/a'), isBegun('/b')]);
     const gone = new AbortController();

@@ -126,7 +126,7 @@ describe('The address of a database', () => {
   });
 
   it('that is lost while it is opened is an unavailable database', async () => {
-    // Logs everybody in, and hangs up at the first statement.
+    // A server that accepts every login, and hangs up at the first statement.
     const server = createServer((socket) => {
       socket.once('data', () => {
         socket.write(Buffer.from('520000000800000000' + '5a0000000549', 'hex'));
