@@ -19,10 +19,7 @@ import type { PartitionQueue, PublishedMessage } from './partition-queue.js';
 import { PartitionQueues } from './partition-queues.js';
 import { publish, type FailedAttempt } from './publish-attempt.js';
 import type { PublishRouting } from './publish-routing.js';
-
-/** Pause before a search for messages beside a full group, in ms, and the share of the time that searches may take. */
-const MIN_SEARCH_PAUSE_MS = 50;
-const SEARCH_SHARE = 0.05;
+import { SearchPause } from './search-pause.js';
 
 /**
  * Dispatches the outbox to a broker. The outbox is the record: an event that isn't accepted stays there and is sent again,
@@ -40,9 +37,7 @@ export class Publisher implements OutboxDispatcher {
   /** Attempts while the broker was unavailable. */
   private probes = 0;
   private timer?: NodeJS.Timeout;
-  /** When messages of other groups than the full ones may be searched, on the clock of `performance.now()`. */
-  private searchAt = 0;
-  private searchTimer?: NodeJS.Timeout;
+  private readonly searchPause = new SearchPause();
   private isLoading = false;
   private isWoken = false;
   /** Whether the outbox may hold messages that aren't loaded. */
@@ -100,7 +95,7 @@ export class Publisher implements OutboxDispatcher {
   async stop(deadline: number): Promise<void> {
     this.isStopped = true;
     clearTimeout(this.timer);
-    clearTimeout(this.searchTimer);
+    this.searchPause.cancel();
     const abort = () => {
       this.isAborted = true;
       void this.client.abort();
@@ -124,8 +119,8 @@ export class Publisher implements OutboxDispatcher {
   private async load(): Promise<void> {
     try {
       while (this.isWoken && !this.isStopped && this.queues.room > 0) {
-        if (this.queues.hasFullGroup && this.searchAt > performance.now()) {
-          this.searchLater();
+        if (this.queues.hasFullGroup && !this.searchPause.isOver) {
+          this.searchPause.whenOver(() => this.wake());
           break;
         }
         this.isWoken = false;
@@ -139,8 +134,7 @@ export class Publisher implements OutboxDispatcher {
         const after = this.work.sql.dialect === 'sqlite' ? loadAfter : floor;
         const query = { loaded, excluded, routes, after, limit: room, held };
         const rows = await listOutbox(this.work.sql, query);
-        const spentMs = excluded.groups.length > 0 ? performance.now() - began : 0;
-        this.searchAt = performance.now() + Math.max(MIN_SEARCH_PAUSE_MS, spentMs / SEARCH_SHARE);
+        this.searchPause.begin(excluded.groups.length > 0 ? performance.now() - began : 0);
         // A message failed during the query: later ones of its queue may be among the rows without it.
         if (unloads !== this.queues.unloads) {
           this.isWoken = true;
@@ -160,16 +154,6 @@ export class Publisher implements OutboxDispatcher {
     } finally {
       this.isLoading = false;
     }
-  }
-
-  /**
-   * While a group is full, a query reads over all of its messages in the outbox in search of others. Most groups have room
-   * again within milliseconds.
-   */
-  private searchLater(): void {
-    clearTimeout(this.searchTimer);
-    if (this.isStopped) return;
-    this.searchTimer = setTimeout(() => this.wake(), Math.max(1, this.searchAt - performance.now()));
   }
 
   private replenish(): void {
