@@ -1,20 +1,20 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { once } from 'node:events';
-import { createServer, get as httpGet, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { get as httpGet, type IncomingMessage, type ServerResponse } from 'node:http';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { Admission, leaveSlot } from '../../src/infrastructure/http/admission.js';
 import type { MeshListener } from '../../src/infrastructure/http/mesh-listener.js';
 import { eventually } from '../support/cabs.js';
+import { localServer } from '../support/local-server.js';
 
 /** As `SLOTS` and `MAX_WAITERS` of the tests. */
 const SLOTS = 32;
 const WAITERS = 3;
 
 describe('Admission', () => {
-  let server: Server;
   let url: string;
+  let port: number;
+  let stop: () => void;
   let admission: Admission;
   let backlogMs: number;
   /** What the application does with a request that was admitted. */
@@ -32,7 +32,7 @@ describe('Admission', () => {
     const listener = { serves: () => true } as unknown as MeshListener;
     admission = new Admission(listener, () => backlogMs, WAITERS);
     handle = (request, response) => open.push(response);
-    server = createServer((request, response) =>
+    ({ url, port, stop } = await localServer((request, response) =>
       context.run(request.url!, () =>
         admission.refuseExcess(request, response, () =>
           admission.enter(request, response, () => {
@@ -41,15 +41,9 @@ describe('Admission', () => {
           }),
         ),
       ),
-    );
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    ));
   });
-  afterEach(() => {
-    server.closeAllConnections();
-    server.close();
-  });
+  afterEach(() => stop());
 
   const send = (path: string, method = 'POST', signal?: AbortSignal) =>
     fetch(`${url}${path}`, { method, ...(signal && { signal }) });
@@ -190,7 +184,7 @@ describe('Admission', () => {
     }
     for (const path of ['/health/ready', '//mesh/orders', '/MESH/orders', '/x/../mesh/orders']) {
       const response = await new Promise<number | undefined>((resolve) => {
-        httpGet({ ...addressOf(server), path, method: 'POST' }, (it) => resolve(it.resume().statusCode));
+        httpGet({ host: '127.0.0.1', port, path, method: 'POST' }, (it) => resolve(it.resume().statusCode));
       });
       expect([path, response]).toEqual([path, 503]);
     }
@@ -215,7 +209,7 @@ describe('Admission', () => {
 
   it('a client that does not read its answer holds no slot', async () => {
     handle = (_, response) => response.end(Buffer.alloc(5_000_000));
-    for (let n = 0; n < SLOTS; n++) httpGet({ ...addressOf(server), path: '/unread' }).on('error', () => undefined);
+    for (let n = 0; n < SLOTS; n++) httpGet({ host: '127.0.0.1', port, path: '/unread' }).on('error', () => undefined);
     await eventually(
       async () => begun.length,
       (it) => it === SLOTS,
@@ -224,7 +218,3 @@ describe('Admission', () => {
     expect((await send('/next')).status).toBe(200);
   });
 });
-
-function addressOf(server: Server) {
-  return { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
-}

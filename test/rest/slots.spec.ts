@@ -1,20 +1,18 @@
-import { once } from 'node:events';
-import { createServer, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Slots } from '../../src/infrastructure/http/slots.js';
 import { eventually } from '../support/cabs.js';
+import { localServer } from '../support/local-server.js';
 
 describe('Slots', () => {
-  let server: Server;
   let url: string;
+  let stop: () => void;
   const begun: string[] = [];
   const finish = new Map<string, (error?: Error) => void>();
 
   beforeEach(async () => {
     const slots = new Slots(2);
     begun.length = 0;
-    server = createServer((request, response: ServerResponse) => {
+    ({ url, stop } = await localServer((request, response) => {
       const path = request.url!;
       const work = () =>
         new Promise<void>((resolve, reject) => {
@@ -25,15 +23,9 @@ describe('Slots', () => {
         () => response.end('done'),
         (error: Error) => response.end(error.message),
       );
-    });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    }));
   });
-  afterEach(() => {
-    server.closeAllConnections();
-    server.close();
-  });
+  afterEach(() => stop());
 
   const send = async (path: string, signal?: AbortSignal) =>
     (await fetch(`${url}${path}`, { method: 'POST', ...(signal && { signal }) })).text();
