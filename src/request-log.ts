@@ -1,10 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pinoHttp, type HttpLogger } from 'pino-http';
 import type { Logger } from 'pino';
+import { isExcess } from './infrastructure/http/refusals.js';
 
 /**
  * Logs each request when it is answered, also refused ones: its path without the query string, which may hold data of
- * users, the address of the client, and the status. Register it before all other middleware.
+ * users, the address of the client, and the status. Excess requests are logged together, by what refuses them. Register it
+ * before all other middleware.
  */
 export function requestLog(logger: Logger): HttpLogger {
   return pinoHttp({
@@ -13,8 +15,11 @@ export function requestLog(logger: Logger): HttpLogger {
     wrapSerializers: false,
     // The logger serializes errors.
     serializers: { req: requestFacts, res: responseFacts, err: (error) => error as object },
-    customLogLevel: (_request, { statusCode }, error) =>
-      error || statusCode >= 500 ? 'error' : statusCode >= 400 ? 'warn' : 'info',
+    customLogLevel: (_request, response, error) => {
+      if (isExcess(response)) return 'silent';
+      if (error || response.statusCode >= 500) return 'error';
+      return response.statusCode >= 400 ? 'warn' : 'info';
+    },
     customSuccessMessage: (_request, { statusCode, writableEnded }) => {
       if (!writableEnded) return 'Request aborted';
       return statusCode >= 400 ? 'Request refused' : 'Request completed';

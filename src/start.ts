@@ -1,11 +1,12 @@
 import 'reflect-metadata';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, ListenOptions } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { AppModule, LOOPBACK, MODULE_NAMES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
 import { welcome } from './demo.js';
 import { configureHttp } from './infrastructure/http/configure-http.js';
+import { BACKLOG } from './infrastructure/http/configure-server.js';
 import { MeshListener } from './infrastructure/http/mesh-listener.js';
 import { serveApiPage } from './infrastructure/http/openapi.js';
 import { createLogger, PinoLogger } from './infrastructure/observability/logger.js';
@@ -37,7 +38,13 @@ export async function start(): Promise<void> {
     app.use(requestLog(logger));
     configureHttp(app);
     if (config.hasApiPage) serveApiPage(app, 'Meshy Cabs');
-    await (config.isDevelopment ? app.listen(config.port, LOOPBACK) : app.listen(config.port));
+    const options: ListenOptions = {
+      port: config.port,
+      ...(config.isDevelopment && { host: LOOPBACK }),
+      backlog: BACKLOG,
+    };
+    // Nest passes on what Node takes, and declares less.
+    await app.listen(options as unknown as number);
     app.enableShutdownHooks(undefined, { useProcessExit: true });
     const { port } = app.getHttpServer().address() as AddressInfo;
     const meshPort = app.get(MeshListener).port;

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Agent } from 'undici';
 import { PICKUP, PLANNED } from '../../src/demo.js';
@@ -21,6 +22,8 @@ import { IS_THOROUGH, itThorough } from '../support/thorough.js';
 const LOAD_MS = IS_THOROUGH ? 60_000 : 6000;
 /** Open requests: in a closed circle, far more than the application works on. */
 const USERS = 600;
+/** Connections of the users who come at a rate. */
+const CONNECTIONS = 1900;
 
 interface Outbox {
   readonly pending: number;
@@ -40,7 +43,7 @@ describe.each(DATABASES)('Overload on $kind', ({ fresh }) => {
     const person = { name: 'Eve', lastName: 'Many' };
     const { body: client } = await call<{ id: number }>('POST', `${server.url}/clients`, person);
     order = JSON.stringify({ clientId: client.id, from: PICKUP, to: PLANNED });
-    agent = new Agent({ connections: 1900, headersTimeout: 20_000 });
+    agent = new Agent({ connections: CONNECTIONS, headersTimeout: 20_000 });
     await closedLoad(20, 1000);
     peak = (await closedLoad(40, 3000)).accepted.length / 3;
   }, 60_000);
@@ -79,11 +82,14 @@ describe.each(DATABASES)('Overload on $kind', ({ fresh }) => {
   /** Sends requests at a rate, also while earlier ones have no answer; at most as many as there are connections. */
   const openLoad = async (perSecond: number, ms: number) => {
     const load = new Load();
+    // Node accepts one connection in a turn of the event loop: a hundred a second under load.
+    const health = { origin: server.url, path: '/health/live', method: 'GET' } as const;
+    await runConcurrently(CONNECTIONS, CONNECTIONS, async () => (await agent.request(health)).body.dump());
     const open = new Set<Promise<void>>();
     const began = performance.now();
     for (let sent = 0; performance.now() - began < ms; await wait(5)) {
       for (const due = ((performance.now() - began) * perSecond) / 1000; sent < due; sent++) {
-        if (open.size >= 1900) continue;
+        if (open.size >= CONNECTIONS) continue;
         const one = load.send().finally(() => open.delete(one));
         open.add(one);
       }
@@ -120,9 +126,16 @@ describe.each(DATABASES)('Overload on $kind', ({ fresh }) => {
     const goodput = (accepted.length * 1000) / (ended - began) / peak;
     const measured = { peak, goodput, p99, settledMs, refused, live: Math.max(...live), heapUsed };
     if (IS_THOROUGH) console.log(JSON.stringify(measured));
-    // On an idle machine: p99 1 s, goodput 1, settled within 1 s. These bounds hold beside other suites, too.
-    const isMet = p99 < 6000 && goodput > 0.2 && settledMs < 10_000 && Math.max(...live) < 5000;
+    // The aims on a machine of its own, with some room for noise, and bounds that hold beside other suites, too.
+    const limits = IS_THOROUGH
+      ? { p99: 2000, goodput: 0.75, settledMs: 5000 }
+      : { p99: 6000, goodput: 0.2, settledMs: 10_000 };
+    const isMet =
+      p99 < limits.p99 && goodput > limits.goodput && settledMs < limits.settledMs && Math.max(...live) < 5000;
     if (!isMet || refused === 0 || heapUsed > 200 * 1024 * 1024) throw new Error(JSON.stringify(measured));
+    // Excess requests are logged together.
+    expect(server.lines().filter((line) => line.includes('"statusCode":503'))).toEqual([]);
+    expect(server.lines().some((line) => line.includes('Overload: requests were refused'))).toBe(true);
   };
 
   const users = 'accepted requests are answered soon and settle soon, memory is bounded, and health answers';
@@ -140,6 +153,33 @@ describe.each(DATABASES)('Overload on $kind', ({ fresh }) => {
     );
   }
 });
+
+const SOMAXCONN = '/proc/sys/net/core/somaxconn';
+/** Connections that the kernel keeps for a server, where that can be known. */
+const maxBacklog = existsSync(SOMAXCONN) ? Number(readFileSync(SOMAXCONN, 'utf8')) : 0;
+
+(maxBacklog >= 2000 ? it : it.skip)(
+  '1,500 clients who connect at once while the process is busy are kept',
+  async () => {
+    const server = await startServer({ DATABASE_URL: await DATABASES[0]!.fresh(), MESH_PORT: '0' });
+    const sockets: Socket[] = [];
+    server.process.kill('SIGSTOP');
+    try {
+      for (const url of [server.url, server.meshUrl]) {
+        const opening = Array.from({ length: 1500 }, async () => {
+          const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => undefined);
+          sockets.push(socket);
+          await once(socket, 'connect', { signal: AbortSignal.timeout(900) });
+        });
+        await Promise.all(opening);
+      }
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      server.process.kill('SIGCONT');
+      await server.end('SIGKILL');
+    }
+  },
+);
 
 /** A proxy that lets so many requests through at a time, to REST and to the mesh alike. */
 async function narrowProxy(target: () => string, slots: number) {

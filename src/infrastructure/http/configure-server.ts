@@ -18,6 +18,11 @@ const REQUEST_MS = 30_000;
 const MAX_REQUESTS_PER_CONNECTION = 10_000;
 /** Connections of one port at a time; more are closed at once. */
 const MAX_CONNECTIONS = 2000;
+/**
+ * The `backlog` of `listen()`: connections that the kernel keeps until the process accepts them. Node's 511 is too little
+ * when many clients come at once: the kernel drops the rest, and those clients try again after 1, 3, 7 and 15 s.
+ */
+export const BACKLOG = MAX_CONNECTIONS;
 
 /**
  * Sets the limits of a server on purpose, instead of the defaults of Node. What Node refuses itself is answered with a

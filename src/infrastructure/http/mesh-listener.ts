@@ -3,7 +3,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Inject, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import { configureServer } from './configure-server.js';
+import { BACKLOG, configureServer } from './configure-server.js';
 import { Connections } from './connections.js';
 
 /** The injection token of `ListenerOptions`; undefined where the mesh shares the port of the application. */
@@ -64,7 +64,7 @@ export class MeshListener {
     });
     configureServer(server, this.connections);
     this.connections.watch(server);
-    server.listen(this.options.port, this.options.host);
+    server.listen({ ...this.options, backlog: BACKLOG });
     await once(server, 'listening');
     this.server = server;
   }

@@ -5,7 +5,7 @@ import { SECURITY_HEADERS } from './security-headers.js';
 /** Refusing is work, too: a storm of requests gets an answer every so many ms, … */
 const EVERY_MS = 2;
 /** … after this time at the latest, in ms. */
-const MAX_DELAY_MS = 500;
+const MAX_DELAY_MS = 1000;
 /** Interval of log lines, in ms: one by one they would fill the log. */
 const LOG_MS = 5000;
 /** Longest `Retry-After`, in seconds. */
@@ -23,6 +23,13 @@ const HEADERS = {
   'Content-Length': Buffer.byteLength(BODY),
 };
 
+const refused = new WeakSet<ServerResponse>();
+
+/** Whether a request was refused because there was too much to do: such requests are logged together. */
+export function isExcess(response: ServerResponse): boolean {
+  return refused.has(response);
+}
+
 /** Answers requests that are too many, with as little work as possible. */
 export class Refusals {
   private readonly logger = new Logger('Admission');
@@ -33,6 +40,7 @@ export class Refusals {
   /** Answers 503, later when many are refused. @param waitMs the wait that was expected */
   refuse(response: ServerResponse, waitMs: number, facts: object): void {
     const now = performance.now();
+    refused.add(response);
     this.count++;
     if (now - this.loggedAt > LOG_MS) {
       this.logger.warn(
