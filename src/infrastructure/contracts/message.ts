@@ -28,7 +28,8 @@ export interface Askers {
   readonly askedBy?: readonly string[];
 }
 
-interface Declaration<Kind> extends Senders {
+/** What a contract says of a message. */
+export interface Declaration<Kind> extends Senders {
   readonly kind: Kind;
   /** The CloudEvents type. */
   readonly type: string;
@@ -49,8 +50,41 @@ export interface QueryClass extends Askers {
   readonly result: z.ZodType;
 }
 
+/* The classes that contracts extend. They have names, so that hosts can emit declarations of their own contracts. */
+
+/** Made by `durableCommand()`. */
+export interface DurableCommandClass<Schema extends z.ZodObject> extends Declaration<'command'> {
+  new (subject: string, data: z.infer<Schema>): Command<void> & MessageOf<Schema>;
+  readonly schema: Schema;
+}
+
+/** Made by `durableEvent()`. */
+export interface DurableEventClass<Schema extends z.ZodObject> extends Declaration<'event'> {
+  new (subject: string, data: z.infer<Schema>): MessageOf<Schema>;
+  readonly schema: Schema;
+}
+
+/** Made by `query()`. */
+export interface ModuleQueryClass<Schema extends z.ZodType, Result extends z.ZodType> extends Askers {
+  new (data: z.infer<Schema>): Query<z.infer<Result>> & { readonly data: z.infer<Schema> };
+  readonly kind: 'query';
+  readonly queryName: string;
+  readonly schema: Schema;
+  readonly result: Result;
+}
+
+/** A message whose data has a schema. */
+export interface MessageOf<Schema extends z.ZodObject> {
+  readonly subject: string;
+  readonly data: z.infer<Schema>;
+}
+
 /** Declares a command, which asks one module to do something: asynchronous, durable, nothing returned. */
-export function durableCommand<Schema extends z.ZodObject>(type: string, schema: Schema, { sentBy }: Senders = {}) {
+export function durableCommand<Schema extends z.ZodObject>(
+  type: string,
+  schema: Schema,
+  { sentBy }: Senders = {},
+): DurableCommandClass<Schema> {
   return class DurableCommand extends Command<void> {
     static readonly kind = 'command';
     static readonly type = type;
@@ -68,7 +102,11 @@ export function durableCommand<Schema extends z.ZodObject>(type: string, schema:
 }
 
 /** Declares an event, which tells any number of modules what happened: durable, each module retries on its own. */
-export function durableEvent<Schema extends z.ZodObject>(type: string, schema: Schema, { sentBy }: Senders = {}) {
+export function durableEvent<Schema extends z.ZodObject>(
+  type: string,
+  schema: Schema,
+  { sentBy }: Senders = {},
+): DurableEventClass<Schema> {
   return class DurableEvent {
     static readonly kind = 'event';
     static readonly type = type;
@@ -89,7 +127,7 @@ export function query<Schema extends z.ZodType, Result extends z.ZodType>(
   schema: Schema,
   result: Result,
   { askedBy }: Askers = {},
-) {
+): ModuleQueryClass<Schema, Result> {
   return class ModuleQuery extends Query<z.infer<Result>> {
     static readonly kind = 'query';
     static readonly queryName = name;
