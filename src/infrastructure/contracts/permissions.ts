@@ -23,6 +23,18 @@ export class Permissions {
     return this.sendersOf(declaration).includes(module);
   }
 
+  /**
+   * The sender of a message that doesn't come by the bus of a module: `handling` if it may send it, else the owner of the
+   * message, else the first module that may.
+   * @param handling the module that handles a message now
+   */
+  senderOf(declaration: MessageClass, handling: string | undefined): string {
+    const owner = this.registry.owner(declaration) ?? '';
+    const permitted = this.sendersOf(declaration);
+    const isModule = (it: string) => !/[:/]/.test(it);
+    return [handling, owner].find((it) => it && permitted.includes(it)) ?? permitted.find(isModule) ?? owner;
+  }
+
   /** @throws Error when the contract doesn't name the module */
   assertAllows(declaration: MessageClass | QueryClass, module: string): void {
     if (this.allows(declaration, module)) return;

@@ -44,8 +44,8 @@ export class Outbox {
   /**
    * Adds a message to a transaction of TypeORM: for code that opens and commits its own. The relay is woken when TypeORM
    * commits, and polls as a safety net.
-   * @param options `from`: name of the sending module; the module whose code runs by default, outside of modules the
-   *   owner of the message
+   * @param options `from`: name of the sending module; by default the module that handles a message now, if the contract
+   *   lets it send this one, else the owner of the message, if it may, else the first module that may
    * @throws Error when `manager` has no open transaction, and as above
    */
   add(manager: EntityManager, message: DurableMessage | CloudEvent, options?: { from?: string }): Promise<void>;
@@ -101,7 +101,7 @@ export class Outbox {
     const owner = this.registry.owner(declaration);
     if (!declaration || !owner)
       throw new Error(`${message.constructor.name} stands in no contract as a durable message`);
-    const sender = from ?? this.module ?? requestContext()?.module ?? owner;
+    const sender = from ?? this.module ?? this.permissions.senderOf(declaration, requestContext()?.module);
     this.permissions.assertAllows(declaration, sender);
     return toCloudEvent(message, declaration, this.application, sender);
   }
