@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { assertExtensions } from './infrastructure/cloudevents/attributes.js';
 import { durationMs, durationText } from './infrastructure/contracts/schemas.js';
-import { ADMIN_TOKEN, ADMIN_TOKEN_RULE } from './infrastructure/http/administration.guard.js';
+import { ADMIN_TOKEN, ADMIN_TOKEN_RULE } from './infrastructure/http/administration.js';
 import { isKeyUrl } from './infrastructure/http/oidc/key-url.js';
 import { addressProblem } from './infrastructure/persistence/database-address.js';
 

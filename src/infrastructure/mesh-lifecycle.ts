@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { setTimeout as wait } from 'node:timers/promises';
 import {
   Inject,
@@ -17,6 +17,7 @@ import { MeshListener } from './http/mesh-listener.js';
 import { Reconciliation } from './maintenance/reconciliation.js';
 import { Retention } from './maintenance/retention.js';
 import { SnapshotWatch } from './maintenance/snapshot-watch.js';
+import { IS_WHOLE, MeshHttp } from './mesh-http.js';
 import { MESH_OPTIONS, type MeshOptions } from './mesh-options.js';
 import { Relay } from './outbox/relay.js';
 import { Database } from './persistence/database.js';
@@ -38,7 +39,9 @@ export class MeshLifecycle
     private readonly client: CloudEventsClient,
     private readonly listener: MeshListener,
     private readonly connections: Connections,
+    private readonly http: MeshHttp,
     private readonly host: HttpAdapterHost,
+    @Inject(IS_WHOLE) private readonly isWhole: boolean,
     @Inject(MESH_OPTIONS) private readonly options: Pick<MeshOptions, 'shutdownDelayMs' | 'shutdownGraceMs'>,
   ) {}
 
@@ -48,9 +51,11 @@ export class MeshLifecycle
     this.reconciliation.start();
     this.snapshots.start();
     // An application context without HTTP has no adapter.
-    const server = (this.host.httpAdapter as HttpAdapterHost['httpAdapter'] | undefined)?.getHttpServer() as Server;
-    if (server) this.connections.watch(server);
-    await this.listener.open();
+    const adapter = this.host.httpAdapter as HttpAdapterHost['httpAdapter'] | undefined;
+    if (adapter && this.isWhole) this.connections.watch(adapter.getHttpServer() as Server);
+    await this.listener.open((request: IncomingMessage, response: ServerResponse) =>
+      this.http.takeMesh(request, response),
+    );
   }
 
   /** The process isn't ready any more. It still answers, until proxies have noticed. */

@@ -2,7 +2,7 @@ import type { Type } from '@nestjs/common';
 import type { DataSourceOptions } from 'typeorm';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
 import type { Sender } from './broker/senders.js';
-import type { Administration } from './http/administration.guard.js';
+import type { Administration } from './http/administration.js';
 import type { ListenerOptions } from './http/mesh-listener.js';
 import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
 import type { MigrationHistory } from './persistence/migrate.js';

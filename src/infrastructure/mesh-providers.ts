@@ -3,40 +3,39 @@ import { AT_ROOT, RECEIVES, SENDERS } from './broker/broker-ingress.js';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { IS_DEAD_LETTER_SINK } from './broker/dead-letter-sink.js';
 import { TokenFile } from './broker/token-file.js';
-import { MAX_OPEN } from './broker/bulkheads.js';
 import { publishRouting } from './broker/publish-routing.js';
 import { Publisher } from './broker/publisher.js';
 import { remoteConsumer } from './broker/remote-consumer.js';
 import { ALL_MODULES, HandlerRegistry } from './contracts/handler-registry.js';
 import { meshFeatureOf } from './contracts/mesh-feature.js';
 import { APPLICATION } from './contracts/permissions.js';
-import { ANSWERS_QUERIES } from './cqrs/queries.controller.js';
-import { QUERY_CALLERS } from './cqrs/query-callers.guard.js';
+import { ANSWERS_QUERIES, QueriesRoutes } from './cqrs/queries.routes.js';
+import { QUERY_CALLERS } from './cqrs/query-callers.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
+import { DeadLettersRoutes } from './dead-letters/dead-letters.routes.js';
 import { ConsumerAddresses } from './delivery/consumer-addresses.js';
 import { DeliveryWorkers } from './delivery/delivery-workers.js';
 import { DELIVERY_POLICY } from './delivery/inbox-receiver.js';
-import { ADMINISTRATION } from './http/administration.guard.js';
+import { ADMINISTRATION } from './http/administration.js';
 import { BACKLOG_AGE, MAX_WAITERS } from './http/admission.js';
 import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
 import { MESH_LISTENER } from './http/mesh-listener.js';
+import { MESH_ROUTES, type MeshRoute } from './http/mesh-route.js';
 import { REST_TOKENS } from './http/rest-tokens.guard.js';
 import { SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
+import { HealthRoutes } from './maintenance/health.routes.js';
+import { OutboxRoutes } from './maintenance/outbox.routes.js';
+import { ReconciliationRoutes } from './maintenance/reconciliation.routes.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
+import { clientOf, publishingClient, remoteQueriesOf } from './mesh-clients.js';
 import { MESH_OPTIONS, type MeshOptions, type TokenOptions } from './mesh-options.js';
 import { InProcessDispatcher } from './outbox/in-process-dispatcher.js';
 import { Relay } from './outbox/relay.js';
 import { unaddressedMessages } from './outbox/unaddressed-messages.js';
 import { Database } from './persistence/database.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
-import {
-  brokerChainMs,
-  DEFAULT_DELIVERY,
-  DEFAULT_MAX_WAITERS,
-  DEFAULT_RECONCILIATION,
-  DEFAULT_RETENTION,
-} from './policies.js';
+import { deliveryOf, DEFAULT_MAX_WAITERS, DEFAULT_RECONCILIATION, DEFAULT_RETENTION } from './policies.js';
 import { UNKNOWN_CONSUMER, UNPUBLISHED } from './store/dead-letter-rows.js';
 import { RETENTION_POLICY } from './store/expired-rows.js';
 import { OUTBOX_RESOURCE } from './store/lease-rows.js';
@@ -44,7 +43,6 @@ import { assertOwners, migrationHistories } from './store/migration-histories.js
 
 /** The modules that this process hosts. */
 const hostedBy = ({ modules, hosted = modules }: MeshOptions): readonly Type[] => hosted;
-const deliveryOf = (options: MeshOptions) => ({ ...DEFAULT_DELIVERY, ...options.delivery });
 
 /** A provider whose value follows from the options. */
 function fromOptions(provide: symbol | Type, useFactory: (options: MeshOptions) => unknown): Provider {
@@ -151,38 +149,25 @@ function leaseScopeOf({ postgres }: Database, options: MeshOptions): LeaseScope 
   return { resource, leases: new PostgresLeases(postgres, resources, options.notify ?? true, new Logger('Leases')) };
 }
 
-/** The client for requeued dead letters: a consumer behind an address answers as fast as one of this process. */
-function clientOf(options: MeshOptions): CloudEventsClient {
-  return newClient(options, { timeoutMs: deliveryOf(options).timeoutMs });
-}
-
-/** The client for the broker, which may answer only after the last retry of the last consumer. */
-function publishingClient(options: MeshOptions): CloudEventsClient {
-  const timeoutMs = options.broker?.publishTimeoutMs ?? brokerChainMs(deliveryOf(options));
-  return newClient(options, { timeoutMs, connections: MAX_OPEN });
-}
-
-function newClient({ broker }: MeshOptions, limits: { timeoutMs: number; connections?: number }): CloudEventsClient {
-  const { extensions, caCerts, tokenFile } = broker ?? {};
-  return new CloudEventsClient({
-    ...limits,
-    ...(extensions && { extensions }),
-    ...(caCerts && { caCerts }),
-    ...(tokenFile && { token: new TokenFile(tokenFile) }),
-  });
-}
-
-function remoteQueriesOf({ broker }: MeshOptions): RemoteQueries {
-  const { services = {}, queryTokenFile } = broker ?? {};
-  return new RemoteQueries(services, queryTokenFile ? new TokenFile(queryTokenFile) : undefined);
-}
-
 /** The tokens of REST. @throws Error when the application answers its requests in its own way, without the 401 of this library */
 export function restTokens(isWhole: boolean): Provider {
   return fromOptions(REST_TOKENS, async ({ restTokens: options }) => {
     if (options && !isWhole) throw new Error("restTokens needs http: 'whole': set both, or guard your routes yourself");
     return options && { ...options, verifier: await verifierOf(options) };
   });
+}
+
+/** All routes of the mesh. An application with HTTP conventions of its own has its own /health. */
+export function meshRoutes(isWhole: boolean): Provider {
+  const groups = [
+    OutboxRoutes,
+    DeadLettersRoutes,
+    ReconciliationRoutes,
+    QueriesRoutes,
+    ...(isWhole ? [HealthRoutes] : []),
+  ];
+  const all = (...found: { routes: readonly MeshRoute[] }[]) => found.flatMap(({ routes }) => routes);
+  return { provide: MESH_ROUTES, useFactory: all, inject: groups };
 }
 
 /** JOSE is loaded on demand: loading it takes a while, and only processes that check tokens need it. */

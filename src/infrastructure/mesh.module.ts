@@ -1,4 +1,4 @@
-import { ConfigurableModuleBuilder, Module, type DynamicModule, type Provider, type Type } from '@nestjs/common';
+import { ConfigurableModuleBuilder, Module, type DynamicModule, type Provider } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR } from '@nestjs/core';
 import { CommandBus, CqrsModule, EventBus, QueryBus } from '@nestjs/cqrs';
 import { BrokerIngress } from './broker/broker-ingress.js';
@@ -8,31 +8,33 @@ import { PROCESS_BUSES } from './contracts/module-buses.js';
 import { Permissions } from './contracts/permissions.js';
 import { MeshCommandBus } from './cqrs/command-bus.js';
 import { MeshEventBus } from './cqrs/event-bus.js';
-import { QueriesController } from './cqrs/queries.controller.js';
+import { QueriesRoutes } from './cqrs/queries.routes.js';
+import { QueryCallers } from './cqrs/query-callers.js';
 import { MeshQueryBus } from './cqrs/query-bus.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
-import { DeadLettersController, StandaloneDeadLettersController } from './dead-letters/dead-letters.controller.js';
+import { DeadLettersRoutes } from './dead-letters/dead-letters.routes.js';
 import { DeadLetters } from './dead-letters/dead-letters.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
-import { AdministrationGuard } from './http/administration.guard.js';
-import { Admission, AdmissionMiddleware } from './http/admission.js';
+import { AdministrationGuard } from './http/administration.js';
+import { Admission } from './http/admission.js';
 import { AllowedMethods } from './http/allowed-methods.js';
 import { Connections } from './http/connections.js';
 import { IdempotencyInterceptor } from './http/idempotency.js';
-import { ListenerGuard } from './http/listener.guard.js';
+import { LocationInterceptor } from './http/location.js';
 import { MeshListener } from './http/mesh-listener.js';
+import { MeshRouter } from './http/mesh-router.js';
 import { ProblemFilter } from './http/problem.filter.js';
-import { RequestContextInterceptor } from './http/request-context.interceptor.js';
 import { RestTokensGuard } from './http/rest-tokens.guard.js';
-import { HealthController } from './maintenance/health.controller.js';
-import { OutboxController } from './maintenance/outbox.controller.js';
-import { ReconciliationController } from './maintenance/reconciliation.controller.js';
+import { HealthRoutes } from './maintenance/health.routes.js';
+import { OutboxRoutes } from './maintenance/outbox.routes.js';
+import { ReconciliationRoutes } from './maintenance/reconciliation.routes.js';
 import { Reconciliation } from './maintenance/reconciliation.js';
 import { Retention } from './maintenance/retention.js';
 import { SnapshotWatch } from './maintenance/snapshot-watch.js';
+import { IS_WHOLE, MeshHttp } from './mesh-http.js';
 import { MeshLifecycle } from './mesh-lifecycle.js';
 import { MESH_OPTIONS, type MeshExtras, type MeshOptions } from './mesh-options.js';
-import { optionProviders, restTokens } from './mesh-providers.js';
+import { meshRoutes, optionProviders, restTokens } from './mesh-providers.js';
 import { Clock } from './observability/clock.js';
 import { Outbox } from './outbox/outbox.js';
 import { Relay } from './outbox/relay.js';
@@ -41,31 +43,36 @@ import { UnitOfWork } from './persistence/unit-of-work.js';
 
 const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({ optionsInjectionToken: MESH_OPTIONS })
   .setClassMethodName('forRoot')
-  .setExtras<MeshExtras>({ http: 'whole' }, withControllers)
+  .setExtras<MeshExtras>({ http: 'whole' }, withHttp)
   .build();
 
 /** Outbox, inbox, relay and buses for the modules of one process: `MeshModule.forRoot(options)` or `forRootAsync(…)`. */
 @Module({
   imports: [cqrsModule()],
-  controllers: [OutboxController, ReconciliationController],
   providers: [
     ...optionProviders,
-    { provide: APP_GUARD, useClass: ListenerGuard },
-    { provide: APP_INTERCEPTOR, useClass: RequestContextInterceptor },
     AdministrationGuard,
     Admission,
     BrokerIngress,
     Clock,
     Connections,
     DeadLetters,
+    DeadLettersRoutes,
     DeadLetterSink,
     HandlerRegistry,
+    HealthRoutes,
     InboxReceiver,
+    MeshHttp,
     MeshLifecycle,
     MeshListener,
+    MeshRouter,
     Outbox,
+    OutboxRoutes,
     Permissions,
+    QueriesRoutes,
+    QueryCallers,
     Reconciliation,
+    ReconciliationRoutes,
     Retention,
     SnapshotWatch,
     UnitOfWork,
@@ -88,25 +95,24 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
 })
 export class MeshModule extends ConfigurableModuleClass {}
 
-/** Adds the controllers and HTTP conventions that the application wants from the mesh. */
-function withControllers(definition: DynamicModule, extras: MeshExtras & Partial<MeshOptions>): DynamicModule {
-  const isWhole = extras.http !== 'administration';
-  const controllers: Type[] = isWhole ? [HealthController, DeadLettersController] : [StandaloneDeadLettersController];
-  // forRootAsync() learns of a broker too late, so it always has the route; without a broker it answers 404.
-  const mayHaveBroker = extras.database === undefined || extras.broker !== undefined;
-  if (mayHaveBroker) controllers.push(QueriesController);
-  const providers: Provider[] = isWhole
-    ? [
-        AdmissionMiddleware,
-        AllowedMethods,
-        { provide: APP_FILTER, useClass: ProblemFilter },
-        // After the guard of the ports: a route of the other port is answered 404, with a token or without.
-        { provide: APP_GUARD, useClass: RestTokensGuard },
-        { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
-      ]
-    : [];
-  const all = [...(definition.providers ?? []), restTokens(isWhole), ...providers];
-  return { ...definition, global: true, controllers, providers: all };
+/** Adds the HTTP conventions that the application wants from the mesh. */
+function withHttp(definition: DynamicModule, { http }: MeshExtras): DynamicModule {
+  const isWhole = http !== 'administration';
+  const conventions: Provider[] = [
+    AllowedMethods,
+    { provide: APP_FILTER, useClass: ProblemFilter },
+    { provide: APP_GUARD, useClass: RestTokensGuard },
+    { provide: APP_INTERCEPTOR, useClass: LocationInterceptor },
+    { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
+  ];
+  const providers: Provider[] = [
+    ...(definition.providers ?? []),
+    { provide: IS_WHOLE, useValue: isWhole },
+    restTokens(isWhole),
+    meshRoutes(isWhole),
+    ...(isWhole ? conventions : []),
+  ];
+  return { ...definition, global: true, providers };
 }
 
 /** CqrsModule with the buses of the mesh in place of the stock ones. */

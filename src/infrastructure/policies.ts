@@ -15,6 +15,11 @@ export const DEFAULT_DELIVERY: DeliveryPolicy = {
   unknownTypeGraceMs: DAY_MS,
 };
 
+/** The delivery policy of an application. */
+export function deliveryOf({ delivery }: { readonly delivery?: Partial<DeliveryPolicy> }): DeliveryPolicy {
+  return { ...DEFAULT_DELIVERY, ...delivery };
+}
+
 /**
  * The delivery spec of a Broker for receivers with this policy. Its timeout is longer than that of the receiver, which
  * answers with the reason of a failure: after a timeout of the Broker the dead letter has no reason.

@@ -20,7 +20,7 @@ import { z } from 'zod';
 import { durableCommand, durableEvent, query, type CommandClass } from '../../src/infrastructure/contracts/message.js';
 import { PROCESS_BUSES } from '../../src/infrastructure/contracts/module-buses.js';
 import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
-import { StandaloneDeadLettersController } from '../../src/infrastructure/dead-letters/dead-letters.controller.js';
+import { MESH_ROUTES, type MeshRoute } from '../../src/infrastructure/http/mesh-route.js';
 import { DELIVERY_POLICY } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { ModuleReconciler } from '../../src/infrastructure/maintenance/reconciler.js';
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
@@ -401,7 +401,9 @@ it('MeshModule.forRootAsync() starts with the options of its factory', async () 
     });
     expect(JSON.parse(row!.event)).toMatchObject({ source: 'usvc://bakeries/bakery', data: { loaves: 3 } });
     expect(app.get(DELIVERY_POLICY)).toMatchObject({ retry: 7 });
-    expect(app.get(StandaloneDeadLettersController)).toBeDefined();
+    const shown = app.get<readonly MeshRoute[]>(MESH_ROUTES).map(({ path }) => path);
+    expect(shown).toContain('/mesh/outbox');
+    expect(shown).not.toContain('/health/ready');
   } finally {
     await app.close();
   }

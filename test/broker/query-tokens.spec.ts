@@ -1,11 +1,11 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { PICKUP, PLANNED } from '../../src/demo.js';
 import { OidcTokens } from '../../src/infrastructure/http/oidc/oidc-tokens.js';
-import { callersOf, QueryCallersGuard } from '../../src/infrastructure/cqrs/query-callers.guard.js';
+import { QueryCallers } from '../../src/infrastructure/cqrs/query-callers.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { AUDIENCE, bearer, newKey, rulesFor, startIssuer, type Issuer, type Key } from '../support/issuer.js';
@@ -84,14 +84,15 @@ describe('A query between processes', () => {
     const tokens = new OidcTokens(rulesFor(issuer, { timeoutMs: 10_000 }));
     const callers = { rides: [RIDES, 'another'], drivers: ['another'] };
     const askedBy = async (subject: string, verifier: OidcTokens | undefined = tokens) => {
-      const request = { headers: { authorization: await bearer(issuer, key, { sub: subject }) } };
-      const guard = new QueryCallersGuard(verifier, callers);
-      expect(await guard.canActivate(new ExecutionContextHost([request]))).toBe(true);
-      return callersOf(request);
+      const authorization = await bearer(issuer, key, { sub: subject });
+      const request = { headers: { authorization } } as unknown as IncomingMessage;
+      const guard = new QueryCallers(verifier, callers);
+      await guard.authorize(request);
+      return guard.of(request);
     };
     expect(await askedBy(RIDES)).toEqual(['rides']);
     expect(await askedBy('another')).toEqual(['rides', 'drivers']);
     await expect(askedBy('__proto__')).rejects.toThrow('MESH_OIDC_CALLERS');
-    expect(callersOf({})).toBeUndefined();
+    expect(new QueryCallers(tokens, callers).of({} as IncomingMessage)).toBeUndefined();
   });
 });

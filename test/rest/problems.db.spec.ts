@@ -2,7 +2,7 @@ import { request as send, type IncomingHttpHeaders, type OutgoingHttpHeaders } f
 import { connect, type AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { PICKUP, PLANNED, REACHED } from '../../src/demo.js';
-import type { Problem } from '../../src/infrastructure/http/problem.filter.js';
+import type { Problem } from '../../src/infrastructure/http/problem.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { bodyOf, newClient, newDriver, newRide, problemOf, transitIn } from '../support/rest.js';

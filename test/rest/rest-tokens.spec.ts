@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { exportSPKI, type JWTPayload } from 'jose';
 import { HISTORIES } from '../../migrations/histories.js';
 import { MeshListener } from '../../src/infrastructure/http/mesh-listener.js';
-import type { Problem } from '../../src/infrastructure/http/problem.filter.js';
+import type { Problem } from '../../src/infrastructure/http/problem.js';
 import { migrateDatabase } from '../../src/infrastructure/persistence/database.js';
 import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
 import { deliveriesOf, everyEvent, everyQuery, isPermitted, routesOf, send, spellingsOf } from '../support/attacks.js';

@@ -248,8 +248,9 @@ describe.each(DATABASES)('Health and administration on $kind', ({ fresh }) => {
     expect(await get(open, '/mesh/outbox')).toMatchObject({ pending: 1, ready: 1 });
 
     const guarded = await start(url, { MESH_ADMIN_TOKEN: 'sesame-sesame-sesame' });
-    problemOf(await guarded.http.get('/mesh/outbox'), 401);
-    problemOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesame-sesame-sesamf'), 401);
+    problemOf(await guarded.http.get('/mesh/outbox'), 401, 'Authorization');
+    const wrong = guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesame-sesame-sesamf');
+    problemOf(await wrong, 401, 'Authorization');
     bodyOf(await guarded.http.get('/mesh/outbox').set('Authorization', 'Bearer sesame-sesame-sesame'), 200);
 
     const closed = await start(url, { NODE_ENV: 'production' });

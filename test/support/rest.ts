@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { PICKUP, PLANNED } from '../../src/demo.js';
 import { Clock } from '../../src/infrastructure/observability/clock.js';
 import type { OutboxStatistics } from '../../src/infrastructure/store/statistics.js';
-import type { Problem } from '../../src/infrastructure/http/problem.filter.js';
+import type { Problem } from '../../src/infrastructure/http/problem.js';
 import type { client } from '../../src/modules/clients/contract.js';
 import type { driver, fee } from '../../src/modules/drivers/contract.js';
 import type { transit } from '../../src/modules/rides/contract.js';

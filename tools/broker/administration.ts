@@ -134,7 +134,7 @@ export class Administration {
 function refusalOf(request: IncomingMessage, known: readonly string[] | undefined): object | undefined {
   if (!known) return undefined;
   try {
-    assertKnown(request, request.url ?? '', known);
+    assertKnown(request, /\?(.*)/s.exec(request.url ?? '')?.[1] ?? '', known);
     return undefined;
   } catch (error) {
     const { message, issues } = error as ValidationFailed;

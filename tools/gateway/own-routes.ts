@@ -1,4 +1,4 @@
-import { hasBody } from '../../src/infrastructure/http/strict-request.js';
+import { hasBody } from '../../src/infrastructure/http/request-body.js';
 import type { Aggregator } from './aggregator.js';
 import { sendJson, sendProblem, type Exchange } from './answers.js';
 import { listDeadLetters, replayDeadLetters } from './dead-letters.js';

@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { toEvents } from '../cloudevents/http-parser.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
@@ -12,8 +11,7 @@ import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
 import { KeysUnavailable, TOKEN_VERIFIER, type TokenVerifier } from '../http/bearer-tokens.js';
-import { retryAfterOf } from '../http/problem.filter.js';
-import { MeshListener } from '../http/mesh-listener.js';
+import { retryAfterOf } from '../http/problem.js';
 import { readBody } from '../http/request-body.js';
 import { Slots } from '../http/slots.js';
 import { refusalStatus, withoutValues } from './ingress-errors.js';
@@ -37,8 +35,8 @@ const SLOTS = 128;
 const MAX_FLUSH_MS = 20_000;
 
 /**
- * Where a broker delivers: `POST /mesh/<module>`, and `POST /` for all modules of this process. It runs before every other
- * middleware, because brokers send any media type and need their own answers: an empty success after the commit, 400 or
+ * Where a broker delivers: `POST /mesh/<module>`, and `POST /` for all modules of this process. It comes before every
+ * other middleware, because brokers send any media type and need their own answers: an empty success after the commit, 400 or
  * 422 for an event that can never succeed. Knative would retry 404, 408, 409 and 429.
  */
 @Injectable()
@@ -47,31 +45,28 @@ export class BrokerIngress {
   private readonly slots = new Map<string, Slots>();
 
   constructor(
-    host: HttpAdapterHost,
     private readonly receiver: InboxReceiver,
     private readonly registry: HandlerRegistry,
     private readonly relay: Relay,
     private readonly deadLetters: DeadLetterSink,
-    listener: MeshListener,
     @Inject(TOKEN_VERIFIER) private readonly tokens: TokenVerifier | undefined,
     @Inject(SENDERS) private readonly senders: readonly Sender[],
-    @Inject(RECEIVES) receives: boolean,
-    @Inject(AT_ROOT) atRoot: boolean,
-  ) {
-    if (!receives) return;
-    host.init$.subscribe(() => {
-      host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
-        const segment = listener.serves(request, 'mesh') ? consumerSegment(request.url ?? '') : undefined;
-        const isDelivery = segment !== undefined && request.method === 'POST' && (segment !== '' || atRoot);
-        if (isDelivery) return void this.answer(segment, request, response);
-        if (!segment || !registry.hosts(segment)) return next();
-        const body = shortProblem(
-          405,
-          `Cannot ${request.method} ${request.url?.slice(0, 100)}: an event is sent by POST`,
-        );
-        response.writeHead(405, { allow: 'POST', 'content-type': 'application/problem+json' }).end(body);
-      });
-    });
+    @Inject(RECEIVES) private readonly receives: boolean,
+    @Inject(AT_ROOT) private readonly atRoot: boolean,
+  ) {}
+
+  /** @returns false, having done nothing, when the request isn't to the address of a consumer */
+  take(request: IncomingMessage, response: ServerResponse): boolean {
+    const segment = this.receives ? consumerSegment(request.url ?? '') : undefined;
+    const isDelivery = segment !== undefined && request.method === 'POST' && (segment !== '' || this.atRoot);
+    if (isDelivery) {
+      void this.answer(segment, request, response);
+      return true;
+    }
+    if (!segment || !this.registry.hosts(segment)) return false;
+    const body = shortProblem(405, `Cannot ${request.method} ${request.url?.slice(0, 100)}: an event is sent by POST`);
+    response.writeHead(405, { allow: 'POST', 'content-type': 'application/problem+json' }).end(body);
+    return true;
   }
 
   private async answer(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {

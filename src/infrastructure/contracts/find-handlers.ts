@@ -25,8 +25,6 @@ export interface Handlers {
   readonly byType: Map<string, readonly Subscription[]>;
   /** Names of the modules that this process hosts. */
   readonly hosted: Set<string>;
-  /** The module of each controller. */
-  readonly controllers: Map<Type, string>;
   /** The name of the handler of each query. */
   readonly queryHandlers: Map<QueryClass, string>;
   readonly problems: string[];
@@ -45,7 +43,6 @@ class HandlerFinder {
   readonly found: Handlers = {
     byType: new Map(),
     hosted: new Set(),
-    controllers: new Map(),
     queryHandlers: new Map(),
     problems: [],
   };
@@ -54,7 +51,7 @@ class HandlerFinder {
 
   constructor(private readonly owners: ReadonlyMap<unknown, string>) {}
 
-  visit({ metatype, providers, controllers, imports }: NestModule): void {
+  visit({ metatype, providers, imports }: NestModule): void {
     for (const imported of imports) {
       if (imported.providers.get(CommandBus)?.metatype !== CommandBus) continue;
       this.found.problems.push(
@@ -66,7 +63,6 @@ class HandlerFinder {
       this.found.hosted.add(host.name);
       if (!providers.has(CommandBus))
         this.found.problems.push(`${metatype.name} has no buses of its own: put @MeshFeature above @Module`);
-      for (const controller of controllers.values()) this.found.controllers.set(controller.metatype as Type, host.name);
     }
     for (const provider of providers.values()) {
       const handler = ((provider.instance as object | undefined)?.constructor ?? provider.metatype) as Type | undefined;

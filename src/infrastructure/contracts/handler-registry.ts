@@ -20,7 +20,6 @@ export class HandlerRegistry implements OnModuleInit {
   private handlers: Handlers = {
     byType: new Map(),
     hosted: new Set(),
-    controllers: new Map(),
     queryHandlers: new Map(),
     problems: [],
   };
@@ -90,11 +89,6 @@ export class HandlerRegistry implements OnModuleInit {
   query(name: string): QueryClass | undefined {
     const found = this.queries.get(name);
     return found && this.handlers.queryHandlers.has(found) ? found : undefined;
-  }
-
-  /** The module that a controller belongs to. */
-  moduleOf(controller: Type): string | undefined {
-    return this.handlers.controllers.get(controller);
   }
 
   /** The module whose contract declares a class. */

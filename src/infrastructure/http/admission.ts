@@ -1,8 +1,6 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
-import { MeshListener } from './mesh-listener.js';
 import { Refusals } from './refusals.js';
 
 /** The injection token of a function: how long the messages that this process could handle now have waited, in ms. */
@@ -65,14 +63,13 @@ export class Admission {
   private backlog?: { readonly since: number; seenAt: number };
 
   constructor(
-    private readonly listener: MeshListener,
     @Inject(BACKLOG_AGE) private readonly backlogAgeMs: () => number,
     @Inject(MAX_WAITERS) private readonly maxWaiters: number,
   ) {}
 
-  /** Middleware that comes before all others: refuses what can't be done in time, before its body is read. */
+  /** Comes before all middleware: refuses what can't be done in time, before its body is read. */
   refuseExcess(request: IncomingMessage, response: ServerResponse, next: () => void): void {
-    const waitMs = this.isOfUser(request) ? this.expectedWaitMs(request.method) : 0;
+    const waitMs = this.expectedWaitMs(request.method);
     if (waitMs <= MAX_WAIT_MS) return next();
     // Without 100 Continue the body may come or not.
     if (request.headers.expect) response.shouldKeepAlive = false;
@@ -80,8 +77,7 @@ export class Admission {
   }
 
   /** Middleware that comes after the body was read, so that a slow sender holds no slot: waits for a slot. */
-  enter(request: IncomingMessage, response: ServerResponse, next: () => void): void {
-    if (!this.isOfUser(request)) return next();
+  enter(response: ServerResponse, next: () => void): void {
     const work = () => slot.run(() => this.leave(response), next);
     if (this.working < SLOTS) return this.begin(response, work);
     if (this.queue.length >= MAX_QUEUED) return this.refuse(response, this.queue.length * this.paceMs);
@@ -104,14 +100,6 @@ export class Admission {
     } finally {
       this.waiters--;
     }
-  }
-
-  /** Routes of the mesh are matched only by these spellings, so that no other route can pass for one of them. */
-  private isOfUser(request: IncomingMessage): boolean {
-    const { url = '' } = request;
-    if (SAFE_METHODS.includes(request.method) && /^\/health\/(live|ready)(\?|$)/.test(url)) return false;
-    if (!this.listener.serves(request, 'mesh')) return true;
-    return this.listener.serves(request, 'public') && url !== '/' && !/^\/mesh\//.test(url);
   }
 
   private expectedWaitMs(method: string | undefined): number {
@@ -184,17 +172,5 @@ export class Admission {
 
   private refuse(response: ServerResponse, waitMs: number): void {
     this.refusals.refuse(response, waitMs, { working: this.working, queued: this.queue.length });
-  }
-}
-
-/** Refuses excess requests before every other middleware. */
-@Injectable()
-export class AdmissionMiddleware {
-  constructor(host: HttpAdapterHost, admission: Admission) {
-    host.init$.subscribe(() => {
-      host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>
-        admission.refuseExcess(request, response, next),
-      );
-    });
   }
 }

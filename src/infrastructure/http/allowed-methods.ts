@@ -1,14 +1,11 @@
 import { Injectable, RequestMethod, type OnModuleInit } from '@nestjs/common';
-import { HttpAdapterHost, MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
+import { HttpAdapterHost, MetadataScanner, ModulesContainer } from '@nestjs/core';
 import type { Express, NextFunction, Request, Response } from 'express';
 import { NEST_KEYS } from '../contracts/package-metadata.js';
-import { servedPortOf } from './listener.guard.js';
-import { MeshListener, type ServedPort } from './mesh-listener.js';
 
 interface Route {
   readonly path: string;
   readonly methods: readonly string[];
-  readonly served: ServedPort;
 }
 
 /** Answers 405 with `Allow` where a path has routes, but none with the method of the request. Express only. */
@@ -17,8 +14,6 @@ export class AllowedMethods implements OnModuleInit {
   constructor(
     private readonly host: HttpAdapterHost,
     private readonly modules: ModulesContainer,
-    private readonly listener: MeshListener,
-    private readonly reflector: Reflector,
   ) {}
 
   /** Nest calls this when all routes are registered, before it registers the answer 404. */
@@ -27,9 +22,8 @@ export class AllowedMethods implements OnModuleInit {
     if (httpAdapter?.getType() !== 'express') return;
     const express = httpAdapter.getInstance<Express>();
     const allowed = new WeakMap<Request, Set<string>>();
-    for (const { path, methods, served } of this.routes()) {
+    for (const { path, methods } of this.routes()) {
       express.all(path, (request: Request, _response: Response, next: NextFunction) => {
-        if (!this.listener.serves(request, served)) return next();
         const found = allowed.get(request) ?? new Set();
         allowed.set(request, found);
         for (const it of methods) found.add(it);
@@ -56,7 +50,7 @@ export class AllowedMethods implements OnModuleInit {
         const [base, rest] = [metatype, handler].map((it) => String(Reflect.getMetadata(NEST_KEYS.path, it)));
         const path = `/${base}/${rest}`.replace(/\/+/g, '/').replace(/(?<=.)\/$/, '');
         const methods = method === RequestMethod.GET ? ['GET', 'HEAD'] : [RequestMethod[method]];
-        return [{ path, methods, served: servedPortOf(this.reflector, handler, metatype as () => unknown) }];
+        return [{ path, methods }];
       });
     });
   }

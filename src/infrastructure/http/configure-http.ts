@@ -9,7 +9,7 @@ import { configureServer } from './configure-server.js';
 import { Connections } from './connections.js';
 import { jsonBody } from './json-body.js';
 import { SECURITY_HEADERS } from './security-headers.js';
-import { schemaValidation } from './validation.js';
+import { SchemaPipe } from './validation.js';
 
 /** Gives an application request contexts, JSON bodies and connections with limits, and validation by schema. Express only. */
 export function configureHttp(app: INestApplication): void {
@@ -20,8 +20,8 @@ export function configureHttp(app: INestApplication): void {
   app.use(beginRequestContext, jsonBody);
   const admission = ofMesh(app, Admission);
   if (admission)
-    app.use((request: Request, response: Response, next: NextFunction) => admission.enter(request, response, next));
-  app.useGlobalPipes(schemaValidation());
+    app.use((_request: Request, response: Response, next: NextFunction) => admission.enter(response, next));
+  app.useGlobalPipes(new SchemaPipe());
 }
 
 /** A provider of the mesh; undefined in an application without a mesh, such as the first steps of the workshop. */

@@ -1,7 +1,6 @@
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Injectable } from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
 
 /** Requests of one connection that may wait for the answers before theirs. Browsers and brokers send none. */
 const MAX_PIPELINED = 100;
@@ -38,14 +37,6 @@ export class Connections {
   private readonly exchanges = new Map<Socket, Exchange>();
   private isEnding = false;
   private held = 0;
-
-  constructor(host: HttpAdapterHost) {
-    host.init$.subscribe(() => {
-      host.httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>
-        this.take(request.socket, response, next),
-      );
-    });
-  }
 
   /** Whether the process is about to stop: it still answers, but wants no more requests. */
   get areEnding(): boolean {
@@ -93,7 +84,8 @@ export class Connections {
     setImmediate(sweep);
   }
 
-  private take(socket: Socket, response: ServerResponse, next: () => void): void {
+  /** Handles a request when the answers before it have been sent. */
+  take(socket: Socket, response: ServerResponse, next: () => void): void {
     const exchange = this.exchanges.get(socket);
     if (!exchange) return this.begin(socket, { response, waiting: [], held: 0, isFull: false }, next);
     exchange.held++;

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { brotliDecompress, gunzip, inflate } from 'node:zlib';
-import type { NextFunction, Request, Response } from 'express';
 import { ValidationFailed } from '../contracts/domain-errors.js';
 import { BodyRefused, hasBody, readBody } from './request-body.js';
 
@@ -9,7 +9,7 @@ import { BodyRefused, hasBody, readBody } from './request-body.js';
 const BODY_LIMIT = 100 * 1024;
 /** Deepest nesting of a body. Without a limit, code that walks a body may use up its stack. */
 const BODY_DEPTH = 32;
-const MEDIA = ['json', '+json'];
+const MEDIA = /^application\/json\s*(;|$)|^[\w.+-]+\/[\w.+-]+\+json\s*(;|$)/i;
 
 type Decompress = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
 const DECODERS: Readonly<Record<string, Decompress>> = {
@@ -19,20 +19,29 @@ const DECODERS: Readonly<Record<string, Decompress>> = {
   br: promisify(brotliDecompress),
 };
 
-/** Express middleware that parses a JSON body, with limits, into `request.body`. */
-export function jsonBody(request: Request, response: Response, next: NextFunction): void {
+/** Middleware that parses a JSON body, with limits, into `request.body`. */
+export function jsonBody(
+  request: IncomingMessage & { body?: unknown },
+  response: ServerResponse,
+  next: (error?: unknown) => void,
+): void {
   if (!hasBody(request)) return next();
-  parse(request, response).then((body) => {
+  readJson(request, response).then((body) => {
     request.body = body;
     next();
   }, next);
 }
 
-async function parse(request: Request, response: Response): Promise<unknown> {
-  if (!request.is(MEDIA)) throw refusal(415, 'Send application/json');
-  const charset = /;\s*charset\s*=\s*"?([^;"\s]*)/i.exec(request.get('content-type') ?? '')?.[1] ?? 'utf-8';
+/**
+ * Reads a body that is JSON.
+ * @throws BodyRefused, ValidationFailed that names fields which aren't UTF-8 or too deep, or an error with the status 400 or 415
+ */
+export async function readJson(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
+  const type = request.headers['content-type'] ?? '';
+  if (!MEDIA.test(type)) throw refusal(415, 'Send application/json');
+  const charset = /;\s*charset\s*=\s*"?([^;"\s]*)/i.exec(type)?.[1] ?? 'utf-8';
   if (!/^utf-?8$/i.test(charset)) throw refusal(415, `Send JSON in UTF-8, not in ${charset.slice(0, 20)}`);
-  const encoding = (request.get('content-encoding') ?? 'identity').toLowerCase();
+  const encoding = (request.headers['content-encoding'] ?? 'identity').toLowerCase();
   const decode = Object.hasOwn(DECODERS, encoding) ? DECODERS[encoding]! : undefined;
   if (!decode) throw refusal(415, `Send no Content-Encoding, or one of ${Object.keys(DECODERS).join(', ')}`);
   const bytes = await decompressed(decode, await readBody(request, response, BODY_LIMIT));

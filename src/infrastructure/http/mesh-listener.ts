@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Inject, Injectable } from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
 import { BACKLOG, configureServer } from './configure-server.js';
 import { Connections } from './connections.js';
 
@@ -16,15 +15,9 @@ export interface ListenerOptions {
   readonly host?: string;
 }
 
-/** The port that serves a route: that of the mesh, the public one of the application, or both. */
-export type ServedPort = 'mesh' | 'public' | 'both';
-
-/** Requests that came by a mesh listener. They carry no mark that a client could set. */
-const meshRequests = new WeakSet<object>();
-
 /**
- * A port of its own for brokers, other processes and administration: the same application, served by a second HTTP server.
- * A client that reaches the public port then reaches none of them.
+ * A port of its own for brokers, other processes and administration: a second HTTP server. A client that reaches the public
+ * port then reaches none of them.
  */
 @Injectable()
 export class MeshListener {
@@ -32,7 +25,6 @@ export class MeshListener {
   private closed?: Promise<unknown>;
 
   constructor(
-    private readonly host: HttpAdapterHost,
     private readonly connections: Connections,
     @Inject(MESH_LISTENER) private readonly options: ListenerOptions | undefined,
   ) {}
@@ -47,21 +39,10 @@ export class MeshListener {
     return (this.server?.address() as AddressInfo | null | undefined)?.port;
   }
 
-  /** Whether the port by which a request came serves a route. Without a port of the mesh, all routes share one. */
-  serves(request: object, served: ServedPort): boolean {
-    return !this.options || served === 'both' || meshRequests.has(request) === (served === 'mesh');
-  }
-
-  /** Begins to take requests. @throws Error when the port is taken */
-  async open(): Promise<void> {
-    // An application context without HTTP has no adapter.
-    const { httpAdapter } = this.host;
-    if (!this.options || !httpAdapter) return;
-    const handle = httpAdapter.getInstance<RequestListener>();
-    const server = createServer((request, response) => {
-      meshRequests.add(request);
-      handle(request, response);
-    });
+  /** Begins to take requests, where the mesh has a port of its own. @throws Error when the port is taken */
+  async open(handle: RequestListener): Promise<void> {
+    if (!this.options) return;
+    const server = createServer(handle);
     configureServer(server, this.connections);
     this.connections.watch(server);
     server.listen({ ...this.options, backlog: BACKLOG });

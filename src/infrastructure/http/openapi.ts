@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { extname } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { extname, join } from 'node:path';
 import { HttpStatus, type INestApplication, type Type } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
 import type { NextFunction, Request, Response } from 'express';
 import { z } from 'zod';
 import { SWAGGER_KEYS } from '../contracts/package-metadata.js';
-import type { Handler } from './listener.guard.js';
 import { MeshListener } from './mesh-listener.js';
-import { needsToken, REST_TOKENS, type RestTokens } from './rest-tokens.guard.js';
+import { meshPaths } from './mesh-operations.js';
+import { MESH_ROUTES, type MeshRoute } from './mesh-route.js';
+import { needsToken, REST_TOKENS, type Handler, type RestTokens } from './rest-tokens.guard.js';
 
 /**
  * Describes a route on the API page. Writes the metadata that @nestjs/swagger reads without loading that package, which
@@ -72,7 +72,7 @@ export function serveApiPage(app: INestApplication, title: string): void {
     const path = request.path.replace(/^\/api\/$/, '/api');
     const make = makers.get(path);
     const isRead = request.method === 'GET' || request.method === 'HEAD';
-    if (!make || !listener.serves(request, 'public')) return next();
+    if (!make) return next();
     if (!isRead) {
       response.setHeader('Allow', 'GET, HEAD');
       return next(Object.assign(new Error(`Cannot ${request.method} ${request.path}`), { status: 405 }));
@@ -98,9 +98,8 @@ async function documentOf(app: INestApplication, title: string, isSeparate: bool
       if (open.has(operation.operationId)) operation.security = [];
     }
   }
-  if (!isSeparate) return made;
-  const paths = Object.entries(made.paths).filter(([it]) => !it.startsWith('/mesh/'));
-  return { ...made, paths: Object.fromEntries(paths) };
+  const shown = app.get<readonly MeshRoute[]>(MESH_ROUTES).filter(({ isPublic }) => isPublic || !isSeparate);
+  return { ...made, paths: { ...made.paths, ...meshPaths(shown) } };
 }
 
 interface OpenApiOperation {
@@ -123,8 +122,9 @@ function operationsWithoutToken(app: INestApplication): Set<string | undefined> 
   return new Set(ids);
 }
 
-function asset(file: string): Promise<Buffer> {
-  return readFile(fileURLToPath(import.meta.resolve(`swagger-ui-dist/${file}`)));
+async function asset(file: string): Promise<Buffer> {
+  const { default: folder } = await import('swagger-ui-dist/absolute-path.js');
+  return readFile(join(folder(), file));
 }
 
 function page(title: string): string {

@@ -2,7 +2,6 @@ import { Inject, Injectable, SetMetadata, type CanActivate, type ExecutionContex
 import { Reflector } from '@nestjs/core';
 import type { Request } from 'express';
 import { Unauthorized, type TokenVerifier } from './bearer-tokens.js';
-import { servedPortOf, type Handler } from './listener.guard.js';
 
 /** The injection token of `RestTokens`; undefined where REST needs no tokens. */
 export const REST_TOKENS = Symbol('REST_TOKENS');
@@ -16,15 +15,14 @@ export interface RestTokens {
 
 const WITHOUT_TOKEN = 'mesh:without-token';
 
-/** Lets a controller or a route be used without a token, as probes need it. */
+/** Lets a controller or a route be used without a token. */
 export const WithoutToken = () => SetMetadata(WITHOUT_TOKEN, true);
 
-/**
- * Whether a route belongs to REST and needs a token. It does unless a decorator says otherwise: `@ServedOn('mesh')`, since
- * the mesh has guards of its own, or `@WithoutToken()`.
- */
+/** The method of a route. */
+export type Handler = ReturnType<ExecutionContext['getHandler']>;
+
+/** Whether a route needs a token: it does unless it has `@WithoutToken()`. */
 export function needsToken(reflector: Reflector, handler: Handler, controller: Type | Handler): boolean {
-  if (servedPortOf(reflector, handler, controller) === 'mesh') return false;
   return reflector.getAllAndOverride<true | undefined>(WITHOUT_TOKEN, [handler, controller]) === undefined;
 }
 

@@ -1,9 +1,7 @@
-import { Controller, Get, Logger } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import { Unavailable } from '../contracts/domain-errors.js';
 import { Connections } from '../http/connections.js';
-import { ServedOn } from '../http/listener.guard.js';
-import { Operation } from '../http/openapi.js';
-import { WithoutToken } from '../http/rest-tokens.guard.js';
+import { meshRoute, type MeshRoute } from '../http/mesh-route.js';
 import type { BrokerFailure, BrokerState } from '../outbox/outbox-dispatcher.js';
 import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -12,10 +10,24 @@ import { writeNothing } from '../store/idempotency-rows.js';
 /** How long the outcome of a look at the database is used, in ms. */
 const LOOK_MS = 250;
 
-@Controller('health')
-@ServedOn('both')
-@WithoutToken()
-export class HealthController {
+@Injectable()
+export class HealthRoutes {
+  readonly routes: readonly MeshRoute[] = [
+    meshRoute({
+      method: 'GET',
+      path: '/health/live',
+      summary: 'The process runs',
+      isPublic: true,
+      handle: () => Promise.resolve({ status: 'live' }),
+    }),
+    meshRoute({
+      method: 'GET',
+      path: '/health/ready',
+      summary: 'The process can take requests: the database answers, the relay runs, the broker accepts messages',
+      isPublic: true,
+      handle: () => this.ready(),
+    }),
+  ];
   private readonly logger = new Logger('Health');
   /** The last look at the database, and when it began. */
   private look = Promise.resolve();
@@ -27,15 +39,7 @@ export class HealthController {
     private readonly connections: Connections,
   ) {}
 
-  @Get('live')
-  @Operation('The process runs')
-  live(): object {
-    return { status: 'live' };
-  }
-
-  @Get('ready')
-  @Operation('The process can take requests: the database answers, the relay runs, the broker accepts messages')
-  async ready(): Promise<object> {
+  private async ready(): Promise<object> {
     if (this.connections.areEnding) throw new Unavailable('The process is stopping');
     if (!this.relay.isRunning) throw new Unavailable('The relay is not running');
     // Any client may ask, so addresses are in the log only, and at GET /mesh/outbox.

@@ -9,8 +9,8 @@ export interface RequestContext {
   readonly causationId?: string;
   /** W3C Trace Context of the caller. */
   readonly traceparent: string;
-  /** The module whose code runs: the source of the messages that it sends. */
-  module?: string;
+  /** The module that handles a message: the source of the messages that it sends. */
+  readonly module?: string;
 }
 
 const current = new AsyncLocalStorage<RequestContext>();
@@ -22,12 +22,6 @@ export function requestContext(): RequestContext | undefined {
 
 export function runInContext<T>(context: RequestContext, work: () => T): T {
   return current.run(context, work);
-}
-
-/** Notes the module that answers a request, in the context of the request. */
-export function setSendingModule(name: string): void {
-  const context = requestContext();
-  if (context) context.module = name;
 }
 
 const TRACEPARENT = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/;

@@ -2,7 +2,7 @@ import { Body, Controller, Get, HttpCode, Param, Post, Put } from '@nestjs/commo
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { z } from 'zod';
 import { NotFound } from '../../infrastructure/contracts/domain-errors.js';
-import { Location } from '../../infrastructure/http/request-context.interceptor.js';
+import { Location } from '../../infrastructure/http/location.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
 import { idParameter } from '../../infrastructure/contracts/schemas.js';

@@ -4,7 +4,7 @@ import type { Response } from 'express';
 import { z } from 'zod';
 import { Conflict, NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { Admission } from '../../infrastructure/http/admission.js';
-import { Location } from '../../infrastructure/http/request-context.interceptor.js';
+import { Location } from '../../infrastructure/http/location.js';
 import { preferredWaitMs } from '../../infrastructure/http/prefer.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
 import { Operation } from '../../infrastructure/http/openapi.js';

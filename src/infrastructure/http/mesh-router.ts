@@ -1,0 +1,156 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { NotFound } from '../contracts/domain-errors.js';
+import { continueTrace, runInContext } from '../observability/request-context.js';
+import { readJson } from './json-body.js';
+import { MESH_ROUTES, type MeshRoute } from './mesh-route.js';
+import { isWorthLogging, PROBLEM_TYPE, problemOf } from './problem.js';
+import { SECURITY_HEADERS } from './security-headers.js';
+import { assertKnown } from './strict-request.js';
+import { validated } from './validation.js';
+
+/** A port that serves routes: the one of the mesh or of both, or the public one where the mesh has a port of its own. */
+export type Port = 'mesh' | 'public';
+
+interface Match {
+  readonly route: MeshRoute;
+  readonly params: Record<string, string>;
+}
+
+/** Answers requests to the routes of the mesh, without the router of the application. */
+@Injectable()
+export class MeshRouter {
+  private readonly logger = new Logger('Mesh');
+  private readonly patterns: { readonly route: MeshRoute; readonly pattern: RegExp }[];
+
+  constructor(@Inject(MESH_ROUTES) readonly routes: readonly MeshRoute[]) {
+    this.patterns = routes.map((route) => ({ route, pattern: patternOf(route.path) }));
+  }
+
+  /** @returns false, having done nothing, when the port has no route with this path */
+  take(request: IncomingMessage, response: ServerResponse, port: Port): boolean {
+    const { pathname } = splitUrl(request);
+    const matches = this.matching(pathname, port);
+    if (matches.length === 0) return false;
+    void this.answer(request, response, () => this.call(request, response, matches));
+    return true;
+  }
+
+  /** Answers 404. */
+  refuse(request: IncomingMessage, response: ServerResponse): void {
+    const missing = new NotFound(`Cannot ${request.method} ${splitUrl(request).pathname}`);
+    void this.answer(request, response, () => Promise.reject(missing));
+  }
+
+  private matching(pathname: string, port: Port): Match[] {
+    return this.patterns.flatMap(({ route, pattern }) => {
+      const found = port === 'public' && !route.isPublic ? null : pattern.exec(pathname);
+      return found ? [{ route, params: { ...found.groups } }] : [];
+    });
+  }
+
+  private async answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    call: () => Promise<{ status: number; body: object | void }>,
+  ): Promise<void> {
+    const given = request.headers['x-correlation-id'];
+    const correlationId = typeof given === 'string' && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
+    const trace = continueTrace(request.headers.traceparent as string | undefined);
+    const headers = { ...SECURITY_HEADERS, 'X-Correlation-Id': correlationId };
+    await runInContext({ correlationId, traceparent: trace }, async () => {
+      try {
+        const { status, body } = await call();
+        send(response, status, body, {
+          ...headers,
+          ...(body && { 'Content-Type': 'application/json; charset=utf-8' }),
+        });
+      } catch (error) {
+        const { problem, headers: more } = problemOf(error, splitUrl(request).pathname);
+        this.log(request, problem.status, isWorthLogging(error, problem) ? error : undefined);
+        const allow = error instanceof MethodNotAllowed && { Allow: error.allowed };
+        send(response, problem.status, problem, { ...headers, ...more, ...allow, 'Content-Type': PROBLEM_TYPE });
+      }
+    });
+  }
+
+  private async call(request: IncomingMessage, response: ServerResponse, matches: readonly Match[]) {
+    const method = request.method === 'HEAD' ? 'GET' : request.method;
+    const match = matches.find(({ route }) => route.method === method);
+    if (!match) throw new MethodNotAllowed(request, matches);
+    const { route, params } = match;
+    const { status = 200 } = route;
+    await route.guard?.authorize(request);
+    const { pathname, search } = splitUrl(request);
+    assertKnown(request, search, Object.keys(route.query?.shape ?? {}), route.takesBody);
+    const input = {
+      params: (route.params ? await validated(route.params, decoded(params, pathname)) : {}) as never,
+      query: (route.query ? await validated(route.query, parametersOf(search)) : {}) as never,
+      body: route.takesBody ? await readJson(request, response) : undefined,
+      request,
+    };
+    const body = await route.handle(input);
+    // Queries change nothing.
+    if (method !== 'GET' && !route.takesBody) this.log(request, status);
+    return { status, body };
+  }
+
+  /** Without the query string and the text of an error that a client causes: they may hold data of users. */
+  private log(request: IncomingMessage, statusCode: number, error?: unknown): void {
+    const { method, socket } = request;
+    const url = splitUrl(request).pathname;
+    const facts = { req: { method, url, address: socket.remoteAddress }, res: { statusCode } };
+    if (error) this.logger.error({ ...facts, err: error }, 'Request failed');
+    else if (statusCode >= 400) this.logger.warn(facts, 'Request refused');
+    else this.logger.log(facts, 'Request completed');
+  }
+}
+
+class MethodNotAllowed extends Error {
+  readonly status = 405;
+  readonly allowed: string;
+
+  constructor(request: IncomingMessage, matches: readonly Match[]) {
+    super(`Cannot ${request.method} ${splitUrl(request).pathname}`);
+    const methods = matches.map(({ route }) => route.method);
+    const all = new Set<string>(methods.includes('GET') ? [...methods, 'HEAD'] : methods);
+    this.allowed = [...all].sort().join(', ');
+  }
+}
+
+/** Routes are matched by one spelling only, but for a slash at the end. */
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replace(/:(\w+)/g, '(?<$1>[^/]+)')}/?$`);
+}
+
+function splitUrl({ url = '' }: IncomingMessage): { pathname: string; search: string } {
+  const at = url.indexOf('?');
+  return at < 0 ? { pathname: url, search: '' } : { pathname: url.slice(0, at), search: url.slice(at + 1) };
+}
+
+function decoded(params: Record<string, string>, pathname: string): Record<string, string> {
+  try {
+    return Object.fromEntries(Object.entries(params).map(([name, value]) => [name, decodeURIComponent(value)]));
+  } catch {
+    throw Object.assign(new Error(`The path ${pathname} is not encoded as it should be`), { status: 400 });
+  }
+}
+
+/** A repeated parameter is a list, which no schema accepts. */
+function parametersOf(search: string): Record<string, string | string[]> {
+  const given = new URLSearchParams(search);
+  return Object.fromEntries(
+    [...new Set(given.keys())].map((name) => {
+      const values = given.getAll(name);
+      return [name, values.length === 1 ? values[0]! : values];
+    }),
+  );
+}
+
+function send(response: ServerResponse, status: number, body: object | void, headers: Record<string, string>): void {
+  if (response.headersSent || response.destroyed) return void response.destroy();
+  if (body === undefined) return void response.writeHead(status, headers).end();
+  const text = JSON.stringify(body);
+  response.writeHead(status, { ...headers, 'Content-Length': Buffer.byteLength(text) }).end(text);
+}

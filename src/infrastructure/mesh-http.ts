@@ -1,0 +1,60 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Inject, Injectable } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { BrokerIngress } from './broker/broker-ingress.js';
+import { Admission } from './http/admission.js';
+import { Connections } from './http/connections.js';
+import { MeshListener } from './http/mesh-listener.js';
+import { MeshRouter, type Port } from './http/mesh-router.js';
+import { continueTrace, runInContext } from './observability/request-context.js';
+
+/** The injection token of a boolean: whether all requests follow the HTTP conventions of the mesh (`http: 'whole'`). */
+export const IS_WHOLE = Symbol('IS_WHOLE');
+
+/**
+ * What comes before the router of the application. Requests to the mesh end here, so that its routes work under any
+ * conventions of the application. The public port serves them only where the mesh has no port of its own.
+ */
+@Injectable()
+export class MeshHttp {
+  constructor(
+    host: HttpAdapterHost,
+    private readonly connections: Connections,
+    private readonly listener: MeshListener,
+    private readonly ingress: BrokerIngress,
+    private readonly router: MeshRouter,
+    private readonly admission: Admission,
+    @Inject(IS_WHOLE) private readonly isWhole: boolean,
+  ) {
+    // An application context without HTTP never has an adapter.
+    host.init$.subscribe(() => {
+      host.httpAdapter?.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>
+        this.takePublic(request, response, next),
+      );
+    });
+  }
+
+  /** Answers a request to the mesh's own port. */
+  takeMesh(request: IncomingMessage, response: ServerResponse): void {
+    this.connections.take(request.socket, response, () => {
+      if (!this.answers(request, response, 'mesh')) this.router.refuse(request, response);
+    });
+  }
+
+  private takePublic(request: IncomingMessage, response: ServerResponse, next: () => void): void {
+    const port = this.listener.isSeparate ? 'public' : 'mesh';
+    if (!this.isWhole) {
+      if (this.answers(request, response, port)) return;
+      const trace = continueTrace(request.headers.traceparent as string | undefined);
+      return runInContext({ correlationId: randomUUID(), traceparent: trace }, next);
+    }
+    this.connections.take(request.socket, response, () => {
+      if (!this.answers(request, response, port)) this.admission.refuseExcess(request, response, next);
+    });
+  }
+
+  private answers(request: IncomingMessage, response: ServerResponse, port: Port): boolean {
+    return (port === 'mesh' && this.ingress.take(request, response)) || this.router.take(request, response, port);
+  }
+}
