@@ -8,6 +8,7 @@ import { PROCESS_BUSES } from './contracts/module-buses.js';
 import { Permissions } from './contracts/permissions.js';
 import { MeshCommandBus } from './cqrs/command-bus.js';
 import { MeshEventBus } from './cqrs/event-bus.js';
+import { HostBuses } from './cqrs/host-buses.js';
 import { QueriesRoutes } from './cqrs/queries.routes.js';
 import { QueryCallers } from './cqrs/query-callers.js';
 import { MeshQueryBus } from './cqrs/query-bus.js';
@@ -61,6 +62,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     DeadLetterSink,
     HandlerRegistry,
     HealthRoutes,
+    HostBuses,
     InboxReceiver,
     MeshHttp,
     MeshLifecycle,

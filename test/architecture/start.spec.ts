@@ -7,7 +7,6 @@ import {
   Command,
   CommandBus,
   CommandHandler,
-  CqrsModule,
   EventBus,
   EventsHandler,
   QueryBus,
@@ -203,16 +202,6 @@ describe('An application does not start', () => {
         return [bakery(complete), moduleOf('shop', {}, [Forgot as never])];
       },
       /Forgot handles planted\.bakery\.baked without handle\(\)/,
-    ],
-    [
-      'with the buses of @nestjs/cqrs besides those of the mesh',
-      () => {
-        @MeshFeature({ name: 'shop', contract: {} })
-        @Module({ imports: [CqrsModule] })
-        class Shop {}
-        return [bakery(complete), Shop];
-      },
-      /Shop imports CqrsModule/,
     ],
     [
       'with a sender that is no module',

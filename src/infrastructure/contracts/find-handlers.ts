@@ -32,12 +32,17 @@ export interface Handlers {
 
 /** @param owners the module whose contract declares a class */
 export function findHandlers(container: ModulesContainer, owners: ReadonlyMap<unknown, string>): Handlers {
-  const finder = new HandlerFinder(owners);
+  const finder = new HandlerFinder(owners, hasStockBuses(container));
   for (const nestModule of container.values()) finder.visit(nestModule);
   return finder.found;
 }
 
 type NestModule = NonNullable<ReturnType<ModulesContainer['get']>>;
+
+/** Whether the application imports CqrsModule itself, and so has buses for what isn't durable. */
+function hasStockBuses(container: ModulesContainer): boolean {
+  return [...container.values()].some(({ providers }) => providers.get(CommandBus)?.metatype === CommandBus);
+}
 
 class HandlerFinder {
   readonly found: Handlers = {
@@ -49,15 +54,12 @@ class HandlerFinder {
   /** Handlers of commands that aren't durable. */
   private readonly local = new Map<unknown, string>();
 
-  constructor(private readonly owners: ReadonlyMap<unknown, string>) {}
+  constructor(
+    private readonly owners: ReadonlyMap<unknown, string>,
+    private readonly hasStockBuses: boolean,
+  ) {}
 
-  visit({ metatype, providers, imports }: NestModule): void {
-    for (const imported of imports) {
-      if (imported.providers.get(CommandBus)?.metatype !== CommandBus) continue;
-      this.found.problems.push(
-        `${metatype.name} imports CqrsModule, whose buses lose messages: remove the import, the buses of the mesh are global`,
-      );
-    }
+  visit({ metatype, providers }: NestModule): void {
     const host = findMeshFeature(metatype);
     if (host) {
       this.found.hosted.add(host.name);
@@ -78,19 +80,21 @@ class HandlerFinder {
   ): void {
     const command = commandOf(handler);
     const query = queryOf(handler);
-    if (isSaga(handler))
+    if (isSaga(handler) && !this.hasStockBuses)
       this.found.problems.push(`${handler.name} is a saga, whose errors vanish: write an event handler instead`);
-    if (command && command.kind === undefined) {
+    if (command && command.kind === undefined && !this.hasStockBuses) {
       const other = this.local.get(command);
       if (other) this.found.problems.push(`${command.name} is handled twice: by ${other} and by ${handler.name}`);
       this.local.set(command, handler.name);
     }
-    const durable = [...(command?.kind ? [command] : []), ...eventsOf(handler)] as MessageClass[];
-    for (const message of durable) {
+    const messages = [...(command?.kind ? [command] : []), ...eventsOf(handler)] as MessageClass[];
+    for (const message of messages) {
+      if (message.kind === undefined && this.hasStockBuses) continue;
       const problem = this.subscribe(message, handler, instance, host, isStatic);
       if (problem) this.found.problems.push(problem);
     }
-    const problem = query && this.answer(query, handler, host);
+    // Queries that no contract declares stay inside the process.
+    const problem = query?.kind === 'query' && this.answer(query, handler, host);
     if (problem) this.found.problems.push(problem);
   }
 

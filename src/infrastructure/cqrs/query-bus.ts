@@ -31,17 +31,18 @@ export class MeshQueryBus extends QueryBus implements ModuleBus<QueryBus> {
 
   /**
    * @throws Error when the contract doesn't let this module ask
-   * @throws Error inside a unit of work, which must not wait for another module; so the code works in every deployment
+   * @throws Error inside a unit of work for a query of a contract: a unit must not wait for another module, so that the code
+   *   works in every deployment
    * @throws Unavailable when another process hosts the module and doesn't answer
    */
   override async execute<Q extends IQuery, Result = unknown>(query: Q): Promise<Result> {
-    if (this.work.open) {
+    const declaration = query.constructor as unknown as QueryClass;
+    const owner = this.registry.owner(declaration);
+    if (owner !== undefined && this.work.open) {
       throw new Error(
         `${query.constructor.name} was executed inside a unit of work: execute it in prepare(), or before the unit`,
       );
     }
-    const declaration = query.constructor as unknown as QueryClass;
-    const owner = this.registry.owner(declaration);
     const asker = this.asker ?? requestContext()?.module;
     if (owner !== undefined && asker !== undefined) this.permissions.assertAllows(declaration, asker);
     if (owner === undefined || this.registry.hosts(owner)) return super.execute<Q, Result>(query);

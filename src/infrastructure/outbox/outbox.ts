@@ -11,6 +11,7 @@ import type { Unit } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertIntoOutbox, OUTBOX_COLUMNS, outboxValues } from '../store/outbox-rows.js';
 import { Relay } from './relay.js';
+import { dataSourceOf } from '../persistence/data-source-of.js';
 
 /**
  * Messages on their way out, written in the transaction of the state that they belong to: after the commit both are
@@ -80,7 +81,7 @@ export class Outbox {
     const event = this.eventOf(message, from);
     if (!manager.queryRunner?.isTransactionActive)
       throw new Error('outbox.add() needs the entity manager of an open transaction');
-    const isPostgres = manager.dataSource.options.type === 'postgres';
+    const isPostgres = dataSourceOf(manager).options.type === 'postgres';
     const parameters = OUTBOX_COLUMNS.map((_, index) => (isPostgres ? `$${index + 1}` : '?')).join(', ');
     await manager.query(
       `INSERT INTO mesh_outbox (${OUTBOX_COLUMNS.join(', ')}) VALUES (${parameters})`,
@@ -89,7 +90,7 @@ export class Outbox {
     const unit = this.work.open;
     // TypeORM doesn't see the commit of one of our units.
     if (unit?.manager === manager) return unit.afterCommit(() => this.relay.wake());
-    const { subscribers } = manager.dataSource;
+    const { subscribers } = dataSourceOf(manager);
     if (!subscribers.includes(this.subscriber)) subscribers.push(this.subscriber);
   }
 

@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { isConflict } from './sql.js';
+import { dataSourceOf } from './data-source-of.js';
 
 /** Key of the advisory lock on PostgreSQL. */
 const ADVISORY_LOCK = 4_117_015_261;
@@ -69,5 +70,5 @@ async function oldestTransaction(dataSource: DataSource): Promise<{ pid: number;
 }
 
 export function isPostgres(runner: QueryRunner): boolean {
-  return runner.dataSource.options.type === 'postgres';
+  return dataSourceOf(runner).options.type === 'postgres';
 }
