@@ -46,9 +46,9 @@ export class HostBuses implements OnModuleInit {
   }
 
   private connectQueries(bus: QueryBus): void {
-    const execute: (query: IQuery) => Promise<unknown> = bus.execute.bind(bus);
-    const divert = (query: IQuery): Promise<unknown> =>
-      this.registry.owner(query.constructor) === undefined ? execute(query) : this.queries.execute(query);
+    const execute: (query: IQuery, ...rest: never[]) => Promise<unknown> = bus.execute.bind(bus);
+    const divert = (query: IQuery, ...rest: never[]): Promise<unknown> =>
+      this.registry.owner(query.constructor) === undefined ? execute(query, ...rest) : this.queries.execute(query);
     Object.assign(bus, { execute: divert });
   }
 }

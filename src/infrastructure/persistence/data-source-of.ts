@@ -2,5 +2,6 @@ import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 
 /** The data source of an entity manager or query runner: TypeORM 0.3 calls it `connection`, 1.x `dataSource`. */
 export function dataSourceOf(of: EntityManager | QueryRunner): DataSource {
-  return (of.dataSource as DataSource | undefined) ?? (of as unknown as { connection: DataSource }).connection;
+  const { dataSource, connection } = of as unknown as { dataSource?: DataSource; connection: DataSource };
+  return dataSource ?? connection;
 }
