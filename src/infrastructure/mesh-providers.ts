@@ -1,4 +1,4 @@
-import { Logger, type Provider, type Type } from '@nestjs/common';
+import { type Provider, type Type } from '@nestjs/common';
 import { AT_ROOT, RECEIVES, SENDERS } from './broker/broker-ingress.js';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { IS_DEAD_LETTER_SINK } from './broker/dead-letter-sink.js';
@@ -40,6 +40,7 @@ import { UNKNOWN_CONSUMER, UNPUBLISHED } from './store/dead-letter-rows.js';
 import { RETENTION_POLICY } from './store/expired-rows.js';
 import { OUTBOX_RESOURCE } from './store/lease-rows.js';
 import { assertOwners, migrationHistories } from './store/migration-histories.js';
+import { MeshLogger } from './observability/mesh-logger.js';
 
 /** The modules that this process hosts. */
 const hostedBy = ({ modules, hosted = modules }: MeshOptions): readonly Type[] => hosted;
@@ -112,18 +113,18 @@ function relayOf(
         broker.sink,
         scope.leases,
         publishRouting(options.modules),
-        new Logger(Publisher.name),
+        new MeshLogger(Publisher.name),
       )
     : new InProcessDispatcher(
         work,
         (type) => registry.consumersOf(type),
-        new Logger(InProcessDispatcher.name),
+        new MeshLogger(InProcessDispatcher.name),
         scope.leases,
         policy.unknownTypeGraceMs,
       );
   const remote = (name: string) =>
     broker && /^https?:/.test(name) ? remoteConsumer(name, addresses.isAddress(name), client, work, policy) : undefined;
-  const workers = new DeliveryWorkers(work, scope, new Logger(DeliveryWorkers.name), remote);
+  const workers = new DeliveryWorkers(work, scope, new MeshLogger(DeliveryWorkers.name), remote);
   const toOutbox = { consumersOf: () => undefined, wake: () => dispatcher.wake() };
   const toConsumers = (types: () => readonly string[]) => ({
     types,
@@ -146,7 +147,10 @@ function leaseScopeOf({ postgres }: Database, options: MeshOptions): LeaseScope 
     .sort();
   const resource = `deliveries: ${names.join(', ')}`;
   const resources = [OUTBOX_RESOURCE, resource];
-  return { resource, leases: new PostgresLeases(postgres, resources, options.notify ?? true, new Logger('Leases')) };
+  return {
+    resource,
+    leases: new PostgresLeases(postgres, resources, options.notify ?? true, new MeshLogger('Leases')),
+  };
 }
 
 /** The tokens of REST. @throws Error when the application answers its requests in its own way, without the 401 of this library */

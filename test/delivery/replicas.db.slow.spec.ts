@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
-import { Logger } from '@nestjs/common';
 import pg from 'pg';
+import { MeshLogger } from '../../src/infrastructure/observability/mesh-logger.js';
 import { toEvents } from '../../src/infrastructure/cloudevents/http-parser.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { insertDeadLetter } from '../../src/infrastructure/store/dead-letter-rows.js';
@@ -350,7 +350,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 
   it('neither wake nor notify each other when there are more replicas than shards', async () => {
     const connection = { connectionString: database, Client: pg.Client };
-    const all = numbers(SHARDS + 3).map(() => new PostgresLeases(connection, ['outbox'], true, new Logger()));
+    const all = numbers(SHARDS + 3).map(() => new PostgresLeases(connection, ['outbox'], true, new MeshLogger()));
     let wakes = 0;
     try {
       for (const leases of all) await leases.start(() => void wakes++);

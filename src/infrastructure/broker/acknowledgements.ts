@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Logger } from '@nestjs/common';
 import { DATABASE_PAUSE_MS, MESSAGE_UNIT } from '../delivery/consumer.js';
 import type { SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { removeFromOutbox } from '../store/outbox-rows.js';
+import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** How long acknowledged messages wait for others to be removed with them, in ms; no longer than until a batch is full. */
 const BATCH_WINDOW_MS = 25;
@@ -21,7 +21,7 @@ export class Acknowledgements {
   /** @param onRemoved called with removed messages; until then they must not be sent again */
   constructor(
     private readonly work: UnitOfWork,
-    private readonly logger: Logger,
+    private readonly logger: MeshLogger,
     private readonly onRemoved: (seqs: readonly SqlValue[]) => void,
   ) {}
 

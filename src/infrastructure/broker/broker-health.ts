@@ -1,6 +1,6 @@
-import type { Logger } from '@nestjs/common';
 import type { BrokerFailure } from '../outbox/outbox-dispatcher.js';
 import type { FailedAttempt } from './publish-attempt.js';
+import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Failures in a row before the broker counts as unavailable. */
 const FAILURES_UNTIL_UNAVAILABLE = 3;
@@ -35,7 +35,7 @@ export class BrokerHealth {
 
   constructor(
     private readonly url: string,
-    private readonly logger: Logger,
+    private readonly logger: MeshLogger,
   ) {}
 
   /** While the broker is unavailable, one request at a time probes whether it is back. */

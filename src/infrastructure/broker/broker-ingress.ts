@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { toEvents } from '../cloudevents/http-parser.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
@@ -17,6 +17,7 @@ import { Slots } from '../http/slots.js';
 import { refusalStatus, withoutValues } from './ingress-errors.js';
 import { assertMayDeliver, type Sender } from './senders.js';
 import { shortProblem } from './short-problem.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** The injection token of the senders that may deliver, where tokens are required. */
 export const SENDERS = Symbol('SENDERS');
@@ -41,7 +42,7 @@ const MAX_FLUSH_MS = 20_000;
  */
 @Injectable()
 export class BrokerIngress {
-  private readonly logger = new Logger('BrokerIngress');
+  private readonly logger = new MeshLogger('BrokerIngress');
   private readonly slots = new Map<string, Slots>();
 
   constructor(
@@ -148,7 +149,7 @@ export class BrokerIngress {
     try {
       const outcome = await this.receiver.receive(consumer, event);
       const times = { lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began };
-      this.logger.log({ ...factsOf(event, consumer), ...times }, outcome);
+      this.logger.message({ ...factsOf(event, consumer), ...times }, outcome);
     } catch (error) {
       if (!(error instanceof UnknownType) || !this.registry.hosts(consumer)) throw error;
       await this.keepForRelease(event, consumer);

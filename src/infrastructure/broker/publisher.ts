@@ -1,6 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Logger } from '@nestjs/common';
 import { requestContextOf, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { DATABASE_PAUSE_MS, MESSAGE_UNIT } from '../delivery/consumer.js';
 import type { Leases } from '../leases/leases.js';
@@ -20,6 +19,7 @@ import { PartitionQueues } from './partition-queues.js';
 import { publish, type FailedAttempt } from './publish-attempt.js';
 import type { PublishRouting } from './publish-routing.js';
 import { SearchPause } from './search-pause.js';
+import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /**
  * Dispatches the outbox to a broker. The outbox is the record: an event that isn't accepted stays there and is sent again,
@@ -54,7 +54,7 @@ export class Publisher implements OutboxDispatcher {
     private readonly url: string,
     private readonly leases: Leases,
     private readonly routing: PublishRouting,
-    private readonly logger: Logger,
+    private readonly logger: MeshLogger,
   ) {
     this.queues = new PartitionQueues(() => leases.held(OUTBOX_RESOURCE), routing.routeOf);
     this.health = new BrokerHealth(url, logger);
@@ -208,7 +208,7 @@ export class Publisher implements OutboxDispatcher {
       if (outcome.kind !== 'accepted') return this.retryLater(partition, event, outcome);
       this.accepted(partition, message);
       const times = { lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began };
-      this.logger.log({ ...factsOf(event), ...times }, 'published');
+      this.logger.message({ ...factsOf(event), ...times }, 'published');
     });
   }
 

@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import pRetry from 'p-retry';
 import type { Agent } from 'undici';
 import { Unavailable } from '../contracts/domain-errors.js';
@@ -6,6 +5,7 @@ import { leaveSlot } from '../http/admission.js';
 import { requestContext } from '../observability/request-context.js';
 import { fromWire, toWire } from '../cloudevents/mapping.js';
 import type { QueryClass } from '../contracts/message.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Longest wait for one answer, in ms: a user waits for the result. */
 const TIMEOUT_MS = 1000;
@@ -16,7 +16,7 @@ const RETRIES = { retries: 2, minTimeout: 50, maxTimeout: 200, randomize: true }
 
 /** Asks modules of other processes: `POST <base URL of the module>/mesh/queries/<query>`. */
 export class RemoteQueries {
-  private readonly logger = new Logger('Queries');
+  private readonly logger = new MeshLogger('Queries');
   private agent?: Promise<Agent>;
 
   /**

@@ -1,5 +1,4 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Logger } from '@nestjs/common';
 import { requestContextOf } from '../cloudevents/cloud-event.js';
 import type { LeaseScope } from '../leases/leases.js';
 import { runInContext } from '../observability/request-context.js';
@@ -12,6 +11,7 @@ import { DATABASE_PAUSE_MS, type Consumer } from './consumer.js';
 import { deliveryFacts, FailedAttempts } from './failed-attempts.js';
 import { maxWaitMs } from './retry-policy.js';
 import { WaitingMessages } from './waiting-messages.js';
+import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Deliveries of one consumer in flight at a time. Each consumer has its own: a slow one can't block another. */
 const MAX_IN_FLIGHT = 128;
@@ -44,7 +44,7 @@ export class DeliveryWorker {
     private readonly consumer: Consumer,
     private readonly work: UnitOfWork,
     private readonly scope: LeaseScope,
-    private readonly logger: Logger,
+    private readonly logger: MeshLogger,
   ) {
     this.failures = new FailedAttempts(consumer, work, logger);
     this.waiting = new WaitingMessages(consumer);
@@ -208,7 +208,7 @@ export class DeliveryWorker {
   private logOutcome(delivery: Delivery, outcome: string, began: number): void {
     const lagMs = began - Date.parse(delivery.event.time ?? '');
     const facts = { ...deliveryFacts(delivery), lagMs, ms: Date.now() - began };
-    runInContext(requestContextOf(delivery.event), () => this.logger.log(facts, outcome));
+    runInContext(requestContextOf(delivery.event), () => this.logger.message(facts, outcome));
   }
 
   /** @returns false when the row is as it was */

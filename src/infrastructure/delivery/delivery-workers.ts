@@ -1,9 +1,9 @@
-import type { Logger } from '@nestjs/common';
 import { othersHoldShards, type LeaseScope } from '../leases/leases.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { consumersWithDeliveries } from '../store/delivery-rows.js';
 import type { Consumer } from './consumer.js';
 import { DeliveryWorker } from './delivery-worker.js';
+import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** One delivery worker for each consumer of this process. */
 export class DeliveryWorkers {
@@ -14,7 +14,7 @@ export class DeliveryWorkers {
   constructor(
     private readonly work: UnitOfWork,
     private readonly scope: LeaseScope,
-    private readonly logger: Logger,
+    private readonly logger: MeshLogger,
     private readonly remoteConsumer?: (name: string) => Consumer | undefined,
   ) {}
 

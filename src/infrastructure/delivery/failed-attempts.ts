@@ -1,4 +1,3 @@
-import type { Logger } from '@nestjs/common';
 import { Reject } from '../contracts/message.js';
 import { formatError } from '../observability/format-error.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -7,6 +6,7 @@ import { claimDelivery, postponeDelivery, waitingUntil, type Delivery } from '..
 import { MESSAGE_UNIT, type Consumer } from './consumer.js';
 import { waitAfter } from './retry-policy.js';
 import { UnknownType } from './unknown-type.js';
+import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** What became of a delivery whose attempt failed; `lease-lost` when another process has it. */
 type FailureOutcome = { retryInMs: number } | { waitInMs: number } | 'dead' | 'lease-lost';
@@ -19,7 +19,7 @@ export class FailedAttempts {
   constructor(
     private readonly consumer: Consumer,
     private readonly work: UnitOfWork,
-    private readonly logger: Logger,
+    private readonly logger: MeshLogger,
   ) {}
 
   /** @throws DatabaseUnavailable, and then nothing is recorded */

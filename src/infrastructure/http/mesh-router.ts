@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { NotFound } from '../contracts/domain-errors.js';
 import { continueTrace, runInContext } from '../observability/request-context.js';
 import { readJson } from './json-body.js';
@@ -9,6 +9,7 @@ import { isWorthLogging, PROBLEM_TYPE, problemOf } from './problem.js';
 import { SECURITY_HEADERS } from './security-headers.js';
 import { assertKnown } from './strict-request.js';
 import { validated } from './validation.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** A port that serves routes: the one of the mesh or of both, or the public one where the mesh has a port of its own. */
 export type Port = 'mesh' | 'public';
@@ -21,7 +22,7 @@ interface Match {
 /** Answers requests to the routes of the mesh, without the router of the application. */
 @Injectable()
 export class MeshRouter {
-  private readonly logger = new Logger('Mesh');
+  private readonly logger = new MeshLogger('Mesh');
   private readonly patterns: { readonly route: MeshRoute; readonly pattern: RegExp }[];
 
   constructor(@Inject(MESH_ROUTES) readonly routes: readonly MeshRoute[]) {

@@ -1,11 +1,12 @@
-import { Catch, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import { Catch, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { Request, Response } from 'express';
 import { isWorthLogging, PROBLEM_TYPE, problemOf } from './problem.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Turns errors into problem documents (RFC 9457). Logs those that aren't the fault of the request. Express only. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
-  private readonly logger = new Logger('Http');
+  private readonly logger = new MeshLogger('Http');
 
   catch(error: unknown, host: ArgumentsHost): void {
     const http = host.switchToHttp();

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
-import { Logger } from '@nestjs/common';
+
 import { SECURITY_HEADERS } from './security-headers.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Refusing is work, too: a storm of requests gets an answer every so many ms, … */
 const EVERY_MS = 2;
@@ -32,7 +33,7 @@ export function isExcess(response: ServerResponse): boolean {
 
 /** Answers requests that are too many, with as little work as possible. */
 export class Refusals {
-  private readonly logger = new Logger('Admission');
+  private readonly logger = new MeshLogger('Admission');
   private nextAt = 0;
   private count = 0;
   private loggedAt = -Infinity;

@@ -1,5 +1,4 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Logger } from '@nestjs/common';
 import type { SessionConfig } from '../persistence/postgres/session.js';
 import { RESPONSE_TIMEOUT_MS, withTimeout } from '../persistence/postgres/timeouts.js';
 import {
@@ -14,6 +13,7 @@ import {
 } from '../store/lease-rows.js';
 import { LeaseSession } from './lease-session.js';
 import type { LeaseListener, Leases, LeaseTopic } from './leases.js';
+import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** How long a lease lasts after the last heartbeat of its holder, in ms. */
 const LEASE_MS = 6000;
@@ -47,7 +47,7 @@ export class PostgresLeases implements Leases {
     private readonly connection: SessionConfig,
     private readonly resources: readonly string[],
     private readonly notifies: boolean,
-    private readonly logger: Logger,
+    private readonly logger: MeshLogger,
   ) {}
 
   held(resource: string): ReadonlyMap<number, number> {

@@ -1,4 +1,4 @@
-import { Injectable, Logger } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { Unavailable } from '../contracts/domain-errors.js';
 import { Connections } from '../http/connections.js';
 import { meshRoute, type MeshRoute } from '../http/mesh-route.js';
@@ -6,6 +6,7 @@ import type { BrokerFailure, BrokerState } from '../outbox/outbox-dispatcher.js'
 import { Relay } from '../outbox/relay.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { writeNothing } from '../store/idempotency-rows.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** How long the outcome of a look at the database is used, in ms. */
 const LOOK_MS = 250;
@@ -28,7 +29,7 @@ export class HealthRoutes {
       handle: () => this.ready(),
     }),
   ];
-  private readonly logger = new Logger('Health');
+  private readonly logger = new MeshLogger('Health');
   /** The last look at the database, and when it began. */
   private look = Promise.resolve();
   private lookedAt = -Infinity;

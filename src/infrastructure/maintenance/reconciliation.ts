@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import { Inject, Injectable, Logger, type OnModuleInit } from '@nestjs/common';
+import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import { errorMessage } from '../observability/error-message.js';
 import { continueTrace, runInContext } from '../observability/request-context.js';
@@ -10,6 +10,7 @@ import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { findReconciliation, storeReconciliation } from '../store/reconciliation-rows.js';
 import { findReconcilers, type Reconciler, type ReconciliationPage } from './reconciler.js';
 import { addPage, latestRun, startRun, type ReconciliationRun } from './reconciliation-run.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** The injection token of `ReconciliationPolicy`. */
 export const RECONCILIATION_POLICY = Symbol('RECONCILIATION_POLICY');
@@ -32,7 +33,7 @@ const PAGE_SIZE = 50;
  */
 @Injectable()
 export class Reconciliation implements OnModuleInit {
-  private readonly logger = new Logger('Reconciliation');
+  private readonly logger = new MeshLogger('Reconciliation');
   private reconcilers = new Map<string, Reconciler>();
   private readonly locks = new Map<string, Lock>();
   private readonly running = new Map<string, { run: ReconciliationRun; ended: Promise<ReconciliationRun> }>();

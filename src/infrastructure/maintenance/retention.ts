@@ -1,4 +1,4 @@
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { DELIVERY_POLICY } from '../delivery/inbox-receiver.js';
 import { redeliveryHorizonMs, type DeliveryPolicy } from '../delivery/retry-policy.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -9,6 +9,7 @@ import {
   type ExpiringTable,
   type RetentionPolicy,
 } from '../store/expired-rows.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** How long the reply to an idempotency key is kept, in ms. */
 const IDEMPOTENCY_MS = 24 * 3_600_000;
@@ -20,7 +21,7 @@ const DAY_MS = 86_400_000;
 /** Removes rows whose retention has ended. */
 @Injectable()
 export class Retention {
-  private readonly logger = new Logger('Retention');
+  private readonly logger = new MeshLogger('Retention');
   private timer?: NodeJS.Timeout;
   private sweeping?: Promise<void>;
   private isStopped = false;

@@ -1,6 +1,7 @@
-import { Injectable, Logger } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { Database } from '../persistence/database.js';
 import type { OldSnapshot } from '../persistence/old-snapshot.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 const INTERVAL_MS = 15_000;
 /** How often a transaction is named that goes on, in ms. */
@@ -9,7 +10,7 @@ const REPEAT_MS = 5 * 60_000;
 /** Looks for old transactions of others, which hold up the clean-up of removed rows, and names them in the log. */
 @Injectable()
 export class SnapshotWatch {
-  private readonly logger = new Logger('Database');
+  private readonly logger = new MeshLogger('Database');
   private timer?: NodeJS.Timeout;
   private named?: { readonly pid?: number; readonly at: number };
 

@@ -1,6 +1,7 @@
 import type { LoggerService } from '@nestjs/common';
 import { pino, type DestinationStream, type LogFn, type Logger } from 'pino';
 import { errorMessage } from './error-message.js';
+import { MeshLogger } from './mesh-logger.js';
 import { requestContext } from './request-context.js';
 import { isError, withoutSecrets } from './serialize-error.js';
 
@@ -38,7 +39,9 @@ const BOOT = new Set<unknown>(['InstanceLoader', 'NestApplication', 'NestFactory
 
 /** Nest's logger on top of pino: `logger.log({ subject }, 'settled')` becomes one structured line. */
 export class PinoLogger implements LoggerService {
-  constructor(private readonly pino: Logger) {}
+  constructor(private readonly pino: Logger) {
+    MeshLogger.isStructured = true;
+  }
 
   readonly log = this.at('info');
   error = this.at('error');

@@ -1,6 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Logger } from '@nestjs/common';
 import { DATABASE_PAUSE_MS, MESSAGE_UNIT } from '../delivery/consumer.js';
 import type { DeliveryWorkers } from '../delivery/delivery-workers.js';
 import { noLeases, type Leases } from '../leases/leases.js';
@@ -11,6 +10,7 @@ import { OUTBOX_RESOURCE } from '../store/lease-rows.js';
 import { hasOutboxRows, moveToDeliveries, type ConsumerLookup } from '../store/outbox-rows.js';
 import { SequenceFloor } from '../store/sequence-floor.js';
 import type { OutboxDispatcher } from './outbox-dispatcher.js';
+import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Messages that one unit of work moves, at most; halved while a batch takes longer than a unit may. */
 const MAX_MOVED = 500;
@@ -35,7 +35,7 @@ export class InProcessDispatcher implements OutboxDispatcher {
   constructor(
     private readonly work: UnitOfWork,
     private readonly consumersOf: ConsumerLookup,
-    private readonly logger: Logger,
+    private readonly logger: MeshLogger,
     private readonly leases: Leases = noLeases,
     private readonly unknownTypeGraceMs = 0,
   ) {}

@@ -1,8 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { Logger } from '@nestjs/common';
+
 import type { DataSource, QueryRunner } from 'typeorm';
 import { isConflict } from './sql.js';
 import { dataSourceOf } from './data-source-of.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Key of the advisory lock on PostgreSQL. */
 const ADVISORY_LOCK = 4_117_015_261;
@@ -15,7 +16,7 @@ const TABLE_LOCK_PAUSE_MS = 2000;
 /** Attempts are made for this long, in ms: a migration may have to wait for a dump. */
 const MAX_ATTEMPTS_MS = 3_600_000;
 
-const logger = new Logger('Migrations');
+const logger = new MeshLogger('Migrations');
 
 /** Begins a transaction that excludes other processes that migrate. */
 export async function beginAlone(runner: QueryRunner): Promise<void> {

@@ -1,11 +1,12 @@
 import { AsyncResource } from 'node:async_hooks';
-import { Logger } from '@nestjs/common';
+
 import type { EntityManager } from 'typeorm';
 import { UnitEnded, type Sql } from './sql.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** One local transaction, as the code inside it sees it. */
 export class Unit {
-  private static readonly logger = new Logger('UnitOfWork');
+  private static readonly logger = new MeshLogger('UnitOfWork');
   private ended?: string | Error;
   private isComplete = false;
   private readonly beforeCommitHooks: (() => Promise<void>)[] = [];

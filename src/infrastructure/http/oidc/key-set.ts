@@ -1,8 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { Logger } from '@nestjs/common';
+
 import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
 import { KeysUnavailable } from '../bearer-tokens.js';
 import { isKeyUrl } from './key-url.js';
+import { MeshLogger } from '../../observability/mesh-logger.js';
 
 /** Where an issuer publishes its keys. */
 export interface KeySource {
@@ -40,7 +41,7 @@ const LOG_MS = 5000;
  * is accepted for 12 minutes at most.
  */
 export class KeySet {
-  private readonly logger = new Logger(KeySet.name);
+  private readonly logger = new MeshLogger(KeySet.name);
   private readonly keys: ReturnType<typeof createRemoteJWKSet>;
   private jwksUrl: string | undefined;
   /** The start of the last fetch, or its end when it failed. These times are on the clock of `performance.now()`. */
@@ -153,7 +154,7 @@ export class KeySet {
     // Anyone can send tokens with invented keys.
     if (performance.now() - this.loggedAt > LOG_MS) {
       this.loggedAt = performance.now();
-      this.logger.warn(unavailable.message);
+      this.logger.warn({}, unavailable.message);
     }
     return unavailable;
   }
