@@ -1,10 +1,10 @@
 import type { Type } from '@nestjs/common';
-import type { DataSourceOptions } from 'typeorm';
 import type { DeliveryPolicy } from './delivery/retry-policy.js';
 import type { Sender } from './broker/senders.js';
 import type { Administration } from './http/administration.js';
 import type { ListenerOptions } from './http/mesh-listener.js';
 import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
+import type { DatabaseLocation } from './persistence/host-data-source.js';
 import type { MigrationHistory } from './persistence/migrate.js';
 import type { RetentionPolicy } from './store/expired-rows.js';
 
@@ -17,8 +17,11 @@ export interface MeshOptions {
   readonly hosted?: readonly Type[];
   /** A broker between the modules, which may then run in several processes. Without it all messages stay in this one. */
   readonly broker?: BrokerOptions;
-  /** `sqlite:<path>`, `postgres://…`, or the options of a data source that the application has already. */
-  readonly database: string | DataSourceOptions;
+  /**
+   * `sqlite:<path>`, `postgres://…`, the options of a data source, or the data source of the application. The repositories of
+   * that data source then take part in units of work. The mesh opens connections of its own in any case.
+   */
+  readonly database: DatabaseLocation;
   /** The migrations of the modules' tables. A process applies those of the modules that it hosts. */
   readonly migrations?: readonly MigrationHistory[];
   /** Apply missing migrations at start; by default a missing migration stops the start. */

@@ -34,6 +34,7 @@ import { InProcessDispatcher } from './outbox/in-process-dispatcher.js';
 import { Relay } from './outbox/relay.js';
 import { unaddressedMessages } from './outbox/unaddressed-messages.js';
 import { Database } from './persistence/database.js';
+import { isDataSource, joinUnits } from './persistence/host-data-source.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
 import { deliveryOf, DEFAULT_MAX_WAITERS, DEFAULT_RECONCILIATION, DEFAULT_RETENTION } from './policies.js';
 import { UNKNOWN_CONSUMER, UNPUBLISHED } from './store/dead-letter-rows.js';
@@ -41,6 +42,9 @@ import { RETENTION_POLICY } from './store/expired-rows.js';
 import { OUTBOX_RESOURCE } from './store/lease-rows.js';
 import { assertOwners, migrationHistories } from './store/migration-histories.js';
 import { MeshLogger } from './observability/mesh-logger.js';
+
+/** The injection token of a boolean: whether the repositories of the application's data source take part in units. */
+const JOINS_UNITS = Symbol('JOINS_UNITS');
 
 /** The modules that this process hosts. */
 const hostedBy = ({ modules, hosted = modules }: MeshOptions): readonly Type[] => hosted;
@@ -73,12 +77,18 @@ export const optionProviders: Provider[] = [
   fromOptions(CloudEventsClient, clientOf),
   { provide: BACKLOG_AGE, useFactory: (relay: Relay) => () => relay.backlogAgeMs, inject: [Relay] },
   { provide: Database, useFactory: openDatabase, inject: [MESH_OPTIONS] },
+  { provide: JOINS_UNITS, useFactory: joinHost, inject: [MESH_OPTIONS, UnitOfWork] },
   {
     provide: Relay,
     useFactory: relayOf,
     inject: [MESH_OPTIONS, UnitOfWork, Database, HandlerRegistry, CloudEventsClient, ConsumerAddresses],
   },
 ];
+
+function joinHost({ database }: MeshOptions, work: UnitOfWork): boolean {
+  if (isDataSource(database)) joinUnits(database, work);
+  return isDataSource(database);
+}
 
 /** @throws Error when other processes host some modules, and no broker reaches them */
 function openDatabase(options: MeshOptions): Promise<Database> {

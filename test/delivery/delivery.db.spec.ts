@@ -1,8 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus, EventBus, QueryBus } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
+import { z } from 'zod';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
-import { Reject } from '../../src/infrastructure/contracts/message.js';
+import { query, Reject } from '../../src/infrastructure/contracts/message.js';
 import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
 import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { jitteredBackoffMs } from '../../src/infrastructure/delivery/retry-policy.js';
@@ -367,7 +368,8 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable })
     expect(() => app.get(EventBus).publish(new Happened(KEY, { n: 1 }))).toThrow('No unit of work');
     class Fleeting {}
     await expect(work().run(async () => app.get(EventBus).publish(new Fleeting()))).rejects.toThrow("isn't durable");
-    await expect(work().run(() => app.get(QueryBus).execute({}))).rejects.toThrow('inside a unit of work');
+    class Ask extends query('planted', z.object({}), z.object({})) {}
+    await expect(work().run(() => app.get(QueryBus).execute(new Ask({})))).rejects.toThrow('inside a unit of work');
     await expect(send(1.5)).rejects.toThrow();
     const manager = work()['database'].reader.manager;
     await expect(app.get(Outbox).add(manager, new Work(KEY, { n: 1 }))).rejects.toThrow('open transaction');

@@ -38,7 +38,7 @@ export class MeshQueryBus extends QueryBus implements ModuleBus<QueryBus> {
   override async execute<Q extends IQuery, Result = unknown>(query: Q): Promise<Result> {
     const declaration = query.constructor as unknown as QueryClass;
     const owner = this.registry.owner(declaration);
-    if (owner !== undefined && this.work.open) {
+    if (declaration.kind === 'query' && this.work.open) {
       throw new Error(
         `${query.constructor.name} was executed inside a unit of work: execute it in prepare(), or before the unit`,
       );

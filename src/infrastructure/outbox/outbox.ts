@@ -83,8 +83,10 @@ export class Outbox {
       throw new Error('outbox.add() needs the entity manager of an open transaction');
     const isPostgres = dataSourceOf(manager).options.type === 'postgres';
     const parameters = OUTBOX_COLUMNS.map((_, index) => (isPostgres ? `$${index + 1}` : '?')).join(', ');
+    const { schema } = dataSourceOf(manager).options as { schema?: string };
+    const table = schema ? `"${schema.replaceAll('"', '""')}".mesh_outbox` : 'mesh_outbox';
     await manager.query(
-      `INSERT INTO mesh_outbox (${OUTBOX_COLUMNS.join(', ')}) VALUES (${parameters})`,
+      `INSERT INTO ${table} (${OUTBOX_COLUMNS.join(', ')}) VALUES (${parameters})`,
       outboxValues(event),
     );
     const unit = this.work.open;

@@ -1,5 +1,6 @@
 import { DefaultNamingStrategy, type DataSourceOptions } from 'typeorm';
 import { addressProblem } from './database-address.js';
+import { isDataSource, type DatabaseLocation, type PostgresDataSourceOptions } from './host-data-source.js';
 import { sessionClient, type SessionSettings } from './postgres/session.js';
 import { STATEMENT_LIMIT_MS } from './postgres/timeouts.js';
 import { UNIT_LIMIT_MS } from './sql.js';
@@ -18,11 +19,13 @@ const CONNECT_TIMEOUT_MS = 5000;
  * The address of a database as options of TypeORM.
  * @throws Error as `addressProblem()` says
  */
-export function dataSourceOptions(location: string | DataSourceOptions): DataSourceOptions {
+export function dataSourceOptions(location: DatabaseLocation): DataSourceOptions {
   if (typeof location !== 'string') {
-    if (location.type === 'better-sqlite3') assertAddress(`sqlite:${location.database}`);
+    const options = isDataSource(location) ? location.options : location;
+    if (options.type === 'better-sqlite3') assertAddress(`sqlite:${options.database}`);
     // The mesh never changes the schema or runs the migrations of an application that lends it its options.
-    return { ...location, synchronize: false, dropSchema: false, migrationsRun: false, migrations: [] };
+    const ours = { synchronize: false, dropSchema: false, migrationsRun: false, migrations: [] };
+    return { ...options, ...primaryOf(options), ...ours } as DataSourceOptions;
   }
   assertAddress(location);
   const namingStrategy = new SnakeCase();
@@ -33,6 +36,12 @@ export function dataSourceOptions(location: string | DataSourceOptions): DataSou
     namingStrategy,
     timeout: BUSY_TIMEOUT_MS,
   };
+}
+
+/** Replicas of PostgreSQL lag behind, so the mesh works on the primary alone. */
+function primaryOf(options: DataSourceOptions): Partial<PostgresDataSourceOptions> {
+  if (options.type !== 'postgres' || !options.replication) return {};
+  return { ...options.replication.master, replication: undefined };
 }
 
 function assertAddress(location: string): void {
@@ -46,16 +55,18 @@ export async function connectionOptions(
   poolSize: number,
 ): Promise<{ writer: DataSourceOptions; reader: DataSourceOptions }> {
   if (options.type === 'postgres') {
+    const extra = options.extra as { max?: number } | undefined;
     const connection = async (settings: SessionSettings): Promise<DataSourceOptions> => ({
       ...options,
       poolSize,
       extra: {
-        ...(options.extra as object | undefined),
+        ...extra,
+        max: Math.min(poolSize, extra?.max ?? poolSize),
         application_name: 'mesh',
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
         keepAlive: true,
         keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
-        Client: await sessionClient(settings),
+        Client: await sessionClient(settings, options.schema),
       },
     });
     // The server ends a statement that hangs, and the transaction of a process that has stopped.

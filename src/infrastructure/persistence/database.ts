@@ -1,7 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Pool, PoolClient } from 'pg';
-import { DataSource, type DataSourceOptions, type MixedList } from 'typeorm';
+import { DataSource, type DataSourceOptions } from 'typeorm';
 import { connectionOptions, dataSourceOptions, READ_LIMIT_MS } from './data-source-options.js';
+import { entitiesOf, isDataSource, type DatabaseLocation } from './host-data-source.js';
 import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
 import type { OldSnapshot } from './old-snapshot.js';
@@ -20,9 +21,9 @@ import { isBusy, sqliteConnection, SqliteStatements } from './sqlite/sqlite-stat
 import type { UnitEngine } from './unit.js';
 
 export interface DatabaseOptions {
-  /** `sqlite:<path>`, `postgres://…`, or the options of a data source that the application has already. */
-  readonly database: string | DataSourceOptions;
-  readonly entities: MixedList<new () => object>;
+  readonly database: DatabaseLocation;
+  /** The entities of the modules. */
+  readonly entities: readonly (new () => object)[];
   readonly histories: MigrationHistory[];
   /** Apply missing migrations when opening; otherwise a missing one is an error. */
   readonly migrate: boolean;
@@ -83,9 +84,9 @@ export class Database {
 
   /** @throws Error when the database can't be opened, or lacks migrations that it may not apply itself */
   static async open(options: DatabaseOptions): Promise<Database> {
-    const { entities, histories, poolSize = DEFAULT_POOL_SIZE, messagesPerRequest } = options;
+    const { database, entities, histories, poolSize = DEFAULT_POOL_SIZE, messagesPerRequest } = options;
     const { writer: writing, reader: reading } = await connectionOptions(
-      { ...dataSourceOptions(options.database), entities, synchronize: false, logging: false },
+      { ...dataSourceOptions(database), entities: entitiesOf(database, entities), synchronize: false, logging: false },
       poolSize,
     );
     const writer = await connect(writing);
@@ -96,6 +97,8 @@ export class Database {
       if (options.migrate) await migrate(writer, histories);
       else await assertMigrated(writer, histories);
       reader = await connect(reading);
+      // Those of Nest register themselves at the data source of the application.
+      if (isDataSource(database)) Object.assign(writer, { subscribers: database.subscribers });
       return new Database(writer, reader, messagesPerRequest ?? DEFAULT_MESSAGES_PER_REQUEST);
     } catch (error) {
       await reader?.destroy();
@@ -133,10 +136,7 @@ export class Database {
 }
 
 /** Applies what is missing in the database at `location`, and closes it again. @returns the applied migrations */
-export async function migrateDatabase(
-  location: string | DataSourceOptions,
-  histories: MigrationHistory[],
-): Promise<string[]> {
+export async function migrateDatabase(location: DatabaseLocation, histories: MigrationHistory[]): Promise<string[]> {
   const dataSource = await connectTo(location);
   try {
     await assertAtHome(dataSource, ownersOf(histories));
@@ -147,7 +147,7 @@ export async function migrateDatabase(
 }
 
 /** One connection that may write outside of units of work, for tools that maintain the database itself. */
-export async function connectTo(location: string | DataSourceOptions): Promise<DataSource> {
+export async function connectTo(location: DatabaseLocation): Promise<DataSource> {
   return connect((await connectionOptions(dataSourceOptions(location), 1)).writer);
 }
 

@@ -86,6 +86,12 @@ export class UnitOfWork {
     return unit;
   }
 
+  /** As `open`, but undefined when that unit is over. */
+  get openOrNone(): Unit | undefined {
+    const unit = current.getStore();
+    return unit?.isOpen ? unit : undefined;
+  }
+
   /** @throws Error outside a unit */
   get unit(): Unit {
     const unit = this.open;

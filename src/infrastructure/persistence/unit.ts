@@ -20,6 +20,10 @@ export class Unit {
     return (this.opened ??= this.openManager());
   }
 
+  get isOpen(): boolean {
+    return this.ended === undefined;
+  }
+
   /** @throws UnitEnded after the unit has been committed or rolled back */
   assertOpen(): void {
     if (this.ended instanceof Error) throw this.ended;

@@ -32,12 +32,15 @@ const APPLY = `SELECT count(set_config(name, value, false)), pg_is_in_recovery()
   FROM unnest($1::text[], $2::text[]) AS wanted(name, value)
   WHERE current_setting(name, true) IS NOT NULL AND (name <> 'synchronous_commit' OR current_setting(name) = 'off')`;
 
+/** Unqualified names are those of the schema of the data source, then what the search path had before. */
+const USE_SCHEMA = `SELECT set_config('search_path', quote_ident($1) || ', ' || current_setting('search_path'), false)`;
+
 /**
  * A client of `pg` for a pool or alone, whose sessions have the settings of the mesh, and `settings`. A statement makes
  * them: the address of a database can override start-up parameters, and poolers refuse some. `connect()` throws
  * DatabaseUnavailable for every failure: an unknown host, network, TLS, login, a standby that takes no writes.
  */
-export async function sessionClient(settings: SessionSettings): Promise<SessionConfig['Client']> {
+export async function sessionClient(settings: SessionSettings, schema?: string): Promise<SessionConfig['Client']> {
   // Loaded on demand: most processes start on SQLite.
   const { default: pg } = await import('pg');
   const all = { ...SETTINGS, ...settings };
@@ -62,6 +65,7 @@ export async function sessionClient(settings: SessionSettings): Promise<SessionC
     private async open(): Promise<Client> {
       try {
         await super.connect();
+        if (schema) await this.query(USE_SCHEMA, [schema]);
         const { rows } = await this.query<{ is_standby: boolean }>(APPLY, parameters);
         if (rows[0]?.is_standby && all.default_transaction_read_only === 'off')
           throw new Error('this server is a standby, which takes no writes');

@@ -1,0 +1,38 @@
+import { DataSource, type DataSourceOptions, type MixedList, type QueryRunner } from 'typeorm';
+import type { UnitOfWork } from './unit-of-work.js';
+
+/** The options of a data source on PostgreSQL: TypeORM 0.3 and 1.x give the type different names. */
+export type PostgresDataSourceOptions = Extract<DataSourceOptions, { readonly type: 'postgres' }>;
+
+type Class = new () => object;
+
+/** Where the database is: `sqlite:<path>`, `postgres://…`, the options of a data source, or the data source of an application. */
+export type DatabaseLocation = string | DataSourceOptions | DataSource;
+
+/** Whether a location is a data source; another copy of TypeORM may have made it. */
+export function isDataSource(location: DatabaseLocation): location is DataSource {
+  return typeof location === 'object' && 'createQueryRunner' in location;
+}
+
+/** The entities of the application and those of modules, each once. */
+export function entitiesOf(location: DatabaseLocation, ofModules: readonly Class[]): MixedList<Class> {
+  if (typeof location === 'string') return [...ofModules];
+  const options = isDataSource(location) ? location.options : location;
+  const given = Object.values(options.entities ?? {}) as Class[];
+  return [...new Set([...given, ...ofModules])];
+}
+
+/**
+ * Lets the repositories of an application's data source take part in the open unit of work: `@InjectRepository`, also with
+ * relations, subscribers and transactions of TypeORM, which become savepoints. Outside of units nothing changes.
+ */
+export function joinUnits(host: DataSource, work: UnitOfWork): void {
+  const create = host.createQueryRunner.bind(host);
+  host.createQueryRunner = (mode) => {
+    const holder = work.openOrNone?.manager.queryRunner;
+    // The unit ends the transaction and releases the connection.
+    return holder
+      ? (Object.create(holder, { release: { value: async () => undefined } }) as QueryRunner)
+      : create(mode);
+  };
+}
