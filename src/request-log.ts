@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pinoHttp, type HttpLogger } from 'pino-http';
 import type { Logger } from 'pino';
+import { MAX_LOGGED_PATH } from './infrastructure/http/mesh-router.js';
 import { isExcess } from './infrastructure/http/refusals.js';
 
 /**
@@ -30,7 +31,7 @@ export function requestLog(logger: Logger): HttpLogger {
 
 /** The method, the path, and the address of the connection: that of the last proxy, if there is one. */
 function requestFacts({ method, url, socket }: IncomingMessage) {
-  return { method, url: url?.split('?', 1)[0], address: socket.remoteAddress };
+  return { method, url: url?.split('?', 1)[0]?.slice(0, MAX_LOGGED_PATH), address: socket.remoteAddress };
 }
 
 function responseFacts({ statusCode }: ServerResponse) {

@@ -6,6 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import { Agent } from 'undici';
+import { otherSiteProblem, protocolProblem } from '../src/infrastructure/http/request-checks.js';
 import { printable } from '../src/infrastructure/observability/printable.js';
 import { namedUrlOf, portOf, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
@@ -88,7 +89,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const serve = async (to: Exchange) => {
     const { request, method, path } = to;
     const ambiguity = ambiguityOf(request.url ?? '');
-    if (ambiguity) return sendProblem(to, 400, ambiguity);
+    const malformed = ambiguity ?? protocolProblem(request)?.message;
+    if (malformed) return sendProblem(to, 400, malformed);
+    const otherSite = otherSiteProblem(request, true);
+    if (otherSite) return sendProblem(to, 403, otherSite.message);
     // A module also answers wrong methods on its own paths.
     const module = (table.find(method, path) ?? table.findPath(path))?.route.module;
     if (module) return forward({ name: module, url: modules[module]! }, to, dispatcher);

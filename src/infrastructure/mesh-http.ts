@@ -4,9 +4,11 @@ import { Inject, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { BrokerIngress } from './broker/broker-ingress.js';
 import { Admission } from './http/admission.js';
+import { ADMINISTRATION, type Administration } from './http/administration.js';
 import { Connections } from './http/connections.js';
 import { MeshListener } from './http/mesh-listener.js';
 import { MeshRouter, type Port } from './http/mesh-router.js';
+import { otherSiteProblem, protocolProblem } from './http/request-checks.js';
 import { continueTrace, runInContext } from './observability/request-context.js';
 
 /** The injection token of a boolean: whether all requests follow the HTTP conventions of the mesh (`http: 'whole'`). */
@@ -26,6 +28,7 @@ export class MeshHttp {
     private readonly router: MeshRouter,
     private readonly admission: Admission,
     @Inject(IS_WHOLE) private readonly isWhole: boolean,
+    @Inject(ADMINISTRATION) private readonly administration: Administration,
   ) {
     // An application context without HTTP never has an adapter.
     host.init$.subscribe(() => {
@@ -38,20 +41,36 @@ export class MeshHttp {
   /** Answers a request to the mesh's own port. */
   takeMesh(request: IncomingMessage, response: ServerResponse): void {
     this.connections.take(request.socket, response, () => {
-      if (!this.answers(request, response, 'mesh')) this.router.refuse(request, response);
+      if (this.refuses(request, response, false) || this.answers(request, response, 'mesh')) return;
+      this.router.refuse(request, response);
     });
   }
 
   private takePublic(request: IncomingMessage, response: ServerResponse, next: () => void): void {
     const port = this.listener.isSeparate ? 'public' : 'mesh';
     if (!this.isWhole) {
+      if (this.isForMesh(request) && this.refuses(request, response, false)) return;
       if (this.answers(request, response, port)) return;
       const trace = continueTrace(request.headers.traceparent as string | undefined);
       return runInContext({ correlationId: randomUUID(), traceparent: trace }, next);
     }
     this.connections.take(request.socket, response, () => {
+      if (this.refuses(request, response, this.administration.isDevelopment)) return;
       if (!this.answers(request, response, port)) this.admission.refuseExcess(request, response, next);
     });
+  }
+
+  /** Whether a route of the mesh may be meant: an application answers its other requests as it likes. */
+  private isForMesh({ url = '' }: IncomingMessage): boolean {
+    return url.startsWith('/mesh/');
+  }
+
+  private refuses(request: IncomingMessage, response: ServerResponse, isDevelopment: boolean): boolean {
+    const malformed = protocolProblem(request);
+    if (malformed) response.shouldKeepAlive = false;
+    const problem = malformed ?? otherSiteProblem(request, isDevelopment);
+    if (problem) this.router.refuse(request, response, problem);
+    return problem !== undefined;
   }
 
   private answers(request: IncomingMessage, response: ServerResponse, port: Port): boolean {

@@ -158,7 +158,7 @@ test.each(CHANNEL_KINDS)('%s: a request whose body does not arrive is refused af
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
   const lines = event().map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.write(`POST /default/demo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n${lines.join('')}\r\nabc`);
+  socket.write(`POST /default/demo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n${lines.join('')}\r\nabc`);
   const [answer] = (await once(socket, 'data')) as [Buffer];
   socket.destroy();
   expect(answer.toString()).toMatch(kind === 'synchronous' ? /^HTTP\/1\.1 500 / : /^HTTP\/1\.1 400 /);

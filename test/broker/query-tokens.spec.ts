@@ -85,7 +85,7 @@ describe('A query between processes', () => {
     const callers = { rides: [RIDES, 'another'], drivers: ['another'] };
     const askedBy = async (subject: string, verifier: OidcTokens | undefined = tokens) => {
       const authorization = await bearer(issuer, key, { sub: subject });
-      const request = { headers: { authorization } } as unknown as IncomingMessage;
+      const request = { headersDistinct: { authorization: [authorization] } } as unknown as IncomingMessage;
       const guard = new QueryCallers(verifier, callers);
       await guard.authorize(request);
       return guard.of(request);

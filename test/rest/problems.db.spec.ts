@@ -139,11 +139,11 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       for await (const chunk of socket.setEncoding('utf8')) answer += chunk as string;
       return answer;
     };
-    const get = 'GET /health/live HTTP/1.1\r\nHost: a\r\n';
+    const get = 'GET /health/live HTTP/1.1\r\nHost: localhost\r\n';
 
     it.each([
       [400, 'nonsense\r\n\r\n'],
-      [400, 'GET /a b HTTP/1.1\r\nHost: a\r\n\r\n'],
+      [400, 'GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n'],
       [400, `${get}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n`],
       [400, 'GET / HTTP/1.1\r\nConnection: close\r\n\r\n'],
       [417, `${get}Expect: a-miracle\r\n\r\n`],
@@ -241,6 +241,17 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
       const ride = { clientId: 1, from: PICKUP, to: { ...PLANNED, street: text, name: text } };
       problemOf(await cabs.http.post('/transits').send(ride), 400, 'to.name', 'to.street');
       problemOf(await cabs.http.post(`/transits/${UNKNOWN}/complete`).send({ ...REACHED, city: text }), 400, 'city');
+    });
+
+    it.each(['علی‌رضا', 'क्‍ष', 'I ❤️ Zoë', '👩🏽‍🚀', '1️⃣', 'Ångström'])('the text %j is accepted', async (name) => {
+      const { body } = await cabs.http.post('/clients').send({ name, lastName: 'Roe' });
+      expect(body).toMatchObject({ name });
+    });
+
+    it('a body of more than 5000 fields and elements is refused', async () => {
+      const many = (n: number) => ({ name: 'Eve', lastName: 'Roe', list: Array.from({ length: n }, () => ({})) });
+      problemOf(await cabs.http.post('/clients').send(many(6000)), 400, '');
+      expect((await cabs.http.post('/clients').send(many(2000))).status).toBe(201);
     });
 
     it('bytes that are no UTF-8 are refused by the name of their field', async () => {

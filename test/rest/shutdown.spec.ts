@@ -70,7 +70,7 @@ describe('A process that stops', () => {
     await start();
     const sockets = await Promise.all(
       ports.flatMap((port) =>
-        ['', 'GET /health', 'GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n'].map((it) => opened(port, it)),
+        ['', 'GET /health', 'GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n'].map((it) => opened(port, it)),
       ),
     );
     await eventually(

@@ -35,9 +35,9 @@ describe('Clients that do not read, or do not send', () => {
     return { socket, closed, answers };
   };
   const count = (text: string) => text.match(/HTTP\/1\.1 200/g)?.length ?? 0;
-  const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
   const post = (path: string, ...headers: string[]) =>
-    `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n${headers.join('\r\n')}\r\n\r\n`;
+    `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers.join('\r\n')}\r\n\r\n`;
 
   it('pipelined requests are answered in their order', async () => {
     const { socket, answers } = await sent(Array.from({ length: 50 }, (_, n) => get(`/clients/0${n}`)).join(''));

@@ -34,6 +34,7 @@ export function sendJson({ response, correlationId }: Exchange, status: number, 
 
 const TITLES = {
   400: 'Malformed request',
+  403: 'Not allowed',
   404: 'Not found',
   405: 'Method not allowed',
   500: 'Internal error',

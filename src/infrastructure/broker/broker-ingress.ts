@@ -10,11 +10,11 @@ import { UnknownType } from '../delivery/unknown-type.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
-import { KeysUnavailable, TOKEN_VERIFIER, type TokenVerifier } from '../http/bearer-tokens.js';
+import { authorizationOf, KeysUnavailable, TOKEN_VERIFIER, type TokenVerifier } from '../http/bearer-tokens.js';
 import { retryAfterOf } from '../http/problem.js';
 import { readBody } from '../http/request-body.js';
-import { Slots } from '../http/slots.js';
 import { refusalStatus, withoutValues } from './ingress-errors.js';
+import { IngressSlots } from './ingress-slots.js';
 import { assertMayDeliver, type Sender } from './senders.js';
 import { shortProblem } from './short-problem.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
@@ -30,8 +30,6 @@ export const AT_ROOT = Symbol('AT_ROOT');
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Most events in a batch. */
 const MAX_BATCH = 100;
-/** Deliveries to one path that are handled at a time. Those to a slow consumer don't hold up the others. */
-const SLOTS = 128;
 /** Longest time that `POST /mesh/flush` takes, in ms. */
 const MAX_FLUSH_MS = 20_000;
 
@@ -43,7 +41,7 @@ const MAX_FLUSH_MS = 20_000;
 @Injectable()
 export class BrokerIngress {
   private readonly logger = new MeshLogger('BrokerIngress');
-  private readonly slots = new Map<string, Slots>();
+  private readonly slots = new IngressSlots();
 
   constructor(
     private readonly receiver: InboxReceiver,
@@ -96,21 +94,16 @@ export class BrokerIngress {
   /** @throws Unauthorized, Forbidden or KeysUnavailable if the token of the request doesn't allow the delivery */
   private async authorize(segment: string, request: IncomingMessage): Promise<void> {
     if (!this.tokens) return;
-    assertMayDeliver(this.senders, await this.tokens.verify(request.headers.authorization), segment);
-  }
-
-  /** Unknown paths share slots, so that they don't use up memory. */
-  private slotsOf(segment: string): Slots {
-    const name = this.registry.hosts(segment) ? segment : '';
-    if (!this.slots.has(name)) this.slots.set(name, new Slots(SLOTS));
-    return this.slots.get(name)!;
+    assertMayDeliver(this.senders, await this.tokens.verify(authorizationOf(request)), segment);
   }
 
   private async receive(segment: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (segment === 'flush') return this.relay.idle(performance.now() + MAX_FLUSH_MS);
     const body = await readBody(request, response, MAX_BODY_BYTES);
+    // Unknown paths share their room.
+    const path = this.registry.hosts(segment) ? segment : '';
     // After the body, so that a slow sender holds no slot.
-    await this.slotsOf(segment).run(response, () => this.deliverEvents(segment, request, body));
+    await this.slots.run(path, body.length, response, () => this.deliverEvents(segment, request, body));
   }
 
   private async deliverEvents(segment: string, request: IncomingMessage, body: Buffer): Promise<void> {

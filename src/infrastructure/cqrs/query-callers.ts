@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import { Forbidden } from '../contracts/domain-errors.js';
-import { TOKEN_VERIFIER, type TokenVerifier } from '../http/bearer-tokens.js';
+import { authorizationOf, TOKEN_VERIFIER, type TokenVerifier } from '../http/bearer-tokens.js';
 import type { RouteGuard } from '../http/mesh-route.js';
 
 /** The injection token of the subjects (`sub`) that ask for each module. */
@@ -19,7 +19,7 @@ export class QueryCallers implements RouteGuard {
 
   async authorize(request: IncomingMessage): Promise<void> {
     if (!this.tokens) return;
-    const subject = await this.tokens.verify(request.headers.authorization);
+    const subject = await this.tokens.verify(authorizationOf(request));
     const modules = Object.keys(this.subjects).filter((module) => this.subjects[module]!.includes(subject));
     if (modules.length === 0) {
       throw new Forbidden('The subject of the token may not ask here: list it in MESH_OIDC_CALLERS');

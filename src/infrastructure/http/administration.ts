@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import { NotFound } from '../contracts/domain-errors.js';
-import { Unauthorized } from './bearer-tokens.js';
+import { authorizationOf, Unauthorized } from './bearer-tokens.js';
 import type { RouteGuard } from './mesh-route.js';
 
 /** A token that can't be guessed, and that a header can carry. */
@@ -29,13 +29,13 @@ export class AdministrationGuard implements RouteGuard {
     if (token && !ADMIN_TOKEN.test(token)) throw new Error(`The administration token needs ${ADMIN_TOKEN_RULE}`);
   }
 
-  authorize({ method, url, headers }: IncomingMessage): void {
+  authorize(request: IncomingMessage): void {
     const { token, isDevelopment } = this.administration;
     if (!token) {
       if (isDevelopment) return;
-      throw new NotFound(`Cannot ${method} ${url?.split('?')[0]}`);
+      throw new NotFound(`Cannot ${request.method} ${request.url?.split('?')[0]}`);
     }
-    const given = /^Bearer (.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
+    const given = /^Bearer (.+)$/i.exec(authorizationOf(request) ?? '')?.[1] ?? '';
     // Digests have one length, so the time of the comparison tells nothing about the token, not even its length.
     if (timingSafeEqual(digestOf(token), digestOf(given))) return;
     throw new Unauthorized('Send the administration token: Authorization: Bearer <MESH_ADMIN_TOKEN>');

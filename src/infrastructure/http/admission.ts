@@ -24,11 +24,16 @@ const SAFE_METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'OPTIONS']
 /** Requests that wait for another process without a slot, at most; more keep theirs. */
 const MAX_OUTSIDE = 256;
 
-const slot = new AsyncLocalStorage<() => void>();
+/** Contexts may outlive their request, for instance in its socket: they must not keep its body in memory. */
+interface Holder {
+  leave?: () => void;
+}
+
+const slot = new AsyncLocalStorage<Holder>();
 
 /** Gives back the slot of the request that the calling code serves: it is going to wait for another process. */
 export function leaveSlot(): void {
-  slot.getStore()?.();
+  slot.getStore()?.leave?.();
 }
 
 /** A request that waits for a slot. */
@@ -78,7 +83,9 @@ export class Admission {
 
   /** Middleware that comes after the body was read, so that a slow sender holds no slot: waits for a slot. */
   enter(response: ServerResponse, next: () => void): void {
-    const work = () => slot.run(() => this.leave(response), next);
+    const holder: Holder = { leave: () => this.leave(response) };
+    response.once('close', () => delete holder.leave);
+    const work = () => slot.run(holder, next);
     if (this.working < SLOTS) return this.begin(response, work);
     if (this.queue.length >= MAX_QUEUED) return this.refuse(response, this.queue.length * this.paceMs);
     // It goes on in its own context, not in that of the request that makes room.

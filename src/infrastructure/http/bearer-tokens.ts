@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http';
+
 /* What checks of bearer tokens share. oidc/ has the check itself, so that other processes don't load JOSE. */
 
 /** The injection token of the mesh's `TokenVerifier`; undefined where the mesh needs no tokens. */
@@ -23,6 +25,13 @@ export class Unauthorized extends Error {
   ) {
     super(message);
   }
+}
+
+/** The value of the header Authorization. @throws Unauthorized when there are several: a proxy may have checked another one */
+export function authorizationOf({ headersDistinct }: IncomingMessage): string | undefined {
+  const { authorization: [first, ...others] = [] } = headersDistinct;
+  if (others.length > 0) throw new Unauthorized('Send one header Authorization, not several');
+  return first;
 }
 
 /** The issuer's keys are not available now, so the token can't be checked: the sender should retry. */

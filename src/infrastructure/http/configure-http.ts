@@ -7,7 +7,7 @@ import { continueTrace, runInContext } from '../observability/request-context.js
 import { Admission } from './admission.js';
 import { configureServer } from './configure-server.js';
 import { Connections } from './connections.js';
-import { jsonBody } from './json-body.js';
+import { parseBody, receiveBody } from './json-body.js';
 import { SECURITY_HEADERS } from './security-headers.js';
 import { SchemaPipe } from './validation.js';
 
@@ -17,10 +17,12 @@ export function configureHttp(app: INestApplication): void {
   configureServer(express.getHttpServer(), ofMesh(app, Connections));
   express.disable('x-powered-by');
   // The request context comes first, so that a refused body is answered with its correlation id, too.
-  app.use(beginRequestContext, jsonBody);
+  app.use(beginRequestContext, receiveBody);
   const admission = ofMesh(app, Admission);
   if (admission)
     app.use((_request: Request, response: Response, next: NextFunction) => admission.enter(response, next));
+  // After the wait for a slot: bytes take up less memory.
+  app.use(parseBody);
   app.useGlobalPipes(new SchemaPipe());
 }
 

@@ -34,6 +34,8 @@ export function configureServer(server: Server, connections?: Connections): void
   server.requestTimeout = REQUEST_MS;
   server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
   server.maxConnections = MAX_CONNECTIONS;
+  // The size of the headers is limited. Node would ignore those after the thousandth, for instance a second Authorization.
+  server.maxHeadersCount = 0;
   answerBrokenRequests(server, (socket) => connections?.isAnswering(socket) ?? false);
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     deferContinue(request);

@@ -1,4 +1,4 @@
-import type { Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Injectable } from '@nestjs/common';
 
@@ -43,19 +43,44 @@ export class Connections {
     return this.isEnding;
   }
 
-  /** Whether a request of a connection is being answered. */
+  /**
+   * Whether an answer on this connection would be taken for that of a request that is being answered. The rest of a request
+   * whose body hasn't arrived completely belongs to that request.
+   */
   isAnswering(socket: Socket): boolean {
-    return this.exchanges.has(socket);
+    const response = this.exchanges.get(socket)?.response;
+    if (!response) return false;
+    if (response.req.complete || response.headersSent) return true;
+    // The caller answers in its place.
+    response.detachSocket(socket);
+    return false;
   }
 
   /** Includes the connections of a server, which doesn't listen yet. */
   watch(server: Server): void {
     if (this.servers.has(server)) return;
     this.servers.add(server);
+    /** The sockets of this server; those that have been idle for the longest time come first. */
+    const sockets = new Set<Socket>();
     server.on('connection', (socket: Socket) => {
-      this.sockets.add(socket);
-      socket.once('close', () => this.sockets.delete(socket));
+      for (const it of [this.sockets, sockets]) {
+        it.add(socket);
+        socket.once('close', () => it.delete(socket));
+      }
+      // Idle connections of some clients must not keep others out: Node refuses those beyond its limit.
+      if (sockets.size >= server.maxConnections) this.closeIdle(sockets);
     });
+    server.on('request', ({ socket }: IncomingMessage) => {
+      if (sockets.delete(socket)) sockets.add(socket);
+    });
+  }
+
+  private closeIdle(sockets: Iterable<Socket>): void {
+    for (const socket of sockets) {
+      if (this.exchanges.has(socket)) continue;
+      socket.destroy();
+      return;
+    }
   }
 
   /** From now on each answer ends its connection. New connections are accepted as before. */

@@ -9,6 +9,9 @@ import { BodyRefused, hasBody, readBody } from './request-body.js';
 const BODY_LIMIT = 100 * 1024;
 /** Deepest nesting of a body. Without a limit, code that walks a body may use up its stack. */
 const BODY_DEPTH = 32;
+/** Most fields and elements of a body: each takes up some 60 bytes. */
+const MAX_PARTS = 5000;
+const PART_ENDS = new Set([',', '{', '['].map((it) => it.charCodeAt(0)));
 const MEDIA = /^application\/json\s*(;|$)|^[\w.+-]+\/[\w.+-]+\+json\s*(;|$)/i;
 
 type Decompress = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
@@ -19,14 +22,21 @@ const DECODERS: Readonly<Record<string, Decompress>> = {
   br: promisify(brotliDecompress),
 };
 
-/** Middleware that parses a JSON body, with limits, into `request.body`. */
-export function jsonBody(
-  request: IncomingMessage & { body?: unknown },
-  response: ServerResponse,
-  next: (error?: unknown) => void,
-): void {
+/** Bodies that have arrived and aren't parsed yet. */
+const arrived = new WeakMap<IncomingMessage, { readonly bytes: Buffer; readonly decode: Decompress }>();
+
+type Next = (error?: unknown) => void;
+
+/** Middleware that reads the bytes of a JSON body. */
+export function receiveBody(request: IncomingMessage, response: ServerResponse, next: Next): void {
   if (!hasBody(request)) return next();
-  readJson(request, response).then((body) => {
+  receive(request, response).then(() => next(), next);
+}
+
+/** Middleware that parses the bytes into `request.body`. A parsed body may take up twenty times as much memory. */
+export function parseBody(request: IncomingMessage & { body?: unknown }, _response: ServerResponse, next: Next): void {
+  if (!arrived.has(request)) return next();
+  parse(request).then((body) => {
     request.body = body;
     next();
   }, next);
@@ -37,6 +47,11 @@ export function jsonBody(
  * @throws BodyRefused, ValidationFailed that names fields which aren't UTF-8 or too deep, or an error with the status 400 or 415
  */
 export async function readJson(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
+  await receive(request, response);
+  return parse(request);
+}
+
+async function receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const type = request.headers['content-type'] ?? '';
   if (!MEDIA.test(type)) throw refusal(415, 'Send application/json');
   const charset = /;\s*charset\s*=\s*"?([^;"\s]*)/i.exec(type)?.[1] ?? 'utf-8';
@@ -44,14 +59,30 @@ export async function readJson(request: IncomingMessage, response: ServerRespons
   const encoding = (request.headers['content-encoding'] ?? 'identity').toLowerCase();
   const decode = Object.hasOwn(DECODERS, encoding) ? DECODERS[encoding]! : undefined;
   if (!decode) throw refusal(415, `Send no Content-Encoding, or one of ${Object.keys(DECODERS).join(', ')}`);
-  const bytes = await decompressed(decode, await readBody(request, response, BODY_LIMIT));
+  arrived.set(request, { bytes: await readBody(request, response, BODY_LIMIT), decode });
+}
+
+async function parse(request: IncomingMessage): Promise<unknown> {
+  const body = arrived.get(request)!;
+  arrived.delete(request);
+  const bytes = await decompressed(body.decode, body.bytes);
   if (bytes.length === 0) return {};
-  const body = parsed(new TextDecoder().decode(bytes));
-  if (!isUtf8(bytes)) throw new ValidationFailed(notUnicode(body));
-  if (isDeeper(body, BODY_DEPTH)) {
+  const text = new TextDecoder().decode(bytes);
+  if (text.length > MAX_PARTS && partsOf(text) > MAX_PARTS)
+    throw new ValidationFailed([{ field: '', detail: `more than ${MAX_PARTS} fields and elements` }]);
+  const parsedBody = parsed(text);
+  if (!isUtf8(bytes)) throw new ValidationFailed(notUnicode(parsedBody));
+  if (isDeeper(parsedBody, BODY_DEPTH)) {
     throw new ValidationFailed([{ field: '', detail: `nested deeper than ${BODY_DEPTH} levels` }]);
   }
-  return body;
+  return parsedBody;
+}
+
+/** At least as many as the text has fields and elements. */
+function partsOf(text: string): number {
+  let parts = 0;
+  for (let at = 0; at < text.length; at++) if (PART_ENDS.has(text.charCodeAt(at))) parts++;
+  return parts;
 }
 
 async function decompressed(decode: Decompress, bytes: Buffer): Promise<Buffer> {

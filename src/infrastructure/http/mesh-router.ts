@@ -14,6 +14,9 @@ import { MeshLogger } from '../observability/mesh-logger.js';
 /** A port that serves routes: the one of the mesh or of both, or the public one where the mesh has a port of its own. */
 export type Port = 'mesh' | 'public';
 
+/** Longest part of a path in a log line, in characters: a path may have 16 KB. */
+export const MAX_LOGGED_PATH = 300;
+
 interface Match {
   readonly route: MeshRoute;
   readonly params: Record<string, string>;
@@ -38,10 +41,10 @@ export class MeshRouter {
     return true;
   }
 
-  /** Answers 404. */
-  refuse(request: IncomingMessage, response: ServerResponse): void {
+  /** Answers with a problem document: 404, unless there is another problem. */
+  refuse(request: IncomingMessage, response: ServerResponse, problem?: Error): void {
     const missing = new NotFound(`Cannot ${request.method} ${splitUrl(request).pathname}`);
-    void this.answer(request, response, () => Promise.reject(missing));
+    void this.answer(request, response, () => Promise.reject(problem ?? missing));
   }
 
   private matching(pathname: string, port: Port): Match[] {
@@ -100,7 +103,7 @@ export class MeshRouter {
   /** Without the query string and the text of an error that a client causes: they may hold data of users. */
   private log(request: IncomingMessage, statusCode: number, error?: unknown): void {
     const { method, socket } = request;
-    const url = splitUrl(request).pathname;
+    const url = splitUrl(request).pathname.slice(0, MAX_LOGGED_PATH);
     const facts = { req: { method, url, address: socket.remoteAddress }, res: { statusCode } };
     if (error) this.logger.error({ ...facts, err: error }, 'Request failed');
     else if (statusCode >= 400) this.logger.warn(facts, 'Request refused');

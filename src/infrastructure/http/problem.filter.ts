@@ -1,5 +1,6 @@
 import { Catch, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { Request, Response } from 'express';
+import { MAX_LOGGED_PATH } from './mesh-router.js';
 import { isWorthLogging, PROBLEM_TYPE, problemOf } from './problem.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
 
@@ -12,7 +13,7 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const request = http.getRequest<Request>();
     const response = http.getResponse<Response>();
-    const path = request.originalUrl?.split('?')[0];
+    const path = request.originalUrl?.split('?')[0]?.slice(0, MAX_LOGGED_PATH);
     const { problem, headers } = problemOf(error, path);
     if (isWorthLogging(error, problem))
       this.logger.error({ err: error, method: request.method, url: path }, 'Request failed');

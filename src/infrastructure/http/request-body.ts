@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 
 /** How long a body may take to arrive, in ms. */
 const BODY_MS = 10_000;
-/** What all unfinished bodies of the process may hold together, in bytes. */
+/** What all bodies of the process may hold together until their requests are answered, in bytes. */
 const BUDGET_BYTES = 32 * 1024 * 1024;
 
 /** A body was not read to its end. The message is for the sender. */
@@ -35,7 +35,8 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 }
 
 /**
- * Reads the body of a request. All bodies share a budget: when it is used up, the oldest unfinished body is refused.
+ * Reads the body of a request. All bodies share a budget: when it is used up, the oldest unfinished body is refused, which may
+ * be this one.
  * @param limit in bytes
  * @throws BodyRefused when the body is too large (at once, by its Content-Length), late, cut off, or over the budget
  */
@@ -65,7 +66,7 @@ export function readBody(request: IncomingMessage, response: ServerResponse, lim
       if (size > limit) return refuse(413, `A body has at most ${limit} bytes`);
       for (const oldest of unfinished) {
         if (heldBytes <= BUDGET_BYTES) break;
-        oldest.refuse(503, 'Too many bodies are being sent: try again');
+        oldest.refuse(503, 'The bodies that are being sent or handled are too large: try again');
       }
     };
     if (Number(request.headers['content-length'] ?? 0) > limit) refuse(413, `A body has at most ${limit} bytes`);
@@ -80,8 +81,11 @@ export function readBody(request: IncomingMessage, response: ServerResponse, lim
     }, BODY_MS).unref();
     request.once('end', () => {
       clearTimeout(late);
-      if (unfinished.has(body)) resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
-      release();
+      if (!unfinished.delete(body)) return;
+      resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+      chunks.length = 0;
+      if (response.closed) release();
+      else response.once('close', release);
     });
     request.once('error', () => undefined);
     request.once('close', () => {

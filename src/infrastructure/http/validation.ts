@@ -5,6 +5,24 @@ import { ValidationFailed } from '../contracts/domain-errors.js';
 /** Characters without a shape: zero-width ones, controls of direction, fillers, blanks that aren't spaces, line separators. */
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\u2028\u2029\u2800\uFFF9-\uFFFB]/u;
 
+/** Scripts whose spelling needs joiners inside words (RFC 5892, appendix A): Persian, and those of India. */
+const JOINED =
+  'Arabic Syriac Mongolian Nko Devanagari Bengali Gurmukhi Gujarati Oriya Tamil Telugu Kannada Malayalam Sinhala'
+    .split(' ')
+    .map((script) => `\\p{Script=${script}}`)
+    .join('');
+const PICTURE = '\\p{Extended_Pictographic}';
+/** Marks without a shape that belong to the text: joiners inside such words, and what makes emoji of characters. */
+const BELONGING = new RegExp(
+  [
+    `(?<=[${JOINED}])[\\u200C\\u200D](?=[${JOINED}])`,
+    `(?<=${PICTURE}[\\uFE0F\\u{1F3FB}-\\u{1F3FF}]?)\\u200D(?=${PICTURE})`,
+    `(?<=${PICTURE})[\\uFE0E\\uFE0F]`,
+    `(?<=[\\d#*])\\uFE0F(?=\\u20E3)`,
+  ].join('|'),
+  'gu',
+);
+
 interface Issue {
   readonly field: string;
   readonly detail: string;
@@ -43,7 +61,7 @@ export class SchemaPipe implements PipeTransform {
 function invisibleText(value: unknown, path: readonly string[] = []): Issue[] {
   if (typeof value === 'string') {
     const detail = 'must not hold invisible characters, or those that change the direction of text';
-    return INVISIBLE.test(value) ? [{ field: path.join('.'), detail }] : [];
+    return INVISIBLE.test(value.replace(BELONGING, '')) ? [{ field: path.join('.'), detail }] : [];
   }
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([key, inner]) => invisibleText(inner, [...path, key]));

@@ -11,6 +11,8 @@ export interface TokenRules extends KeySource {
 
 /** Asymmetric signatures only: with HMAC, the public key would be enough to forge a token. */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA'];
+/** The types of tokens that give access: those of OpenID providers and Kubernetes, and of RFC 9068. */
+const TYPES = /^(?:application\/)?(?:at\+)?jwt$/i;
 /** Largest difference between the issuer's clock and ours, in seconds. */
 const CLOCK_TOLERANCE_S = 5;
 /** Longest Authorization header, in characters. Tokens of Kubernetes have about 1,200. */
@@ -50,13 +52,15 @@ export class OidcTokens implements TokenVerifier {
   /** Verifies the token. @returns its subject, and its expiry in seconds since the epoch */
   private async claimsOf(token: string): Promise<{ subject: string; expiry: number }> {
     try {
-      const { payload } = await jwtVerify(token, this.keys.find, {
+      const { payload, protectedHeader } = await jwtVerify(token, this.keys.find, {
         issuer: this.rules.issuer,
         audience: this.rules.audience,
         algorithms: ALGORITHMS,
         clockTolerance: CLOCK_TOLERANCE_S,
         requiredClaims: ['exp', 'sub'],
       });
+      // RFC 8725, section 3.11: a token of another kind, such as logout+jwt, is not meant as a permission.
+      if (!TYPES.test(protectedHeader.typ ?? 'JWT')) throw new Unauthorized('not an access token');
       // jose checks that `sub` is there, but not its type.
       if (typeof payload.sub !== 'string') throw new Unauthorized('no subject');
       return { subject: payload.sub, expiry: payload.exp! };
