@@ -217,6 +217,30 @@ describe.each(ONE_DATABASE)('The reconcile loop on $kind', ({ fresh }) => {
     expect(await reconcile()).toMatchObject({ examined: 123, missing: {} });
   });
 
+  it('runs also in processes that live shorter than MESH_RECONCILE_EVERY', async () => {
+    const runs = () => cabs.app.get(Reconciliation).runs();
+    const live = async (every: string) => {
+      await cabs.close();
+      cabs = await startCabs(database, { ...ON_REQUEST, MESH_RECONCILE_EVERY: every });
+      await wait(1800);
+      return (await runs())[0]?.startedAt;
+    };
+    const first = await live('PT1H');
+    expect(first).toBeDefined();
+    expect(await live('PT1H')).toBe(first);
+    expect(await live('PT3S')).not.toBe(first);
+  });
+
+  it('refuses a run while one with other options is in progress, and joins it to one with the same', async () => {
+    await cabs.close();
+    cabs = await startCabs(database, { ...ON_REQUEST, MESH_RECONCILE_PACE: '20' });
+    const start = (query: string) => cabs.http.post(`/mesh/reconciliations/run${query}`);
+    expect((await start('?dry-run=true')).status).toBe(202);
+    problemOf(await start(''), 409);
+    problemOf(await start('?dry-run=true&after=PT9S'), 409);
+    expect((await start('?dry-run=true&after=PT0S')).status).toBe(202);
+  });
+
   it('runs every MESH_RECONCILE_EVERY, and is listed', async () => {
     await write(database, 'DELETE FROM invoicing_invoice');
     await cabs.close();

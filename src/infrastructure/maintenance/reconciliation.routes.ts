@@ -47,9 +47,9 @@ export class ReconciliationRoutes {
   }
 
   private async start(query: z.infer<typeof starting>): Promise<object> {
+    const minAge = query.after === undefined ? {} : { minAgeMs: durationMs(query.after) };
     // A run may take minutes: GET tells how far it is.
-    const minAgeMs = query.after === undefined ? undefined : durationMs(query.after);
-    void this.reconciliation.run({ isDryRun: query['dry-run'] === 'true', minAgeMs });
+    void this.reconciliation.run({ isDryRun: query['dry-run'] === 'true', ...minAge });
     return this.list();
   }
 }

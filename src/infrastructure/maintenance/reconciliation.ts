@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
+import { Conflict } from '../contracts/domain-errors.js';
 import { errorMessage } from '../observability/error-message.js';
 import { continueTrace, runInContext } from '../observability/request-context.js';
 import { Database } from '../persistence/database.js';
@@ -24,6 +25,13 @@ export interface ReconciliationPolicy {
   readonly perSecond: number;
 }
 
+export interface RunOptions {
+  readonly isDryRun: boolean;
+  readonly minAgeMs?: number;
+}
+
+/** When a process first looks whether a run is due, in ms after its start. */
+const FIRST_MS = 1000;
 /** Subjects of one page. */
 const PAGE_SIZE = 50;
 
@@ -56,7 +64,9 @@ export class Reconciliation implements OnModuleInit {
   }
 
   start(): void {
-    if (this.policy.everyMs > 0) this.scheduleNext();
+    const { everyMs } = this.policy;
+    // A process may live shorter than the pause: what is due since an earlier one runs soon.
+    if (everyMs > 0) this.scheduleNext(Math.min(everyMs, FIRST_MS), everyMs);
   }
 
   /** Waits for the current page; the next run continues after it. */
@@ -80,33 +90,41 @@ export class Reconciliation implements OnModuleInit {
   /**
    * Runs all reconcilers of this process; joins runs that are in progress. A dry run sends nothing.
    * @param options `minAgeMs`: how long ago a subject must have changed last to be examined; default: `afterMs` of the policy
+   * @returns the runs when they have ended
+   * @throws Conflict at once, and nothing was started, when a run with other options is in progress
    */
-  run(options: { isDryRun: boolean; minAgeMs?: number }): Promise<ReconciliationRun[]> {
-    return Promise.all([...this.reconcilers.keys()].map((module) => this.runModule(module, options)));
+  run({ isDryRun, minAgeMs = this.policy.afterMs }: RunOptions): Promise<ReconciliationRun[]> {
+    for (const { run } of this.running.values()) {
+      if (run.isDryRun !== isDryRun || run.minAgeMs !== minAgeMs)
+        throw new Conflict('A run with other options is in progress: start this one when it has ended');
+    }
+    return Promise.all([...this.reconcilers.keys()].map((module) => this.runModule(module, { isDryRun, minAgeMs })));
   }
 
-  private scheduleNext(): void {
+  private scheduleNext(inMs: number, minSinceMs: number): void {
+    const { everyMs } = this.policy;
     this.timer = setTimeout(() => {
-      void this.runDue().finally(() => this.stopping.signal.aborted || this.scheduleNext());
-    }, this.policy.everyMs);
+      // Half, because the timers of several processes are not equal.
+      void this.runDue(minSinceMs).finally(
+        () => this.stopping.signal.aborted || this.scheduleNext(everyMs, everyMs / 2),
+      );
+    }, inMs);
     this.timer.unref();
   }
 
   /** Runs the reconcilers that no process on this database has run lately. */
-  private async runDue(): Promise<void> {
+  private async runDue(minSinceMs: number): Promise<void> {
     for (const module of this.reconcilers.keys()) {
       if (this.stopping.signal.aborted) return;
       const last = await this.lastStoredRun(module).catch(() => undefined);
       // The last run may be another process's, whose clock differs.
       const sinceMs = Math.abs(Date.now() - Date.parse(last?.finishedAt ?? ''));
-      if (!(sinceMs < this.policy.everyMs / 2)) await this.runModule(module, { isDryRun: false });
+      const options = { isDryRun: false, minAgeMs: this.policy.afterMs };
+      if (!(sinceMs < minSinceMs)) await this.runModule(module, options);
     }
   }
 
-  private runModule(
-    module: string,
-    { isDryRun, minAgeMs = this.policy.afterMs }: { isDryRun: boolean; minAgeMs?: number },
-  ): Promise<ReconciliationRun> {
+  private runModule(module: string, { isDryRun, minAgeMs }: Required<RunOptions>): Promise<ReconciliationRun> {
     const current = this.running.get(module);
     if (current) return current.ended;
     const run = startRun(module, isDryRun, minAgeMs);

@@ -5,6 +5,9 @@ import { MeshLogger } from './mesh-logger.js';
 import { requestContext } from './request-context.js';
 import { isError, withoutSecrets } from './serialize-error.js';
 
+/** What the log keeps while nobody reads it, in bytes. */
+const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
+
 /**
  * A pino logger that adds the correlation id of the request context to every line. It logs errors without the data that
  * they carry.
@@ -22,7 +25,8 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
     // The hook has serialized the error; the serializer of pino would do it again.
     serializers: { err: (error: unknown) => error },
   };
-  return destination ? pino(options, destination) : pino(options);
+  // What nobody reads must not fill the memory: lines beyond the limit are dropped.
+  return pino(options, destination ?? pino.destination({ dest: 1, sync: true, maxLength: MAX_UNREAD_BYTES }));
 }
 
 /** Logs safe fields. A line without a text gets the message of its error, as pino would do. */

@@ -3,6 +3,7 @@ import type { Pool, PoolClient } from 'pg';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { connectionOptions, dataSourceOptions, READ_LIMIT_MS } from './data-source-options.js';
 import { entitiesOf, isDataSource, type DatabaseLocation } from './host-data-source.js';
+import { errorMessage } from '../observability/error-message.js';
 import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
 import type { OldSnapshot } from './old-snapshot.js';
@@ -172,13 +173,20 @@ function ownersOf(histories: readonly MigrationHistory[]): string[] {
   return histories.map(({ owner }) => owner);
 }
 
+/** The messages of SQLite don't say which file it is. */
+function namingFile({ type, database }: DataSourceOptions, error: unknown): unknown {
+  if (type !== 'better-sqlite3') return error;
+  const file = String(database);
+  return new Error(`The database file ${file} can't be used: ${errorMessage(error)}`, { cause: error });
+}
+
 /** SQLite refuses a connection while another process turns the write-ahead log on: tries again for a second. */
 async function connect(options: DataSourceOptions): Promise<DataSource> {
   for (let attempts = 1; ; attempts++) {
     try {
       return await new DataSource(options).initialize();
     } catch (error) {
-      if (!isBusy(error) || attempts > 50) throw error;
+      if (!isBusy(error) || attempts > 50) throw namingFile(options, error);
       await wait(20);
     }
   }

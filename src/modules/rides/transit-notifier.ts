@@ -23,11 +23,11 @@ export class TransitNotifier {
     isWanted: (transit: View) => boolean,
     ms: number,
   ): Promise<View | undefined> {
-    const deadline = Date.now() + ms;
+    const deadline = performance.now() + ms;
     for (;;) {
-      const change = this.nextChange(id, Math.min(POLL_MS, deadline - Date.now()));
+      const change = this.nextChange(id, Math.min(POLL_MS, deadline - performance.now()));
       const transit = await read();
-      if (isWanted(transit) || Date.now() >= deadline) {
+      if (isWanted(transit) || performance.now() >= deadline) {
         change.cancel();
         return isWanted(transit) ? transit : undefined;
       }
