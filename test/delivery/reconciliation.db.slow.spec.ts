@@ -269,10 +269,10 @@ describe('Reconciliation by several processes on one PostgreSQL', () => {
     const database = await postgres!.fresh();
     const requested = await startCabs(database, ON_REQUEST);
     const periodic = await startCabs(database, { ...ON_REQUEST, MESH_RECONCILE_EVERY: 'PT6S' });
-    // The timer fires 6 s after the start: this run ends a short time before, and the check comes after.
-    await wait(3500);
+    // The timer fires 1 s after the start, and 6 s later: this run ends a short time before, and the check comes after.
+    await wait(5000);
     const { startedAt } = await reconcile(requested);
-    await wait(4000);
+    await wait(3000);
     expect(await lastRun(periodic)).toMatchObject({ startedAt });
     await eventually(
       () => lastRun(periodic),

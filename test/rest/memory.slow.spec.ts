@@ -11,14 +11,17 @@ const parts = (bytes: number) => `[${'{},'.repeat((bytes - 4) / 3)}{}]`;
 
 describe('Memory under hostile bodies', () => {
   let server: LoggingServer;
+  let memory: Awaited<ReturnType<typeof memoryOf>>;
   const sockets: Socket[] = [];
 
   beforeEach(async () => {
     const NODE_OPTIONS = '--inspect-port=0 --max-old-space-size=384';
     const DATABASE_URL = await DATABASES[0]!.fresh();
     server = await startServer({ DATABASE_URL, LOG_LEVEL: 'warn', NODE_OPTIONS, MESH_RECEIVE: 'true' });
+    memory = await memoryOf(server);
   });
   afterEach(async () => {
+    memory.close();
     for (const socket of sockets.splice(0)) socket.destroy();
     await server.end('SIGTERM');
   });
@@ -36,9 +39,7 @@ describe('Memory under hostile bodies', () => {
     new Set(await Promise.all(Array.from({ length: count }, sendOne)));
   const heldMb = async () => {
     await wait(200);
-    const memory = await memoryOf(server);
     const { heapUsed, external } = await memory.held();
-    memory.close();
     return (heapUsed + external) / MB;
   };
   const JSON_TYPE = 'Content-Type: application/json';
