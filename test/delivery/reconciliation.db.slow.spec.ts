@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { REACHED } from '../../src/demo.js';
 import type { ReconciliationRun } from '../../src/infrastructure/maintenance/reconciliation-run.js';
+import { Conflict } from '../../src/infrastructure/contracts/domain-errors.js';
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -232,13 +233,12 @@ describe.each(ONE_DATABASE)('The reconcile loop on $kind', ({ fresh }) => {
   });
 
   it('refuses a run while one with other options is in progress, and joins it to one with the same', async () => {
-    await cabs.close();
-    cabs = await startCabs(database, { ...ON_REQUEST, MESH_RECONCILE_PACE: '20' });
-    const start = (query: string) => cabs.http.post(`/mesh/reconciliations/run${query}`);
-    expect((await start('?dry-run=true')).status).toBe(202);
-    problemOf(await start(''), 409);
-    problemOf(await start('?dry-run=true&after=PT9S'), 409);
-    expect((await start('?dry-run=true&after=PT0S')).status).toBe(202);
+    const reconciliation = cabs.app.get(Reconciliation);
+    const first = reconciliation.run({ isDryRun: true });
+    expect(() => reconciliation.run({ isDryRun: false })).toThrow('A run with other options is in progress');
+    expect(() => reconciliation.run({ isDryRun: true, minAgeMs: 9000 })).toThrow(Conflict);
+    expect(await reconciliation.run({ isDryRun: true, minAgeMs: 0 })).toEqual(await first);
+    await reconcile();
   });
 
   it('runs every MESH_RECONCILE_EVERY, and is listed', async () => {
