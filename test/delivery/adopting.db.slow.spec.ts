@@ -162,7 +162,7 @@ it('docs/adopting.md shows the code of test/shop, and names each package that th
   const packages = [...readSources('src/infrastructure')].flatMap(([path, text]) =>
     importsOf(parse(path, text)).filter((it) => it && !/^(src|node:)/.test(it)),
   );
-  const names = packages.map((it) => it.split('/', it.startsWith('@') ? 2 : 1).join('/'));
+  const names = packages.map((it) => it!.split('/', it!.startsWith('@') ? 2 : 1).join('/'));
   for (const name of new Set(names)) expect(page).toContain(`\`${name}\``);
 });
 

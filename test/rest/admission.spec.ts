@@ -1,8 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { once } from 'node:events';
 import { get as httpGet, type IncomingMessage, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { Admission, leaveSlot } from '../../src/infrastructure/http/admission.js';
+import { Admission } from '../../src/infrastructure/http/admission.js';
+import { leaveSlot } from '../../src/infrastructure/http/request-slot.js';
 import { eventually } from '../support/cabs.js';
 import { localServer } from '../support/local-server.js';
 
@@ -177,6 +180,39 @@ describe('Admission', () => {
     expect((await send('/work', 'GET')).status).toBe(200);
     backlogMs = 0;
     expect((await send('/work')).status).toBe(200);
+  });
+
+  it('requests that read without a pause leave others their turn, and are refused when they are too many', async () => {
+    handle = (_, response) => {
+      for (const until = performance.now() + 30; performance.now() < until;);
+      response.end('{}');
+    };
+    // Node accepts one connection in a turn, so they are there before.
+    const sockets = await Promise.all(
+      Array.from({ length: 120 }, async () => {
+        const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+        await once(socket, 'connect');
+        return socket;
+      }),
+    );
+    await wait(200);
+    let [last, longest] = [performance.now(), 0];
+    const timer = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    }, 1);
+    const statuses = await Promise.all(
+      sockets.map(async (socket, n) => {
+        socket.write(`GET /list/${n} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+        const [answer] = (await once(socket, 'data')) as [Buffer];
+        socket.destroy();
+        return answer.toString('latin1', 9, 12);
+      }),
+    );
+    clearInterval(timer);
+    // One after the other, without a pause, they would take 3.6 s.
+    expect(longest).toBeLessThan(600);
+    expect(new Set(statuses)).toEqual(new Set(['200', '503']));
   });
 
   it('few requests wait for an outcome, and they need no slot', async () => {

@@ -1,7 +1,7 @@
 import pRetry from 'p-retry';
 import type { Agent } from 'undici';
 import { Unavailable } from '../contracts/domain-errors.js';
-import { leaveSlot } from '../http/admission.js';
+import { leaveSlot } from '../http/request-slot.js';
 import { requestContext } from '../observability/request-context.js';
 import { fromWire, toWire } from '../cloudevents/mapping.js';
 import type { QueryClass } from '../contracts/message.js';

@@ -1,7 +1,8 @@
-import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import { Refusals } from './refusals.js';
+import { withSlot } from './request-slot.js';
 
 /** The injection token of a function: how long the messages that this process could handle now have waited, in ms. */
 export const BACKLOG_AGE = Symbol('BACKLOG_AGE');
@@ -10,6 +11,11 @@ export const MAX_WAITERS = Symbol('MAX_WAITERS');
 
 /** Requests that are worked on at a time: enough to fill the groups of units that share a COMMIT. */
 const SLOTS = 32;
+/**
+ * Requests begin for so long in one turn of the event loop, in ms: SQLite reads without a pause, and accepting connections,
+ * health and the answers of others have their turn in between.
+ */
+const TURN_MS = 10;
 /** Longest wait for a slot, in ms. */
 const MAX_WAIT_MS = 1000;
 /** Requests that wait for a slot, at most: they are in memory with their bodies. */
@@ -23,18 +29,6 @@ const NEWEST_SHARE = 0.05;
 const SAFE_METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'OPTIONS'];
 /** Requests that wait for another process without a slot, at most; more keep theirs. */
 const MAX_OUTSIDE = 256;
-
-/** Contexts may outlive their request, for instance in its socket: they must not keep its body in memory. */
-interface Holder {
-  leave?: () => void;
-}
-
-const slot = new AsyncLocalStorage<Holder>();
-
-/** Gives back the slot of the request that the calling code serves: it is going to wait for another process. */
-export function leaveSlot(): void {
-  slot.getStore()?.leave?.();
-}
 
 /** A request that waits for a slot. */
 interface Queued {
@@ -62,6 +56,8 @@ export class Admission {
   /** Since when all slots have been taken, or the last answer since then. */
   private fullSince = 0;
   private isBeginning = false;
+  /** When requests began in this turn of the event loop. */
+  private turnBeganAt?: number;
   /** Requests that gave their slot back to wait for another process. */
   private outside = 0;
   /** The time since which messages pile up, and that of the last look. */
@@ -83,11 +79,10 @@ export class Admission {
 
   /** Middleware that comes after the body was read, so that a slow sender holds no slot: waits for a slot. */
   enter(response: ServerResponse, next: () => void): void {
-    const holder: Holder = { leave: () => this.leave(response) };
-    response.once('close', () => delete holder.leave);
-    const work = () => slot.run(holder, next);
-    if (this.working < SLOTS) return this.begin(response, work);
+    const work = withSlot(response, () => this.leave(response), next);
+    if (this.hasRoom() && this.queue.length === 0) return this.begin(response, work);
     if (this.queue.length >= MAX_QUEUED) return this.refuse(response, this.queue.length * this.paceMs);
+    if (this.queue.length === 0 && this.working < SLOTS) this.fullSince = performance.now();
     // It goes on in its own context, not in that of the request that makes room.
     this.queue.push({ response, since: performance.now(), next: AsyncResource.bind(work) });
     this.timer ??= setTimeout(() => this.refuseLate(), MAX_WAIT_MS);
@@ -110,7 +105,7 @@ export class Admission {
   }
 
   private expectedWaitMs(method: string | undefined): number {
-    const queuedMs = this.working < SLOTS ? 0 : (this.queue.length + SLOTS) * this.paceMs;
+    const queuedMs = this.isFull ? (this.queue.length + this.working) * this.paceMs : 0;
     return SAFE_METHODS.includes(method) ? queuedMs : Math.max(queuedMs, this.backlogMs());
   }
 
@@ -131,7 +126,7 @@ export class Admission {
     if (++this.working === SLOTS) this.fullSince = performance.now();
     const release = () => {
       if (!this.releases.delete(response)) return;
-      if (this.working === SLOTS) this.measure();
+      if (this.isFull) this.measure();
       this.working--;
       this.beginQueued();
     };
@@ -139,6 +134,24 @@ export class Admission {
     // A client that doesn't read its answer holds no slot.
     response.once('prefinish', release).once('close', release);
     next();
+  }
+
+  private get isFull(): boolean {
+    return this.working === SLOTS || this.queue.length > 0;
+  }
+
+  /** Whether a request may begin in this turn of the event loop; if not, those that wait go on in the next one. */
+  private hasRoom(): boolean {
+    if (this.working >= SLOTS) return false;
+    const now = performance.now();
+    if (this.turnBeganAt === undefined) {
+      this.turnBeganAt = now;
+      setImmediate(() => {
+        this.turnBeganAt = undefined;
+        this.beginQueued();
+      });
+    }
+    return now - this.turnBeganAt < TURN_MS;
   }
 
   private measure(): void {
@@ -151,9 +164,8 @@ export class Admission {
   private beginQueued(): void {
     if (this.isBeginning) return;
     this.isBeginning = true;
-    while (this.working < SLOTS) {
-      const queued = this.queue.shift();
-      if (!queued) break;
+    while (this.queue.length > 0 && this.hasRoom()) {
+      const queued = this.queue.shift()!;
       if (queued.response.destroyed || queued.response.closed) continue; // the client has gone
       this.begin(queued.response, queued.next);
     }
