@@ -42,10 +42,18 @@ export function print(...lines: readonly string[]): void {
   for (const line of lines) console.log(printableLine(line));
 }
 
-/** @throws UsageError for an argument that is not among the options */
+/** @throws UsageError for an argument that is not among the options, or an option with two values where one counts */
 function parse(options: Options, allowPositionals: boolean) {
+  const { tokens, ...parsed } = parseStrictly(options, allowPositionals);
+  const names = tokens.flatMap((it) => (it.kind === 'option' && it.value !== undefined ? [it.name] : []));
+  const repeated = names.find((it, index) => names.indexOf(it) < index && !options[it]!.multiple);
+  if (repeated) throw new UsageError(`Repeated option --${repeated}: expected one value.`);
+  return parsed;
+}
+
+function parseStrictly(options: Options, allowPositionals: boolean) {
   try {
-    return parseArgs({ options, allowPositionals, strict: true });
+    return parseArgs({ options, allowPositionals, strict: true, tokens: true });
   } catch (error) {
     // The first sentence says what is wrong; the others explain parseArgs.
     throw new UsageError((error as Error).message.split(/\. |\n/)[0]);
@@ -87,11 +95,16 @@ export function urlOf(option: string, text: string): string {
   return text.replace(/\/$/, '');
 }
 
-/** @throws UsageError when the text is not NAME=URL */
-export function namedUrlOf(option: string, text: string): [name: string, url: string] {
-  const [, name, url] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-  if (!name || !url || !URL.canParse(url)) {
-    throw new UsageError(`Invalid ${option} "${text}": expected NAME=URL.`);
+/** @throws UsageError when a text is not NAME=URL, or two have the same name */
+export function namedUrlsOf(option: string, texts: readonly string[]): Record<string, string> {
+  const urls = new Map<string, string>();
+  for (const text of texts) {
+    const [, name, url] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+    if (!name || !url || !URL.canParse(url)) {
+      throw new UsageError(`Invalid ${option} "${text}": expected NAME=URL.`);
+    }
+    if (urls.has(name)) throw new UsageError(`Repeated ${option} ${name}: expected one URL of each name.`);
+    urls.set(name, url);
   }
-  return [name, url];
+  return Object.fromEntries(urls);
 }
