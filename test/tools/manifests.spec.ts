@@ -247,6 +247,14 @@ describe('The manifests', () => {
     expect(() => overlay('split', 'oidc', 'oidc-split')).toThrow('which is MESH_OIDC_ISSUER');
   });
 
+  it.each(['scale-to-zero', 'rabbitmq', 'oidc'])('refuse %s of one variant with the workloads of another', (name) => {
+    for (const variant of VARIANTS) {
+      expect(() => overlay(variant, `${name}-${variant}`)).not.toThrow();
+      for (const other of VARIANTS.filter((it) => it !== variant))
+        expect(() => overlay(variant, `${name}-${other}`)).toThrow(/^test of \/(metadata|.*\/env\/4)\/name, which is /);
+    }
+  });
+
   it('let only the network in without tokens: REST, and what Knative routes', () => {
     for (const variant of VARIANTS) {
       for (const { spec } of objectsOf(variant, 'Service')) {
