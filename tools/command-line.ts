@@ -89,10 +89,31 @@ export function portOf(option: string, text: string): number {
   return Number(text);
 }
 
-/** @throws UsageError when the text is no absolute URL */
-export function urlOf(option: string, text: string): string {
-  if (!URL.canParse(text)) throw new UsageError(`Invalid ${option} "${text}": expected an absolute URL.`);
+/** @throws UsageError when the text is not one URL of HTTP: `localhost:3000` would be a URL with the scheme `localhost` */
+export function urlOf(name: string, text: string): string {
+  if (!isHttpUrl(text)) {
+    throw new UsageError(`Invalid ${name} "${text}": expected an absolute URL such as http://localhost:3000.`);
+  }
   return text.replace(/\/$/, '');
+}
+
+const isHttpUrl = (text: string) => /^https?:\/\/[^\s,]+$/i.test(text) && URL.canParse(text);
+
+/**
+ * The URLs of --url; default: those of an environment variable, separated by commas, else the application on this machine.
+ * @throws UsageError
+ */
+export function urlsOf(given: readonly string[] | undefined, variable: string): string[] {
+  if (given) return given.map((it) => urlOf('--url', it));
+  const urls = (process.env[variable] || 'http://localhost:3000').split(',');
+  return urls.map((it) => urlOf(variable, it.trim()));
+}
+
+/** As urlsOf(), for a command that calls one application. @throws UsageError, also when the variable has several URLs */
+export function oneUrlOf(given: string | undefined, variable: string): string {
+  const [url, ...more] = urlsOf(given === undefined ? undefined : [given], variable);
+  if (more.length === 0) return url!;
+  throw new UsageError(`Invalid ${variable} "${process.env[variable]}": expected one URL. Choose it with --url.`);
 }
 
 /** @throws UsageError when a text is not NAME=URL, or two have the same name */
@@ -100,7 +121,7 @@ export function namedUrlsOf(option: string, texts: readonly string[]): Record<st
   const urls = new Map<string, string>();
   for (const text of texts) {
     const [, name, url] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-    if (!name || !url || !URL.canParse(url)) {
+    if (!name || !url || !isHttpUrl(url)) {
       throw new UsageError(`Invalid ${option} "${text}": expected NAME=URL.`);
     }
     if (urls.has(name)) throw new UsageError(`Repeated ${option} ${name}: expected one URL of each name.`);

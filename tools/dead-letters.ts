@@ -1,4 +1,4 @@
-import { formatRequestError, print, runCommand, urlOf } from './command-line.js';
+import { formatRequestError, print, runCommand, urlsOf } from './command-line.js';
 import { deadLetterArguments } from './dead-letter-arguments.js';
 
 const USAGE = `npm run mesh:dead-letters -- <command> [options]
@@ -19,8 +19,6 @@ const USAGE = `npm run mesh:dead-letters -- <command> [options]
 
   The token of the environment variable MESH_ADMIN_TOKEN is sent along when set.`;
 
-const URLS = (process.env.MESH_URL ?? 'http://localhost:3000').split(',');
-
 const options = {
   consumer: { type: 'string' },
   type: { type: 'string' },
@@ -30,7 +28,7 @@ const options = {
   size: { type: 'string' },
   all: { type: 'boolean' },
   force: { type: 'boolean' },
-  url: { type: 'string', multiple: true, default: URLS },
+  url: { type: 'string', multiple: true },
 } as const;
 
 async function call(url: string, method: string, path: string): Promise<unknown> {
@@ -96,7 +94,7 @@ await runCommand(
   { usage: USAGE, options, allowPositionals: true, formatError: formatRequestError },
   async (values, positionals) => {
     const { command, id } = deadLetterArguments(values, positionals);
-    const urls = values.url.map((url) => urlOf('--url', url));
+    const urls = urlsOf(values.url, 'MESH_URL');
     const callAll = (method: string, path: string) => Promise.all(urls.map((url) => call(url, method, path)));
     const query = (...names: readonly ('consumer' | 'type' | 'cause' | 'by' | 'page' | 'size')[]) =>
       new URLSearchParams(

@@ -1,4 +1,4 @@
-import { namedUrlsOf } from '../../tools/command-line.js';
+import { namedUrlsOf, oneUrlOf, urlsOf } from '../../tools/command-line.js';
 import { deadLetterArguments } from '../../tools/dead-letter-arguments.js';
 import { UsageError } from '../../tools/errors.js';
 
@@ -46,4 +46,37 @@ it('Two URLs for one service are refused', () => {
   expect(() => namedUrlsOf('--service', [a, b, 'cabs=http://c'])).toThrow(
     new UsageError('Repeated --service cabs: expected one URL of each name.'),
   );
+});
+
+describe('The URL of an application', () => {
+  const { MESH_URL } = process.env;
+  afterEach(() => {
+    if (MESH_URL === undefined) delete process.env.MESH_URL;
+    else process.env.MESH_URL = MESH_URL;
+  });
+  const invalid = (name: string, url: string) =>
+    new UsageError(`Invalid ${name} "${url}": expected an absolute URL such as http://localhost:3000.`);
+
+  it('is that of --url, else of the variable, else localhost', () => {
+    process.env.MESH_URL = 'http://a/, https://b';
+    expect(urlsOf(undefined, 'MESH_URL')).toEqual(['http://a', 'https://b']);
+    expect(urlsOf(['http://c', 'http://d'], 'MESH_URL')).toEqual(['http://c', 'http://d']);
+    expect(oneUrlOf('http://c/', 'MESH_URL')).toBe('http://c');
+    process.env.MESH_URL = '';
+    expect(oneUrlOf(undefined, 'MESH_URL')).toBe('http://localhost:3000');
+  });
+
+  it.each(['localhost:3000', 'localhost', '', 'ftp://a', 'http://', 'http://a,http://b'])('is refused: %j', (url) => {
+    expect(() => oneUrlOf(url, 'MESH_URL')).toThrow(invalid('--url', url));
+    expect(() => namedUrlsOf('--service', [`a=${url}`])).toThrow(UsageError);
+  });
+
+  it('names the variable in the error when no option was given', () => {
+    process.env.MESH_URL = 'localhost:3000';
+    expect(() => urlsOf(undefined, 'MESH_URL')).toThrow(invalid('MESH_URL', 'localhost:3000'));
+    process.env.MESH_URL = 'http://a,http://b';
+    expect(() => oneUrlOf(undefined, 'MESH_URL')).toThrow(
+      new UsageError('Invalid MESH_URL "http://a,http://b": expected one URL. Choose it with --url.'),
+    );
+  });
 });

@@ -69,7 +69,7 @@ it.each<[string, string[], string]>([
   ['tools/gateway.ts', ['--module', 'rides=x'], 'Invalid --module "rides=x": expected NAME=URL.'],
   ['tools/gateway.ts', ['--mesh', 'ridez=http://x'], 'Unknown --mesh ridez: expected one of '],
   ['tools/gateway.ts', ['--port', '0'], 'Missing --module rides=URL: the address of rides.'],
-  ['tools/demo.ts', ['--url', 'localhost'], 'Invalid --url "localhost": expected an absolute URL.'],
+  ['tools/demo.ts', ['--url', 'localhost'], 'Invalid --url "localhost": expected an absolute URL such as '],
   ['tools/extract.ts', [], 'Missing <module>: expected one of '],
   ['tools/extract.ts', ['drivers', 'rides', '--to', 'x'], 'Unexpected argument "rides": expected one module.'],
   ['tools/manifests.ts', ['a', 'b'], 'Unexpected argument "b": expected one folder.'],
