@@ -64,8 +64,14 @@ function inMemory(name: string, isAsync: boolean): File[] {
 /**
  * The RabbitMQ Broker for one variant. It ignores `filters`, so one Trigger per type takes the place of each module's.
  * @param hostOf the workload of a module
+ * @param guard a patch that fails with another variant
  */
-export function rabbitmqComponent(folder: string, consumers: readonly Consumer[], hostOf: (module: string) => string) {
+export function rabbitmqComponent(
+  folder: string,
+  consumers: readonly Consumer[],
+  hostOf: (module: string) => string,
+  guard: object,
+) {
   const config = {
     apiVersion: 'eventing.knative.dev/v1alpha1',
     kind: 'RabbitmqBrokerConfig',
@@ -76,6 +82,7 @@ export function rabbitmqComponent(folder: string, consumers: readonly Consumer[]
   const triggers = consumers.flatMap((it) => triggersByType(it, hostOf(it.module)));
   const replaced = consumers.map((it) => trigger(it, hostOf(it.module)).metadata!.name);
   const patches = [
+    guard,
     brokerOfClass('RabbitMQBroker', reference),
     mergePatch({ ...TRIGGERS, name: replaced.join('|') }, { ...identity(TRIGGERS), $patch: 'delete' }),
     annotated(TRIGGERS, { 'rabbitmq.eventing.knative.dev/parallelism': String(RABBITMQ_PARALLELISM) }),

@@ -42,10 +42,18 @@ export function print(...lines: readonly string[]): void {
   for (const line of lines) console.log(printableLine(line));
 }
 
-/** @throws UsageError for an argument that is not among the options */
+/** @throws UsageError for an argument that is not among the options, or an option with two values where one counts */
 function parse(options: Options, allowPositionals: boolean) {
+  const { tokens, ...parsed } = parseStrictly(options, allowPositionals);
+  const names = tokens.flatMap((it) => (it.kind === 'option' && it.value !== undefined ? [it.name] : []));
+  const repeated = names.find((it, index) => names.indexOf(it) < index && !options[it]!.multiple);
+  if (repeated) throw new UsageError(`Repeated option --${repeated}: expected one value.`);
+  return parsed;
+}
+
+function parseStrictly(options: Options, allowPositionals: boolean) {
   try {
-    return parseArgs({ options, allowPositionals, strict: true });
+    return parseArgs({ options, allowPositionals, strict: true, tokens: true });
   } catch (error) {
     // The first sentence says what is wrong; the others explain parseArgs.
     throw new UsageError((error as Error).message.split(/\. |\n/)[0]);
@@ -81,17 +89,43 @@ export function portOf(option: string, text: string): number {
   return Number(text);
 }
 
-/** @throws UsageError when the text is no absolute URL */
-export function urlOf(option: string, text: string): string {
-  if (!URL.canParse(text)) throw new UsageError(`Invalid ${option} "${text}": expected an absolute URL.`);
+/** @throws UsageError when the text is not one URL of HTTP: `localhost:3000` would be a URL with the scheme `localhost` */
+export function urlOf(name: string, text: string): string {
+  if (!isHttpUrl(text)) {
+    throw new UsageError(`Invalid ${name} "${text}": expected an absolute URL such as http://localhost:3000.`);
+  }
   return text.replace(/\/$/, '');
 }
 
-/** @throws UsageError when the text is not NAME=URL */
-export function namedUrlOf(option: string, text: string): [name: string, url: string] {
-  const [, name, url] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-  if (!name || !url || !URL.canParse(url)) {
-    throw new UsageError(`Invalid ${option} "${text}": expected NAME=URL.`);
+const isHttpUrl = (text: string) => /^https?:\/\/[^\s,]+$/i.test(text) && URL.canParse(text);
+
+/**
+ * The URLs of --url; default: those of an environment variable, separated by commas, else the application on this machine.
+ * @throws UsageError
+ */
+export function urlsOf(given: readonly string[] | undefined, variable: string): string[] {
+  if (given) return given.map((it) => urlOf('--url', it));
+  const urls = (process.env[variable] || 'http://localhost:3000').split(',');
+  return urls.map((it) => urlOf(variable, it.trim()));
+}
+
+/** As urlsOf(), for a command that calls one application. @throws UsageError, also when the variable has several URLs */
+export function oneUrlOf(given: string | undefined, variable: string): string {
+  const [url, ...more] = urlsOf(given === undefined ? undefined : [given], variable);
+  if (more.length === 0) return url!;
+  throw new UsageError(`Invalid ${variable} "${process.env[variable]}": expected one URL. Choose it with --url.`);
+}
+
+/** @throws UsageError when a text is not NAME=URL, or two have the same name */
+export function namedUrlsOf(option: string, texts: readonly string[]): Record<string, string> {
+  const urls = new Map<string, string>();
+  for (const text of texts) {
+    const [, name, url] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+    if (!name || !url || !isHttpUrl(url)) {
+      throw new UsageError(`Invalid ${option} "${text}": expected NAME=URL.`);
+    }
+    if (urls.has(name)) throw new UsageError(`Repeated ${option} ${name}: expected one URL of each name.`);
+    urls.set(name, url);
   }
-  return [name, url];
+  return Object.fromEntries(urls);
 }

@@ -57,17 +57,34 @@ export function components(
     ...brokerComponents(),
   ];
   const publishers = modules.filter(({ sends }) => sends.length > 0);
-  for (const { name, workloads, hostOf } of variants) {
-    const patches = [jsonPatch(APPLICATION, [scaleToZero])];
+  for (const variant of variants) {
+    const { name, workloads, hostOf } = variant;
+    const guard = guardOf(variant);
+    const patches = [guard, jsonPatch(APPLICATION, [scaleToZero])];
     files.push(
       [`scale-to-zero-${name}/kustomization.yaml`, [component({ resources: ['ping.yaml'], patches })]],
       [`scale-to-zero-${name}/ping.yaml`, workloads.map((it) => ping(it.name))],
-      [`oidc-${name}/kustomization.yaml`, [component({ components: ['../oidc'], resources: ['event-policies.yaml'] })]],
+      [
+        `oidc-${name}/kustomization.yaml`,
+        [component({ components: ['../oidc'], resources: ['event-policies.yaml'], patches: [guard] })],
+      ],
       [`oidc-${name}/event-policies.yaml`, publishers.map((it) => eventPolicy(it, hostOf(it.module)))],
-      ...rabbitmqComponent(`rabbitmq-${name}`, consumers, hostOf),
+      ...rabbitmqComponent(`rabbitmq-${name}`, consumers, hostOf, guard),
     );
   }
   return files.map(([path, objects]) => [`components/${path}`, objects]);
+}
+
+/**
+ * Kustomize refuses to build a component with the workloads of another variant: its objects would name a Service that
+ * isn't there. Only workloads that host some of the modules have MODULES as their fifth variable.
+ */
+function guardOf({ workloads: [first, ...more] }: Variant): object {
+  const test =
+    more.length === 0
+      ? { path: '/metadata/name', value: first!.name }
+      : { path: `${SPEC}/containers/0/env/4/name`, value: 'MODULES' };
+  return jsonPatch(APPLICATION, [{ op: 'test', ...test }]);
 }
 
 function variable(name: string, value: string): Operation {

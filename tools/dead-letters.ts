@@ -1,12 +1,12 @@
-import { formatRequestError, print, runCommand, urlOf } from './command-line.js';
-import { UsageError } from './errors.js';
+import { formatRequestError, print, runCommand, urlsOf } from './command-line.js';
+import { deadLetterArguments } from './dead-letter-arguments.js';
 
 const USAGE = `npm run mesh:dead-letters -- <command> [options]
 
   list                       lists dead letters, the latest first
-    --by cause               counts them by consumer, type and cause
     --consumer C --type T --cause T   only these
     --page N --size N
+    --by cause               counts them by consumer, type and cause, without pages
   show <id>                  prints one dead letter with its event and error
   replay <id>                requeues it for the consumer that failed
   replay --all               requeues all, or those selected by --consumer, --type and --cause; lists what it skipped
@@ -19,8 +19,6 @@ const USAGE = `npm run mesh:dead-letters -- <command> [options]
 
   The token of the environment variable MESH_ADMIN_TOKEN is sent along when set.`;
 
-const URLS = (process.env.MESH_URL ?? 'http://localhost:3000').split(',');
-
 const options = {
   consumer: { type: 'string' },
   type: { type: 'string' },
@@ -30,7 +28,7 @@ const options = {
   size: { type: 'string' },
   all: { type: 'boolean' },
   force: { type: 'boolean' },
-  url: { type: 'string', multiple: true, default: URLS },
+  url: { type: 'string', multiple: true },
 } as const;
 
 async function call(url: string, method: string, path: string): Promise<unknown> {
@@ -94,28 +92,26 @@ function printListings(listings: readonly Listing[]): void {
 
 await runCommand(
   { usage: USAGE, options, allowPositionals: true, formatError: formatRequestError },
-  async (values, [command, id]) => {
-    const urls = values.url.map((url) => urlOf('--url', url));
+  async (values, positionals) => {
+    const { command, id } = deadLetterArguments(values, positionals);
+    const urls = urlsOf(values.url, 'MESH_URL');
     const callAll = (method: string, path: string) => Promise.all(urls.map((url) => call(url, method, path)));
     const query = (...names: readonly ('consumer' | 'type' | 'cause' | 'by' | 'page' | 'size')[]) =>
       new URLSearchParams(
         names.flatMap((name) => (values[name] === undefined ? [] : [[name, values[name]]])),
       ).toString();
-    const letter = () => {
-      if (!id) throw new UsageError(`Missing <id>: which dead letter to ${command}?`);
-      return `/mesh/dead-letters/${encodeURIComponent(id)}`;
-    };
+    const letter = `/mesh/dead-letters/${id}`;
     const force = values.force ? 'force=true' : '';
     if (command === 'list') {
       const path = `/mesh/dead-letters?${query('consumer', 'type', 'cause', 'by', 'page', 'size')}`;
       printListings((await callAll('GET', path)) as Listing[]);
     } else if (command === 'show') {
-      print(...JSON.stringify(await callOwner(urls, 'GET', letter()), undefined, 2).split('\n'));
+      print(...JSON.stringify(await callOwner(urls, 'GET', letter), undefined, 2).split('\n'));
     } else if (command === 'replay') {
       const answers = (
         values.all
           ? await callAll('POST', `/mesh/dead-letters/replay?${query('consumer', 'type', 'cause')}&${force}`)
-          : [await callOwner(urls, 'POST', `${letter()}/replay?${force}`)]
+          : [await callOwner(urls, 'POST', `${letter}/replay?${force}`)]
       ) as Replayed[];
       print(`Replayed: ${answers.reduce((sum, { replayed }) => sum + replayed, 0)}`);
       for (const { reason, count, ids } of answers.flatMap((it) => it.skipped ?? [])) {
@@ -124,12 +120,9 @@ await runCommand(
       }
       const failed = Object.entries(Object.assign({}, ...answers.map((it) => it.processes)) as Record<string, string>);
       for (const [process, why] of failed) print(`Not replayed in ${process}: ${why}`);
-    } else if (command === 'discard') {
-      await callOwner(urls, 'DELETE', letter());
-      print('Discarded.');
     } else {
-      const problem = command === undefined ? 'Missing command' : `Unknown command "${command}"`;
-      throw new UsageError(`${problem}: expected list, show, replay or discard.`);
+      await callOwner(urls, 'DELETE', letter);
+      print('Discarded.');
     }
   },
 );

@@ -1,4 +1,4 @@
-import { formatRequestError, print, runCommand, urlOf } from './command-line.js';
+import { formatRequestError, oneUrlOf, print, runCommand } from './command-line.js';
 
 const USAGE = `npm run demo -- [options]
 
@@ -7,9 +7,8 @@ const USAGE = `npm run demo -- [options]
 
   --url U    the application; default: the environment variable CABS_URL, else http://localhost:3000`;
 
-const DEFAULT_URL = process.env.CABS_URL ?? 'http://localhost:3000';
 const correlationId = `demo-${Date.now().toString(36)}`;
-let url = DEFAULT_URL;
+let url: string;
 
 interface Transit {
   readonly id: string;
@@ -111,11 +110,11 @@ async function waitForSettlement(id: string, began: number): Promise<Transit> {
 await runCommand(
   {
     usage: USAGE,
-    options: { url: { type: 'string', default: DEFAULT_URL } },
+    options: { url: { type: 'string' } },
     formatError: (error) => `\n${formatRequestError(error)}`,
   },
   async (values) => {
-    url = urlOf('--url', values.url);
+    url = oneUrlOf(values.url, 'CABS_URL');
     await playDemo();
   },
 );

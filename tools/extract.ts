@@ -5,7 +5,8 @@ import { loadVariables } from '../src/config-loader.js';
 import { readConfig } from '../src/config.js';
 import { runCommand } from './command-line.js';
 import { UsageError } from './errors.js';
-import { extract, type DatabaseContents } from './extraction/extraction.js';
+import { extract } from './extraction/extraction.js';
+import { startCommand } from './extraction/start-command.js';
 
 const USAGE = `npm run extract -- <module> --to <database>
 
@@ -16,21 +17,6 @@ const USAGE = `npm run extract -- <module> --to <database>
   --to D       sqlite:<path> or postgres://user:password@host:port/database. The database is new, or has never hosted
                the module, or is the one that the module has left before (this is the way back).
   <module>     ${MODULE_NAMES.join(', ')}`;
-
-/** The command that starts a process for the modules of one database. */
-function startCommand({ address, modules }: DatabaseContents): string {
-  const hosted = MODULE_NAMES.filter((it) => modules.includes(it));
-  if (hosted.length === 0) return `\n  # ${address} has no modules any more.`;
-  const others = MODULE_NAMES.filter((it) => !hosted.includes(it));
-  if (others.length === 0) return `\n  DATABASE_URL=${address} npm run start:prod`;
-  const services = others.map((it) => `USVC_${it.toUpperCase()}=http://<address of ${it}>`);
-  return [
-    `\n  DATABASE_URL=${address}`,
-    `MODULES=${hosted.join(',')} MESH_TRANSPORT=knative K_SINK=http://<address of the broker>`,
-    ...services,
-    'npm run start:prod',
-  ].join(' \\\n    ');
-}
 
 const options = { to: { type: 'string' } } as const;
 
@@ -56,5 +42,5 @@ await runCommand({ usage: USAGE, options, allowPositionals: true }, async ({ to 
     `\nDone in ${seconds} s. Start the processes with these variables, besides yours such as AUTH (user and password are ` +
       'left out here):',
   );
-  console.log([databases.to, databases.from].map(startCommand).join('\n'));
+  console.log([databases.to, databases.from].map((it) => startCommand(it, MODULE_NAMES)).join('\n'));
 });

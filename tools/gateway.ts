@@ -8,7 +8,7 @@ import { inspect } from 'node:util';
 import { Agent } from 'undici';
 import { otherSiteProblem, protocolProblem } from '../src/infrastructure/http/request-checks.js';
 import { printable } from '../src/infrastructure/observability/printable.js';
-import { namedUrlOf, portOf, runCommand, urlOf } from './command-line.js';
+import { namedUrlsOf, portOf, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
 import { exchange, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
 import { keeperOf } from './gateway/dead-letters.js';
@@ -159,18 +159,22 @@ const commandOptions = {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   await runCommand({ usage: USAGE, options: commandOptions }, async (values) => {
-    const modules = Object.fromEntries(values.module.map((it) => namedUrlOf('--module', it)));
-    const mesh = Object.fromEntries(values.mesh.map((it) => namedUrlOf('--mesh', it)));
+    const modules = namedUrlsOf('--module', values.module);
+    const mesh = namedUrlsOf('--mesh', values.mesh);
     const deadLetters = values['dead-letters'];
     const port = portOf('--port', values.port);
-    const { MODULES } = await import('../src/app.module.js');
+    const { MODULES, MODULE_NAMES } = await import('../src/app.module.js');
+    for (const [option, urls] of Object.entries({ module: modules, mesh })) {
+      const unknown = Object.keys(urls).find((it) => !MODULE_NAMES.includes(it));
+      if (unknown) throw new UsageError(`Unknown --${option} ${unknown}: expected one of ${MODULE_NAMES.join(', ')}.`);
+    }
     const gateway = await startGateway({
       routes: routesOf(MODULES),
       modules,
       mesh,
       port,
-      ...(deadLetters && { deadLetters: urlOf('--dead-letters', deadLetters) }),
-      ...(values.broker && { broker: urlOf('--broker', values.broker) }),
+      ...(deadLetters !== undefined && { deadLetters: urlOf('--dead-letters', deadLetters) }),
+      ...(values.broker !== undefined && { broker: urlOf('--broker', values.broker) }),
     });
     console.log(`The gateway listens at ${gateway.url}`);
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {

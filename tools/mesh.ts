@@ -1,4 +1,4 @@
-import { namedUrlOf, portOf, runCommand } from './command-line.js';
+import { namedUrlsOf, portOf, runCommand } from './command-line.js';
 import { startBroker } from './broker/broker.js';
 import { channelOf } from './channel-option.js';
 
@@ -35,7 +35,7 @@ await runCommand({ usage: USAGE, options }, async ({ channel, manifests, databas
     channel: channelOf(channel),
     manifests,
     database,
-    services: { ...SERVICES, ...Object.fromEntries(service.map((it) => namedUrlOf('--service', it))) },
+    services: { ...SERVICES, ...namedUrlsOf('--service', service) },
     port: portOf('--port', port),
     isColoured: process.stdout.isTTY || Boolean(process.env.FORCE_COLOR),
     ...(!quiet && { print: (line: string) => console.log(line) }),

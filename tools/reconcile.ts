@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { formatRequestError, print, runCommand, urlOf } from './command-line.js';
+import { formatRequestError, oneUrlOf, print, runCommand } from './command-line.js';
 
 const USAGE = `npm run reconcile -- [options]
 
@@ -20,7 +20,7 @@ const USAGE = `npm run reconcile -- [options]
 const options = {
   'dry-run': { type: 'boolean', default: false },
   after: { type: 'string' },
-  url: { type: 'string', default: process.env.MESH_URL ?? 'http://localhost:3000' },
+  url: { type: 'string' },
 } as const;
 
 /** Longest time without a sign of progress before a run counts as lost, in ms. */
@@ -92,7 +92,7 @@ function inWords(ms: number): string {
 }
 
 await runCommand({ usage: USAGE, options, formatError: formatRequestError }, async (values) => {
-  const url = `${urlOf('--url', values.url)}/mesh/reconciliations`;
+  const url = `${oneUrlOf(values.url, 'MESH_URL')}/mesh/reconciliations`;
   const query = new URLSearchParams({ 'dry-run': String(values['dry-run']) });
   if (values.after !== undefined) query.set('after', values.after);
   const runs = await call(`${url}/run?${query}`, 'POST');

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Module, type Type } from '@nestjs/common';
@@ -14,7 +14,8 @@ import { messagesIn, meshFeatureOf, MeshFeature } from '../../src/infrastructure
 import { brokerChainMs, DEFAULT_DELIVERY } from '../../src/infrastructure/policies.js';
 import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';
 import { DriverFreed } from '../../src/modules/drivers/contract.js';
-import { FOLDER, manifests, readManifests } from '../../tools/manifests.js';
+import { readManifests } from '../../tools/manifest-folder.js';
+import { FOLDER, manifests } from '../../tools/manifests.js';
 import { ROOT } from '../../tools/source.js';
 import { startCabs } from '../support/cabs.js';
 import { overlay } from '../support/kustomize.js';
@@ -246,6 +247,14 @@ describe('The manifests', () => {
     expect(() => overlay('split', 'oidc', 'oidc-split')).toThrow('which is MESH_OIDC_ISSUER');
   });
 
+  it.each(['scale-to-zero', 'rabbitmq', 'oidc'])('refuse %s of one variant with the workloads of another', (name) => {
+    for (const variant of VARIANTS) {
+      expect(() => overlay(variant, `${name}-${variant}`)).not.toThrow();
+      for (const other of VARIANTS.filter((it) => it !== variant))
+        expect(() => overlay(variant, `${name}-${other}`)).toThrow(/^test of \/(metadata|.*\/env\/4)\/name, which is /);
+    }
+  });
+
   it('let only the network in without tokens: REST, and what Knative routes', () => {
     for (const variant of VARIANTS) {
       for (const { spec } of objectsOf(variant, 'Service')) {
@@ -335,9 +344,8 @@ describe('The manifests', () => {
     for (const { spec } of restServices('rest-auth')) expect(spec).not.toHaveProperty('type');
   });
 
-  it('do not depend on the environment, and remove files that are no longer generated', () => {
+  it('do not depend on the environment', () => {
     const folder = mkdtempSync(join(tmpdir(), 'cabs-manifests-'));
-    writeFileSync(join(folder, 'of-old.yaml'), 'kind: Trigger\n');
     const weird = {
       MODULES: 'none',
       K_SINK: 'nonsense',

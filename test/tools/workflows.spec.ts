@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,14 +28,32 @@ function unpinned(text: string): string[] {
 
 interface Bill {
   readonly bomFormat: string;
+  readonly metadata: { readonly component: { readonly name: string; readonly version: string } };
   readonly components: readonly { readonly name: string; readonly version: string }[];
 }
 
 describe('The bill of materials', () => {
-  it('lists all packages that the application needs to run, and no others', () => {
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+  function sbom(...args: string[]) {
     const cache = mkdtempSync(join(tmpdir(), 'cabs-npm-'));
-    const printed = execFileSync(join(ROOT, '.ci/sbom'), { env: { PATH: process.env.PATH, npm_config_cache: cache } });
-    const { bomFormat, components } = JSON.parse(printed.toString()) as Bill;
+    const env = { PATH: process.env.PATH, npm_config_cache: cache };
+    return spawnSync(join(ROOT, '.ci/sbom'), args, { env, encoding: 'utf8' });
+  }
+
+  it('names the application and the version of the tag', () => {
+    const { status, stdout } = sbom(`v${version}`);
+    expect(status).toBe(0);
+    expect((JSON.parse(stdout) as Bill).metadata.component).toMatchObject({ name: 'meshy-cabs', version });
+  });
+
+  it.each(['v99.0.0', version, ''])('is refused for the tag %j, which is not the version of package.json', (tag) => {
+    const { status, stdout, stderr } = sbom(tag);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toContain(`expected the tag v${version}`);
+  });
+
+  it('lists all packages that the application needs to run, and no others', () => {
+    const { bomFormat, components } = JSON.parse(sbom().stdout) as Bill;
     expect(bomFormat).toBe('CycloneDX');
     const { packages } = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')) as {
       packages: Record<string, { version: string; dev?: boolean; devOptional?: boolean }>;
@@ -85,7 +103,7 @@ describe('The workflows', () => {
     expect(test!.steps.at(-1)).toEqual({ run: '.ci/run' });
     expect(publish!.needs).toBe('test');
     const [bill, create] = publish!.steps.flatMap(({ run }) => run ?? []);
-    const [, file] = /^\.ci\/sbom > (\S+)$/.exec(bill!)!;
+    const [, file] = /^\.ci\/sbom "\$GITHUB_REF_NAME" > (\S+)$/.exec(bill!)!;
     expect(create).toMatch(/^gh release create /);
     expect(create!.split(' ')).toContain(file);
   });

@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { deadLetter, deadLetterCause, listedDeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
-import type { ValidationFailed } from '../../src/infrastructure/contracts/domain-errors.js';
-import { assertKnown } from '../../src/infrastructure/http/strict-request.js';
+import { ValidationFailed } from '../../src/infrastructure/contracts/domain-errors.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import {
   countDeadLetters,
@@ -16,27 +15,13 @@ import {
   type DeadLetterRow,
 } from '../../src/infrastructure/store/dead-letter-rows.js';
 import { outboxStatistics, type OutboxStatistics } from '../../src/infrastructure/store/statistics.js';
+import { administrationRequest, type AdministrationRequest, type Listing } from './administration-requests.js';
 import { asText } from './stored-event.js';
 
 /*
  * The administration of the laptop broker, under the paths of the application, so that
  * `npm run mesh:dead-letters -- list --url http://localhost:8090` works on the broker, too.
  */
-
-const PATH = /^\/mesh\/(outbox|dead-letters)(?:\/([\w-]+))?(\/replay)?$/;
-
-/** Last page of a listing: SQLite takes no larger offset than a 64-bit integer. */
-const MAX_PAGE = 9_999_999;
-const FILTER = ['consumer', 'type', 'cause'];
-/** The routes and their query parameters: those of the application, whose commands work on the broker, too. */
-const PARAMETERS = new Map<string, readonly string[]>([
-  ['GET outbox', []],
-  ['GET dead-letters', [...FILTER, 'by', 'page', 'size']],
-  ['GET dead-letters/id', []],
-  ['POST dead-letters/replay', [...FILTER, 'force']],
-  ['POST dead-letters/id/replay', ['force']],
-  ['DELETE dead-letters/id', []],
-]);
 
 /** Dead letters that one unit of work requeues. */
 const BATCH = 100;
@@ -63,29 +48,35 @@ export class Administration {
   }
 
   private async replyTo(request: IncomingMessage): Promise<object | undefined> {
-    const { pathname, searchParams } = new URL(`http://broker${request.url}`);
-    const [, resource, segment, suffix] = PATH.exec(pathname) ?? [];
-    const isReplay = suffix !== undefined || segment === 'replay';
-    const id = segment === 'replay' ? undefined : segment;
-    const { sql } = this.work;
-    const route = `${request.method} ${resource}${id ? '/id' : ''}${isReplay ? '/replay' : ''}`;
-    const refusal = refusalOf(request, PARAMETERS.get(route));
-    if (refusal) return refusal;
-    switch (route) {
+    try {
+      return await this.handle(await administrationRequest(request));
+    } catch (error) {
+      if (!(error instanceof ValidationFailed)) throw error;
+      const { message, issues } = error;
+      return { type: 'about:blank', title: 'Malformed request', status: 400, detail: message, errors: issues };
+    }
+  }
+
+  private async handle(request: AdministrationRequest | undefined): Promise<object | undefined> {
+    switch (request?.route) {
       case 'GET outbox':
         return this.statistics();
       case 'GET dead-letters':
-        return this.list(searchParams);
+        return this.list(request.query);
       case 'GET dead-letters/id': {
-        const row = await findDeadLetter(sql, id!);
-        return row ? legible(row) : { detail: `There is no dead letter ${id}` };
+        const row = await findDeadLetter(this.work.sql, request.id);
+        return row ? legible(row) : missing(request.id);
       }
       case 'POST dead-letters/replay':
-        return { replayed: await this.requeueAll(filterOf(searchParams)) };
-      case 'POST dead-letters/id/replay':
-        return { replayed: await this.requeue(async () => [await findDeadLetter(this.work.sql, id!)]) };
-      case 'DELETE dead-letters/id':
-        return { discarded: Number(await this.work.run(() => deleteDeadLetter(this.work.sql, id!))) };
+        return { replayed: await this.requeueAll(request.query) };
+      case 'POST dead-letters/id/replay': {
+        const replayed = await this.requeue(async () => [await findDeadLetter(this.work.sql, request.id)]);
+        return replayed > 0 ? { replayed } : missing(request.id);
+      }
+      case 'DELETE dead-letters/id': {
+        const isDiscarded = await this.work.run(() => deleteDeadLetter(this.work.sql, request.id));
+        return isDiscarded ? { discarded: 1 } : missing(request.id);
+      }
     }
     return undefined;
   }
@@ -97,14 +88,10 @@ export class Administration {
     return { ...stored, pending, retrying, ready: pending - retrying };
   }
 
-  private async list(search: URLSearchParams): Promise<object> {
+  private async list({ by, page, size, ...filter }: Listing): Promise<object> {
     const { sql } = this.work;
-    const filter = filterOf(search);
     const total = await countDeadLetters(sql, filter);
-    if (search.get('by') === 'cause')
-      return { total, causes: (await groupDeadLetters(sql, filter)).map(deadLetterCause) };
-    const page = Math.min(MAX_PAGE, Math.max(1, Math.trunc(Number(search.get('page') ?? 1)) || 1));
-    const size = Math.min(100, Math.max(1, Math.trunc(Number(search.get('size') ?? 20)) || 20));
+    if (by) return { total, causes: (await groupDeadLetters(sql, filter)).map(deadLetterCause) };
     const rows = await listDeadLetters(sql, filter, { limit: size, offset: (page - 1) * size });
     return { items: rows.map(listedDeadLetter), page, size, total };
   }
@@ -130,21 +117,8 @@ export class Administration {
   }
 }
 
-/** The answer 400 to a request with an unknown parameter, or with a body. */
-function refusalOf(request: IncomingMessage, known: readonly string[] | undefined): object | undefined {
-  if (!known) return undefined;
-  try {
-    assertKnown(request, /\?(.*)/s.exec(request.url ?? '')?.[1] ?? '', known);
-    return undefined;
-  } catch (error) {
-    const { message, issues } = error as ValidationFailed;
-    return { type: 'about:blank', title: 'Malformed request', status: 400, detail: message, errors: issues };
-  }
-}
-
-function filterOf(search: URLSearchParams): DeadLetterFilter {
-  const names = FILTER.filter((name) => search.has(name));
-  return Object.fromEntries(names.map((name) => [name, search.get(name)!]));
+function missing(id: string): object {
+  return { detail: `There is no dead letter ${id}` };
 }
 
 /** Attributes are stored as headers; people read them as UTF-8. */

@@ -109,7 +109,7 @@ export async function replayDeadLetters(aggregator: Aggregator, query: string): 
   const replay = (service: Service) => aggregator.request(service, 'POST', `/mesh/dead-letters/replay?${query}`);
   const { services, broker } = aggregator.upstreams;
   const answers = await Promise.all(services.map(replay));
-  // A conflict concerns one process; all other errors hold for all. The broker comes last, because it never refuses.
+  // A conflict concerns one process; all other errors hold for all. The broker comes last: it refuses only what they refuse.
   const refused = answers.find((answer) => answer && answer.status >= 400 && answer.status !== 409);
   if (refused) throw new ErrorAnswer(refused);
   if (broker) answers.push(await replay(broker));
