@@ -86,7 +86,7 @@ export const optionProviders: Provider[] = [
 ];
 
 function joinHost({ database }: MeshOptions, work: UnitOfWork): boolean {
-  if (isDataSource(database)) joinUnits(database, work);
+  if (isDataSource(database)) joinUnits(database, () => work.openOrNone);
   return isDataSource(database);
 }
 

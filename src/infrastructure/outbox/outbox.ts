@@ -11,7 +11,6 @@ import type { Unit } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertIntoOutbox, OUTBOX_COLUMNS, outboxValues } from '../store/outbox-rows.js';
 import { Relay } from './relay.js';
-import { dataSourceOf } from '../persistence/data-source-of.js';
 
 /**
  * Messages on their way out, written in the transaction of the state that they belong to: after the commit both are
@@ -81,9 +80,10 @@ export class Outbox {
     const event = this.eventOf(message, from);
     if (!manager.queryRunner?.isTransactionActive)
       throw new Error('outbox.add() needs the entity manager of an open transaction');
-    const isPostgres = dataSourceOf(manager).options.type === 'postgres';
+    // TypeORM 0.3 has no `dataSource`; 1.x has both.
+    const isPostgres = manager.connection.options.type === 'postgres';
     const parameters = OUTBOX_COLUMNS.map((_, index) => (isPostgres ? `$${index + 1}` : '?')).join(', ');
-    const { schema } = dataSourceOf(manager).options as { schema?: string };
+    const { schema } = manager.connection.options as { schema?: string };
     const table = schema ? `"${schema.replaceAll('"', '""')}".mesh_outbox` : 'mesh_outbox';
     await manager.query(
       `INSERT INTO ${table} (${OUTBOX_COLUMNS.join(', ')}) VALUES (${parameters})`,
@@ -92,7 +92,7 @@ export class Outbox {
     const unit = this.work.open;
     // TypeORM doesn't see the commit of one of our units.
     if (unit?.manager === manager) return unit.afterCommit(() => this.relay.wake());
-    const { subscribers } = dataSourceOf(manager);
+    const { subscribers } = manager.connection;
     if (!subscribers.includes(this.subscriber)) subscribers.push(this.subscriber);
   }
 

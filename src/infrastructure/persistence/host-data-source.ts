@@ -1,5 +1,5 @@
 import { DataSource, type DataSourceOptions, type MixedList, type QueryRunner } from 'typeorm';
-import type { UnitOfWork } from './unit-of-work.js';
+import type { Unit } from './unit.js';
 
 /** The options of a data source on PostgreSQL: TypeORM 0.3 and 1.x give the type different names. */
 export type PostgresDataSourceOptions = Extract<DataSourceOptions, { readonly type: 'postgres' }>;
@@ -26,10 +26,10 @@ export function entitiesOf(location: DatabaseLocation, ofModules: readonly Class
  * Lets the repositories of an application's data source take part in the open unit of work: `@InjectRepository`, also with
  * relations, subscribers and transactions of TypeORM, which become savepoints. Outside of units nothing changes.
  */
-export function joinUnits(host: DataSource, work: UnitOfWork): void {
+export function joinUnits(host: DataSource, openUnit: () => Unit | undefined): void {
   const create = host.createQueryRunner.bind(host);
   host.createQueryRunner = (mode) => {
-    const holder = work.openOrNone?.manager.queryRunner;
+    const holder = openUnit()?.manager.queryRunner;
     // The unit ends the transaction and releases the connection.
     return holder
       ? (Object.create(holder, { release: { value: async () => undefined } }) as QueryRunner)

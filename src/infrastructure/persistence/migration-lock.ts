@@ -2,7 +2,6 @@ import { setTimeout as wait } from 'node:timers/promises';
 
 import type { DataSource, QueryRunner } from 'typeorm';
 import { isConflict } from './sql.js';
-import { dataSourceOf } from './data-source-of.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Key of the advisory lock on PostgreSQL. */
@@ -71,5 +70,5 @@ async function oldestTransaction(dataSource: DataSource): Promise<{ pid: number;
 }
 
 export function isPostgres(runner: QueryRunner): boolean {
-  return dataSourceOf(runner).options.type === 'postgres';
+  return runner.connection.options.type === 'postgres';
 }

@@ -1,12 +1,11 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { dataSourceOf } from '../../persistence/data-source-of.js';
 
 /** The mesh's tables. Times are in ms since 1970; an `event` is a CloudEvent in JSON. */
 export class MeshTables1763900000000 implements MigrationInterface {
   name = 'MeshTables1763900000000';
 
   async up(runner: QueryRunner): Promise<void> {
-    const isPostgres = dataSourceOf(runner).options.type === 'postgres';
+    const isPostgres = runner.connection.options.type === 'postgres';
     const sequence = isPostgres
       ? 'bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY'
       : 'integer PRIMARY KEY AUTOINCREMENT';

@@ -1,12 +1,11 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { dataSourceOf } from '../../persistence/data-source-of.js';
 
 /** The address to requeue a broker's dead letter to, and the modules that move between databases. */
 export class MeshDestinations1764000000000 implements MigrationInterface {
   name = 'MeshDestinations1764000000000';
 
   async up(runner: QueryRunner): Promise<void> {
-    const time = dataSourceOf(runner).options.type === 'postgres' ? 'double precision' : 'integer';
+    const time = runner.connection.options.type === 'postgres' ? 'double precision' : 'integer';
     await runner.query('ALTER TABLE mesh_dead_letter ADD COLUMN destination text');
     await runner.query('CREATE INDEX mesh_dead_letter_event ON mesh_dead_letter (event_id)');
     await runner.query(

@@ -1,5 +1,4 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { dataSourceOf } from '../../persistence/data-source-of.js';
 
 /** The replicas on one PostgreSQL database, and the partitions that each holds. */
 export class MeshLeases1764000000001 implements MigrationInterface {
@@ -7,7 +6,7 @@ export class MeshLeases1764000000001 implements MigrationInterface {
 
   async up(runner: QueryRunner): Promise<void> {
     // A SQLite file has one process, which needs no leases.
-    if (dataSourceOf(runner).options.type !== 'postgres') return;
+    if (runner.connection.options.type !== 'postgres') return;
     await runner.query(`CREATE TABLE mesh_replica (
       replica integer NOT NULL,
       part text NOT NULL,
