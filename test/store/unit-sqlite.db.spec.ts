@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import type { DataSource } from 'typeorm';
@@ -85,6 +85,7 @@ describe('Units of work on SQLite', () => {
       (path: string) => [copyFileSync(path, `${path}.copy`), renameSync(`${path}.copy`, path)],
     ],
     ['lost its log', (path: string) => rmSync(`${path}-wal`)],
+    ['lost its shared memory', (path: string) => rmSync(`${path}-shm`)],
   ])('are refused when the file of the database %s', async (_, remove) => {
     await run(() => add('before'));
     remove(location.slice('sqlite:'.length));
@@ -94,6 +95,24 @@ describe('Units of work on SQLite', () => {
     const probe = jest.fn(() => run(() => add('probe')).then(() => undefined));
     await expect(notes.work.health.assertWritable(probe)).rejects.toThrow('was deleted or replaced');
     expect(probe).toHaveBeenCalledTimes(1);
+  });
+
+  it.each([
+    ['the log of the file it points to is deleted', (file: string) => rmSync(`${file}-wal`)],
+    ['the shared memory of the file it points to is deleted', (file: string) => rmSync(`${file}-shm`)],
+    ['it points to another file', (file: string, link: string) => (rmSync(link), symlinkSync(`${file}.other`, link))],
+  ])('are refused when the address is a symbolic link, and %s', async (_, spoil) => {
+    const file = location.slice('sqlite:'.length);
+    const link = `${file}.link`;
+    await notes.close();
+    copyFileSync(file, `${file}.other`);
+    symlinkSync(file, link);
+    notes = await openNotes(`sqlite:${link}`);
+    await run(() => add('before'));
+    spoil(file, link);
+    const refused = await outcome(run(() => add('after')));
+    expect(refused).toBeInstanceOf(DatabaseUnavailable);
+    expect((refused as Error).message).toContain('was deleted or replaced while this process had it open');
   });
 
   it('are refused only until the file of the database is back', async () => {
