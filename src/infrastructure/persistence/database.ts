@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Pool, PoolClient } from 'pg';
-import { DataSource, type DataSourceOptions } from 'typeorm';
+import type { DataSource } from 'typeorm';
+import { connect } from './connect.js';
 import { connectionOptions, dataSourceOptions, READ_LIMIT_MS } from './data-source-options.js';
 import { entitiesOf, isDataSource, type DatabaseLocation } from './host-data-source.js';
-import { errorMessage } from '../observability/error-message.js';
 import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
 import type { OldSnapshot } from './old-snapshot.js';
@@ -15,10 +15,11 @@ import { PostgresSql } from './postgres/postgres-sql.js';
 import type { SessionConfig } from './postgres/session.js';
 import { assertUsable } from './postgres/server-checks.js';
 import { destroySocket, limitInactivity } from './postgres/timeouts.js';
-import type { Dialect, Sql } from './sql.js';
+import type { DatabaseUnavailable, Dialect, Sql } from './sql.js';
+import { Damage } from './sqlite/damage.js';
 import { LogReaders } from './sqlite/log-readers.js';
 import { SqliteEngine } from './sqlite/sqlite-engine.js';
-import { isBusy, sqliteConnection, SqliteStatements } from './sqlite/sqlite-statements.js';
+import { sqliteConnection, SqliteStatements } from './sqlite/sqlite-statements.js';
 import type { UnitEngine } from './unit.js';
 
 export interface DatabaseOptions {
@@ -53,6 +54,7 @@ export class Database {
   /** The oldest transaction of another session or process, when it is old. */
   readonly oldSnapshot: () => Promise<OldSnapshot | undefined>;
   private readonly abandoned?: AbandonedSessions;
+  private readonly damaged = new Damage();
   /** The connections that the pools have opened. */
   private readonly clients = new Set<PoolClient>();
 
@@ -76,6 +78,7 @@ export class Database {
       }
     } else {
       this.dialect = 'sqlite';
+      for (const it of [writer, reader]) this.damaged.watch(sqliteConnection(it));
       this.engine = new SqliteEngine(writer, messagesPerRequest);
       this.read = new SqliteStatements(sqliteConnection(reader));
       const readers = new LogReaders(sqliteConnection(writer).name);
@@ -106,6 +109,11 @@ export class Database {
       await writer.destroy();
       throw error;
     }
+  }
+
+  /** The damage that SQLite has found in its file, if any. */
+  get damage(): DatabaseUnavailable | undefined {
+    return this.damaged.found;
   }
 
   /** A lock that one process on this database holds at a time. */
@@ -171,23 +179,4 @@ function sessionConfig(dataSource: DataSource): SessionConfig {
 
 function ownersOf(histories: readonly MigrationHistory[]): string[] {
   return histories.map(({ owner }) => owner);
-}
-
-/** The messages of SQLite don't say which file it is. */
-function namingFile({ type, database }: DataSourceOptions, error: unknown): unknown {
-  if (type !== 'better-sqlite3') return error;
-  const file = String(database);
-  return new Error(`The database file ${file} can't be used: ${errorMessage(error)}`, { cause: error });
-}
-
-/** SQLite refuses a connection while another process turns the write-ahead log on: tries again for a second. */
-async function connect(options: DataSourceOptions): Promise<DataSource> {
-  for (let attempts = 1; ; attempts++) {
-    try {
-      return await new DataSource(options).initialize();
-    } catch (error) {
-      if (!isBusy(error) || attempts > 50) throw namingFile(options, error);
-      await wait(20);
-    }
-  }
 }
