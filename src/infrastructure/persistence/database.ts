@@ -5,7 +5,7 @@ import { connect } from './connect.js';
 import { connectionOptions, dataSourceOptions, READ_LIMIT_MS } from './data-source-options.js';
 import { entitiesOf, isDataSource, type DatabaseLocation } from './host-data-source.js';
 import { noLock, PostgresLock, type Lock } from './lock.js';
-import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
+import { migrateAtHome, pendingMigrations, type MigrationHistory } from './migrate.js';
 import type { OldSnapshot } from './old-snapshot.js';
 import { assertAtHome } from './ownership.js';
 import { AbandonedSessions } from './postgres/abandoned-sessions.js';
@@ -97,8 +97,7 @@ export class Database {
     let reader: DataSource | undefined;
     try {
       if (writer.options.type === 'postgres') await assertUsable(sessionConfig(writer));
-      await assertAtHome(writer, ownersOf(histories));
-      if (options.migrate) await migrate(writer, histories);
+      if (options.migrate) await migrateAtHome(writer, histories);
       else await assertMigrated(writer, histories);
       reader = await connect(reading);
       // Those of Nest register themselves at the data source of the application.
@@ -146,21 +145,25 @@ export class Database {
 
 /** Applies what is missing in the database at `location`, and closes it again. @returns the applied migrations */
 export async function migrateDatabase(location: DatabaseLocation, histories: MigrationHistory[]): Promise<string[]> {
-  const dataSource = await connectTo(location);
+  // The second connection finds out for whom the migrations wait.
+  const dataSource = await connectTo(location, 2);
   try {
-    await assertAtHome(dataSource, ownersOf(histories));
-    return await migrate(dataSource, histories);
+    return await migrateAtHome(dataSource, histories);
   } finally {
     await dataSource.destroy();
   }
 }
 
-/** One connection that may write outside of units of work, for tools that maintain the database itself. */
-export async function connectTo(location: DatabaseLocation): Promise<DataSource> {
-  return connect((await connectionOptions(dataSourceOptions(location), 1)).writer);
+/** Connections that may write outside of units of work, for tools that maintain the database itself. */
+export async function connectTo(location: DatabaseLocation, poolSize = 1): Promise<DataSource> {
+  return connect((await connectionOptions(dataSourceOptions(location), poolSize)).writer);
 }
 
 async function assertMigrated(dataSource: DataSource, histories: MigrationHistory[]): Promise<void> {
+  await assertAtHome(
+    dataSource,
+    histories.map(({ owner }) => owner),
+  );
   const pending = await pendingMigrations(dataSource, histories);
   if (pending.length === 0) return;
   throw new Error(`The database lacks migrations; apply them first (npm run migrate): ${pending.join(', ')}`);
@@ -175,8 +178,4 @@ function sessionConfig(dataSource: DataSource): SessionConfig {
   const { Client } = options as unknown as SessionConfig;
   // The pool hides the password from logs, and so from a copy of its options.
   return { ...options, password: options.password, Client };
-}
-
-function ownersOf(histories: readonly MigrationHistory[]): string[] {
-  return histories.map(({ owner }) => owner);
 }
