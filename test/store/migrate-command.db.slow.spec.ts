@@ -64,10 +64,16 @@ describe('npm run migrate', () => {
     const url = new URL(location);
     url.username = 'clerk';
     const { code, output } = await migrateCommand([], url.href);
+    await migrateCommand([], location);
+    const status = await migrateCommand(['--status'], url.href);
     await connection.run('DROP ROLE clerk');
     await connection.close();
     expect(code).toBe(1);
     expect(output).toMatch(/^The user clerk has not all rights on the database: .+ \(permission denied .+\)\n$/);
+    expect(status).toMatchObject({
+      code: 1,
+      output: expect.stringMatching(/^The role clerk may not read public\.\w+: /),
+    });
   });
 
   const [, postgres] = DATABASES;

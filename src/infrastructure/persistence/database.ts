@@ -5,11 +5,11 @@ import { connect } from './connect.js';
 import { connectionOptions, dataSourceOptions, READ_LIMIT_MS } from './data-source-options.js';
 import { entitiesOf, isDataSource, type DatabaseLocation } from './host-data-source.js';
 import { noLock, PostgresLock, type Lock } from './lock.js';
-import { historyTable, migrateAtHome, pendingMigrations, type MigrationHistory } from './migrate.js';
+import { migrateAtHome, pendingMigrations, type MigrationHistory } from './migrate.js';
 import type { OldSnapshot } from './old-snapshot.js';
 import { assertAtHome } from './ownership.js';
 import { AbandonedSessions } from './postgres/abandoned-sessions.js';
-import { whyHidden } from './postgres/hidden-tables.js';
+import { assertVisible } from './postgres/hidden-tables.js';
 import { oldestSnapshot } from './postgres/old-snapshots.js';
 import { PostgresEngine } from './postgres/postgres-engine.js';
 import { PostgresSql } from './postgres/postgres-sql.js';
@@ -167,17 +167,7 @@ async function assertMigrated(dataSource: DataSource, histories: MigrationHistor
   );
   const pending = await pendingMigrations(dataSource, histories);
   if (pending.length === 0) return;
-  if (dataSource.options.type === 'postgres') {
-    const missing = histories.filter(({ owner, migrations }) => {
-      const own = pending.filter((it) => it.startsWith(`${owner}/`));
-      return own.length > 0 && own.length === migrations.length;
-    });
-    const hidden = await whyHidden(
-      dataSource,
-      missing.map(({ owner }) => historyTable(owner)),
-    );
-    if (hidden) throw new Error(hidden);
-  }
+  await assertVisible(dataSource, histories, pending);
   throw new Error(`The database lacks migrations; apply them first (npm run migrate): ${pending.join(', ')}`);
 }
 

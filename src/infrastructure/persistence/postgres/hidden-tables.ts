@@ -1,4 +1,5 @@
 import type { DataSource } from 'typeorm';
+import { historyTable, type MigrationHistory } from '../migrate.js';
 
 interface Found {
   readonly schema: string;
@@ -10,10 +11,29 @@ interface Found {
 }
 
 /**
+ * Pending migrations may have been applied to tables that the role of a data source doesn't see.
+ * @throws Error that says why it doesn't see them
+ */
+export async function assertVisible(
+  dataSource: DataSource,
+  histories: readonly MigrationHistory[],
+  pending: readonly string[],
+): Promise<void> {
+  if (dataSource.options.type !== 'postgres') return;
+  const unseen = histories.filter(({ owner, migrations }) => {
+    const own = pending.filter((it) => it.startsWith(`${owner}/`));
+    return own.length > 0 && own.length === migrations.length;
+  });
+  const tables = unseen.map(({ owner }) => historyTable(owner));
+  const hidden = await whyHidden(dataSource, tables);
+  if (hidden) throw new Error(hidden);
+}
+
+/**
  * Why the role of a data source doesn't see tables that the database has, in one sentence: it may not read them, or its
  * search path leaves their schema out. Undefined when the database has none of them.
  */
-export async function whyHidden(dataSource: DataSource, tables: readonly string[]): Promise<string | undefined> {
+async function whyHidden(dataSource: DataSource, tables: readonly string[]): Promise<string | undefined> {
   // pg_class lists all tables; information_schema only those on which the role has a right.
   const rows = await dataSource.query<Found[]>(
     `SELECT n.nspname AS schema, c.relname AS table, current_user AS role, current_setting('search_path') AS path,
