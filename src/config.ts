@@ -54,7 +54,7 @@ export type Purpose = 'start' | 'migrate';
 
 /**
  * Validates environment variables, and reads the files that `DATABASE_URL_FILE` and `MESH_ADMIN_TOKEN_FILE` name. An empty
- * variable counts as absent.
+ * variable counts as absent, except DATABASE_URL.
  * @param modules the names of all modules of the application
  * @throws Error with one line for each invalid variable
  */
@@ -69,6 +69,11 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     return secrets.fromFiles.has(name) ? problem(fileOf(name), message) : problem(name, message, given[name]);
   });
   problems.push(...secrets.problems);
+  // With the default instead, a process whose secret is missing would write to a file that nobody keeps.
+  if (variables.DATABASE_URL === '' && !given.DATABASE_URL_FILE)
+    problems.push(
+      problem('DATABASE_URL', 'the value is empty: give an address, or remove the variable for the default'),
+    );
   const services = readServices(given, modules, problems);
   // Without the secret that a file should hold, contradictions would be found in a default.
   if (!parsed.success || secrets.problems.length > 0) throw new Error(problems.join('\n'));

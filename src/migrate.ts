@@ -9,6 +9,7 @@ import type { Config } from './config.js';
 import { errorMessage } from './infrastructure/observability/error-message.js';
 import { connectTo, migrateDatabase } from './infrastructure/persistence/database.js';
 import { migrationSql, pendingMigrations, type MigrationHistory } from './infrastructure/persistence/migrate.js';
+import { assertVisible } from './infrastructure/persistence/postgres/hidden-tables.js';
 import { missingRights } from './infrastructure/persistence/missing-rights.js';
 import { assertAtHome } from './infrastructure/persistence/ownership.js';
 import { assertHistoriesComplete, migrationHistories } from './infrastructure/store/migration-histories.js';
@@ -55,7 +56,11 @@ async function runOn(config: Config, command: 'status' | 'sql' | 'migrate'): Pro
 }
 
 async function printStatus(databaseUrl: string, histories: readonly MigrationHistory[]): Promise<void> {
-  const pending = await readOnly(databaseUrl, histories, (dataSource) => pendingMigrations(dataSource, histories));
+  const pending = await readOnly(databaseUrl, histories, async (dataSource) => {
+    const missing = await pendingMigrations(dataSource, histories);
+    await assertVisible(dataSource, histories, missing);
+    return missing;
+  });
   for (const { owner, migrations } of histories) {
     const own = pending.filter((it) => it.startsWith(`${owner}/`));
     const missing = own.map((it) => `\n  ${it.slice(owner.length + 1)}`).join('');

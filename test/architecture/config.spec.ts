@@ -134,9 +134,16 @@ describe('The configuration', () => {
   );
 
   it('treats an empty variable as absent', () => {
-    const names = ['NODE_ENV', 'PORT', 'DATABASE_URL', 'MESH_TRANSPORT', 'MESH_RETRY', 'MESH_BACKOFF_DELAY'];
+    const names = ['NODE_ENV', 'PORT', 'MESH_TRANSPORT', 'MESH_RETRY', 'MESH_BACKOFF_DELAY'];
     const more = ['MESH_TIMEOUT', 'MESH_INBOX_RETENTION', 'MESH_ADMIN_TOKEN', 'LOG_LEVEL', 'SEED', 'TARIFF_TIME_ZONE'];
     expect(readConfig(Object.fromEntries([...names, ...more].map((name) => [name, ''])))).toEqual(readConfig({}));
+  });
+
+  it('refuses an empty address of the database, unless a file holds it', () => {
+    expect(refusalOf({ DATABASE_URL: '' })).toBe(
+      'Invalid environment variable DATABASE_URL: the value is empty: give an address, or remove the variable for the default.',
+    );
+    expect(refusalOf({ DATABASE_URL: 'sqlite:file:/tmp/x.db?mode=memory' })).toContain('URIs of SQLite (file:)');
   });
 
   it.each([

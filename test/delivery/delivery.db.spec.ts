@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus, EventBus, QueryBus } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
+import BetterSqlite3 from 'better-sqlite3';
 import { z } from 'zod';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import { query, Reject } from '../../src/infrastructure/contracts/message.js';
@@ -56,6 +57,29 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable })
     await work().sql.run('INSERT INTO left_effect (who, n) VALUES ($1, $2)', [who, n]);
   };
   const effects = () => work().sql.all<{ who: string; n: number }>('SELECT who, n FROM left_effect ORDER BY n, who');
+
+  if (kind === 'sqlite') {
+    it.each(['prepare', 'work'] as const)('counts no attempt when %s() meets a damaged page', async (place) => {
+      let isDamaged = true;
+      let attempts = 0;
+      const read = async () => {
+        attempts++;
+        if (isDamaged) await work().sql.all('SELECT n FROM damaged');
+      };
+      await start({ [place]: read }, 0);
+      damageTable(database.slice('sqlite:'.length));
+      await send(1);
+      await eventually(
+        async () => attempts,
+        (n) => n > 1,
+      );
+      expect((await statistics()).pending).toBe(1);
+      isDamaged = false;
+      await idle();
+      expect(await deadLetters().count({})).toBe(0);
+      await expect(work().health.assertWritable(async () => undefined)).rejects.toThrow('is damaged');
+    });
+  }
 
   it('passes data and the result of prepare() to the handler, and the event of the handler to its consumers', async () => {
     const seen: unknown[] = [];
@@ -430,3 +454,15 @@ it('A retry waits for its backoff delay with a jitter of a tenth', () => {
   const policy = { retry: 10, backoffDelayMs: 200, backoffPolicy: 'exponential', timeoutMs: 1000 } as const;
   expect([0, 0.5, 1].map((random) => jitteredBackoffMs(policy, 3, random))).toEqual([1440, 1600, 1760]);
 });
+
+/** Makes a table whose root page is that of its index, which SQLite finds malformed when it reads the table. */
+function damageTable(path: string): void {
+  const db = new BetterSqlite3(path);
+  db.exec('CREATE TABLE damaged (n integer); CREATE INDEX damaged_n ON damaged (n); INSERT INTO damaged VALUES (1)');
+  db.unsafeMode();
+  db.pragma('writable_schema = ON');
+  db.exec(`UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'damaged_n')
+           WHERE name = 'damaged'`);
+  db.pragma('schema_version = 1000');
+  db.close();
+}

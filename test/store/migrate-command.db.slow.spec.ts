@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { HISTORIES } from '../../migrations/histories.js';
 import { DATABASES } from '../support/databases.js';
 import { connect } from '../support/notes.js';
@@ -63,11 +64,51 @@ describe('npm run migrate', () => {
     const url = new URL(location);
     url.username = 'clerk';
     const { code, output } = await migrateCommand([], url.href);
+    await migrateCommand([], location);
+    const status = await migrateCommand(['--status'], url.href);
     await connection.run('DROP ROLE clerk');
     await connection.close();
     expect(code).toBe(1);
     expect(output).toMatch(/^The user clerk has not all rights on the database: .+ \(permission denied .+\)\n$/);
+    expect(status).toMatchObject({
+      code: 1,
+      output: expect.stringMatching(/^The role clerk may not read public\.\w+: /),
+    });
   });
+
+  const [, postgres] = DATABASES;
+  (postgres ? it : it.skip)(
+    'waits for locked tables, and names the session that locks them in one line',
+    async () => {
+      const location = await postgres!.fresh();
+      await migrateCommand([], location);
+      for (const [name, prepare] of [
+        ['mesh_module', 'SELECT 1'],
+        ['rides_migrations', 'SELECT 1'],
+        [
+          'rides_transit',
+          "DELETE FROM rides_migrations WHERE name LIKE 'RidesRec%'; DROP INDEX rides_transit_completing; ALTER TABLE rides_transit DROP COLUMN miles",
+        ],
+      ] as const) {
+        const blocking = await connect(location);
+        await blocking.run(prepare);
+        await blocking.run(`BEGIN; LOCK ${name} IN ACCESS EXCLUSIVE MODE`);
+        const [row] = await blocking.all<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+        const migrating = migrateCommand([], location);
+        await wait(5000);
+        await blocking.close();
+        const { code, output } = await migrating;
+        const lines = output.trimEnd().split('\n');
+        expect(code).toBe(0);
+        expect(lines.pop()).toMatch(/^Nothing to apply\.$|^- rides\/RidesReconciliation/);
+        const waiting = lines.filter((it) => it !== 'Applied:');
+        expect(waiting.length).toBeGreaterThan(0);
+        for (const line of waiting)
+          expect(line).toMatch(new RegExp(`waits for a table .*blockingPid=${row!.pid} transactionAgeS=\\d+ reason=`));
+      }
+    },
+    60_000,
+  );
 
   it.each([['--bogus'], ['rides'], ['--status', '--sql']])('refuses %s with its usage', async (...args) => {
     const { code, output } = await migrateCommand(args, 'sqlite:/nowhere/cabs.db');

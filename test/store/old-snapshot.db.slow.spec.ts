@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { symlinkSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
 import { PostgresSql } from '../../src/infrastructure/persistence/postgres/postgres-sql.js';
@@ -33,6 +34,10 @@ describe.each(DATABASES)('An old transaction beside the queues on $kind', ({ kin
 
   beforeAll(async () => {
     url = await fresh();
+    if (kind === 'sqlite') {
+      symlinkSync(url.slice('sqlite:'.length), `${url.slice('sqlite:'.length)}.link`);
+      url += '.link';
+    }
     cabs = await startCabs(url);
   });
   afterAll(() => cabs.close());

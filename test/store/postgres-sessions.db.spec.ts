@@ -5,7 +5,7 @@ import { addressProblem } from '../../src/infrastructure/persistence/database-ad
 import { sessionClient } from '../../src/infrastructure/persistence/postgres/session.js';
 import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../../src/infrastructure/persistence/sql.js';
 import { DATABASES } from '../support/databases.js';
-import { connect, deferred, openNotes, outcome, type Notes } from '../support/notes.js';
+import { connect, deferred, notesHistory, openNotes, outcome, type Notes } from '../support/notes.js';
 
 const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 
@@ -14,11 +14,14 @@ describe('The address of a database', () => {
     'sqlite:data/cabs.db',
     'postgres://u:p%40ss@db:5432/cabs?options=-c%20x%3D1',
     'postgresql:///cabs?host=/run',
+    'postgres://u@/cabs?host=/run',
+    'postgres://u:p%40ss@/cabs?host=/run',
   ])('may be %s', (address) => expect(addressProblem(address)).toBeUndefined());
 
   it.each([
     ['sqlite::memory:', 'sqlite:<path of a file>'],
     ['sqlite:', 'sqlite:<path of a file>'],
+    ['sqlite:file:/tmp/x.db?mode=memory', 'URIs of SQLite (file:)'],
     ['mysql://db/cabs', 'sqlite:<path of a file>'],
     ['postgres://u:secret@one:5432,two:5432/cabs', 'expected one host'],
     ['postgres://u:secret@one,two/cabs', 'expected one host'],
@@ -86,6 +89,53 @@ describe('The address of a database', () => {
       expect(await setting('statement_timeout')).toBe('5s');
     },
   );
+
+  it('may use a socket, with an empty host in the address', async () => {
+    const connection = await connect(location);
+    const [row] = await connection.all<{ value: string }>(
+      `SELECT split_part(current_setting('unix_socket_directories'), ',', 1) AS value`,
+    );
+    await connection.close();
+    const { username, pathname, port } = new URL(location);
+    await open(`postgres://${username}@${pathname}?host=${encodeURIComponent(row!.value)}&port=${port}`);
+    const [session] = await sql().all<{ is_local: boolean }>('SELECT inet_server_addr() IS NULL AS is_local');
+    expect(session).toEqual({ is_local: true });
+  });
+
+  describe('whose role does not see the tables', () => {
+    const role = `poor_${process.pid}`;
+    const start = (address: string) =>
+      Database.open({ database: address, entities: [], histories: [notesHistory], migrate: false });
+    const asRole = (options = '') => {
+      const url = Object.assign(new URL(location), { username: role });
+      if (options) url.searchParams.set('options', options);
+      return url.href;
+    };
+
+    beforeEach(async () => {
+      await (await open()).close();
+      notes = undefined;
+      await administer(`CREATE ROLE ${role} LOGIN`);
+    });
+    afterEach(() => administer(`DROP OWNED BY ${role}; DROP ROLE ${role}`));
+
+    it('is refused with the missing right', async () => {
+      await expect(start(asRole())).rejects.toThrow(`The role ${role} may not read public.notes_migrations: grant`);
+    });
+
+    it('is refused with the schema that its search path leaves out', async () => {
+      await administer(`GRANT SELECT ON ALL TABLES IN SCHEMA public TO ${role}`);
+      const started = start(asRole('-c search_path=elsewhere'));
+      await expect(started).rejects.toThrow(
+        `in the schema public (public.notes_migrations), but the search path of the role ${role} is elsewhere: add public`,
+      );
+    });
+
+    it('is told to migrate when there is nothing to see', async () => {
+      await administer('DROP TABLE notes_migrations');
+      await expect(start(asRole())).rejects.toThrow('The database lacks migrations');
+    });
+  });
 
   it('keeps the search path of the address, and the limits of the mesh', async () => {
     await administer('CREATE SCHEMA app');

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import type { DataSource } from 'typeorm';
+import { problemOf } from '../../src/infrastructure/http/problem.js';
 import { DatabaseUnavailable } from '../../src/infrastructure/persistence/sql.js';
 import { sqliteConnection } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
 import type { UnitOptions } from '../../src/infrastructure/persistence/unit.js';
@@ -85,6 +86,7 @@ describe('Units of work on SQLite', () => {
       (path: string) => [copyFileSync(path, `${path}.copy`), renameSync(`${path}.copy`, path)],
     ],
     ['lost its log', (path: string) => rmSync(`${path}-wal`)],
+    ['lost its shared memory', (path: string) => rmSync(`${path}-shm`)],
   ])('are refused when the file of the database %s', async (_, remove) => {
     await run(() => add('before'));
     remove(location.slice('sqlite:'.length));
@@ -94,6 +96,24 @@ describe('Units of work on SQLite', () => {
     const probe = jest.fn(() => run(() => add('probe')).then(() => undefined));
     await expect(notes.work.health.assertWritable(probe)).rejects.toThrow('was deleted or replaced');
     expect(probe).toHaveBeenCalledTimes(1);
+  });
+
+  it.each([
+    ['the log of the file it points to is deleted', (file: string) => rmSync(`${file}-wal`)],
+    ['the shared memory of the file it points to is deleted', (file: string) => rmSync(`${file}-shm`)],
+    ['it points to another file', (file: string, link: string) => (rmSync(link), symlinkSync(`${file}.other`, link))],
+  ])('are refused when the address is a symbolic link, and %s', async (_, spoil) => {
+    const file = location.slice('sqlite:'.length);
+    const link = `${file}.link`;
+    await notes.close();
+    copyFileSync(file, `${file}.other`);
+    symlinkSync(file, link);
+    notes = await openNotes(`sqlite:${link}`);
+    await run(() => add('before'));
+    spoil(file, link);
+    const refused = await outcome(run(() => add('after')));
+    expect(refused).toBeInstanceOf(DatabaseUnavailable);
+    expect((refused as Error).message).toContain('was deleted or replaced while this process had it open');
   });
 
   it('are refused only until the file of the database is back', async () => {
@@ -156,6 +176,57 @@ describe('Units of work on SQLite', () => {
       ];
       expect((await together(units)).done).toBe(0);
       expect(ran).toBe(0);
+    });
+  });
+
+  it('name the cause when the disk is full, each of the group', async () => {
+    await run(() => notes.work.sql.all('PRAGMA max_page_count = 1'));
+    const { errors } = await together([run(() => add('before')), run(() => add('x'.repeat(100_000)))]);
+    expect(errors.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/not committed: .*database or disk is full$/),
+      expect.stringMatching(/rolled the transaction back: database or disk is full$/),
+    ]);
+    const probe = () => run(() => add('y'.repeat(100_000))).then(() => undefined);
+    await expect(notes.work.health.assertWritable(probe)).rejects.toThrow('database or disk is full');
+  });
+
+  describe('on a damaged file', () => {
+    const all = () => notes.work.sql.all('SELECT id FROM note');
+
+    beforeEach(async () => {
+      await run(async () => {
+        for (const n of numbers(300)) await add(`note ${n} ${'x'.repeat(1000)}`);
+      });
+      await notes.close();
+      const file = location.slice('sqlite:'.length);
+      const pages = readFileSync(file);
+      // Page 1 and the root of the table stay as they are.
+      pages.fill(0xff, 4096 * 8);
+      writeFileSync(file, pages);
+      notes = await openNotes(location);
+    });
+
+    const reads: [string, () => Promise<unknown>][] = [
+      ['a unit of work', () => run(all)],
+      ['a unit of work that catches the error', () => run(() => all().catch(() => undefined))],
+      ['a repository in a unit', () => run(() => notes.work.repository(Note).find())],
+    ];
+    it.each(reads)('fail as unavailable when %s meets the damage, and the process is not ready', async (_, read) => {
+      await run(async () => undefined);
+      await notes.work.health.assertWritable(() => run(async () => undefined));
+      expect(await outcome(read())).toBeInstanceOf(DatabaseUnavailable);
+      await run(async () => undefined);
+      const ready = notes.work.health.assertWritable(() => run(async () => undefined));
+      await expect(ready).rejects.toThrow('is damaged (database disk image is malformed)');
+    });
+
+    it.each([
+      ['statement', all],
+      ['repository', () => notes.work.repository(Note).find()],
+    ])('are not ready after a %s outside of a unit met the damage, which is answered with 503', async (_, read) => {
+      const error = await outcome(read());
+      expect(problemOf(error).problem.status).toBe(503);
+      await expect(notes.work.health.assertWritable(() => Promise.resolve())).rejects.toThrow('is damaged');
     });
   });
 

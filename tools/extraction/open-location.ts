@@ -1,5 +1,6 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { addressProblem, parseAddress } from '../../src/infrastructure/persistence/database-address.js';
 import { connectTo } from '../../src/infrastructure/persistence/database.js';
 import { isBusy } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
 import { RefusedError } from '../errors.js';
@@ -25,10 +26,10 @@ export async function openLocation(location: string): Promise<Location> {
 export function addressOf(location: string): string {
   const path = fileOf(location);
   if (path !== undefined) return `sqlite:${path}`;
-  if (!/^postgres(ql)?:\/\//.test(location) || !URL.canParse(location)) {
+  if (addressProblem(location) !== undefined) {
     throw new RefusedError(`Invalid database ${location}: expected sqlite:<path of a file> or postgres://…`);
   }
-  const { host, pathname } = new URL(location);
+  const { host, pathname } = parseAddress(location);
   return `postgres://${host}${pathname}`;
 }
 

@@ -7,6 +7,8 @@ import { SHARDS, type HeldShards } from '../store/lease-rows.js';
 export interface Leases {
   /** The shards of a resource that this process holds now; undefined where one process owns the database. */
   held(resource: string): HeldShards;
+  /** Whether this process has got no leases for so long that it holds none any more: it handles no messages. */
+  readonly areLost: boolean;
   /** Resolves after the first round, which takes the shards that are free. */
   start(listener: LeaseListener): Promise<void>;
   /** Starts a round now: a lease turned out to be lost. */
@@ -26,6 +28,7 @@ export type LeaseListener = (topic: LeaseTopic | 'leases') => void;
 /** For a database with one process, such as SQLite: there is nothing to share. */
 export const noLeases: Leases = {
   held: () => undefined,
+  areLost: false,
   start: async () => undefined,
   refresh: () => undefined,
   notify: () => undefined,

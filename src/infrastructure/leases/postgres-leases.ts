@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { SessionConfig } from '../persistence/postgres/session.js';
 import { RESPONSE_TIMEOUT_MS, withTimeout } from '../persistence/postgres/timeouts.js';
 import {
+  createLeases,
   deleteReplicas,
   listLeases,
   listReplicas,
@@ -52,6 +53,11 @@ export class PostgresLeases implements Leases {
 
   held(resource: string): ReadonlyMap<number, number> {
     return (performance.now() < this.validUntil && this.tokens.get(resource)) || NOTHING;
+  }
+
+  /** Also when there have never been any. A heartbeat or two that fail make no difference: a lease lasts for four. */
+  get areLost(): boolean {
+    return !this.isStopped && performance.now() >= this.validUntil;
   }
 
   async start(listener: LeaseListener): Promise<void> {
@@ -110,7 +116,8 @@ export class PostgresLeases implements Leases {
       const isNew = ({ part, shard, token }: LeaseRow) => before.get(part)?.get(shard) !== Number(token);
       if (!this.isStopped && (hadExpired || leases.some(isNew))) this.listener('leases');
     } catch (error) {
-      this.logger.warn({ err: error }, 'The leases could not be renewed: trying again until they expire');
+      const effect = this.areLost ? 'this process handles no messages' : 'trying again until they expire';
+      this.logger.warn({ err: error }, `The leases could not be renewed: ${effect}`);
     }
   }
 
@@ -138,7 +145,12 @@ export class PostgresLeases implements Leases {
     if (gone.length > 0) await deleteReplicas(client, gone);
     const alive = replicas.filter((it) => !gone.includes(it.replica));
     this.otherReplicas = new Set(alive.map((it) => it.replica)).size - 1;
-    const all = await listLeases(client, this.resources);
+    let all = await listLeases(client, this.resources);
+    if (all.length < this.resources.length * SHARDS) {
+      this.logger.warn({ found: all.length }, 'Rows of mesh_lease are missing: making them again');
+      await createLeases(client, this.resources);
+      all = await listLeases(client, this.resources);
+    }
     let changes = 0;
     for (const resource of this.resources) {
       const sharing = new Set(alive.filter(({ part }) => part === resource).map((it) => it.replica)).add(replica);

@@ -53,6 +53,9 @@ export class HealthRoutes {
       const why = this.work.sql.dialect === 'sqlite' ? (error as Error).message : 'see the log';
       throw new Unavailable(`The database doesn't answer, or takes no writes: ${why}`);
     }
+    // The leases log the cause.
+    if (this.relay.hasNoLeases)
+      throw new Unavailable('This process gets no leases on the database, so it handles no messages: see the log');
     const broker = this.relay.brokerState;
     return { status: 'ready', ...(broker && { broker: withoutReasons(broker) }) };
   }

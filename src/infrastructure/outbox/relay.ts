@@ -76,6 +76,11 @@ export class Relay {
     return this.isStopped ? 0 : Math.max(this.dispatcher.backlogAgeMs, this.workers.backlogAgeMs);
   }
 
+  /** Whether this process handles no messages because it gets no leases on the database. */
+  get hasNoLeases(): boolean {
+    return this.scope.leases.areLost;
+  }
+
   /** Why messages don't leave although the relay runs, if that is so. */
   get suspendedReason(): string | undefined {
     return this.dispatcher.suspendedReason;

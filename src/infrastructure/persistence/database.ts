@@ -1,24 +1,26 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Pool, PoolClient } from 'pg';
-import { DataSource, type DataSourceOptions } from 'typeorm';
+import type { DataSource } from 'typeorm';
+import { connect } from './connect.js';
 import { connectionOptions, dataSourceOptions, READ_LIMIT_MS } from './data-source-options.js';
 import { entitiesOf, isDataSource, type DatabaseLocation } from './host-data-source.js';
-import { errorMessage } from '../observability/error-message.js';
 import { noLock, PostgresLock, type Lock } from './lock.js';
-import { migrate, pendingMigrations, type MigrationHistory } from './migrate.js';
+import { migrateAtHome, pendingMigrations, type MigrationHistory } from './migrate.js';
 import type { OldSnapshot } from './old-snapshot.js';
 import { assertAtHome } from './ownership.js';
 import { AbandonedSessions } from './postgres/abandoned-sessions.js';
+import { assertVisible } from './postgres/hidden-tables.js';
 import { oldestSnapshot } from './postgres/old-snapshots.js';
 import { PostgresEngine } from './postgres/postgres-engine.js';
 import { PostgresSql } from './postgres/postgres-sql.js';
 import type { SessionConfig } from './postgres/session.js';
 import { assertUsable } from './postgres/server-checks.js';
 import { destroySocket, limitInactivity } from './postgres/timeouts.js';
-import type { Dialect, Sql } from './sql.js';
+import type { DatabaseUnavailable, Dialect, Sql } from './sql.js';
+import { Damage } from './sqlite/damage.js';
 import { LogReaders } from './sqlite/log-readers.js';
 import { SqliteEngine } from './sqlite/sqlite-engine.js';
-import { isBusy, sqliteConnection, SqliteStatements } from './sqlite/sqlite-statements.js';
+import { sqliteConnection, SqliteStatements } from './sqlite/sqlite-statements.js';
 import type { UnitEngine } from './unit.js';
 
 export interface DatabaseOptions {
@@ -53,6 +55,7 @@ export class Database {
   /** The oldest transaction of another session or process, when it is old. */
   readonly oldSnapshot: () => Promise<OldSnapshot | undefined>;
   private readonly abandoned?: AbandonedSessions;
+  private readonly damaged = new Damage();
   /** The connections that the pools have opened. */
   private readonly clients = new Set<PoolClient>();
 
@@ -76,6 +79,7 @@ export class Database {
       }
     } else {
       this.dialect = 'sqlite';
+      for (const it of [writer, reader]) this.damaged.watch(sqliteConnection(it));
       this.engine = new SqliteEngine(writer, messagesPerRequest);
       this.read = new SqliteStatements(sqliteConnection(reader));
       const readers = new LogReaders(sqliteConnection(writer).name);
@@ -94,8 +98,7 @@ export class Database {
     let reader: DataSource | undefined;
     try {
       if (writer.options.type === 'postgres') await assertUsable(sessionConfig(writer));
-      await assertAtHome(writer, ownersOf(histories));
-      if (options.migrate) await migrate(writer, histories);
+      if (options.migrate) await migrateAtHome(writer, histories);
       else await assertMigrated(writer, histories);
       reader = await connect(reading);
       // Those of Nest register themselves at the data source of the application.
@@ -106,6 +109,11 @@ export class Database {
       await writer.destroy();
       throw error;
     }
+  }
+
+  /** The damage that SQLite has found in its file, if any. */
+  get damage(): DatabaseUnavailable | undefined {
+    return this.damaged.found;
   }
 
   /** A lock that one process on this database holds at a time. */
@@ -138,23 +146,28 @@ export class Database {
 
 /** Applies what is missing in the database at `location`, and closes it again. @returns the applied migrations */
 export async function migrateDatabase(location: DatabaseLocation, histories: MigrationHistory[]): Promise<string[]> {
-  const dataSource = await connectTo(location);
+  // The second connection finds out for whom the migrations wait.
+  const dataSource = await connectTo(location, 2);
   try {
-    await assertAtHome(dataSource, ownersOf(histories));
-    return await migrate(dataSource, histories);
+    return await migrateAtHome(dataSource, histories);
   } finally {
     await dataSource.destroy();
   }
 }
 
-/** One connection that may write outside of units of work, for tools that maintain the database itself. */
-export async function connectTo(location: DatabaseLocation): Promise<DataSource> {
-  return connect((await connectionOptions(dataSourceOptions(location), 1)).writer);
+/** Connections that may write outside of units of work, for tools that maintain the database itself. */
+export async function connectTo(location: DatabaseLocation, poolSize = 1): Promise<DataSource> {
+  return connect((await connectionOptions(dataSourceOptions(location), poolSize)).writer);
 }
 
 async function assertMigrated(dataSource: DataSource, histories: MigrationHistory[]): Promise<void> {
+  await assertAtHome(
+    dataSource,
+    histories.map(({ owner }) => owner),
+  );
   const pending = await pendingMigrations(dataSource, histories);
   if (pending.length === 0) return;
+  await assertVisible(dataSource, histories, pending);
   throw new Error(`The database lacks migrations; apply them first (npm run migrate): ${pending.join(', ')}`);
 }
 
@@ -167,27 +180,4 @@ function sessionConfig(dataSource: DataSource): SessionConfig {
   const { Client } = options as unknown as SessionConfig;
   // The pool hides the password from logs, and so from a copy of its options.
   return { ...options, password: options.password, Client };
-}
-
-function ownersOf(histories: readonly MigrationHistory[]): string[] {
-  return histories.map(({ owner }) => owner);
-}
-
-/** The messages of SQLite don't say which file it is. */
-function namingFile({ type, database }: DataSourceOptions, error: unknown): unknown {
-  if (type !== 'better-sqlite3') return error;
-  const file = String(database);
-  return new Error(`The database file ${file} can't be used: ${errorMessage(error)}`, { cause: error });
-}
-
-/** SQLite refuses a connection while another process turns the write-ahead log on: tries again for a second. */
-async function connect(options: DataSourceOptions): Promise<DataSource> {
-  for (let attempts = 1; ; attempts++) {
-    try {
-      return await new DataSource(options).initialize();
-    } catch (error) {
-      if (!isBusy(error) || attempts > 50) throw namingFile(options, error);
-      await wait(20);
-    }
-  }
 }

@@ -1,5 +1,6 @@
 import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
 import { beginAlone, isPostgres, repeatWhileTablesAreUsed } from './migration-lock.js';
+import { assertAtHome } from './ownership.js';
 
 /** A class as TypeORM's CLI writes it. Its name ends in a timestamp of 13 digits. */
 export type MigrationClass = new () => MigrationInterface;
@@ -28,14 +29,18 @@ export async function pendingMigrations(
 ): Promise<string[]> {
   const runner = dataSource.createQueryRunner();
   try {
-    const pending: string[] = [];
-    for (const history of histories) {
-      pending.push(...(await pendingOf(runner, history)).map(({ name }) => `${history.owner}/${name}`));
-    }
-    return pending;
+    return await pendingOn(runner, histories);
   } finally {
     await runner.release();
   }
+}
+
+async function pendingOn(runner: QueryRunner, histories: readonly MigrationHistory[]): Promise<string[]> {
+  const pending: string[] = [];
+  for (const history of histories) {
+    pending.push(...(await pendingOf(runner, history)).map(({ name }) => `${history.owner}/${name}`));
+  }
+  return pending;
 }
 
 /**
@@ -46,26 +51,29 @@ export async function pendingMigrations(
  * @returns the applied migrations, as `owner/name`
  */
 export async function migrate(dataSource: DataSource, histories: readonly MigrationHistory[]): Promise<string[]> {
-  if ((await pendingMigrations(dataSource, histories)).length === 0) return [];
-  return repeatWhileTablesAreUsed(dataSource, () => applyAll(dataSource, histories));
+  return repeatWhileTablesAreUsed(dataSource, async (runner) =>
+    (await pendingOn(runner, histories)).length === 0 ? [] : applyAll(runner, histories),
+  );
 }
 
-async function applyAll(dataSource: DataSource, histories: readonly MigrationHistory[]): Promise<string[]> {
-  const runner = dataSource.createQueryRunner();
+/** As `migrate()`. @throws Error as `assertAtHome()` says */
+export async function migrateAtHome(dataSource: DataSource, histories: readonly MigrationHistory[]): Promise<string[]> {
+  const owners = histories.map(({ owner }) => owner);
+  await repeatWhileTablesAreUsed(dataSource, (runner) => assertAtHome(runner, owners));
+  return migrate(dataSource, histories);
+}
+
+async function applyAll(runner: QueryRunner, histories: readonly MigrationHistory[]): Promise<string[]> {
   try {
     await beginAlone(runner);
-    try {
-      const applied: string[] = [];
-      for (const history of histories) applied.push(...(await apply(runner, history)));
-      await runner.query('COMMIT');
-      return applied;
-    } catch (error) {
-      // The rollback fails when the database has ended the transaction, or the connection is gone.
-      await runner.query('ROLLBACK').catch(() => undefined);
-      throw error;
-    }
-  } finally {
-    await runner.release();
+    const applied: string[] = [];
+    for (const history of histories) applied.push(...(await apply(runner, history)));
+    await runner.query('COMMIT');
+    return applied;
+  } catch (error) {
+    // The rollback fails when the database has ended the transaction, or the connection is gone.
+    await runner.query('ROLLBACK').catch(() => undefined);
+    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
-
 import type { DataSource, QueryRunner } from 'typeorm';
 import { isConflict } from './sql.js';
+import { errorMessage } from '../observability/error-message.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Key of the advisory lock on PostgreSQL. */
@@ -14,6 +14,9 @@ const TABLE_LOCK_TIMEOUT_MS = 300;
 const TABLE_LOCK_PAUSE_MS = 2000;
 /** Attempts are made for this long, in ms: a migration may have to wait for a dump. */
 const MAX_ATTEMPTS_MS = 3_600_000;
+
+/** How often to look for the session that a migration waits for, in ms. */
+const BLOCKER_LOOK_MS = 50;
 
 const logger = new MeshLogger('Migrations');
 
@@ -42,31 +45,60 @@ export async function beginAlone(runner: QueryRunner): Promise<void> {
 }
 
 /**
- * On PostgreSQL, runs a migrating transaction again for as long as it meets tables that others use, and says so.
+ * On PostgreSQL, runs an attempt to migrate again for as long as it meets tables that others use. Logs one line for each
+ * attempt, which names the session that stood in the way.
  * @throws what `attempt` throws, and its last error after an hour
  */
-export async function repeatWhileTablesAreUsed<T>(dataSource: DataSource, attempt: () => Promise<T>): Promise<T> {
+export async function repeatWhileTablesAreUsed<T>(
+  dataSource: DataSource,
+  attempt: (runner: QueryRunner) => Promise<T>,
+): Promise<T> {
   const deadline = performance.now() + MAX_ATTEMPTS_MS;
   for (;;) {
+    const runner = dataSource.createQueryRunner();
+    const blocker = isPostgres(runner) ? await watchBlocker(dataSource, runner) : undefined;
     try {
-      return await attempt();
+      return await attempt(runner);
     } catch (error) {
       if (!isConflict(error) || performance.now() > deadline) throw error;
-      const oldest = await oldestTransaction(dataSource);
-      logger.warn({ err: error, oldest }, 'A migration waits for a table that others use: trying again');
-      await wait(TABLE_LOCK_PAUSE_MS);
+      const facts = { ...blocker?.found, reason: errorMessage(error) };
+      logger.warn(facts, 'A migration waits for a table that another session uses: trying again');
+    } finally {
+      blocker?.end();
+      await runner.release();
     }
+    await wait(TABLE_LOCK_PAUSE_MS);
   }
 }
 
-/** The transaction that has been open for longest, apart from those that migrate. */
-async function oldestTransaction(dataSource: DataSource): Promise<{ pid: number; seconds: number } | undefined> {
-  const rows = await dataSource.query<{ pid: number; seconds: number }[]>(
-    `SELECT pid, round(extract(epoch FROM now() - xact_start))::int AS seconds FROM pg_stat_activity
-     WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
-     ORDER BY xact_start LIMIT 1`,
-  );
-  return rows[0];
+/** The session that another one waits for. Its age is hidden from a role that may not see it. */
+interface Blocker {
+  readonly blockingPid: number;
+  readonly transactionAgeS?: number;
+}
+
+/** Looks now and then for the session that `runner` waits for, over another connection: PostgreSQL knows it only meanwhile. */
+async function watchBlocker(dataSource: DataSource, runner: QueryRunner) {
+  const [own] = (await runner.query('SELECT pg_backend_pid() AS pid')) as { pid: number }[];
+  const blocker: { found?: Blocker; end: () => void } = { end: () => clearInterval(timer) };
+  let isLooking = false;
+  const timer = setInterval(() => {
+    if (isLooking) return;
+    isLooking = true;
+    const found = dataSource.query<{ pid: number; seconds: number | null }[]>(
+      `SELECT pid, round(extract(epoch FROM clock_timestamp() - xact_start))::int AS seconds FROM pg_stat_activity
+       WHERE pid = ANY(pg_blocking_pids($1)) ORDER BY xact_start LIMIT 1`,
+      [own!.pid],
+    );
+    found
+      .then(([row]) => {
+        if (row) blocker.found = { blockingPid: row.pid, transactionAgeS: row.seconds ?? undefined };
+      })
+      // The log line names no session then.
+      .catch(() => undefined)
+      .finally(() => (isLooking = false));
+  }, BLOCKER_LOOK_MS);
+  return blocker;
 }
 
 export function isPostgres(runner: QueryRunner): boolean {

@@ -1,3 +1,6 @@
+import { parseAddress } from './database-address.js';
+import { driverErrorOf } from './sql.js';
+
 /** Error codes of PostgreSQL, SQLite and the operating system for a user who may not do something. */
 const MISSING_RIGHTS = /^(42501|28000|28P01|SQLITE_READONLY.*|SQLITE_CANTOPEN.*|SQLITE_PERM|EACCES|EPERM|EROFS)$/;
 
@@ -6,14 +9,17 @@ const MISSING_RIGHTS = /^(42501|28000|28P01|SQLITE_READONLY.*|SQLITE_CANTOPEN.*|
  * Names the database without its password.
  */
 export function missingRights(error: unknown, databaseUrl: string): string | undefined {
-  const { code, driverError, message } = error as { code?: string; driverError?: { code?: string }; message?: string };
-  if (!MISSING_RIGHTS.test(code ?? driverError?.code ?? '')) return undefined;
-  const reason = message?.split('\n')[0];
+  // An error of opening the database has that of the driver as its cause.
+  const reason = [error, (error as Error).cause]
+    .map(driverErrorOf)
+    .find(({ code }) => MISSING_RIGHTS.test(String(code)));
+  if (!reason) return undefined;
+  const [text] = String(reason.message).split('\n');
   const file = /^sqlite:(.+)$/.exec(databaseUrl)?.[1];
-  if (file) return `No right to write ${file}: migrate as a user who may write the file and its folder (${reason})`;
-  const user = decodeURIComponent(new URL(databaseUrl).username) || 'of this process';
+  if (file) return `No right to write ${file}: migrate as a user who may write the file and its folder (${text})`;
+  const user = decodeURIComponent(parseAddress(databaseUrl).username) || 'of this process';
   return (
     `The user ${user} has not all rights on the database: migrations need to log in, and to create and change tables in ` +
-    `its schema. Grant them, or set DATABASE_URL to a user who has them (${reason})`
+    `its schema. Grant them, or set DATABASE_URL to a user who has them (${text})`
   );
 }

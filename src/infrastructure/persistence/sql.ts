@@ -17,7 +17,7 @@ export interface Sql {
 export const UNIT_LIMIT_MS = 1000;
 
 /**
- * The database can't be reached, is locked by another process, or has no room. Nothing was stored, except when PostgreSQL
+ * The database can't be reached, is locked by another process, is damaged, or has no room. Nothing was stored, except when PostgreSQL
  * was lost during a COMMIT: then the outcome is unknown.
  */
 export class DatabaseUnavailable extends Error {
@@ -29,13 +29,20 @@ export function driverErrorOf(error: unknown): { readonly code?: unknown; readon
   return Object((error as { driverError?: unknown } | null | undefined)?.driverError ?? error) as object;
 }
 
+/** Whether SQLite can't use the file: it is damaged or no database, the disk is full or fails. No statement is at fault. */
+export function isFileUnusable(error: unknown): boolean {
+  return /^SQLITE_(CORRUPT|NOTADB|IOERR|FULL|CANTOPEN)/.test(String(driverErrorOf(error).code));
+}
+
 /**
  * Whether a connection is lost or refused: PostgreSQL's classes 08, 53, 57P0 and 58, and time-outs that end a session
- * (https://www.postgresql.org/docs/15/errcodes-appendix.html), errors of the socket, and those of the driver.
+ * (https://www.postgresql.org/docs/15/errcodes-appendix.html), errors of the socket, and those of the driver. Also
+ * whether the file of SQLite can't be used.
  */
 export function isConnectionLost(error: unknown): boolean {
   const { code, message } = driverErrorOf(error);
   return (
+    isFileUnusable(error) ||
     /^(08|57P0|53|58|25P0[34])/.test(String(code)) ||
     /^(ECONN(REFUSED|RESET|ABORTED)|EPIPE|ETIMEDOUT|E(HOST|NET)UNREACH|ENET(DOWN|RESET))$/.test(String(code)) ||
     /connection (terminated|error|ended)|not queryable|not currently accepting|exceeded when trying to connect/i.test(

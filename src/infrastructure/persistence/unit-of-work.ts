@@ -29,9 +29,11 @@ export function withTransactionHook<T>(hook: TransactionHook, code: () => Promis
 @Injectable()
 export class UnitOfWork {
   /** Whether the database takes writes. */
-  readonly health = new WriterHealth();
+  readonly health: WriterHealth;
 
-  constructor(private readonly database: Database) {}
+  constructor(private readonly database: Database) {
+    this.health = new WriterHealth(() => database.damage);
+  }
 
   /**
    * Runs `work` in one transaction and resolves after its COMMIT; inside a unit it joins that unit.

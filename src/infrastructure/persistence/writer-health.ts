@@ -12,6 +12,9 @@ export class WriterHealth {
   private lastSuccessAt = -Infinity;
   private attempt?: Promise<void>;
 
+  /** @param damage what makes the database unusable although units of work may still succeed */
+  constructor(private readonly damage: () => DatabaseUnavailable | undefined = () => undefined) {}
+
   /** Takes note of what becomes of a unit of work. */
   async observe<T>(unit: Promise<T>): Promise<T> {
     try {
@@ -30,6 +33,8 @@ export class WriterHealth {
    * @throws DatabaseUnavailable when the database takes no writes
    */
   async assertWritable(write: () => Promise<void>): Promise<void> {
+    const damage = this.damage();
+    if (damage) throw damage;
     if (!this.failure && performance.now() - this.lastSuccessAt < FRESH_MS) return;
     // One attempt at a time: it may wait for as long as a COMMIT may.
     this.attempt ??= write().finally(() => (this.attempt = undefined));

@@ -64,10 +64,13 @@ const LOCK_CLASS = 0x4d455348;
 
 type Client = Pick<ClientBase, 'query'>;
 
-/** Makes the lease rows of resources that are new. */
+/**
+ * Makes the lease rows that are missing: of resources that are new, or because they were deleted. Their tokens begin with
+ * the time in ms, so that they are larger than those of deleted rows, which a replica may still use.
+ */
 export async function createLeases(client: Client, resources: readonly string[]): Promise<void> {
   await client.query(
-    `INSERT INTO mesh_lease (part, shard, token) SELECT part, shard, 0
+    `INSERT INTO mesh_lease (part, shard, token) SELECT part, shard, extract(epoch FROM clock_timestamp()) * 1000
      FROM unnest($1::text[]) AS part, generate_series(0, $2 - 1) AS shard ON CONFLICT DO NOTHING`,
     [resources, SHARDS],
   );

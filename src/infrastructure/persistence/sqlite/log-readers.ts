@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { OLD_SNAPSHOT_MS, type OldSnapshot } from '../old-snapshot.js';
 
 /** A smaller write-ahead log does no harm, in bytes. SQLite begins it anew long before, unless a process still reads it. */
@@ -11,8 +11,13 @@ export class LogReaders {
   /** The reader of a large log, and since when it has been found, on the clock of `performance.now()`. */
   private reader?: { readonly pid: number; readonly since: number };
 
-  /** @param path of the database */
-  constructor(private readonly path: string) {}
+  private readonly path: string;
+
+  /** @param path of the database, which is open; may be a symbolic link */
+  constructor(path: string) {
+    // SQLite puts its other files beside the file that a link points to.
+    this.path = realpathSync(path);
+  }
 
   /** The reader, when it has read a large log for a while. To be called now and then. */
   find(): OldSnapshot | undefined {

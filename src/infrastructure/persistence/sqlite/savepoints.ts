@@ -21,6 +21,8 @@ export interface CompletedUnit {
 /** Runs units in the open transaction: one after the other, each in a savepoint or sharing one. */
 export class Savepoints {
   private readonly sizes = new Map<string, BatchSize>();
+  /** Why SQLite rolled the last transaction back by itself. */
+  rollbackCause?: unknown;
 
   constructor(
     private readonly db: BetterSqlite3.Database,
@@ -77,6 +79,8 @@ export class Savepoints {
         // ROLLBACK TO keeps the savepoint on SQLite's stack: without RELEASE, failing units would pile them up.
         this.statements.control('ROLLBACK TO unit');
         this.statements.control('RELEASE unit');
+      } else {
+        this.rollbackCause = error;
       }
       throw error;
     }

@@ -2,6 +2,7 @@ import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type BetterSqlite3 from 'better-sqlite3';
 import type { DataSource } from 'typeorm';
+import { errorMessage } from '../../observability/error-message.js';
 import { BatchSize } from '../batch-size.js';
 import { DatabaseUnavailable } from '../sql.js';
 import type { BatchPrelude, Unit, UnitEngine, UnitOptions } from '../unit.js';
@@ -118,7 +119,7 @@ export class SqliteEngine implements UnitEngine {
   private async runGroup(): Promise<void> {
     const isolated = this.queue.nextIsolated();
     const completed = isolated ? await this.savepoints.run(isolated, 1) : await this.runUnits();
-    if (!this.db.inTransaction) return rejectUncommitted(completed, new Error('SQLite rolled the transaction back'));
+    if (!this.db.inTransaction) return rejectUncommitted(completed, this.savepoints.rollbackCause);
     try {
       this.statements.control('COMMIT');
     } catch (error) {
@@ -190,5 +191,7 @@ function batchKeyOf({ prelude }: QueuedUnit): string {
 
 function rejectUncommitted(completed: readonly CompletedUnit[], cause: unknown): void {
   for (const { queued } of completed)
-    queued.reject(new DatabaseUnavailable('The group of units that this unit belongs to was not committed', { cause }));
+    queued.reject(
+      new DatabaseUnavailable(`The group of units of this unit was not committed: ${errorMessage(cause)}`, { cause }),
+    );
 }

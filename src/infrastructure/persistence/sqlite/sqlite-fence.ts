@@ -1,6 +1,7 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
-import { DatabaseUnavailable, UnitEnded, type Sql, type SqlValue } from '../sql.js';
+import { errorMessage } from '../../observability/error-message.js';
+import { DatabaseUnavailable, isFileUnusable, UnitEnded, type Sql, type SqlValue } from '../sql.js';
 import type { SqliteStatements } from './sqlite-statements.js';
 import type { Unit } from '../unit.js';
 
@@ -10,7 +11,10 @@ import type { Unit } from '../unit.js';
  */
 export class SqliteFence implements Sql {
   readonly dialect = 'sqlite';
-  /** Set when SQLite rolled the transaction back by itself (disk full, I/O error): later writes would be autocommitted. */
+  /**
+   * Set when SQLite can't use the file. It may have rolled the transaction back by itself (disk full, I/O error): later
+   * writes would be autocommitted.
+   */
   broken?: DatabaseUnavailable;
 
   constructor(
@@ -55,8 +59,9 @@ export class SqliteFence implements Sql {
     try {
       return execute();
     } catch (error) {
-      if (!this.db.inTransaction) {
-        this.broken = new DatabaseUnavailable('SQLite rolled the transaction back by itself', { cause: error });
+      if (!this.db.inTransaction || isFileUnusable(error)) {
+        const what = this.db.inTransaction ? "The database can't be used" : 'SQLite rolled the transaction back';
+        this.broken = new DatabaseUnavailable(`${what}: ${errorMessage(error)}`, { cause: error });
         this.unit.end(this.broken);
         throw this.broken;
       }
