@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { SessionConfig } from '../persistence/postgres/session.js';
+import { isStale } from '../persistence/postgres/stale-statements.js';
 import { RESPONSE_TIMEOUT_MS, withTimeout } from '../persistence/postgres/timeouts.js';
 import {
   deleteReplicas,
@@ -111,6 +112,8 @@ export class PostgresLeases implements Leases {
       if (!this.isStopped && (hadExpired || leases.some(isNew))) this.listener('leases');
     } catch (error) {
       this.logger.warn({ err: error }, 'The leases could not be renewed: trying again until they expire');
+      // The next heartbeat opens a new session.
+      if (isStale(error)) await this.session?.close();
     }
   }
 

@@ -33,7 +33,8 @@ interface SessionKey {
 export class AbandonedSessions {
   /** When each was abandoned, by the id of its process, on the clock of `performance.now()`. */
   private readonly sessions = new Map<number, number>();
-  private readonly poolSize: number;
+  /** How many sessions the pool may have at most. */
+  readonly poolSize: number;
   private timer?: NodeJS.Timeout;
   private ending?: Promise<void>;
 

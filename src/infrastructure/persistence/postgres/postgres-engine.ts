@@ -13,6 +13,7 @@ import { Unit, type BatchPrelude, type UnitEngine } from '../unit.js';
 import type { AbandonedSessions } from './abandoned-sessions.js';
 import { fencedConnection, fencedRunner } from './postgres-fence.js';
 import { PostgresSql } from './postgres-sql.js';
+import { repeatStale, StatementWatch } from './stale-statements.js';
 import { bytesReceived, closeConnection, DatabaseTimeout, withTimeout } from './timeouts.js';
 import { TransactionBatcher, type BatchedUnit } from './transaction-batcher.js';
 
@@ -72,11 +73,11 @@ export class PostgresEngine implements UnitEngine {
     }
   }
 
-  /** As `transaction()`, and again when other transactions stood in its way. */
+  /** As `transaction()`, and again when other transactions or stale statements stood in its way. */
   private async repeatedly<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
     for (let repetitions = 0; ; repetitions++) {
       try {
-        return await this.transaction(body);
+        return await repeatStale(this.abandoned.poolSize, () => this.transaction(body));
       } catch (error) {
         if (!isConflict(error)) throw error;
         if (repetitions === MAX_REPETITIONS)
@@ -94,17 +95,21 @@ export class PostgresEngine implements UnitEngine {
   private async transaction<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
     await this.abandoned.assertRoom();
     const runner = this.dataSource.createQueryRunner();
+    let statements: StatementWatch | undefined;
     try {
       const client = await orUnavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
+      statements = new StatementWatch(client);
       await orUnavailable(() => this.answered(client, runner.startTransaction()));
       try {
         const value = await body(runner, client);
         await this.commit(client);
         return value;
       } catch (error) {
-        throw await this.rollBack(client, error);
+        const cause = await this.rollBack(client, error);
+        throw cause instanceof DatabaseUnavailable ? cause : (statements.error ?? cause);
       }
     } finally {
+      statements?.end();
       await runner.release();
     }
   }
