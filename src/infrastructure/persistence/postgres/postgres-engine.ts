@@ -14,7 +14,7 @@ import type { AbandonedSessions } from './abandoned-sessions.js';
 import { fencedConnection, fencedRunner } from './postgres-fence.js';
 import { PostgresSql } from './postgres-sql.js';
 import { repeatStale, StatementWatch } from './stale-statements.js';
-import { bytesReceived, closeConnection, DatabaseTimeout, withTimeout } from './timeouts.js';
+import { bytesReceived, closeConnection, withTimeout } from './timeouts.js';
 import { TransactionBatcher, type BatchedUnit } from './transaction-batcher.js';
 
 /** How long a transaction of several units waits for a lock, in ms: alone, a unit holds no other locks while it waits. */
@@ -133,10 +133,7 @@ export class PostgresEngine implements UnitEngine {
 
   /** As `withTimeout()`; a session that owes an answer counts until it has ended. */
   private answered<T>(client: ClientBase, response: Promise<T>, ms?: number): Promise<T> {
-    return withTimeout(client, response, ms).catch((error: unknown) => {
-      if (error instanceof DatabaseTimeout) this.abandoned.add(client);
-      throw error;
-    });
+    return withTimeout(client, response, ms, () => this.abandoned.add(client));
   }
 
   /**
