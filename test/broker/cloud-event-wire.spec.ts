@@ -85,7 +85,9 @@ describe('Over a socket', () => {
     const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
     const attributes =
       'Ce-Specversion: 1.0\r\nCe-Id: 1\r\nCe-Source: /shop\r\nCe-Type: org.example.sold\r\nCe-Subject: Żytnia à\r\n';
-    socket.write(`POST /structured HTTP/1.1\r\nHost: localhost\r\n${attributes}Content-Length: 0\r\nConnection: close\r\n\r\n`);
+    socket.write(
+      `POST /structured HTTP/1.1\r\nHost: localhost\r\n${attributes}Content-Length: 0\r\nConnection: close\r\n\r\n`,
+    );
     const response = (await buffer(socket)).toString();
     expect(JSON.parse(response.slice(response.indexOf('{'), response.lastIndexOf('}') + 1))).toEqual({
       ...MINIMAL_EVENT,

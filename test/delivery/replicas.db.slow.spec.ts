@@ -376,6 +376,25 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     }
   });
 
+  it('keep their leases after a column of the leases got another type', async () => {
+    const connection = { connectionString: database, Client: pg.Client };
+    const leases = new PostgresLeases(connection, ['outbox'], true, new MeshLogger());
+    const shardsAfter = async (change: string) => {
+      const administrator = await connect(database);
+      await administrator.run(change).finally(() => administrator.close());
+      // A statement that fails for ever lets the leases expire.
+      await wait(7000);
+      return leases.held('outbox').size;
+    };
+    try {
+      await leases.start(() => undefined);
+      expect(leases.held('outbox').size).toBe(SHARDS);
+      expect(await shardsAfter('ALTER TABLE mesh_lease ALTER COLUMN part TYPE varchar(100)')).toBe(SHARDS);
+    } finally {
+      await leases.stop();
+    }
+  }, 30_000);
+
   describe('publishing to a broker', () => {
     let broker: Server;
     let url: string;

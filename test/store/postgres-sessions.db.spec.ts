@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { Database } from '../../src/infrastructure/persistence/database.js';
+import { errorMessage } from '../../src/infrastructure/observability/error-message.js';
 import { addressProblem } from '../../src/infrastructure/persistence/database-address.js';
 import { sessionClient } from '../../src/infrastructure/persistence/postgres/session.js';
 import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../../src/infrastructure/persistence/sql.js';
@@ -248,5 +249,75 @@ describe('The address of a database', () => {
       expect(await pid()).not.toEqual(before);
       await notes!.add('a note');
     });
+  });
+
+  /** Each connection of both pools prepares the statement. */
+  const readInAll = () => {
+    const both = [deferred(), deferred()];
+    const select = () => sql().all<{ id: string }>('SELECT id FROM note');
+    const units = both.map(({ resolve }) =>
+      inUnit(async () => {
+        await select();
+        resolve();
+        await Promise.all(both.map(({ promise }) => promise));
+      }),
+    );
+    return Promise.all([...units, select(), select()]);
+  };
+
+  describe.each([
+    ['a column that has another type now', () => administer('ALTER TABLE note ALTER COLUMN id TYPE varchar(300)')],
+    [
+      'a pooler that gave the connections other sessions',
+      async () => {
+        const forget = () => sql().all('DEALLOCATE ALL');
+        await Promise.all([inUnit(forget), inUnit(forget), forget(), forget()]);
+      },
+    ],
+  ])('whose statements are of no use because of %s', (_, change) => {
+    beforeEach(async () => {
+      await open();
+      await readInAll();
+      await change();
+    });
+
+    it('is replaced, and no unit and no query fails', async () => {
+      await inUnit(() => notes!.add('a note'));
+      await readInAll();
+      expect(await sql().all('SELECT id FROM note')).toEqual([{ id: 'a note' }]);
+      expect(await inUnit(() => sql().all('SELECT id FROM note'))).toEqual([{ id: 'a note' }]);
+    });
+
+    it('is replaced also when a handler throws another error instead', async () => {
+      const messages: string[] = [];
+      const read = async () => {
+        await sql()
+          .all('SELECT id FROM note')
+          .catch((error: unknown) => {
+            messages.push(errorMessage(error));
+            throw new Error('mine');
+          });
+      };
+      await Promise.all([inUnit(read), inUnit(read)]);
+      expect(messages.length).toBeGreaterThan(0);
+      for (const it of messages) expect(it).toMatch(/cached plan must not change|"mesh_\w+" does not exist/);
+    });
+  });
+
+  it('whose statements are always of no use is an unavailable database', async () => {
+    await open();
+    const failing = () =>
+      sql().run(
+        `DO $$ BEGIN RAISE EXCEPTION 'prepared statement "mesh_${'0'.repeat(20)}" does not exist' USING ERRCODE = '26000'; END $$`,
+      );
+    expect(await outcome(inUnit(failing))).toBeInstanceOf(DatabaseUnavailable);
+    expect(await outcome(failing())).toBeInstanceOf(DatabaseUnavailable);
+  });
+
+  it('does not take a missing statement of a handler for a lost one of its own', async () => {
+    await open();
+    const error = await outcome(inUnit(() => sql().run('EXECUTE absent')));
+    expect(error).not.toBeInstanceOf(DatabaseUnavailable);
+    expect(errorMessage(error)).toContain('"absent" does not exist');
   });
 });

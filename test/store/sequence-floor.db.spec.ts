@@ -3,6 +3,7 @@ import pg from 'pg';
 import { PostgresSql } from '../../src/infrastructure/persistence/postgres/postgres-sql.js';
 import type { Sql } from '../../src/infrastructure/persistence/sql.js';
 import { SequenceFloor } from '../../src/infrastructure/store/sequence-floor.js';
+import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 
 /** Sessions that write. */
@@ -20,9 +21,10 @@ describe.each(DATABASES.filter(({ kind }) => kind === 'postgres'))('The floor of
   const clients: pg.Client[] = [];
   let reader: pg.Client;
   let sql: PostgresSql;
+  let connectionString: string;
 
-  beforeAll(async () => {
-    const connectionString = await fresh();
+  const connectAll = async () => {
+    clients.length = 0;
     for (let n = 0; n <= WRITERS; n++) {
       const client = new pg.Client({ connectionString });
       await client.connect();
@@ -30,6 +32,11 @@ describe.each(DATABASES.filter(({ kind }) => kind === 'postgres'))('The floor of
     }
     reader = clients.pop()!;
     sql = new PostgresSql((query) => reader.query(query));
+  };
+
+  beforeAll(async () => {
+    connectionString = await fresh();
+    await connectAll();
     await reader.query('CREATE TABLE mesh_outbox (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)');
   });
   afterAll(() => Promise.all([...clients, reader].map((it) => it?.end())));
@@ -106,6 +113,80 @@ describe.each(DATABASES.filter(({ kind }) => kind === 'postgres'))('The floor of
     expect(await floor.current(sql)).toBeGreaterThan(0);
     const other = answering('pg_postmaster_start_time()', "'2000-01-01'::timestamptz");
     expect(await floor.current(other)).toBe(0);
+  });
+
+  describe('begins anew when rows with smaller numbers may come, because', () => {
+    /** A floor at the last number of the sequence. */
+    const raised = async (lookMs?: number) => {
+      const floor = new SequenceFloor('mesh_outbox', undefined, 0, lookMs);
+      for (let n = 0; n < 3; n++) await insert(clients[0]!);
+      await handle(floor, 100);
+      await floor.current(sql);
+      expect(await floor.current(sql)).toBeGreaterThan(2);
+      return floor;
+    };
+
+    it.each(['ALTER TABLE mesh_outbox ALTER COLUMN seq RESTART', `SELECT setval('mesh_outbox_seq_seq', 2)`])(
+      'of %s',
+      async (statement) => {
+        const floor = await raised();
+        const { rows } = await reader.query<{ last: string }>('SELECT last_value AS last FROM mesh_outbox_seq_seq');
+        await reader.query(statement);
+        expect(await floor.current(sql)).toBe(0);
+        await reader.query(`SELECT setval('mesh_outbox_seq_seq', ${rows[0]!.last})`);
+      },
+    );
+
+    it('the table is another one', async () => {
+      const floor = await raised();
+      await reader.query('ALTER TABLE mesh_outbox RENAME TO replaced');
+      await reader.query(
+        'CREATE TABLE mesh_outbox (seq bigint GENERATED ALWAYS AS IDENTITY (START 1000000) PRIMARY KEY)',
+      );
+      await insert(clients[0]!);
+      expect(await floor.current(sql)).toBe(0);
+      await reader.query('DROP TABLE mesh_outbox');
+      await reader.query('ALTER TABLE replaced RENAME TO mesh_outbox');
+    });
+
+    it('the database is another one', async () => {
+      const floor = await raised();
+      const administrator = new pg.Client({ connectionString: process.env.TEST_DATABASE_URL });
+      await administrator.connect();
+      const name = `restored_${process.pid}`;
+      await Promise.all([...clients, reader].map((it) => it.end()));
+      await administrator.query(`CREATE DATABASE ${name} TEMPLATE ${new URL(connectionString).pathname.slice(1)}`);
+      await connectAll();
+      const restored = new pg.Client({
+        connectionString: Object.assign(new URL(connectionString), { pathname: name }).href,
+      });
+      await restored.connect();
+      // The tables have the same oids there, and the sequence knows as much.
+      expect(await floor.current(new PostgresSql((query) => restored.query(query)))).toBe(0);
+      await restored.end();
+      await administrator.query(`DROP DATABASE ${name}`);
+      await administrator.end();
+    });
+
+    it('a row is there although no sign was seen', async () => {
+      const floor = await raised(0);
+      await reader.query('INSERT INTO mesh_outbox OVERRIDING SYSTEM VALUE SELECT 1');
+      await eventually(
+        () => floor.current(sql),
+        (value) => value === 0,
+      );
+      await handle(floor, 100);
+    });
+  });
+
+  it('stays where the role may not read the sequence', async () => {
+    const floor = new SequenceFloor('mesh_outbox', undefined, 0);
+    const refused = answering('has_sequence_privilege(', 'NOT has_sequence_privilege(');
+    await insert(clients[0]!);
+    await handle(floor, 100);
+    await floor.current(refused);
+    expect(await floor.current(refused)).toBeGreaterThan(0);
+    expect(await floor.current(refused)).toBeGreaterThan(0);
   });
 
   it('does not rise beside a prepared transaction, whose lock has another name than before', async () => {

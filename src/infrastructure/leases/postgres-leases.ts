@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { SessionConfig } from '../persistence/postgres/session.js';
+import { isStale } from '../persistence/postgres/stale-statements.js';
 import { RESPONSE_TIMEOUT_MS, withTimeout } from '../persistence/postgres/timeouts.js';
 import {
   createLeases,
@@ -118,6 +119,8 @@ export class PostgresLeases implements Leases {
     } catch (error) {
       const effect = this.areLost ? 'this process handles no messages' : 'trying again until they expire';
       this.logger.warn({ err: error }, `The leases could not be renewed: ${effect}`);
+      // The next heartbeat opens a new session.
+      if (isStale(error)) await this.session?.close();
     }
   }
 

@@ -4,6 +4,7 @@ interface AnyError {
   readonly name?: unknown;
   readonly message?: unknown;
   readonly code?: unknown;
+  readonly routine?: unknown;
   readonly severity?: unknown;
   readonly criteria?: unknown;
   readonly parameters?: unknown;
@@ -11,8 +12,10 @@ interface AnyError {
   readonly errors?: unknown;
 }
 
-/** SQLSTATEs whose messages name tables, columns, constraints and connections, but no values. */
-const PLAIN_SQLSTATE = /^(08|23|25|28|3D|3F|40|42501|42703|42883|42P01|53|54|55|57|58|F0|XX)/;
+/** SQLSTATEs whose messages name tables, columns, constraints, prepared statements and connections, but no values. */
+const PLAIN_SQLSTATE = /^(08|23|25|26|28|3D|3F|40|42501|42703|42883|42P01|42P05|53|54|55|57|58|F0|XX)/;
+/** The routine of PostgreSQL that refuses a prepared statement whose result has other types now, with a fixed message. */
+const PLAIN_ROUTINE = 'RevalidateCachedQuery';
 /** Results of SQLite whose messages may quote a statement, or a text of a trigger. */
 const QUOTING_SQLITE = /^SQLITE_(ERROR|CONSTRAINT_TRIGGER)$/;
 /** Messages of SQLITE_ERROR that name a table or a column only. */
@@ -40,12 +43,13 @@ function driverErrorOf(error: AnyError): AnyError | undefined {
   return isOfDriver || Array.isArray(error.parameters) ? error : undefined;
 }
 
-function databaseMessage({ code, message }: AnyError, parameters: unknown): string {
+function databaseMessage({ code, message, routine }: AnyError, parameters: unknown): string {
   const text = textOf(message);
   const name = typeof code === 'string' ? code : '';
   const hidden = `The database refused a statement${name && ` (${name})`}: its message may hold data, and is left out`;
   if (name.startsWith('SQLITE_')) return QUOTING_SQLITE.test(name) && !PLAIN_SQLITE.test(text) ? hidden : text;
-  if (/^[0-9A-Z]{5}$/.test(name) && !/^E[A-Z]{4}$/.test(name)) return PLAIN_SQLSTATE.test(name) ? text : hidden;
+  if (/^[0-9A-Z]{5}$/.test(name) && !/^E[A-Z]{4}$/.test(name))
+    return PLAIN_SQLSTATE.test(name) || routine === PLAIN_ROUTINE ? text : hidden;
   // An error of the connection or of the driver itself.
   const quoted = Array.isArray(parameters) ? parameters.map(String) : [];
   return quoted.some((it) => text.includes(it)) ? hidden : text;

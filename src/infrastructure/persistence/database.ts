@@ -15,6 +15,7 @@ import { PostgresEngine } from './postgres/postgres-engine.js';
 import { PostgresSql } from './postgres/postgres-sql.js';
 import type { SessionConfig } from './postgres/session.js';
 import { assertUsable } from './postgres/server-checks.js';
+import { repeatStale } from './postgres/stale-statements.js';
 import { destroySocket, limitInactivity } from './postgres/timeouts.js';
 import type { DatabaseUnavailable, Dialect, Sql } from './sql.js';
 import { Damage } from './sqlite/damage.js';
@@ -68,7 +69,7 @@ export class Database {
     if (writer.options.type === 'postgres') {
       this.dialect = 'postgres';
       const pool = poolOf(reader);
-      this.read = new PostgresSql((query) => pool.query(query));
+      this.read = new PostgresSql((query) => repeatStale(pool.options.max, () => pool.query(query)));
       this.abandoned = new AbandonedSessions(poolOf(writer), this.read);
       this.engine = new PostgresEngine(writer, this.abandoned);
       this.oldSnapshot = () => oldestSnapshot(this.read);

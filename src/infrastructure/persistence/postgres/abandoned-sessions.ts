@@ -2,6 +2,7 @@ import { connect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ClientBase, Pool } from 'pg';
 import { DatabaseUnavailable, type Sql } from '../sql.js';
+import type { ServerSession } from './session.js';
 
 /** How often the server is told to end the sessions, in ms. */
 const CHECK_MS = 1000;
@@ -9,20 +10,35 @@ const CHECK_MS = 1000;
 const MAX_TRIES = 5;
 const TRY_AGAIN_MS = 100;
 const CANCEL_TIMEOUT_MS = 2000;
+/** How long a connection stays open for its CancelRequest to arrive, in ms: a pooler forgets its key with the connection. */
+const CANCEL_WAIT_MS = 500;
+/** A pooled session may serve another client soon after: one that changed its state later than this, in ms, has gone on. */
+const SETTLING_MS = 1000;
 /** https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-CANCELREQUEST */
 const CANCEL_REQUEST_CODE = 80_877_102;
 
-/** Another session may have the id of one that ended meanwhile: it began later. */
+/**
+ * Another session may have the id of one that ended meanwhile: it began later. A pooler may give a session to another client
+ * once its statement was cancelled: it has done something else since.
+ */
 const END = `SELECT there.pid, pg_terminate_backend(there.pid)
-  FROM pg_stat_activity AS there JOIN json_to_recordset($1::json) AS asked(pid int, ms double precision)
-    ON asked.pid = there.pid AND there.backend_start <= now() - asked.ms * interval '1 ms'`;
+  FROM pg_stat_activity AS there
+    JOIN json_to_recordset($1::json) AS asked(pid int, ms double precision, "isPooled" boolean)
+    ON asked.pid = there.pid AND there.backend_start <= now() - asked.ms * interval '1 ms'
+    AND (asked."isPooled" AND there.state_change > now() - (asked.ms + ${SETTLING_MS}) * interval '1 ms') IS NOT TRUE`;
 
 /** What a client of `pg` knows of its session. */
-interface SessionKey {
+interface SessionKey extends ServerSession {
   readonly host: string;
   readonly port: number;
   readonly processID: number;
   readonly secretKey: number;
+}
+
+interface AbandonedSession {
+  /** On the clock of `performance.now()`. */
+  readonly since: number;
+  readonly isPooled: boolean;
 }
 
 /**
@@ -31,9 +47,10 @@ interface SessionKey {
  * pool until the server no longer lists it, so that there are never more sessions than the pool may have.
  */
 export class AbandonedSessions {
-  /** When each was abandoned, by the id of its process, on the clock of `performance.now()`. */
-  private readonly sessions = new Map<number, number>();
-  private readonly poolSize: number;
+  /** By the ids of their processes. */
+  private readonly sessions = new Map<number, AbandonedSession>();
+  /** How many sessions the pool may have at most. */
+  readonly poolSize: number;
   private timer?: NodeJS.Timeout;
   private ending?: Promise<void>;
 
@@ -55,12 +72,14 @@ export class AbandonedSessions {
     }
   }
 
-  add(client: ClientBase): void {
-    const { host, port, processID, secretKey } = client as unknown as SessionKey;
-    this.sessions.set(processID, performance.now());
+  /** @returns when the server has the CancelRequest; the connection must stay open until then. Never rejects */
+  async add(client: ClientBase): Promise<void> {
+    const key = client as unknown as SessionKey;
+    const { processID, serverPid = processID } = key;
+    this.sessions.set(serverPid, { since: performance.now(), isPooled: serverPid !== processID });
     this.resizePool();
-    cancel({ host, port, processID, secretKey });
     this.timer ??= setInterval(() => void this.end(), CHECK_MS).unref();
+    await Promise.race([cancel(key), wait(CANCEL_WAIT_MS)]);
   }
 
   close(): void {
@@ -79,7 +98,7 @@ export class AbandonedSessions {
   /** Ends the sessions, and forgets those that are gone. When the server doesn't answer, all may be there. */
   private async endSessions(): Promise<void> {
     const now = performance.now();
-    const asked = [...this.sessions].map(([pid, since]) => ({ pid, ms: now - since }));
+    const asked = [...this.sessions].map(([pid, { since, isPooled }]) => ({ pid, ms: now - since, isPooled }));
     if (asked.length === 0) return;
     const rows = await this.reader.all<{ pid: number }>(END, [JSON.stringify(asked)]).catch(() => undefined);
     if (!rows) return;
@@ -89,12 +108,18 @@ export class AbandonedSessions {
   }
 }
 
-/** Asks the server to end what a session does, over a connection of its own as the protocol wants it. Never throws. */
-function cancel({ host, port, processID, secretKey }: SessionKey): void {
+/**
+ * Asks the server to end what a session does, over a connection of its own as the protocol wants it.
+ * @returns when the server, or a pooler on its behalf, has done so. Never rejects
+ */
+function cancel({ host, port, processID, secretKey }: SessionKey): Promise<void> {
   const request = Buffer.alloc(16);
   [16, CANCEL_REQUEST_CODE, processID, secretKey].forEach((value, index) => request.writeInt32BE(value, 4 * index));
   const socket = connect(host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port });
-  socket.on('error', () => undefined);
-  socket.setTimeout(CANCEL_TIMEOUT_MS, () => socket.destroy());
-  socket.end(request);
+  return new Promise((resolve) => {
+    socket.on('error', () => undefined).on('close', () => resolve());
+    socket.setTimeout(CANCEL_TIMEOUT_MS, () => socket.destroy());
+    // Not end(): PgBouncer 1.18 exits when a client hangs up during its request. The server closes the connection.
+    socket.resume().write(request);
+  });
 }

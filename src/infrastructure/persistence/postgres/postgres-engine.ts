@@ -13,7 +13,8 @@ import { Unit, type BatchPrelude, type UnitEngine } from '../unit.js';
 import type { AbandonedSessions } from './abandoned-sessions.js';
 import { fencedConnection, fencedRunner } from './postgres-fence.js';
 import { PostgresSql } from './postgres-sql.js';
-import { bytesReceived, closeConnection, DatabaseTimeout, withTimeout } from './timeouts.js';
+import { repeatStale, StatementWatch } from './stale-statements.js';
+import { bytesReceived, closeConnection, withTimeout } from './timeouts.js';
 import { TransactionBatcher, type BatchedUnit } from './transaction-batcher.js';
 
 /** How long a transaction of several units waits for a lock, in ms: alone, a unit holds no other locks while it waits. */
@@ -72,11 +73,11 @@ export class PostgresEngine implements UnitEngine {
     }
   }
 
-  /** As `transaction()`, and again when other transactions stood in its way. */
+  /** As `transaction()`, and again when other transactions or stale statements stood in its way. */
   private async repeatedly<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
     for (let repetitions = 0; ; repetitions++) {
       try {
-        return await this.transaction(body);
+        return await repeatStale(this.abandoned.poolSize, () => this.transaction(body));
       } catch (error) {
         if (!isConflict(error)) throw error;
         if (repetitions === MAX_REPETITIONS)
@@ -94,17 +95,21 @@ export class PostgresEngine implements UnitEngine {
   private async transaction<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
     await this.abandoned.assertRoom();
     const runner = this.dataSource.createQueryRunner();
+    let statements: StatementWatch | undefined;
     try {
       const client = await orUnavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
+      statements = new StatementWatch(client);
       await orUnavailable(() => this.answered(client, runner.startTransaction()));
       try {
         const value = await body(runner, client);
         await this.commit(client);
         return value;
       } catch (error) {
-        throw await this.rollBack(client, error);
+        const cause = await this.rollBack(client, error);
+        throw cause instanceof DatabaseUnavailable ? cause : (statements.error ?? cause);
       }
     } finally {
+      statements?.end();
       await runner.release();
     }
   }
@@ -128,10 +133,7 @@ export class PostgresEngine implements UnitEngine {
 
   /** As `withTimeout()`; a session that owes an answer counts until it has ended. */
   private answered<T>(client: ClientBase, response: Promise<T>, ms?: number): Promise<T> {
-    return withTimeout(client, response, ms).catch((error: unknown) => {
-      if (error instanceof DatabaseTimeout) this.abandoned.add(client);
-      throw error;
-    });
+    return withTimeout(client, response, ms, () => this.abandoned.add(client));
   }
 
   /**

@@ -5,6 +5,11 @@ import { closeConnection } from './timeouts.js';
 /** PostgreSQL's settings (`SHOW ALL`) by their names. */
 export type SessionSettings = Readonly<Record<string, string>>;
 
+/** A client that knows the process of its session. Behind a pooler, `processID` is a number that the pooler made up. */
+export interface ServerSession {
+  readonly serverPid?: number;
+}
+
 /** How to open connections whose sessions have the settings of the mesh: `new it.Client(it)`. */
 export type SessionConfig = ClientConfig & { readonly Client: new (config: ClientConfig) => Client };
 
@@ -28,12 +33,17 @@ const SETTINGS: SessionSettings = {
  * PostgreSQL 13 knows no idle_session_timeout and 16 no transaction_timeout: what a server doesn't know is left out. Of
  * synchronous_commit only `off` is replaced, which would lose messages.
  */
-const APPLY = `SELECT count(set_config(name, value, false)), pg_is_in_recovery() AS is_standby
+const APPLY = `SELECT count(set_config(name, value, false)), pg_is_in_recovery() AS is_standby, pg_backend_pid() AS pid
   FROM unnest($1::text[], $2::text[]) AS wanted(name, value)
   WHERE current_setting(name, true) IS NOT NULL AND (name <> 'synchronous_commit' OR current_setting(name) = 'off')`;
 
 /** Unqualified names are those of the schema of the data source, then what the search path had before. */
 const USE_SCHEMA = `SELECT set_config('search_path', quote_ident($1) || ', ' || current_setting('search_path'), false)`;
+
+interface Opened {
+  readonly is_standby: boolean;
+  readonly pid: number;
+}
 
 /**
  * A client of `pg` for a pool or alone, whose sessions have the settings of the mesh, and `settings`. A statement makes
@@ -46,7 +56,9 @@ export async function sessionClient(settings: SessionSettings, schema?: string):
   const all = { ...SETTINGS, ...settings };
   const parameters = [Object.keys(all), Object.values(all)];
 
-  return class Session extends pg.Client {
+  return class Session extends pg.Client implements ServerSession {
+    serverPid?: number;
+
     constructor(config: ClientConfig) {
       super(config);
       // An 'error' event without a listener ends the process, and a pool adds its listener only after connect(). Queries that
@@ -66,7 +78,8 @@ export async function sessionClient(settings: SessionSettings, schema?: string):
       try {
         await super.connect();
         if (schema) await this.query(USE_SCHEMA, [schema]);
-        const { rows } = await this.query<{ is_standby: boolean }>(APPLY, parameters);
+        const { rows } = await this.query<Opened>(APPLY, parameters);
+        this.serverPid = rows[0]?.pid;
         if (rows[0]?.is_standby && all.default_transaction_read_only === 'off')
           throw new Error('this server is a standby, which takes no writes');
         return this;

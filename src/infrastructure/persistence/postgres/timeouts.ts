@@ -31,23 +31,34 @@ export class DatabaseTimeout extends Error {
 /**
  * Waits at most `ms` for a response over a connection. A late connection is closed, which fails its other requests, and a
  * pool doesn't take it back.
+ * @param beforeClosing what to do while the late connection is still open
  * @throws DatabaseTimeout, or what `response` rejects with
  */
-export function withTimeout<T>(client: ClosableClient, response: Promise<T>, ms = RESPONSE_TIMEOUT_MS): Promise<T> {
+export function withTimeout<T>(
+  client: ClosableClient,
+  response: Promise<T>,
+  ms = RESPONSE_TIMEOUT_MS,
+  beforeClosing?: () => Promise<void>,
+): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     let isOver = false;
-    const late = () => {
+    const over = (end: () => void) => {
       if (isOver) return;
+      isOver = true;
+      clearTimeout(timer);
+      end();
+    };
+    const close = () => {
       reject(new DatabaseTimeout(ms));
       void closeConnection(client, 0);
     };
+    const late = () => over(() => (beforeClosing ? void beforeClosing().finally(close) : close()));
     // setImmediate: a response that arrived while this process was paused is read first.
     const timer = setTimeout(() => setImmediate(late), ms);
-    const over = () => {
-      isOver = true;
-      clearTimeout(timer);
-    };
-    response.finally(over).then(resolve, reject);
+    response.then(
+      (value) => over(() => resolve(value)),
+      (error: Error) => over(() => reject(error)),
+    );
   });
 }
 

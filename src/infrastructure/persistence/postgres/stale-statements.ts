@@ -1,0 +1,57 @@
+import type { EventEmitter } from 'node:events';
+import type { ClientBase } from 'pg';
+import { DatabaseUnavailable, driverErrorOf } from '../sql.js';
+import { closeConnection } from './timeouts.js';
+
+/** The routine of PostgreSQL that refuses a plan: its message is translated, and 0A000 has many meanings. */
+const REPLANNING = 'RevalidateCachedQuery';
+
+/**
+ * Whether the prepared statements of a connection are of no use: a column has another type than when a statement was prepared
+ * (0A000), or a pooler gave the connection another session, which doesn't have the statement (26000) or has it already
+ * (42P05). A handler may PREPARE and EXECUTE statements of its own, so these two count for the names of the mesh only.
+ */
+export function isStale(error: unknown): boolean {
+  const { code, message, routine } = driverErrorOf(error) as ReturnType<typeof driverErrorOf> & { routine?: unknown };
+  if (code === '0A000') return routine === REPLANNING;
+  return (code === '26000' || code === '42P05') && /\bmesh_\w/.test(String(message));
+}
+
+/**
+ * Repeats work whose connection is closed when its statements are stale. Each connection of a pool may be, and the next one is
+ * new. @throws DatabaseUnavailable when new connections fail as well
+ */
+export async function repeatStale<T>(poolSize: number, work: () => Promise<T>): Promise<T> {
+  for (let repetitions = 0; ; repetitions++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isStale(error)) throw error;
+      if (repetitions < poolSize) continue;
+      const advice = 'a pooler needs pool_mode = session';
+      throw new DatabaseUnavailable(`Prepared statements fail on each connection: ${advice}`, { cause: error });
+    }
+  }
+}
+
+/** Watches a connection of a pool while it is in use: a handler may catch the error of a statement, and throw another one. */
+export class StatementWatch {
+  /** The error that shows that the statements are stale. */
+  error?: unknown;
+  private readonly connection: EventEmitter;
+
+  constructor(private readonly client: ClientBase) {
+    this.connection = (client as unknown as { connection: EventEmitter }).connection;
+    this.connection.on('errorMessage', this.failed);
+  }
+
+  /** Closes a connection with stale statements, so that the pool doesn't take it back. */
+  end(): void {
+    this.connection.off('errorMessage', this.failed);
+    if (this.error) void closeConnection(this.client);
+  }
+
+  private readonly failed = (error: unknown) => {
+    if (isStale(error)) this.error ??= error;
+  };
+}
