@@ -75,13 +75,13 @@ function manifest(): object {
     import: { types: types('esm', name), default: `./esm/${name}.js` },
     require: { types: types('cjs', name), default: `./cjs/${name}.js` },
   });
-  const paths = entries.map((name) => [name === 'index' ? '.' : `./${name}`, exported(name)]);
+  const paths = entries.map((name): [string, object] => [name === 'index' ? '.' : `./${name}`, exported(name)]);
   const inner = entries.filter((name) => name !== 'index');
   return {
     ...fields,
     exports: { ...Object.fromEntries(paths), './package.json': './package.json' },
     // For `moduleResolution: node`, which doesn't know `exports`.
-    typesVersions: { '*': Object.fromEntries(inner.map((name) => [name, [types('cjs', name)]])) },
+    typesVersions: { '*': Object.fromEntries(inner.map((name): [string, string[]] => [name, [types('cjs', name)]])) },
     dependencies: TYPES,
     peerDependenciesMeta: Object.fromEntries(optional.map((name) => [name, { optional: true }])),
   };

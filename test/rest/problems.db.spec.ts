@@ -49,7 +49,7 @@ describe.each(DATABASES)('Problem documents on $kind', ({ fresh }) => {
   let cabs: Cabs;
 
   beforeAll(async () => {
-    cabs = await startCabs(await fresh());
+    cabs = await startCabs(await fresh(), { MESH_RECONCILE_EVERY: 'PT0S' });
     await cabs.app.listen(0, '127.0.0.1');
   });
   afterAll(() => cabs.close());

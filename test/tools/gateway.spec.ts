@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { Agent, createServer, request, type IncomingMessage, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { MODULE_NAMES, MODULES } from '../../src/app.module.js';
 import { startGateway, type Gateway } from '../../tools/gateway.js';
@@ -226,6 +226,26 @@ describe('The gateway', () => {
     expect(forwarded).toEqual(plain);
     // Empty segments change no route: the monolith doesn't know these paths, either.
     for (const path of ['//clients/1', '/clients//1', '//mesh/loyalty']) expect((await send(path)).status).toBe(404);
+  });
+
+  it('answers the next request of a connection after a module has refused a large body', async () => {
+    const url = await listening((incoming, response) =>
+      response.writeHead(incoming.method === 'GET' ? 200 : 413).end(),
+    );
+    const gateway = await gatewayTo(all(url));
+    const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1');
+    let answers = '';
+    socket.setEncoding('latin1').on('data', (it: string) => (answers += it));
+    const body = 'x'.repeat(8_000_000);
+    socket.write(`POST /clients HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    socket.write('GET /clients/1 HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await eventually(
+      async () => answers.match(/^HTTP\/1\.1 \d+/gm),
+      (it) => it?.length === 2,
+      5000,
+    );
+    expect(answers).toMatch(/^HTTP\/1\.1 413[^]*HTTP\/1\.1 200/);
+    socket.destroy();
   });
 
   it('forwards each chunk of an answer at once, and closes the request when the client disconnects', async () => {

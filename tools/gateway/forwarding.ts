@@ -45,6 +45,10 @@ export async function forward({ name, url }: Service, to: Exchange, dispatcher: 
   } catch (error) {
     if (response.headersSent || response.destroyed) return void response.destroy();
     sendProblem(to, 503, reasonOf(name, error));
+  } finally {
+    // A process may answer before it has read the whole body: the next request on this connection comes behind the rest.
+    request.unpipe();
+    request.resume();
   }
 }
 
