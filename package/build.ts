@@ -93,5 +93,6 @@ function writeJson(path: string, value: object): void {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await buildPackage();
-  execFileSync('npm', ['pack', '--pack-destination', '.'], { cwd: TARGET, stdio: 'inherit' });
+  if (!process.argv.includes('--no-pack'))
+    execFileSync('npm', ['pack', '--pack-destination', '.'], { cwd: TARGET, stdio: 'inherit' });
 }

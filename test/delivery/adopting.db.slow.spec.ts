@@ -189,7 +189,7 @@ function copyShop(): string {
     folder,
   ).options;
   for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
-    if (!path.endsWith('.ts') || path.endsWith('.d.ts') || path.startsWith('node_modules')) continue;
+    if (!path.endsWith('.ts') || path.startsWith('node_modules')) continue;
     const fileName = join(folder, path);
     const text = withLocalImports(readFileSync(fileName, 'utf8'));
     const { outputText } = ts.transpileModule(text, { fileName, compilerOptions: options });

@@ -123,8 +123,9 @@ function operationsWithoutToken(app: INestApplication): Set<string | undefined> 
 }
 
 async function asset(file: string): Promise<Buffer> {
-  const { default: folder } = await import('swagger-ui-dist/absolute-path.js');
-  return readFile(join(folder(), file));
+  // @ts-expect-error -- the package has no types for this file
+  const module = (await import('swagger-ui-dist/absolute-path.js')) as { default: () => string };
+  return readFile(join(module.default(), file));
 }
 
 function page(title: string): string {
