@@ -213,7 +213,11 @@ describe.each(DATABASES)('Random requests on $kind', ({ fresh }) => {
 
   beforeAll(async () => {
     // MESH_RECEIVE adds the routes of the queries. Transits are reconciled as soon as they end.
-    cabs = await startCabs(await fresh(), { MESH_RECEIVE: 'true', MESH_RECONCILE_AFTER: 'PT0S' });
+    cabs = await startCabs(await fresh(), {
+      MESH_RECEIVE: 'true',
+      MESH_RECONCILE_AFTER: 'PT0S',
+      MESH_RECONCILE_EVERY: 'PT0S',
+    });
     await cabs.app.listen(0, '127.0.0.1');
     ({ port } = cabs.app.getHttpServer().address() as AddressInfo);
     const [clientId, driverId] = [await newClient(cabs), await newDriver(cabs)];

@@ -5,6 +5,7 @@ import { HISTORIES } from '../../migrations/histories.js';
 import { DEMO_DRIVER, DEMO_RIDE } from '../../src/demo.js';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';
+import { MESH_ROUTES, type MeshRoute } from '../../src/infrastructure/http/mesh-route.js';
 import { MeshListener } from '../../src/infrastructure/http/mesh-listener.js';
 import { migrateDatabase } from '../../src/infrastructure/persistence/database.js';
 import { meshMigrations } from '../../src/infrastructure/store/migration-histories.js';
@@ -100,7 +101,8 @@ describe.each(DATABASES)('A process in production on $kind', ({ fresh }) => {
     attacks.flatMap((it) => spellingsOf(it.path).map((path) => ({ ...it, path })));
   /** One event per type. */
   const types = () => [...new Map(events().map((event) => [event.type, event])).values()];
-  const meshRoutes = () => routesOf(cabs.app).filter(({ path }) => path.startsWith('/mesh/'));
+  const meshRoutes = () =>
+    cabs.app.get<readonly MeshRoute[]>(MESH_ROUTES).filter(({ path }) => path.startsWith('/mesh/'));
   const token = (subject: string, claims: JWTPayload = {}) => bearer(issuer, key, { sub: subject, ...claims });
 
   describe('has nothing of the mesh on its public port:', () => {
