@@ -159,8 +159,12 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
   const messagesOf = (keys: number, each: number, from = 0): [string, number][] =>
     numbers(each).flatMap((n) => numbers(keys).map((k): [string, number] => [key(k), from + n]));
   const expectEachOnceInOrder = (rows: readonly Handled[], keys: number, each: number) => {
+    const logged = replicas.flatMap(({ received }) =>
+      received.flatMap(({ logged }) => (typeof logged === 'string' ? [logged] : [])),
+    );
     for (const k of numbers(keys)) {
-      expect(rows.filter(({ subject }) => subject === key(k)).map(({ n }) => n)).toEqual(numbers(each));
+      const order = rows.filter(({ subject }) => subject === key(k)).map(({ n }) => n);
+      if (order.some((n, at) => n !== at)) throw new Error(`${order.join()}\n${logged.join('\n')}`);
     }
     expect(rows).toHaveLength(keys * each);
   };

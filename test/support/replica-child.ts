@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { setTimeout as wait } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
@@ -45,6 +46,9 @@ const { app } = await plant(
   },
 );
 const commands = app.get(CommandBus);
+// A failed test shows what went wrong in its processes.
+const tell = (message: unknown) => void (process.connected && process.send!({ logged: `${name}: ${String(message)}` }));
+Logger.overrideLogger({ log: () => undefined, warn: tell, error: tell });
 
 async function send(messages: [string, number][]): Promise<void> {
   for (const [subject, n] of messages) await commands.execute(new Work(subject, { n }));
