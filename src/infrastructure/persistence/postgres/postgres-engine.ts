@@ -143,8 +143,12 @@ export class PostgresEngine implements UnitEngine {
    */
   private async rollBack(client: ClientBase, error: unknown): Promise<unknown> {
     const before = bytesReceived(client);
-    const result = await this.answered(client, client.query('ROLLBACK')).catch((lost: unknown) => ({ lost }));
-    const isSilent = 'lost' in result && bytesReceived(client) === before;
+    let after: number | undefined;
+    // Read before the CancelRequest goes out: the server answers that, also when it was silent until then.
+    const abandon = () => ((after = bytesReceived(client)), this.abandoned.add(client));
+    const rollback = withTimeout(client, client.query('ROLLBACK'), undefined, abandon);
+    const result = await rollback.catch((lost: unknown) => ({ lost }));
+    const isSilent = 'lost' in result && (after ?? bytesReceived(client)) === before;
     const cause = isSilent && error instanceof UnitTimedOut ? result.lost : error;
     if (isReadOnly(cause)) {
       // A failover made this server a standby: another one may take writes by now.
