@@ -1,14 +1,6 @@
 /* The entry `./http`: conventions for REST on Express, with `http: 'whole'`. */
 
-export {
-  BusinessRuleViolation,
-  Conflict,
-  DomainError,
-  Forbidden,
-  NotFound,
-  Unavailable,
-  ValidationFailed,
-} from '../src/infrastructure/contracts/domain-errors.js';
+export * from '../src/infrastructure/contracts/domain-errors.js';
 export { idParameter, moment, paging, text, uuidParameter } from '../src/infrastructure/contracts/schemas.js';
 export { Admission } from '../src/infrastructure/http/admission.js';
 export { configureHttp } from '../src/infrastructure/http/configure-http.js';

@@ -69,7 +69,7 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     return secrets.fromFiles.has(name) ? problem(fileOf(name), message) : problem(name, message, given[name]);
   });
   problems.push(...secrets.problems);
-  // With the default instead, a process whose secret is missing would write to a file that nobody keeps.
+  // With the default, a container whose secret is missing would write to a file in the container, which is lost with it.
   if (variables.DATABASE_URL === '' && !given.DATABASE_URL_FILE)
     problems.push(
       problem('DATABASE_URL', 'the value is empty: give an address, or remove the variable for the default'),

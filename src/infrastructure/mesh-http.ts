@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
@@ -9,7 +8,7 @@ import { Connections } from './http/connections.js';
 import { MeshListener } from './http/mesh-listener.js';
 import { MeshRouter, type Port } from './http/mesh-router.js';
 import { otherSiteProblem, protocolProblem } from './http/request-checks.js';
-import { continueTrace, runInContext } from './observability/request-context.js';
+import { incomingContext, runInContext } from './observability/request-context.js';
 
 /** The injection token of a boolean: whether all requests follow the HTTP conventions of the mesh (`http: 'whole'`). */
 export const IS_WHOLE = Symbol('IS_WHOLE');
@@ -51,8 +50,7 @@ export class MeshHttp {
     if (!this.isWhole) {
       if (this.isForMesh(request) && this.refuses(request, response, false)) return;
       if (this.answers(request, response, port)) return;
-      const trace = continueTrace(request.headers.traceparent as string | undefined);
-      return runInContext({ correlationId: randomUUID(), traceparent: trace }, next);
+      return runInContext(incomingContext(request), next);
     }
     this.connections.take(request.socket, response, () => {
       if (this.refuses(request, response, this.administration.isDevelopment)) return;

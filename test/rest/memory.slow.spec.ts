@@ -59,7 +59,7 @@ describe('Memory under hostile bodies', () => {
     expect((await fetch(`${server.url}/health/ready`)).status).toBe(200);
   });
 
-  it.each(['clients', 'nobody'])(
+  it.each(['clients', 'no-such-module'])(
     '64 large events for %s at once are answered, by a process that goes on',
     async (consumer) => {
       const event = ['ce-specversion: 1.0', 'ce-type: unknown', 'ce-source: /attack', JSON_TYPE];

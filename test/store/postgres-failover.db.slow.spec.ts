@@ -57,7 +57,7 @@ const binaries = postgresBinaries();
 
   it('whose standby is silent gets no more sessions than the pools may have, and is not ready', async () => {
     await add('before');
-    await waitForStandby('nobody');
+    await waitForStandby('absent');
     const sessions: number[] = [];
     const outcomes: Promise<'done' | Error>[] = [];
     for (let n = 0; n < 36; n++) {
@@ -80,7 +80,7 @@ const binaries = postgresBinaries();
   }, 90_000);
 
   it('that is told to stop waiting for its standby has not committed', async () => {
-    await waitForStandby('nobody');
+    await waitForStandby('absent');
     const adding = outcome(add('unknown'));
     await eventually(
       () => administer(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`),

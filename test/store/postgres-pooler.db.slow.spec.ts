@@ -121,7 +121,7 @@ function isInstalled(): boolean {
       const notes = await openNotes(await start('session', url), { poolSize: POOL_SIZE });
       const add = (id: string) => notes.work.run(() => notes.add(id));
       await add('before');
-      await waitForStandby('nobody');
+      await waitForStandby('absent');
       const waiting: number[] = [];
       const outcomes: Promise<'done' | Error>[] = [];
       for (let n = 0; n < 60; n++) {

@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
-import { paging, uuidParameter } from '../../src/infrastructure/contracts/schemas.js';
-import { assertKnown } from '../../src/infrastructure/http/strict-request.js';
+import { uuidParameter } from '../../src/infrastructure/contracts/schemas.js';
+import { listing, replaying, replayingAll } from '../../src/infrastructure/dead-letters/dead-letter-parameters.js';
+import { knownParameters } from '../../src/infrastructure/http/strict-request.js';
 import { validated } from '../../src/infrastructure/http/validation.js';
 
 /*
@@ -9,29 +10,18 @@ import { validated } from '../../src/infrastructure/http/validation.js';
  * would let a replay of some dead letters act on all.
  */
 
-/** SQLite ends a text at NUL. */
-const exactly = (max: number) =>
-  z
-    .string()
-    .max(max)
-    .refine((it) => !it.includes('\0'), 'must not hold NUL')
-    .optional();
-const filter = z.object({ consumer: exactly(100), type: exactly(300), cause: exactly(300) });
-const listing = filter.extend({ ...paging.shape, by: z.literal('cause').optional() });
-/** Accepted, but without effect: dead letters of any age are replayed. */
-const force = { force: z.enum(['true', 'false']).optional() };
 const NONE = z.object({});
 
 /** `dead-letters/replay` concerns all dead letters; it is no dead letter with the id `replay`. */
 const PATH = /^\/mesh\/(outbox|dead-letters(?:\/replay$)?)(?:\/([\w-]+)(\/replay)?)?$/;
 
-/** The query parameters of each route. */
+/** The query parameters of each route. `force` is without effect: dead letters of any age are replayed. */
 const PARAMETERS = {
   'GET outbox': NONE,
   'GET dead-letters': listing,
   'GET dead-letters/id': NONE,
-  'POST dead-letters/replay': filter.extend(force),
-  'POST dead-letters/id/replay': z.object(force),
+  'POST dead-letters/replay': replayingAll,
+  'POST dead-letters/id/replay': replaying,
   'DELETE dead-letters/id': NONE,
 };
 
@@ -42,7 +32,7 @@ export type Listing = z.infer<typeof listing>;
 export type AdministrationRequest =
   | { readonly route: 'GET outbox' }
   | { readonly route: 'GET dead-letters'; readonly query: Listing }
-  | { readonly route: 'POST dead-letters/replay'; readonly query: z.infer<typeof filter> }
+  | { readonly route: 'POST dead-letters/replay'; readonly query: z.infer<typeof replayingAll> }
   | {
       readonly route: 'GET dead-letters/id' | 'POST dead-letters/id/replay' | 'DELETE dead-letters/id';
       readonly id: string;
@@ -59,19 +49,12 @@ export async function administrationRequest(request: IncomingMessage): Promise<A
   const route = `${request.method} ${path}${id === undefined ? '' : `/id${suffix}`}`;
   if (!isRoute(route)) return undefined;
   const schema = PARAMETERS[route];
-  assertKnown(request, search, Object.keys(schema.shape));
+  const parameters = knownParameters(request, search, Object.keys(schema.shape));
   const given = id === undefined ? {} : await validated(uuidParameter, { id });
-  const query = await validated<object>(schema, parametersOf(search));
+  const query = await validated<object>(schema, parameters);
   return { route, ...given, query } as AdministrationRequest;
 }
 
 function isRoute(text: string): text is Route {
   return Object.hasOwn(PARAMETERS, text);
-}
-
-/** A repeated parameter is a list, which no schema accepts. */
-function parametersOf(search: string): Record<string, string | string[]> {
-  const given = new URLSearchParams(search);
-  const lists = [...new Set(given.keys())].map((name) => [name, given.getAll(name)] as const);
-  return Object.fromEntries(lists.map(([name, values]) => [name, values.length === 1 ? values[0]! : values]));
 }

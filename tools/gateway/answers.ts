@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { incomingContext } from '../../src/infrastructure/observability/request-context.js';
 import { SECURITY_HEADERS } from '../../src/infrastructure/http/security-headers.js';
 
 /** A request and its response. */
@@ -16,8 +16,7 @@ export interface Exchange {
 
 export function exchange(request: IncomingMessage, response: ServerResponse): Exchange {
   const [path = '', query = ''] = (request.url ?? '').split(/\?(.*)/s, 2);
-  const given = String(request.headers['x-correlation-id'] ?? '');
-  const correlationId = /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
+  const { correlationId } = incomingContext(request);
   return { request, response, method: request.method ?? '', path, query, correlationId };
 }
 

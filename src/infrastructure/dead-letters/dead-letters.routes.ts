@@ -1,23 +1,12 @@
 import { Injectable } from '@nestjs/common';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { NotFound } from '../contracts/domain-errors.js';
-import { paging, uuidParameter } from '../contracts/schemas.js';
+import { uuidParameter } from '../contracts/schemas.js';
 import { AdministrationGuard } from '../http/administration.js';
 import { meshRoute, type MeshRoute } from '../http/mesh-route.js';
+import { listing, replaying, replayingAll } from './dead-letter-parameters.js';
 import { DeadLetters } from './dead-letters.js';
 import type { ReplayReport } from './replay-report.js';
-
-/** PostgreSQL refuses NUL, also in a comparison. */
-const exactly = (max: number) =>
-  z
-    .string()
-    .max(max)
-    .refine((it) => !it.includes('\0'), 'must not hold NUL')
-    .optional();
-const filter = z.object({ consumer: exactly(100), type: exactly(300), cause: exactly(300) });
-const listing = filter.extend({ ...paging.shape, by: z.literal('cause').optional() });
-const replaying = z.object({ force: z.enum(['true', 'false']).optional() });
-const replayingAll = filter.extend(replaying.shape);
 
 @Injectable()
 export class DeadLettersRoutes {

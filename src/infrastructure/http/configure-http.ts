@@ -1,9 +1,8 @@
-import { randomUUID } from 'node:crypto';
 import type { INestApplication, Type } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
-import { continueTrace, runInContext } from '../observability/request-context.js';
+import { incomingContext, runInContext } from '../observability/request-context.js';
 import { Admission } from './admission.js';
 import { configureServer } from './configure-server.js';
 import { Connections } from './connections.js';
@@ -34,11 +33,10 @@ function ofMesh<T>(app: INestApplication, provider: Type<T>): T | undefined {
 
 /** Takes the correlation id and the trace of the request, or begins new ones; the response carries the id. */
 function beginRequestContext(request: Request, response: Response, next: NextFunction): void {
-  const given = request.get('x-correlation-id');
-  const correlationId = given && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
-  response.setHeader('X-Correlation-Id', correlationId);
+  const context = incomingContext(request);
+  response.setHeader('X-Correlation-Id', context.correlationId);
   for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
   const hasHost = request.httpVersion !== '1.1' || request.get('host') !== undefined;
   const refused = hasHost ? undefined : Object.assign(new Error('Send the header Host'), { status: 400 });
-  runInContext({ correlationId, traceparent: continueTrace(request.get('traceparent')) }, () => next(refused));
+  runInContext(context, () => next(refused));
 }

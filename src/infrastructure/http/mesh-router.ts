@@ -1,13 +1,12 @@
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import { NotFound } from '../contracts/domain-errors.js';
-import { continueTrace, runInContext } from '../observability/request-context.js';
+import { incomingContext, runInContext } from '../observability/request-context.js';
 import { readJson } from './json-body.js';
 import { MESH_ROUTES, type MeshRoute } from './mesh-route.js';
 import { isWorthLogging, PROBLEM_TYPE, problemOf } from './problem.js';
 import { SECURITY_HEADERS } from './security-headers.js';
-import { assertKnown } from './strict-request.js';
+import { knownParameters } from './strict-request.js';
 import { validated } from './validation.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
 
@@ -59,11 +58,9 @@ export class MeshRouter {
     response: ServerResponse,
     call: () => Promise<{ status: number; body: object | void }>,
   ): Promise<void> {
-    const given = request.headers['x-correlation-id'];
-    const correlationId = typeof given === 'string' && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
-    const trace = continueTrace(request.headers.traceparent as string | undefined);
-    const headers = { ...SECURITY_HEADERS, 'X-Correlation-Id': correlationId };
-    await runInContext({ correlationId, traceparent: trace }, async () => {
+    const context = incomingContext(request);
+    const headers = { ...SECURITY_HEADERS, 'X-Correlation-Id': context.correlationId };
+    await runInContext(context, async () => {
       try {
         const { status, body } = await call();
         send(response, status, body, {
@@ -87,10 +84,10 @@ export class MeshRouter {
     const { status = 200 } = route;
     await route.guard?.authorize(request);
     const { pathname, search } = splitUrl(request);
-    assertKnown(request, search, Object.keys(route.query?.shape ?? {}), route.takesBody);
+    const parameters = knownParameters(request, search, Object.keys(route.query?.shape ?? {}), route.takesBody);
     const input = {
       params: (route.params ? await validated(route.params, decoded(params, pathname)) : {}) as never,
-      query: (route.query ? await validated(route.query, parametersOf(search)) : {}) as never,
+      query: (route.query ? await validated(route.query, parameters) : {}) as never,
       body: route.takesBody ? await readJson(request, response) : undefined,
       request,
     };
@@ -139,17 +136,6 @@ function decoded(params: Record<string, string>, pathname: string): Record<strin
   } catch {
     throw Object.assign(new Error(`The path ${pathname} is not encoded as it should be`), { status: 400 });
   }
-}
-
-/** A repeated parameter is a list, which no schema accepts. */
-function parametersOf(search: string): Record<string, string | string[]> {
-  const given = new URLSearchParams(search);
-  return Object.fromEntries(
-    [...new Set(given.keys())].map((name) => {
-      const values = given.getAll(name);
-      return [name, values.length === 1 ? values[0]! : values];
-    }),
-  );
 }
 
 function send(response: ServerResponse, status: number, body: object | void, headers: Record<string, string>): void {

@@ -5,8 +5,8 @@ import { MeshLogger } from './mesh-logger.js';
 import { requestContext } from './request-context.js';
 import { isError, withoutSecrets } from './serialize-error.js';
 
-/** What the log keeps while nobody reads it, in bytes. */
-const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
+/** Most bytes of log lines in memory while the reader of standard output is too slow, or stands still. */
+const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
 
 /**
  * A pino logger that adds the correlation id of the request context to every line. It logs errors without the data that
@@ -25,8 +25,8 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
     // The hook has serialized the error; the serializer of pino would do it again.
     serializers: { err: (error: unknown) => error },
   };
-  // What nobody reads must not fill the memory: lines beyond the limit are dropped.
-  return pino(options, destination ?? pino.destination({ dest: 1, sync: true, maxLength: MAX_UNREAD_BYTES }));
+  // Lines beyond the limit are dropped: they must not fill the memory.
+  return pino(options, destination ?? pino.destination({ dest: 1, sync: true, maxLength: MAX_BUFFERED_BYTES }));
 }
 
 /** Logs safe fields. A line without a text gets the message of its error, as pino would do. */

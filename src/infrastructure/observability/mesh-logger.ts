@@ -12,23 +12,20 @@ export class MeshLogger extends Logger {
 
   /** Logs what happens with each message: at `debug`, unless the application has a structured logger. */
   message(facts: object, text: string): void {
-    if (MeshLogger.isStructured) super.log(facts, text);
-    else super.debug(lineOf(facts, text));
+    if (MeshLogger.isStructured) this.log(facts, text);
+    else this.debug(facts, text);
   }
 
   override log(facts: object, text: string): void {
-    if (MeshLogger.isStructured) super.log(facts, text);
-    else super.log(lineOf(facts, text));
+    super.log(...argumentsOf(facts, text));
   }
 
   override warn(facts: object, text: string): void {
-    if (MeshLogger.isStructured) super.warn(facts, text);
-    else super.warn(lineOf(facts, text));
+    super.warn(...argumentsOf(facts, text));
   }
 
   override debug(facts: object, text: string): void {
-    if (MeshLogger.isStructured) super.debug(facts, text);
-    else super.debug(lineOf(facts, text));
+    super.debug(...argumentsOf(facts, text));
   }
 
   override error(facts: object, text: string): void {
@@ -36,6 +33,10 @@ export class MeshLogger extends Logger {
     const { err } = facts as { err?: unknown };
     super.error(lineOf(facts, text), isError(err) ? serializeError(err).stack : undefined);
   }
+}
+
+function argumentsOf(facts: object, text: string): [unknown, ...string[]] {
+  return MeshLogger.isStructured ? [facts, text] : [lineOf(facts, text)];
 }
 
 /** `text: key=value …`, without the fields of errors, which may hold parameters of statements. */

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { randomFillSync } from 'node:crypto';
+import { randomFillSync, randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 
 /** What connects a request or message with everything that it causes. */
 export interface RequestContext {
@@ -22,6 +23,13 @@ export function requestContext(): RequestContext | undefined {
 
 export function runInContext<T>(context: RequestContext, work: () => T): T {
   return current.run(context, work);
+}
+
+/** The context of an HTTP request: its correlation id and its trace if they are well formed, or new ones. */
+export function incomingContext({ headers }: IncomingMessage): RequestContext {
+  const given = String(headers['x-correlation-id'] ?? '');
+  const correlationId = /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
+  return { correlationId, traceparent: continueTrace(headers.traceparent as string | undefined) };
 }
 
 const TRACEPARENT = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/;
