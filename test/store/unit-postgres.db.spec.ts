@@ -91,6 +91,16 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     expect(await notes.seen()).toEqual(['next']);
   });
 
+  it('fail because of the connection when the server was silent, although it answers the CancelRequest', async () => {
+    const silent = run(async () => {
+      await notes.work.sql.run('SET LOCAL statement_timeout = 0');
+      await notes.work.sql.all('SELECT pg_sleep(20)');
+    });
+    expect(await outcome(silent)).toBeInstanceOf(DatabaseUnavailable);
+    await run(() => add('next'));
+    expect(await notes.seen()).toEqual(['next']);
+  });
+
   it('run concurrently, one on each connection of the pool', async () => {
     let running = 0;
     let maxRunning = 0;
