@@ -26,7 +26,8 @@ export class RowSet {
     const mesh = await location.tables('mesh_');
     const source = location.dialect === 'postgres' ? `event::json->>'source'` : `event->>'source'`;
     // Unpublished messages move as well: after the move no process here may be left to send them.
-    const received = `(consumer = '${module}' OR (consumer = '${UNPUBLISHED}' AND ${source} = '${sender}'))`;
+    const effects = `substr(consumer, 1, ${module.length + 1}) = '${module}/'`;
+    const received = `(consumer = '${module}' OR ${effects} OR (consumer = '${UNPUBLISHED}' AND ${source} = '${sender}'))`;
     const meshRows: ModuleRows[] = [
       { table: 'mesh_inbox', where: `consumer = '${module}'` },
       { table: 'mesh_delivery', where: received, order: 'seq', regenerated: 'seq' },

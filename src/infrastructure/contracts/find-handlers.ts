@@ -6,18 +6,43 @@ import type {
   DurableCommandHandler,
   DurableEventHandler,
   DurableMessage,
+  EffectHandler,
   MessageClass,
   QueryClass,
 } from './message.js';
 
-/** A handler of a durable message, and the class to parse the message into. Made in `HandlerFinder.subscribe()`. */
+/** What a module does with a durable message, and the class to parse the message into. Made in `HandlerFinder.subscribe()`. */
 export interface Subscription {
   readonly consumer: string;
   readonly message: MessageClass;
-  readonly handlerName: string;
+  /** In the unit of work that records the message. */
+  handler?: UnitHandler;
+  /** After its commit. */
+  effect?: Effect;
+}
+
+export interface UnitHandler {
+  readonly name: string;
   /** Undefined where the handler has no `prepare()`. */
   prepare(message: DurableMessage): Promise<unknown> | undefined;
   handle(message: DurableMessage, prepared: unknown): Promise<void>;
+}
+
+/** A handler with `perform()`. */
+export interface Effect extends Pick<EffectHandler<object>, 'policy' | 'perform'> {
+  readonly name: string;
+  /** The consumer of its deliveries. */
+  readonly consumer: string;
+}
+
+/** An effect has deliveries of its own, so that it neither waits for the other handlers of its module nor delays them. */
+export function effectConsumerName(module: string, type: string): string {
+  return `${module}/${type}`;
+}
+
+/** Whether a consumer is the effect of a module; others are modules, and addresses. */
+export function isEffectConsumer(name: string): boolean {
+  return /^[a-z][\w-]*\//.test(name);
 }
 
 /** The handlers of this process, and what is wrong with them. */
@@ -36,6 +61,8 @@ export function findHandlers(container: ModulesContainer, owners: ReadonlyMap<un
   for (const nestModule of container.values()) finder.visit(nestModule);
   return finder.found;
 }
+
+type Target = DurableCommandHandler<object, unknown> & DurableEventHandler<object, unknown> & EffectHandler<object>;
 
 type NestModule = NonNullable<ReturnType<ModulesContainer['get']>>;
 
@@ -114,21 +141,36 @@ class HandlerFinder {
     if (!owner) return `${handler.name} handles ${message.name}, which stands in no contract`;
     if (message.kind === 'command' && owner !== host.name)
       return `${handler.name} of ${host.name} handles ${message.type}, a command to ${owner}`;
-    const others = this.found.byType.get(message.type) ?? [];
-    const second = others.find(({ consumer }) => consumer === host.name);
-    if (second)
-      return `${message.type} is handled twice in ${host.name}: by ${second.handlerName} and by ${handler.name}`;
-    const target = instance as Partial<DurableCommandHandler<object, unknown> & DurableEventHandler<object, unknown>>;
+    return this.add(message, handler, instance, host.name);
+  }
+
+  /** @returns what is wrong */
+  private add(message: MessageClass, { name }: Type, instance: unknown, module: string): string | undefined {
+    const target = instance as Partial<Target>;
     const method = message.kind === 'command' ? 'execute' : 'handle';
-    if (typeof target[method] !== 'function') return `${handler.name} handles ${message.type} without ${method}()`;
-    const subscription: Subscription = {
-      consumer: host.name,
-      message,
-      handlerName: handler.name,
-      prepare: (it) => target.prepare?.(it),
-      handle: (it, prepared) => target[method]!(it, prepared),
-    };
-    this.found.byType.set(message.type, [...others, subscription]);
+    const [handles, performs] = [typeof target[method] === 'function', typeof target.perform === 'function'];
+    if (!handles && !performs) return `${name} handles ${message.type} without ${method}() or perform()`;
+    if (performs && target.prepare) return `${name} has prepare() and perform(): perform() can do what prepare() does`;
+    const known = this.found.byType.get(message.type) ?? [];
+    const subscription = known.find(({ consumer }) => consumer === module) ?? { consumer: module, message };
+    const other = (handles && subscription.handler) || (performs && subscription.effect);
+    if (other) return `${message.type} is handled twice in ${module}: by ${other.name} and by ${name}`;
+    if (handles) {
+      subscription.handler = {
+        name,
+        prepare: (it) => target.prepare?.(it),
+        handle: (it, prepared) => target[method]!(it, prepared),
+      };
+    }
+    if (performs) {
+      subscription.effect = {
+        name,
+        consumer: effectConsumerName(module, message.type),
+        ...(target.policy && { policy: target.policy }),
+        perform: (it, attempt) => target.perform!(it, attempt),
+      };
+    }
+    if (!known.includes(subscription)) this.found.byType.set(message.type, [...known, subscription]);
     return undefined;
   }
 

@@ -1,6 +1,6 @@
 import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import { findHandlers, type Handlers, type Subscription } from './find-handlers.js';
+import { findHandlers, type Effect, type Handlers, type Subscription } from './find-handlers.js';
 import { meshFeatureOf, messagesIn } from './mesh-feature.js';
 import { preferBusesOfProcess } from './module-buses.js';
 import { permittedSenders, type MessageClass, type QueryClass } from './message.js';
@@ -73,6 +73,17 @@ export class HandlerRegistry implements OnModuleInit {
     const found = this.subscriptions(type).map(({ consumer }) => consumer);
     const isEvent = this.messages.get(type)?.kind === 'event';
     return found.length > 0 || (isEvent && this.handlers.hosted.size > 0) ? found : undefined;
+  }
+
+  /** The effects of the modules of this process, with the class of their messages. */
+  get effects(): { readonly effect: Effect; readonly message: MessageClass; readonly module: string }[] {
+    return [...this.handlers.byType.values()]
+      .flat()
+      .flatMap(({ effect, message, consumer }) => (effect ? [{ effect, message, module: consumer }] : []));
+  }
+
+  hasEffect(consumer: string): boolean {
+    return this.effects.some(({ effect }) => effect.consumer === consumer);
   }
 
   /** Whether this process hosts a module. */

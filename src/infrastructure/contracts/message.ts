@@ -1,5 +1,6 @@
 import { Command, Query } from '@nestjs/cqrs';
 import type { z } from 'zod';
+import type { DeliveryPolicy } from '../delivery/retry-policy.js';
 
 /**
  * Contracts declare messages:
@@ -153,6 +154,33 @@ export interface DurableEventHandler<Message, Prepared = void> {
   /** Runs before the unit and may wait for queries and I/O. It is repeated with every attempt, so it must have no effects. */
   prepare?(message: Message): Promise<Prepared>;
   handle(message: Message, prepared: Prepared): Promise<void>;
+}
+
+/**
+ * Does what no rollback takes back: sends a mail, takes a payment, calls another system. `perform()` runs after the commit of
+ * the transaction that recorded the message, outside of any transaction, and is repeated until it succeeds once. The class may
+ * have `execute()` or `handle()` besides, which then runs in that transaction.
+ */
+export interface EffectHandler<Message> {
+  /** What differs from the delivery policy of the application. */
+  readonly policy?: Partial<EffectPolicy>;
+  /** @throws Reject when no retry can help; any other error is worth a retry, after its `retryAfterMs` if it has that */
+  perform(message: Message, attempt: Attempt): Promise<void>;
+}
+
+export interface EffectPolicy extends DeliveryPolicy {
+  /** Attempts at a time in one process; 16 by default. */
+  readonly concurrency: number;
+}
+
+/** One attempt to perform an effect. An attempt is counted before it begins, so that one that ends the process counts, too. */
+export interface Attempt {
+  /** The id of the message, equal in all attempts: the idempotency key for the other system. */
+  readonly id: string;
+  /** 1 for the first. */
+  readonly number: number;
+  /** Aborts when the attempt has taken `policy.timeoutMs`. */
+  readonly signal: AbortSignal;
 }
 
 /** Thrown by a handler when no retry can help: the message goes to the dead letters at once. */

@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { Conflict } from '../contracts/domain-errors.js';
+import { isEffectConsumer } from '../contracts/find-handlers.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { ConsumerAddresses } from '../delivery/consumer-addresses.js';
 import { Relay } from '../outbox/relay.js';
@@ -158,6 +159,8 @@ export class DeadLetters {
    */
   private targetsOf({ consumer, type, destination }: DeadLetterHead): { targets?: string[]; reason?: string } {
     if (consumer === UNPUBLISHED) return { targets: [] };
+    if (isEffectConsumer(consumer))
+      return this.registry.hasEffect(consumer) ? { targets: [consumer] } : { reason: unknownEffect(consumer) };
     const isModule = this.addresses.isModule(consumer);
     const failed = isModule ? [consumer] : this.addresses.failedConsumers(type, destination ?? consumer);
     if (failed.length === 0) return { reason: unknownConsumer(consumer, type) };
@@ -191,6 +194,9 @@ const TOO_OLD =
 
 const unknownAddress = (module: string) =>
   `The address of ${module} is unknown: set USVC_${module.toUpperCase()} to its base URL, then replay`;
+
+const unknownEffect = (consumer: string) =>
+  `No module of this process has a handler with perform() for ${consumer}: replay it in the process that hosts the module`;
 
 function unknownConsumer(consumer: string, type: string): string {
   const where = /^https?:/.test(consumer)

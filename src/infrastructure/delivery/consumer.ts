@@ -20,6 +20,16 @@ export interface Consumer {
    *   retried, after `retryAfterMs` of the error if it has that
    */
   deliver(delivery: Delivery): Promise<string>;
+  /** Deliveries in flight at a time; 128 by default. */
+  readonly maxInFlight?: number;
+  /** Whether its attempts wait for other systems, so that its backlog says nothing about the load of this process. */
+  readonly waitsForOthers?: boolean;
+  /**
+   * Called before `deliver()` where an attempt is counted before it begins.
+   * @returns the delivery as its row is now; undefined when another process has it
+   * @throws what `deliver()` would
+   */
+  begin?(delivery: Delivery): Promise<Delivery | undefined>;
   /** Keeps a failed message, in the unit of work that claimed it; without this it goes to the dead letters. */
   deadLetter?(sql: Sql, message: FailedMessage): Promise<void>;
 }

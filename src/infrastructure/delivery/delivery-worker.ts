@@ -13,7 +13,7 @@ import { maxWaitMs } from './retry-policy.js';
 import { WaitingMessages } from './waiting-messages.js';
 import type { MeshLogger } from '../observability/mesh-logger.js';
 
-/** Deliveries of one consumer in flight at a time. Each consumer has its own: a slow one can't block another. */
+/** Deliveries of one consumer in flight at a time, by default. Each consumer has its own: a slow one can't block another. */
 const MAX_IN_FLIGHT = 128;
 /** Longest time without a query for retries, in ms: another process, or a clock that was set, may have moved one. */
 const MAX_SLEEP_MS = 5000;
@@ -29,6 +29,7 @@ export class DeliveryWorker {
   private readonly waiting: WaitingMessages;
   private readonly backlog = new Backlog();
   private readonly floor: SequenceFloor;
+  private readonly maxInFlight: number;
   /** Attempts that ended undecided: their rows are as they were. */
   private undecidedCount = 0;
   private isQuerying = false;
@@ -49,15 +50,16 @@ export class DeliveryWorker {
     this.failures = new FailedAttempts(consumer, work, logger);
     this.waiting = new WaitingMessages(consumer);
     this.floor = new SequenceFloor('mesh_delivery', consumer.name);
+    this.maxInFlight = consumer.maxInFlight ?? MAX_IN_FLIGHT;
   }
 
   get isBusy(): boolean {
     return this.isQuerying || this.inFlight.size > 0;
   }
 
-  /** How long first attempts that wait for a slot have waited, in ms; 0 when the consumer keeps up or fails. */
+  /** How long first attempts that wait for a slot have waited, in ms; 0 when the consumer keeps up, fails, or waits for others. */
   get backlogAgeMs(): number {
-    return this.backlog.ageMs;
+    return this.consumer.waitsForOthers ? 0 : this.backlog.ageMs;
   }
 
   stop(): void {
@@ -80,7 +82,7 @@ export class DeliveryWorker {
   /** Starts what is due until nothing is left or all slots are taken. */
   private async startDue(): Promise<void> {
     try {
-      while (this.isWoken && !this.isStopped && this.inFlight.size < MAX_IN_FLIGHT) {
+      while (this.isWoken && !this.isStopped && this.inFlight.size < this.maxInFlight) {
         this.isWoken = false;
         if (this.pausedUntil > performance.now()) {
           this.wakeAt(this.pausedUntil);
@@ -88,7 +90,7 @@ export class DeliveryWorker {
         }
         await this.startRetries();
         await this.startWaiting();
-        const slots = MAX_IN_FLIGHT - this.inFlight.size;
+        const slots = this.maxInFlight - this.inFlight.size;
         const { undecidedCount } = this;
         const after = await this.floor.current(this.work.sql);
         const deliveries = await this.due('first', slots, { after });
@@ -116,7 +118,7 @@ export class DeliveryWorker {
     // A process without any lease may be cut off from its database. New leases wake this worker.
     if (leases.held(resource)?.size === 0) return;
     if (this.waiting.nextAt <= performance.now()) {
-      const slots = Math.ceil((MAX_IN_FLIGHT - this.inFlight.size) / 4);
+      const slots = Math.ceil((this.maxInFlight - this.inFlight.size) / 4);
       const deliveries = await this.waiting.nextPage(this.work.sql, slots, this.inFlight);
       for (const delivery of deliveries) this.start(delivery);
     }
@@ -130,7 +132,7 @@ export class DeliveryWorker {
     if (this.nextRetry > began) return this.wakeAt(this.nextRetry);
     // Set before the query, so that an attempt that fails during the query can set an earlier time.
     this.nextRetry = began + MAX_SLEEP_MS;
-    const slots = Math.ceil((MAX_IN_FLIGHT - this.inFlight.size) / 4);
+    const slots = Math.ceil((this.maxInFlight - this.inFlight.size) / 4);
     const deliveries = await this.due('retry', slots, { now });
     for (const delivery of deliveries) this.start(delivery);
     if (deliveries.length === slots) {
@@ -175,7 +177,7 @@ export class DeliveryWorker {
         this.undecidedCount++;
         this.queryAgainSoon(delivery);
       }
-      if (this.isWoken && this.inFlight.size < MAX_IN_FLIGHT / 2) this.wake();
+      if (this.isWoken && this.inFlight.size < this.maxInFlight / 2) this.wake();
       return isDecided;
     });
     this.inFlight.set(delivery.seq, ended);
@@ -194,14 +196,16 @@ export class DeliveryWorker {
   private async attempt(delivery: Delivery): Promise<boolean> {
     if (this.isStopped || this.pausedUntil > performance.now()) return false;
     const began = Date.now();
+    let current: Delivery | undefined = delivery;
     try {
-      const outcome = await this.consumer.deliver(delivery);
+      if (this.consumer.begin) current = await this.consumer.begin(delivery);
+      const outcome = current ? await this.consumer.deliver(current) : 'lease-lost';
       this.logOutcome(delivery, outcome, began);
       if (outcome === 'lease-lost') return this.leaseLost();
       this.backlog.ended(true);
       return true;
     } catch (error) {
-      return await runInContext(requestContextOf(delivery.event), () => this.failed(delivery, error));
+      return await runInContext(requestContextOf(delivery.event), () => this.failed(current ?? delivery, error));
     }
   }
 

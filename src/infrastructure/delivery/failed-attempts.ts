@@ -25,8 +25,7 @@ export class FailedAttempts {
   /** @throws DatabaseUnavailable, and then nothing is recorded */
   async record(delivery: Delivery, error: unknown): Promise<FailureOutcome> {
     const { retry, unknownTypeGraceMs = 0 } = this.consumer.policy;
-    // The wait of a waiting delivery counts as an attempt in its row.
-    const attempts = delivery.attempts + (delivery.isWaiting ? 0 : 1);
+    const attempts = attemptsWith(delivery);
     if (error instanceof UnknownType && !delivery.isWaiting && unknownTypeGraceMs > 0)
       return this.waitForRelease(delivery, attempts, unknownTypeGraceMs, error);
     const isDead = error instanceof Reject || attempts > retry;
@@ -72,6 +71,12 @@ export class FailedAttempts {
   private postponeUntil(delivery: Delivery, outcome: Parameters<typeof postponeDelivery>[2]): Promise<boolean> {
     return this.work.run(() => postponeDelivery(this.work.sql, delivery, outcome), MESSAGE_UNIT);
   }
+}
+
+/** The attempts of a delivery with the present one. */
+export function attemptsWith({ attempts, isWaiting, isCounted }: Delivery): number {
+  // The wait of a waiting delivery counts as an attempt in its row.
+  return attempts + (isWaiting || isCounted ? 0 : 1);
 }
 
 /** What the log says of a delivery. */

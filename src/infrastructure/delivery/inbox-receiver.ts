@@ -1,19 +1,23 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
-import { correlationIdOf, parseMessage } from '../cloudevents/mapping.js';
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import { parseMessage } from '../cloudevents/mapping.js';
 import { plainEvent } from '../cloudevents/plain-event.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Permissions } from '../contracts/permissions.js';
 import { Reject } from '../contracts/message.js';
-import { continueTrace, runInContext } from '../observability/request-context.js';
+import { runInContext } from '../observability/request-context.js';
 import { isDataException } from '../persistence/sql.js';
 import type { BatchPrelude } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { UNKNOWN_CONSUMER } from '../store/dead-letter-rows.js';
 import { claimDelivery, insertDeliveries, type Delivery } from '../store/delivery-rows.js';
 import { isInInbox, recordInInbox, type IncomingMessage, type InboxOutcome } from '../store/inbox-rows.js';
+import { Relay } from '../outbox/relay.js';
 import type { Consumer } from './consumer.js';
+import { effectConsumer } from './effect-consumer.js';
+import { messageContext } from './message-context.js';
 import type { DeliveryPolicy } from './retry-policy.js';
+import { withinTime } from './time-limit.js';
 import { UnknownType } from './unknown-type.js';
 
 /** The injection token of the `DeliveryPolicy` of this process. */
@@ -31,17 +35,22 @@ export class InboxReceiver {
     private readonly work: UnitOfWork,
     private readonly registry: HandlerRegistry,
     private readonly permissions: Permissions,
+    private readonly relay: Relay,
     @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
   ) {}
 
-  /** The modules of this process, as consumers of deliveries. */
+  /** The modules of this process and their effects, as consumers of deliveries. */
   get consumers(): Consumer[] {
-    return this.registry.hosted.map((name) => ({
+    const modules = this.registry.hosted.map((name) => ({
       name,
       policy: this.policy,
       types: this.registry.handledTypes(name),
-      deliver: (delivery) => this.receive(name, delivery.event, delivery),
+      deliver: (delivery: Delivery) => this.receive(name, delivery.event, delivery),
     }));
+    const effects = this.registry.effects.map(({ effect, message, module }) =>
+      effectConsumer(effect, message, module, this.work, this.policy),
+    );
+    return [...modules, ...effects];
   }
 
   /**
@@ -62,18 +71,15 @@ export class InboxReceiver {
     if (!subscription) return this.receiveUnknown(consumer, plain, delivery);
     this.permissions.assertAllowsSource(subscription.message, plain.source);
     const message = parseMessage(plain, subscription.message);
-    const context = {
-      correlationId: correlationIdOf(plain),
-      causationId: plain.id,
-      traceparent: continueTrace(extension(plain, 'traceparent')),
-      module: consumer,
-    };
-    const preparing = runInContext(context, () => subscription.prepare(message));
-    const prepared = preparing && (await this.withinTimeout(preparing));
+    const context = messageContext(plain, consumer);
+    const { handler, effect } = subscription;
+    const preparing = handler && runInContext(context, () => handler.prepare(message));
+    const prepared = preparing && (await withinTime(this.policy.timeoutMs, 'prepare()', () => preparing));
     const incoming = { consumer, event: plain, ...(delivery && { delivery }) };
     const handle = async (outcome: InboxOutcome) => {
       if (outcome !== 'new') return outcome;
-      await subscription.handle(message, prepared);
+      await handler?.handle(message, prepared);
+      if (effect) await this.addEffect(effect.consumer, plain);
       return 'handled';
     };
     try {
@@ -98,6 +104,12 @@ export class InboxReceiver {
     await this.work.run(() => insertDeliveries(this.work.sql, [delivery], unknownTypeGraceMs));
   }
 
+  /** Adds the delivery of an effect to the unit that handles its message. */
+  private async addEffect(consumer: string, event: CloudEvent): Promise<void> {
+    await insertDeliveries(this.work.sql, [{ consumer, event }]);
+    this.work.unit.afterCommit(() => this.relay.wakeConsumer(consumer));
+  }
+
   /** Another release may have handled the event already. */
   private async receiveUnknown(
     consumer: string,
@@ -117,18 +129,5 @@ export class InboxReceiver {
     const prelude = { batchKey: consumer, load: recordInInbox };
     this.preludes.set(consumer, prelude);
     return prelude;
-  }
-
-  private async withinTimeout<T>(preparing: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const limit = new Promise<never>((_, reject) => {
-      const late = () => reject(new Error(`prepare() took more than ${this.policy.timeoutMs} ms`));
-      timer = setTimeout(late, this.policy.timeoutMs);
-    });
-    try {
-      return await Promise.race([preparing, limit]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 }

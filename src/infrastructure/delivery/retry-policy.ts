@@ -4,7 +4,7 @@ export interface DeliveryPolicy {
   readonly retry: number;
   readonly backoffDelayMs: number;
   readonly backoffPolicy: 'exponential' | 'linear';
-  /** Longest time that one attempt may prepare, in ms. */
+  /** Longest time that one attempt may prepare or perform, in ms. */
   readonly timeoutMs: number;
   /** Whether the waits are spread by a tenth; true by default. */
   readonly jitter?: boolean;
@@ -39,9 +39,11 @@ export function waitAfter(error: unknown, policy: DeliveryPolicy, n: number): nu
   return Math.max(jitteredBackoffMs(policy, n), patience);
 }
 
-/** Upper bound of `waitAfter()`, in ms. */
+/** Upper bound of the time until the next attempt, from the beginning of an attempt on, in ms. */
 export function maxWaitMs(policy: DeliveryPolicy): number {
-  return Math.max(backoffMs(policy, policy.retry) * (1 + JITTER), policy.retryAfterMaxMs ?? 0) + 1000;
+  return (
+    policy.timeoutMs + Math.max(backoffMs(policy, policy.retry) * (1 + JITTER), policy.retryAfterMaxMs ?? 0) + 1000
+  );
 }
 
 /** Longest time between the first attempt of a message and the end of its last retry, in ms. */

@@ -18,8 +18,10 @@ export interface Delivery {
   /** The lease under which the delivery was found, where replicas share the work. */
   readonly lease?: { readonly resource: string; readonly shard: number; readonly token: number };
   readonly event: CloudEvent;
-  /** Attempts that failed so far. */
+  /** Attempts that failed so far, and the present one if it is counted. */
   readonly attempts: number;
+  /** Whether the present attempt was counted before it began. */
+  readonly isCounted?: boolean;
   /** When the delivery was written, in ms since 1970; of due deliveries. */
   readonly createdAt?: number;
   /** Whether it waits for a release that knows its type. */
