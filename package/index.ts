@@ -6,6 +6,7 @@ export {
   query,
   Reject,
   type Askers,
+  type Attempt,
   type CommandClass,
   type Declaration,
   type DurableCommandClass,
@@ -13,6 +14,8 @@ export {
   type DurableEventClass,
   type DurableEventHandler,
   type DurableMessage,
+  type EffectHandler,
+  type EffectPolicy,
   type EventClass,
   type MessageClass,
   type MessageOf,
@@ -24,7 +27,7 @@ export { MeshFeature, type MeshFeatureOptions } from '../src/infrastructure/cont
 export type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 export { DeadLetters } from '../src/infrastructure/dead-letters/dead-letters.js';
 export { InboxReceiver } from '../src/infrastructure/delivery/inbox-receiver.js';
-export type { DeliveryPolicy } from '../src/infrastructure/delivery/retry-policy.js';
+export type { DeliveryPolicy } from '../src/infrastructure/contracts/retry-policy.js';
 export { UnknownType } from '../src/infrastructure/delivery/unknown-type.js';
 export type { Administration } from '../src/infrastructure/http/administration.js';
 export { Reconciliation } from '../src/infrastructure/maintenance/reconciliation.js';

@@ -1,5 +1,5 @@
 import { problem, type Environment } from './config-schema.js';
-import type { DeliveryPolicy } from './infrastructure/delivery/retry-policy.js';
+import type { DeliveryPolicy } from './infrastructure/contracts/retry-policy.js';
 import { brokerChainMs } from './infrastructure/policies.js';
 
 /** What was read from the environment. */

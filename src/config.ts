@@ -2,7 +2,7 @@ import { contradictions } from './config-contradictions.js';
 import { environmentSchema, problem, serviceUrl, type Environment } from './config-schema.js';
 import { fileOf, readSecrets } from './config-secrets.js';
 import { readTokenOptions } from './config-tokens.js';
-import type { DeliveryPolicy } from './infrastructure/delivery/retry-policy.js';
+import type { DeliveryPolicy } from './infrastructure/contracts/retry-policy.js';
 import type { BrokerOptions, TokenOptions } from './infrastructure/mesh-options.js';
 
 /** The validated environment. Durations in ms. */

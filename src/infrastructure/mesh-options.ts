@@ -1,5 +1,5 @@
 import type { Type } from '@nestjs/common';
-import type { DeliveryPolicy } from './delivery/retry-policy.js';
+import type { DeliveryPolicy } from './contracts/retry-policy.js';
 import type { Sender } from './broker/senders.js';
 import type { Administration } from './http/administration.js';
 import type { ListenerOptions } from './http/mesh-listener.js';

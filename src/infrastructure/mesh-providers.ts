@@ -15,7 +15,7 @@ import { RemoteQueries } from './cqrs/remote-queries.js';
 import { DeadLettersRoutes } from './dead-letters/dead-letters.routes.js';
 import { ConsumerAddresses } from './delivery/consumer-addresses.js';
 import { DeliveryWorkers } from './delivery/delivery-workers.js';
-import { DELIVERY_POLICY } from './delivery/inbox-receiver.js';
+import { DELIVERY_POLICY, WAKE_CONSUMER } from './delivery/inbox-receiver.js';
 import { ADMINISTRATION } from './http/administration.js';
 import { BACKLOG_AGE, MAX_WAITERS } from './http/admission.js';
 import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
@@ -76,6 +76,11 @@ export const optionProviders: Provider[] = [
   fromOptions(RemoteQueries, remoteQueriesOf),
   fromOptions(CloudEventsClient, clientOf),
   { provide: BACKLOG_AGE, useFactory: (relay: Relay) => () => relay.backlogAgeMs, inject: [Relay] },
+  {
+    provide: WAKE_CONSUMER,
+    useFactory: (relay: Relay) => (consumer: string) => relay.wakeConsumer(consumer),
+    inject: [Relay],
+  },
   { provide: Database, useFactory: openDatabase, inject: [MESH_OPTIONS] },
   { provide: JOINS_UNITS, useFactory: joinHost, inject: [MESH_OPTIONS, UnitOfWork] },
   {

@@ -15,6 +15,7 @@ import { MeshQueryBus } from './cqrs/query-bus.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
 import { DeadLettersRoutes } from './dead-letters/dead-letters.routes.js';
 import { DeadLetters } from './dead-letters/dead-letters.js';
+import { RequeueTargets } from './dead-letters/requeue-targets.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
 import { AdministrationGuard } from './http/administration.js';
 import { Admission } from './http/admission.js';
@@ -75,6 +76,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     QueryCallers,
     Reconciliation,
     ReconciliationRoutes,
+    RequeueTargets,
     Retention,
     SnapshotWatch,
     UnitOfWork,

@@ -1,4 +1,4 @@
-import { redeliveryHorizonMs, type DeliveryPolicy } from './delivery/retry-policy.js';
+import { redeliveryHorizonMs, type DeliveryPolicy } from './contracts/retry-policy.js';
 import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
 import type { RetentionPolicy } from './store/expired-rows.js';
 

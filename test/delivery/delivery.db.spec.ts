@@ -7,7 +7,7 @@ import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.
 import { query, Reject } from '../../src/infrastructure/contracts/message.js';
 import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
 import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
-import { jitteredBackoffMs } from '../../src/infrastructure/delivery/retry-policy.js';
+import { jitteredBackoffMs } from '../../src/infrastructure/contracts/retry-policy.js';
 import { Retention } from '../../src/infrastructure/maintenance/retention.js';
 import { outboxStatistics } from '../../src/infrastructure/store/statistics.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';

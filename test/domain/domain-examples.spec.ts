@@ -4,7 +4,7 @@ import { Clock } from '../../src/infrastructure/observability/clock.js';
 import { HISTORIES } from '../../migrations/histories.js';
 import { migrationHistories } from '../../src/infrastructure/store/migration-histories.js';
 import { isRetriedByKnative } from '../../src/infrastructure/broker/response-classes.js';
-import { backoffMs } from '../../src/infrastructure/delivery/retry-policy.js';
+import { backoffMs } from '../../src/infrastructure/contracts/retry-policy.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { driverFee, isLicenceValid, type Fee } from '../../src/modules/drivers/driver.js';

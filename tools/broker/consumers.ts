@@ -1,4 +1,4 @@
-import type { DeliveryPolicy } from '../../src/infrastructure/delivery/retry-policy.js';
+import type { DeliveryPolicy } from '../../src/infrastructure/contracts/retry-policy.js';
 import { continueTrace } from '../../src/infrastructure/observability/request-context.js';
 import { RefusedError } from '../errors.js';
 import { DeliveryFailed, errorAttributes } from './delivery-errors.js';

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { waitAfter, type DeliveryPolicy } from '../../src/infrastructure/delivery/retry-policy.js';
+import { waitAfter, type DeliveryPolicy } from '../../src/infrastructure/contracts/retry-policy.js';
 import { DeliveryRefused } from './delivery-errors.js';
 
 /** The result of the last attempt. */

@@ -1,7 +1,7 @@
 import { Reject } from '../contracts/message.js';
 import { MESSAGE_UNIT, type Consumer } from '../delivery/consumer.js';
 import { consumerAt } from '../delivery/consumer-addresses.js';
-import type { DeliveryPolicy } from '../delivery/retry-policy.js';
+import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertDeadLetter } from '../store/dead-letter-rows.js';
 import { claimDelivery } from '../store/delivery-rows.js';

@@ -1,6 +1,6 @@
 import { Command, Query } from '@nestjs/cqrs';
 import type { z } from 'zod';
-import type { DeliveryPolicy } from '../delivery/retry-policy.js';
+import type { DeliveryPolicy } from './retry-policy.js';
 
 /**
  * Contracts declare messages:

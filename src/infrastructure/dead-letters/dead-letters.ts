@@ -1,9 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { Conflict } from '../contracts/domain-errors.js';
-import { isEffectConsumer } from '../contracts/find-handlers.js';
-import { HandlerRegistry } from '../contracts/handler-registry.js';
-import { ConsumerAddresses } from '../delivery/consumer-addresses.js';
 import { Relay } from '../outbox/relay.js';
 import { firstLine } from '../observability/format-error.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
@@ -17,6 +14,7 @@ import {
   type DeadLetterCause,
   type ListedDeadLetter,
 } from './dead-letter.js';
+import { RequeueTargets } from './requeue-targets.js';
 import { addSkipped, MAX_IDS, type ReplayReport, type SkippedDeadLetters } from './replay-report.js';
 import {
   countDeadLetters,
@@ -26,7 +24,6 @@ import {
   listDeadLetters,
   oldestDeadLetters,
   requeueDeadLetter,
-  UNPUBLISHED,
   type DeadLetterFilter,
   type DeadLetterHead,
 } from '../store/dead-letter-rows.js';
@@ -44,8 +41,7 @@ export class DeadLetters {
   constructor(
     private readonly work: UnitOfWork,
     private readonly relay: Relay,
-    private readonly registry: HandlerRegistry,
-    private readonly addresses: ConsumerAddresses,
+    private readonly targets: RequeueTargets,
     @Inject(RETENTION_POLICY) private readonly policy: RetentionPolicy,
   ) {}
 
@@ -141,7 +137,7 @@ export class DeadLetters {
     const outcomes = await this.work.run(async () => {
       const ended: Outcome[] = [];
       for (const row of rows) {
-        const { reason, targets } = this.targetsOf(row);
+        const { reason, targets } = this.targets.of(row);
         const isRequeued = targets !== undefined && (await requeueDeadLetter(this.work.sql, row.id, targets));
         for (const consumer of targets ?? []) consumers.add(consumer);
         ended.push({ id: row.id, isRequeued, ...(reason !== undefined && { reason }) });
@@ -151,26 +147,6 @@ export class DeadLetters {
     for (const consumer of consumers) this.relay.wakeConsumer(consumer);
     this.relay.wake();
     return outcomes;
-  }
-
-  /**
-   * Where a dead letter goes: to modules of this process or addresses of others; into the outbox if there is none.
-   * Earlier releases, and brokers, also left dead letters whose consumer is an address or unknown.
-   */
-  private targetsOf({ consumer, type, destination }: DeadLetterHead): { targets?: string[]; reason?: string } {
-    if (consumer === UNPUBLISHED) return { targets: [] };
-    if (isEffectConsumer(consumer))
-      return this.registry.hasEffect(consumer) ? { targets: [consumer] } : { reason: unknownEffect(consumer) };
-    const isModule = this.addresses.isModule(consumer);
-    const failed = isModule ? [consumer] : this.addresses.failedConsumers(type, destination ?? consumer);
-    if (failed.length === 0) return { reason: unknownConsumer(consumer, type) };
-    const targets: string[] = [];
-    for (const module of failed) {
-      const target = this.registry.hosts(module) ? module : this.addresses.addressOf(module);
-      if (target === undefined) return { reason: unknownAddress(module) };
-      targets.push(target);
-    }
-    return { targets };
   }
 }
 
@@ -191,16 +167,3 @@ interface Outcome {
 const TOO_OLD =
   'Older than the replay window (MESH_REPLAY_WINDOW), so the inbox may have forgotten the event: if the consumer is ' +
   'idempotent by a business key, replay it with force=true';
-
-const unknownAddress = (module: string) =>
-  `The address of ${module} is unknown: set USVC_${module.toUpperCase()} to its base URL, then replay`;
-
-const unknownEffect = (consumer: string) =>
-  `No module of this process has a handler with perform() for ${consumer}: replay it in the process that hosts the module`;
-
-function unknownConsumer(consumer: string, type: string): string {
-  const where = /^https?:/.test(consumer)
-    ? `No module is known at ${consumer}, and no module of this release handles ${type}: set USVC_<MODULE> to the base URL of the module there, or`
-    : `No module of this release handles ${type}:`;
-  return `${where} start a release that handles it, then replay`;
-}

@@ -1,7 +1,7 @@
 import type { Sql } from '../persistence/sql.js';
 import type { FailedMessage } from '../store/dead-letter-rows.js';
 import type { Delivery } from '../store/delivery-rows.js';
-import type { DeliveryPolicy } from './retry-policy.js';
+import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 
 /**
  * A recipient of deliveries: a module of this process (`InboxReceiver.consumers`), or the address of another process

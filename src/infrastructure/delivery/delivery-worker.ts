@@ -9,7 +9,7 @@ import { SequenceFloor } from '../store/sequence-floor.js';
 import { Backlog } from './backlog.js';
 import { DATABASE_PAUSE_MS, type Consumer } from './consumer.js';
 import { deliveryFacts, FailedAttempts } from './failed-attempts.js';
-import { maxWaitMs } from './retry-policy.js';
+import { maxWaitMs } from '../contracts/retry-policy.js';
 import { WaitingMessages } from './waiting-messages.js';
 import type { MeshLogger } from '../observability/mesh-logger.js';
 

@@ -7,7 +7,7 @@ import { claimDelivery, postponeDelivery, type Delivery } from '../store/deliver
 import { MESSAGE_UNIT, type Consumer } from './consumer.js';
 import { attemptsWith } from './failed-attempts.js';
 import { messageContext } from './message-context.js';
-import { waitAfter, type DeliveryPolicy } from './retry-policy.js';
+import { waitAfter, type DeliveryPolicy } from '../contracts/retry-policy.js';
 import { withinTime } from './time-limit.js';
 
 /** Attempts of one effect at a time, unless its policy has another number. */

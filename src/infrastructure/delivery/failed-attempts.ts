@@ -4,7 +4,7 @@ import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertDeadLetter, type FailedMessage } from '../store/dead-letter-rows.js';
 import { claimDelivery, postponeDelivery, waitingUntil, type Delivery } from '../store/delivery-rows.js';
 import { MESSAGE_UNIT, type Consumer } from './consumer.js';
-import { waitAfter } from './retry-policy.js';
+import { waitAfter } from '../contracts/retry-policy.js';
 import { UnknownType } from './unknown-type.js';
 import type { MeshLogger } from '../observability/mesh-logger.js';
 

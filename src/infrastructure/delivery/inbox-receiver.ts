@@ -12,16 +12,19 @@ import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { UNKNOWN_CONSUMER } from '../store/dead-letter-rows.js';
 import { claimDelivery, insertDeliveries, type Delivery } from '../store/delivery-rows.js';
 import { isInInbox, recordInInbox, type IncomingMessage, type InboxOutcome } from '../store/inbox-rows.js';
-import { Relay } from '../outbox/relay.js';
 import type { Consumer } from './consumer.js';
 import { effectConsumer } from './effect-consumer.js';
 import { messageContext } from './message-context.js';
-import type { DeliveryPolicy } from './retry-policy.js';
+import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import { withinTime } from './time-limit.js';
 import { UnknownType } from './unknown-type.js';
 
 /** The injection token of the `DeliveryPolicy` of this process. */
 export const DELIVERY_POLICY = Symbol('DELIVERY_POLICY');
+/** The injection token of a `WakeConsumer`. */
+export const WAKE_CONSUMER = Symbol('WAKE_CONSUMER');
+/** Tells the relay that deliveries of a consumer have been committed. */
+export type WakeConsumer = (consumer: string) => void;
 
 /**
  * Hands an event to a consumer so that its effects happen exactly once: the inbox record, the state of the consumer and
@@ -35,8 +38,8 @@ export class InboxReceiver {
     private readonly work: UnitOfWork,
     private readonly registry: HandlerRegistry,
     private readonly permissions: Permissions,
-    private readonly relay: Relay,
     @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
+    @Inject(WAKE_CONSUMER) private readonly wakeConsumer: WakeConsumer,
   ) {}
 
   /** The modules of this process and their effects, as consumers of deliveries. */
@@ -107,7 +110,7 @@ export class InboxReceiver {
   /** Adds the delivery of an effect to the unit that handles its message. */
   private async addEffect(consumer: string, event: CloudEvent): Promise<void> {
     await insertDeliveries(this.work.sql, [{ consumer, event }]);
-    this.work.unit.afterCommit(() => this.relay.wakeConsumer(consumer));
+    this.work.unit.afterCommit(() => this.wakeConsumer(consumer));
   }
 
   /** Another release may have handled the event already. */

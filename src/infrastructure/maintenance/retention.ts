@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { DELIVERY_POLICY } from '../delivery/inbox-receiver.js';
-import { redeliveryHorizonMs, type DeliveryPolicy } from '../delivery/retry-policy.js';
+import { redeliveryHorizonMs, type DeliveryPolicy } from '../contracts/retry-policy.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import {
   databaseTime,

@@ -1,5 +1,5 @@
 import { MESSAGE_UNIT, type Consumer } from '../delivery/consumer.js';
-import type { DeliveryPolicy } from '../delivery/retry-policy.js';
+import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import { UnknownType } from '../delivery/unknown-type.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { claimDelivery, insertDeliveries } from '../store/delivery-rows.js';
