@@ -64,6 +64,12 @@ export class Relay {
     this.workers.wake([name]);
   }
 
+  /** Looks for messages and retries whose rows have changed. */
+  lookAgain(): void {
+    this.dispatcher.wake();
+    this.workers.wakeAll(true);
+  }
+
   get isRunning(): boolean {
     return !this.isStopped;
   }
