@@ -3,7 +3,11 @@ export const common = {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],
   extensionsToTreatAsEsm: ['.ts'],
-  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  moduleNameMapper: {
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+    '^nestjs-meshy$': '<rootDir>/package/index.ts',
+    '^nestjs-meshy/(.*)$': '<rootDir>/package/$1.ts',
+  },
   // The options of the compiler are in .swcrc, which the workshop uses, too.
   transform: { '^.+\\.ts$': '@swc/jest' },
   globalSetup: '<rootDir>/test/support/global-setup.mjs',

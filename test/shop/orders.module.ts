@@ -1,23 +1,18 @@
 import { Body, Controller, Get, Module, NotFoundException, Param, Post } from '@nestjs/common';
 import { CommandBus, EventsHandler, QueryBus } from '@nestjs/cqrs';
 import { InjectDataSource, TypeOrmModule } from '@nestjs/typeorm';
-import { Column, DataSource, Entity, PrimaryColumn } from 'typeorm';
-import type { DurableEventHandler } from '../../src/infrastructure/contracts/message.js';
-import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
-import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
-import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { MeshFeature, Outbox, UnitOfWork, type DurableEventHandler } from 'nestjs-meshy';
+import { DataSource } from 'typeorm';
+import { CustomersModule, CustomersService } from './customers.module.js';
+import { Order } from './entities.js';
 import * as contract from './orders.contract.js';
 import { OrderShipped, ReadShipment, ShipOrder } from './shipping.contract.js';
 
-/** An entity of the shop, unchanged by the mesh. */
-@Entity('orders')
-export class Order {
-  @PrimaryColumn('text')
-  id: string;
-  @Column('text')
-  item: string;
-  @Column('text', { default: 'placed' })
-  status: string;
+interface NewOrder {
+  readonly id: string;
+  readonly item: string;
+  readonly email: string;
+  readonly fail?: boolean;
 }
 
 @Controller('orders')
@@ -28,13 +23,15 @@ export class OrdersController {
     private readonly work: UnitOfWork,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
+    private readonly customers: CustomersService,
   ) {}
 
   @Post()
-  async place(@Body() { id, item, fail }: { id: string; item: string; fail?: boolean }) {
+  async place(@Body() { id, item, email, fail }: NewOrder) {
+    const customer = await this.customers.withEmail(email);
     await this.dataSource.transaction(async (manager) => {
-      await manager.insert(Order, { id, item });
-      await this.outbox.add(manager, new contract.OrderPlaced(id, { item }));
+      await manager.insert(Order, { id, item, customer });
+      await this.outbox.add(manager, new contract.OrderPlaced(id, { item, email }));
       await this.outbox.add(manager, new ShipOrder(id, { item }));
       if (fail) throw new NotFoundException('Sold out after all');
     });
@@ -54,7 +51,7 @@ export class OrdersController {
 
   @Get(':id')
   async read(@Param('id') id: string) {
-    const order = await this.dataSource.manager.findOneBy(Order, { id });
+    const order = await this.dataSource.manager.findOne(Order, { where: { id }, relations: { customer: true } });
     return { order, shipment: await this.queries.execute(new ReadShipment({ orderId: id })) };
   }
 }
@@ -68,9 +65,9 @@ export class NoteOnOrderShipped implements DurableEventHandler<OrderShipped> {
   }
 }
 
-@MeshFeature({ name: 'orders', contract, entities: [Order] })
+@MeshFeature({ name: 'orders', contract })
 @Module({
-  imports: [TypeOrmModule.forFeature([Order])],
+  imports: [TypeOrmModule.forFeature([Order]), CustomersModule],
   controllers: [OrdersController],
   providers: [NoteOnOrderShipped],
 })

@@ -1,5 +1,5 @@
+import { durableCommand, durableEvent, query } from 'nestjs-meshy';
 import { z } from 'zod';
-import { durableCommand, durableEvent, query } from '../../src/infrastructure/contracts/message.js';
 
 /** Ships an order to its customer, once per order (the subject). */
 export class ShipOrder extends durableCommand('shop.shipping.ship-order', z.object({ item: z.string() }), {

@@ -1,15 +1,15 @@
 import { Body, Controller, HttpCode, Module, Post } from '@nestjs/common';
 import { CommandHandler, EventBus, EventsHandler, QueryHandler } from '@nestjs/cqrs';
-import { Column, Entity, PrimaryColumn, type MigrationInterface, type QueryRunner } from 'typeorm';
-import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import {
+  InboxReceiver,
+  MeshFeature,
   Reject,
+  UnitOfWork,
+  type CloudEvent,
   type DurableCommandHandler,
   type DurableEventHandler,
-} from '../../src/infrastructure/contracts/message.js';
-import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
-import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
-import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+} from 'nestjs-meshy';
+import { Column, Entity, PrimaryColumn, type MigrationInterface, type QueryRunner } from 'typeorm';
 import * as contract from './shipping.contract.js';
 import { OrderShipped, ParcelDelivered, ReadShipment, ShipOrder } from './shipping.contract.js';
 

@@ -48,8 +48,12 @@ export class MailServer {
     }
   }
 
+  get url(): string {
+    return `smtp://127.0.0.1:${this.port}?ignoreTLS=true`;
+  }
+
   client(): Transporter {
-    return createTransport({ host: '127.0.0.1', port: this.port, ignoreTLS: true });
+    return createTransport(this.url);
   }
 
   /** Refuses mails for now, as a server with a full disk does. */

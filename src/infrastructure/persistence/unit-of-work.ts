@@ -97,7 +97,10 @@ export class UnitOfWork {
   /** @throws Error outside a unit */
   get unit(): Unit {
     const unit = this.open;
-    if (!unit) throw new Error('No unit of work is open here: wrap this code in unitOfWork.run(…)');
+    if (!unit)
+      throw new Error(
+        'No unit of work is open here: wrap this code in unitOfWork.run(…), or use outbox.add(manager, message) in a transaction of TypeORM',
+      );
     return unit;
   }
 
