@@ -225,9 +225,36 @@ describe.each(DATABASES)('The broker ingress on $kind', ({ kind, fresh, makeUnav
     const [wrong, unknown] = [command(), command({ type: 'cabs.drivers.unknown' })];
     expect(await deliver('/mesh/loyalty', wrong)).toMatchObject({ status: 204, text: '' });
     expect(await deliver('/', unknown)).toMatchObject({ status: 204, text: '' });
+    expect(await deliver('/', unknown)).toMatchObject({ status: 204, text: '' });
     expect(await count('mesh_delivery', 'consumer = $1 AND id = $2', 'loyalty', wrong.id)).toBe(1);
+    // A repeated delivery is stored once.
     expect(await count('mesh_delivery', 'consumer = $1 AND id = $2', 'unknown', unknown.id)).toBe(1);
-    expect(await count('mesh_inbox', 'id = $1 OR id = $2', wrong.id, unknown.id)).toBe(0);
+    const marks = "consumer IN ('loyalty?', 'unknown?') AND";
+    expect(await count('mesh_inbox', `${marks} (id = $1 OR id = $2)`, wrong.id, unknown.id)).toBe(2);
+    expect(await count('mesh_inbox', 'id = $1 OR id = $2', wrong.id, unknown.id)).toBe(2);
+  });
+
+  it('refuses an unknown type with names that no release handles', async () => {
+    for (const long of [
+      { type: `cabs.drivers.${'x'.repeat(1000)}` },
+      { type: 'cabs.drivers.unknown', subject: 's'.repeat(1001) },
+      { type: 'cabs.drivers.unknown', id: 'i'.repeat(1001) },
+    ])
+      expectRefusal(await deliver('/', command(long)), 422, /longer than 1000 bytes/);
+  });
+
+  it('handles the events of a batch in which one is malformed', async () => {
+    const [first, last] = [command(), command()];
+    const items = [first, { ...command(), specversion: '2.0' }, 7, last];
+    const { headers } = toBatch([first]);
+    expectRefusal(await post('/', JSON.stringify(items), headers), 400, /event 1 of the batch, specversion/);
+    for (const { id } of [first, last]) expect(await count('mesh_inbox', 'id = $1', id)).toBe(1);
+  });
+
+  it('refuses a body of very many fields or elements before it parses it', async () => {
+    const data = { numbers: Array.from({ length: 100_001 }, () => 1) };
+    const { headers, body } = HTTP.structured(command({ data }));
+    expectRefusal(await post('/', body, headers), 400, /100000 fields and elements/);
   });
 
   it('refuses values that the database cannot store', async () => {

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import { MalformedEvent } from '../cloudevents/attributes.js';
 import { toEvents } from '../cloudevents/http-parser.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
 import { isTraceparent } from '../observability/request-context.js';
@@ -12,6 +13,7 @@ import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable, isFileUnusable } from '../persistence/sql.js';
 import { authorizationOf, KeysUnavailable, TOKEN_VERIFIER, type TokenVerifier } from '../http/bearer-tokens.js';
 import { retryAfterOf } from '../http/problem.js';
+import { partsOf } from '../http/json-body.js';
 import { readBody } from '../http/request-body.js';
 import { refusalStatus, withoutValues } from './ingress-errors.js';
 import { IngressSlots } from './ingress-slots.js';
@@ -30,6 +32,8 @@ export const AT_ROOT = Symbol('AT_ROOT');
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Most events in a batch. */
 const MAX_BATCH = 100;
+/** Most fields and elements of a body: parsing and renaming them takes time in which nothing else happens. */
+const MAX_PARTS = 100_000;
 /** Longest time that `POST /mesh/flush` takes, in ms. */
 const MAX_FLUSH_MS = 20_000;
 
@@ -107,11 +111,15 @@ export class BrokerIngress {
   }
 
   private async deliverEvents(segment: string, request: IncomingMessage, body: Buffer): Promise<void> {
-    const events = toEvents({ headers: request.headersDistinct, body }, MAX_BATCH).map((it, _, all) =>
+    if (/json/i.test(request.headers['content-type'] ?? '') && body.length > MAX_PARTS && partsOf(body) > MAX_PARTS)
+      throw new MalformedEvent('body', `more than ${MAX_PARTS} fields and elements`);
+    // What is malformed in a batch keeps nothing else from being handled.
+    const malformed: MalformedEvent[] = [];
+    const events = toEvents({ headers: request.headersDistinct, body }, MAX_BATCH, malformed).map((it, _, all) =>
       // The spans of the broker are in the trace of the header. The events of a batch have traces of their own.
       all.length === 1 ? inTrace(it, request.headers.traceparent) : it,
     );
-    const failures: unknown[] = [];
+    const failures: unknown[] = [...malformed];
     const bySubject = new Map<string | undefined, CloudEvent[]>();
     for (const event of events) bySubject.set(event.subject, [...(bySubject.get(event.subject) ?? []), event]);
     // Begun together, events share transactions; those of a subject keep their order.

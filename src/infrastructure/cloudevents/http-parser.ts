@@ -28,9 +28,14 @@ const QUOTED = /^"([^"\\]*(?:\\.[^"\\]*)*)"$/s;
  * bytes are no data. Of a name that occurs twice in a JSON object the last value counts, as in `JSON.parse` and Knative; a
  * byte order mark is no JSON, as there. Numbers are doubles.
  * @param maxBatch most events of a batch
+ * @param malformed takes the errors of the events of a batch that are left out; without it the first one is thrown
  * @throws MalformedEvent and nothing else
  */
-export function toEvents({ headers, body }: HttpMessage, maxBatch = Infinity): CloudEvent[] {
+export function toEvents(
+  { headers, body }: HttpMessage,
+  maxBatch = Infinity,
+  malformed?: MalformedEvent[],
+): CloudEvent[] {
   const attributes: [name: string, value: string][] = [];
   let contentType: string | undefined;
   for (const header of Object.keys(headers)) {
@@ -50,15 +55,18 @@ export function toEvents({ headers, body }: HttpMessage, maxBatch = Infinity): C
   if (mediaType === STRUCTURED) return [fromJson(json)];
   if (!Array.isArray(json)) throw new MalformedEvent('body', 'expected a JSON array');
   if (json.length > maxBatch) throw new MalformedEvent('body', `expected at most ${maxBatch} events in a batch`);
-  return json.map(fromBatchItem);
+  return json.flatMap((item, index) => fromBatchItem(item, index, malformed));
 }
 
-function fromBatchItem(json: unknown, index: number): CloudEvent {
+function fromBatchItem(json: unknown, index: number, malformed?: MalformedEvent[]): CloudEvent | [] {
   try {
     return fromJson(json);
   } catch (error) {
     const { fault, problem } = error as MalformedEvent;
-    throw new MalformedEvent(`event ${index} of the batch, ${fault}`, problem);
+    const ofItem = new MalformedEvent(`event ${index} of the batch, ${fault}`, problem);
+    if (!malformed) throw ofItem;
+    malformed.push(ofItem);
+    return [];
   }
 }
 

@@ -1,4 +1,5 @@
 import { v7 as uuidv7 } from 'uuid';
+import { issuesOf, ValidationFailed } from '../contracts/domain-errors.js';
 import { Reject, type DurableMessage, type MessageClass } from '../contracts/message.js';
 import { sourceOf } from '../contracts/permissions.js';
 import { continueTrace, requestContext } from '../observability/request-context.js';
@@ -43,21 +44,29 @@ export function schemaOf(application: string, type: string): string {
   return `urn:${application}:schema:${type}:1`;
 }
 
+/** @throws Reject when names of an event are missing, or longer than messages have them */
+export function assertNames<Event extends CloudEvent>(
+  event: Event,
+): asserts event is Event & { readonly subject: string } {
+  const { source, id, type, subject } = event;
+  const tooLong = (what: string) => new Reject(`${what} longer than ${MAX_NAME_BYTES} bytes`);
+  if (!isWithinNameLimit(type)) throw tooLong('type is');
+  // source and id are the key of the inbox; handlers use the subject as their business key.
+  if (!isWithinNameLimit(source, id)) throw tooLong('source and id together are');
+  if (!subject) throw new Reject(`${type} needs a subject`);
+  if (!isWithinNameLimit(subject)) throw tooLong('subject is');
+}
+
 /**
  * The message that an event carries. Unknown fields are left out, because contracts grow.
  * @throws Reject when the event doesn't match the contract of its message
  */
 export function parseMessage(event: CloudEvent, declaration: MessageClass): DurableMessage {
-  // source and id are the key of the inbox; handlers use the subject as their business key.
-  if (!isWithinNameLimit(event.source, event.id)) {
-    throw new Reject(`source and id together are longer than ${MAX_NAME_BYTES} bytes`);
-  }
-  if (!event.subject) throw new Reject(`${event.type} needs a subject`);
-  if (!isWithinNameLimit(event.subject)) throw new Reject(`subject is longer than ${MAX_NAME_BYTES} bytes`);
+  assertNames(event);
   const data = declaration.schema.safeParse(fromWire(event.data));
   if (!data.success) {
-    const issues = data.error.issues.map(({ path, message }) => `${path.join('.') || 'data'}: ${message}`);
-    throw new Reject(`${event.type} doesn't match its contract: ${issues.join('; ')}`);
+    const { message } = new ValidationFailed(issuesOf(data.error));
+    throw new Reject(`${event.type} doesn't match its contract: ${message}`);
   }
   return new declaration(event.subject, data.data as never);
 }
@@ -65,7 +74,8 @@ export function parseMessage(event: CloudEvent, declaration: MessageClass): Dura
 /** The correlation id of an event; its own id where there is none, or one that is too long to pass on. */
 export function correlationIdOf(event: CloudEvent): string {
   const given = extension(event, 'correlationid');
-  return given !== undefined && isWithinNameLimit(given) ? given : event.id;
+  if (given !== undefined && isWithinNameLimit(given)) return given;
+  return isWithinNameLimit(event.id) ? event.id : event.id.slice(0, MAX_NAME_BYTES / 4);
 }
 
 /** Object keys from camel case to kebab case, all the way down. */

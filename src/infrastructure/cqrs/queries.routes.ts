@@ -3,7 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { QueryBus, type IQuery } from '@nestjs/cqrs';
 import { z } from 'zod';
 import { fromWire, toWire } from '../cloudevents/mapping.js';
-import { Forbidden, NotFound, ValidationFailed } from '../contracts/domain-errors.js';
+import { Forbidden, NotFound, issuesOf, ValidationFailed } from '../contracts/domain-errors.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Permissions } from '../contracts/permissions.js';
 import { meshRoute, type MeshRoute } from '../http/mesh-route.js';
@@ -43,11 +43,7 @@ export class QueriesRoutes {
     if (callers && !callers.some((module) => this.permissions.allows(query, module)))
       throw new Forbidden(`${callers.join(', ')} may not ask ${name}: the contract names who may`);
     const data = query.schema.safeParse(fromWire(body));
-    if (!data.success) {
-      throw new ValidationFailed(
-        data.error.issues.map(({ path, message }) => ({ field: path.map(String).join('.'), detail: message })),
-      );
-    }
+    if (!data.success) throw new ValidationFailed(issuesOf(data.error));
     const result: unknown = await this.queries.execute(new query(data.data as never) as IQuery);
     // Nothing beyond the contract leaves the module.
     return { result: toWire(query.result.parse(result)) };

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import { parseMessage } from '../cloudevents/mapping.js';
+import { assertNames, parseMessage } from '../cloudevents/mapping.js';
 import { plainEvent } from '../cloudevents/plain-event.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Permissions } from '../contracts/permissions.js';
@@ -25,6 +25,9 @@ export const DELIVERY_POLICY = Symbol('DELIVERY_POLICY');
 export const WAKE_CONSUMER = Symbol('WAKE_CONSUMER');
 /** Tells the relay that deliveries of a consumer have been committed. */
 export type WakeConsumer = (consumer: string) => void;
+
+/** What follows the name of a consumer in the inbox records of events that wait for a release that knows their type. */
+const WAITING_CONSUMER = '?';
 
 /**
  * Hands an event to a consumer so that its effects happen exactly once: the inbox record, the state of the consumer and
@@ -95,16 +98,21 @@ export class InboxReceiver {
   }
 
   /**
-   * Stores an event of an unknown type, without an inbox record: the release that knows the type handles it right after its
-   * start. After the grace the event is a dead letter.
+   * Stores an event of an unknown type once: the release that knows the type handles it right after its start. After the grace
+   * the event is a dead letter.
    * @param module that a broker delivered the event to; absent where the type decides on the consumers
-   * @throws UnknownType when the policy has no grace
+   * @throws UnknownType when the policy has no grace, Reject when no release could handle the event
    */
   async keepForRelease(event: CloudEvent, module?: string): Promise<void> {
     const { unknownTypeGraceMs = 0 } = this.policy;
     if (unknownTypeGraceMs === 0) throw new UnknownType(event.type, module);
-    const delivery = { consumer: module ?? UNKNOWN_CONSUMER, event };
-    await this.work.run(() => insertDeliveries(this.work.sql, [delivery], unknownTypeGraceMs));
+    assertNames(event);
+    const consumer = module ?? UNKNOWN_CONSUMER;
+    await this.work.run(async () => {
+      const { sql } = this.work;
+      const [outcome] = await recordInInbox(sql, [{ consumer: `${consumer}${WAITING_CONSUMER}`, event }]);
+      if (outcome === 'new') await insertDeliveries(sql, [{ consumer, event }], unknownTypeGraceMs);
+    });
   }
 
   /** Adds the delivery of an effect to the unit that handles its message. */

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { brotliDecompress, gunzip, inflate } from 'node:zlib';
-import { ValidationFailed } from '../contracts/domain-errors.js';
+import { fieldOf, ValidationFailed, type Issue } from '../contracts/domain-errors.js';
 import { BodyRefused, hasBody, readBody } from './request-body.js';
 
 /** Largest body, also after it was decompressed, in bytes. */
@@ -11,7 +11,7 @@ const BODY_LIMIT = 100 * 1024;
 const BODY_DEPTH = 32;
 /** Most fields and elements of a body: each takes up some 60 bytes. */
 const MAX_PARTS = 5000;
-const PART_ENDS = new Set([',', '{', '['].map((it) => it.charCodeAt(0)));
+const [COMMA, BRACE, BRACKET] = Buffer.from(',{[');
 const MEDIA = /^application\/json\s*(;|$)|^[\w.+-]+\/[\w.+-]+\+json\s*(;|$)/i;
 
 type Decompress = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
@@ -67,10 +67,9 @@ async function parse(request: IncomingMessage): Promise<unknown> {
   arrived.delete(request);
   const bytes = await decompressed(body.decode, body.bytes);
   if (bytes.length === 0) return {};
-  const text = new TextDecoder().decode(bytes);
-  if (text.length > MAX_PARTS && partsOf(text) > MAX_PARTS)
+  if (bytes.length > MAX_PARTS && partsOf(bytes) > MAX_PARTS)
     throw new ValidationFailed([{ field: '', detail: `more than ${MAX_PARTS} fields and elements` }]);
-  const parsedBody = parsed(text);
+  const parsedBody = parsed(new TextDecoder().decode(bytes));
   if (!isUtf8(bytes)) throw new ValidationFailed(notUnicode(parsedBody));
   if (isDeeper(parsedBody, BODY_DEPTH)) {
     throw new ValidationFailed([{ field: '', detail: `nested deeper than ${BODY_DEPTH} levels` }]);
@@ -78,10 +77,10 @@ async function parse(request: IncomingMessage): Promise<unknown> {
   return parsedBody;
 }
 
-/** At least as many as the text has fields and elements. */
-function partsOf(text: string): number {
+/** At least as many as a JSON text has fields and elements. */
+export function partsOf(bytes: Uint8Array): number {
   let parts = 0;
-  for (let at = 0; at < text.length; at++) if (PART_ENDS.has(text.charCodeAt(at))) parts++;
+  for (const byte of bytes) if (byte === COMMA || byte === BRACE || byte === BRACKET) parts++;
   return parts;
 }
 
@@ -108,17 +107,20 @@ function parsed(text: string): unknown {
 }
 
 /** The fields in which bytes that are no UTF-8 were replaced. */
-function notUnicode(body: unknown, path: readonly string[] = []): { field: string; detail: string }[] {
-  const detail = 'expected UTF-8';
-  const found =
-    typeof body === 'object' && body !== null && path.length < BODY_DEPTH
-      ? Object.entries(body).flatMap(([key, value]) =>
-          key.includes('\uFFFD') ? { field: [...path, key].join('.'), detail } : notUnicode(value, [...path, key]),
-        )
-      : typeof body === 'string' && body.includes('\uFFFD')
-        ? [{ field: path.join('.'), detail }]
-        : [];
-  return found.length > 0 || path.length > 0 ? found : [{ field: '', detail }];
+function* notUnicode(body: unknown, path: readonly string[] = []): Generator<Issue> {
+  const issue = (field: readonly string[]) => ({ field: fieldOf(field), detail: 'expected UTF-8' });
+  let hasField = false;
+  if (typeof body === 'string' && body.includes('\uFFFD')) yield issue(path);
+  if (typeof body === 'object' && body !== null && path.length < BODY_DEPTH) {
+    for (const [key, value] of Object.entries(body)) {
+      const inner = [...path, key];
+      for (const it of key.includes('\uFFFD') ? [issue(inner)] : notUnicode(value, inner)) {
+        hasField = true;
+        yield it;
+      }
+    }
+  }
+  if (path.length === 0 && !hasField) yield issue(path);
 }
 
 function isDeeper(value: unknown, depth: number): boolean {

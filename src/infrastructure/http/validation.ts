@@ -1,6 +1,6 @@
 import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
 import type { z } from 'zod';
-import { ValidationFailed } from '../contracts/domain-errors.js';
+import { fieldOf, issuesOf, ValidationFailed, type Issue } from '../contracts/domain-errors.js';
 
 /** Characters without a shape: zero-width ones, controls of direction, fillers, blanks that aren't spaces, line separators. */
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\u2028\u2029\u2800\uFFF9-\uFFFB]/u;
@@ -19,24 +19,20 @@ const BELONGING = new RegExp(
     `(?<=${PICTURE}[\\uFE0F\\u{1F3FB}-\\u{1F3FF}]?)\\u200D(?=${PICTURE})`,
     `(?<=${PICTURE})[\\uFE0E\\uFE0F]`,
     `(?<=[\\d#*])\\uFE0F(?=\\u20E3)`,
+    // Variants of one character: of Han in names of places and people, and those of Mongolian.
+    '(?<=\\p{Script=Han})[\\u{E0100}-\\u{E01EF}]',
+    '(?<=\\p{Script=Mongolian})[\\u180B-\\u180D\\u180F]',
   ].join('|'),
   'gu',
 );
-
-interface Issue {
-  readonly field: string;
-  readonly detail: string;
-}
 
 /** The value as its schema has it. @throws ValidationFailed naming the fields */
 export async function validated<T>(schema: z.ZodType<T>, value: unknown): Promise<T> {
   const { data, error } = await schema.safeParseAsync(value);
   if (!error) return data;
+  const [whole] = error.issues.filter(({ path }) => path.length === 0);
   throw new ValidationFailed(
-    error.issues.map(({ path, message }) => ({
-      field: path.map(String).join('.'),
-      detail: path.length ? message : `send a JSON object as the body (${message})`,
-    })),
+    whole ? [{ field: '', detail: `send a JSON object as the body (${whole.message})` }] : issuesOf(error),
   );
 }
 
@@ -52,17 +48,14 @@ export class SchemaPipe implements PipeTransform {
   async transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
     const schema = this.schema ?? (metadata as { schema?: z.ZodType }).schema;
     if (!schema) return value;
-    const hidden = metadata.type === 'body' ? invisibleText(value) : [];
-    if (hidden.length > 0) throw new ValidationFailed(hidden);
+    if (metadata.type === 'body' && !invisibleText(value).next().done) throw new ValidationFailed(invisibleText(value));
     return validated(schema, value);
   }
 }
 
-function invisibleText(value: unknown, path: readonly string[] = []): Issue[] {
-  if (typeof value === 'string') {
-    const detail = 'must not hold invisible characters, or those that change the direction of text';
-    return INVISIBLE.test(value.replace(BELONGING, '')) ? [{ field: path.join('.'), detail }] : [];
-  }
-  if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([key, inner]) => invisibleText(inner, [...path, key]));
+function* invisibleText(value: unknown, path: readonly string[] = []): Generator<Issue> {
+  const detail = 'must not hold invisible characters, or those that change the direction of text';
+  if (typeof value === 'string' && INVISIBLE.test(value.replace(BELONGING, ''))) yield { field: fieldOf(path), detail };
+  if (typeof value !== 'object' || value === null) return;
+  for (const [key, inner] of Object.entries(value)) yield* invisibleText(inner, [...path, key]);
 }
