@@ -40,7 +40,7 @@ export class MeshHttp {
   /** Answers a request to the mesh's own port. */
   takeMesh(request: IncomingMessage, response: ServerResponse): void {
     this.connections.take(request.socket, response, () => {
-      if (this.refuses(request, response, false) || this.answers(request, response, 'mesh')) return;
+      if (this.refuses(request, response) || this.answers(request, response, 'mesh')) return;
       this.router.refuse(request, response);
     });
   }
@@ -48,12 +48,12 @@ export class MeshHttp {
   private takePublic(request: IncomingMessage, response: ServerResponse, next: () => void): void {
     const port = this.listener.isSeparate ? 'public' : 'mesh';
     if (!this.isWhole) {
-      if (this.isForMesh(request) && this.refuses(request, response, false)) return;
+      if (this.isForMesh(request) && this.refuses(request, response)) return;
       if (this.answers(request, response, port)) return;
       return runInContext(incomingContext(request), next);
     }
     this.connections.take(request.socket, response, () => {
-      if (this.refuses(request, response, this.administration.isDevelopment)) return;
+      if (this.refuses(request, response)) return;
       if (!this.answers(request, response, port)) this.admission.refuseExcess(request, response, next);
     });
   }
@@ -63,10 +63,10 @@ export class MeshHttp {
     return url.startsWith('/mesh/');
   }
 
-  private refuses(request: IncomingMessage, response: ServerResponse, isDevelopment: boolean): boolean {
+  private refuses(request: IncomingMessage, response: ServerResponse): boolean {
     const malformed = protocolProblem(request);
     if (malformed) response.shouldKeepAlive = false;
-    const problem = malformed ?? otherSiteProblem(request, isDevelopment);
+    const problem = malformed ?? otherSiteProblem(request, this.administration.isDevelopment);
     if (problem) this.router.refuse(request, response, problem);
     return problem !== undefined;
   }

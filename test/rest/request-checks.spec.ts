@@ -18,6 +18,7 @@ describe('Requests that a page of another site sends', () => {
     [true, 'POST', { origin: 'http://localhost:3000' }],
     [true, 'POST', { origin: 'https://cabs.example', 'x-forwarded-host': 'cabs.example' }],
     [false, 'POST', { 'sec-fetch-site': 'cross-site' }],
+    [false, 'POST', { 'sec-fetch-site': 'Cross-Site' }],
     [false, 'DELETE', { 'sec-fetch-site': 'cross-site', origin: 'http://localhost:3000' }],
     [false, 'POST', { origin: 'http://evil.example' }],
     [false, 'POST', { origin: 'null' }],
@@ -33,6 +34,7 @@ describe('Requests that a page of another site sends', () => {
     'evil.example:3000',
     '10.0.0.1',
     '127.0.0.1.evil.example',
+    '127.0.0.999',
     '[::2]',
   ])('are refused in development by the name %s, which leads here', (host) => {
     expect(otherSiteProblem(request('GET', { host }), true)?.message).toMatch('localhost');

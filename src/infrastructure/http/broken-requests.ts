@@ -12,13 +12,15 @@ const STATUSES: Readonly<Record<string, [status: number, detail: string]>> = {
 
 /**
  * Answers requests that Node refuses itself with problem documents.
- * @param isAnswering whether a request of a connection is being answered: a second answer would be mistaken for its own
+ * @param endAfterAnswer whether a connection ends after the answer of a request that came before: a second answer would be
+ *   mistaken for its own
  */
-export function answerBrokenRequests(server: Server, isAnswering: (socket: Socket) => boolean): void {
+export function answerBrokenRequests(server: Server, endAfterAnswer: (socket: Socket) => boolean): void {
   // Node would answer without a body: `configureHttp()` checks the header instead.
   Object.assign(server, { requireHostHeader: false });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-    if (!socket.writable || error.code === 'ECONNRESET' || isAnswering(socket)) return void socket.destroy();
+    if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
+    if (endAfterAnswer(socket)) return;
     const [status, detail] = STATUSES[error.code ?? ''] ?? [400, 'This is not a request of HTTP/1.1'];
     const { headers, body } = problem(status, detail);
     const lines = Object.entries({ ...headers, Connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);

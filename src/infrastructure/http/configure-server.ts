@@ -14,6 +14,8 @@ const KEEP_ALIVE_MS = 95_000;
 const HEADERS_MS = 15_000;
 /** How long a client may take to send a whole request, in ms. */
 const REQUEST_MS = 30_000;
+/** Interval in which connections that are too slow are closed, in ms. */
+const CHECK_MS = 5000;
 /** After so many requests a connection is closed, so that clients find new replicas. */
 const MAX_REQUESTS_PER_CONNECTION = 10_000;
 /** Connections of one port at a time; more are closed at once. */
@@ -32,11 +34,13 @@ export function configureServer(server: Server, connections?: Connections): void
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = HEADERS_MS;
   server.requestTimeout = REQUEST_MS;
+  // Node looks for connections that are too slow every 30 s.
+  Object.assign(server, { connectionsCheckingInterval: CHECK_MS });
   server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
   server.maxConnections = MAX_CONNECTIONS;
   // The size of the headers is limited. Node would ignore those after the thousandth, for instance a second Authorization.
   server.maxHeadersCount = 0;
-  answerBrokenRequests(server, (socket) => connections?.isAnswering(socket) ?? false);
+  answerBrokenRequests(server, (socket) => connections?.endAfterAnswer(socket) ?? false);
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     deferContinue(request);
     server.emit('request', request, response);

@@ -11,6 +11,8 @@ const MAX_PIPELINED = 100;
 const MAX_HELD = 10_000;
 /** How long a client may leave the rest of an answer unread, in ms. */
 const UNREAD_MS = 30_000;
+/** Bytes of all connections that clients haven't read yet, at most: beyond, those that read least recently are closed. */
+const MAX_UNREAD_BYTES = 32 * 1024 * 1024;
 /** How long a connection on which a request may be arriving is kept when the server stops, in ms. */
 const ARRIVING_MS = 500;
 /** Pause between two searches for connections to close while the servers stop, in ms. */
@@ -37,6 +39,9 @@ export class Connections {
   private readonly exchanges = new Map<Socket, Exchange>();
   private isEnding = false;
   private held = 0;
+  /** Bytes that clients haven't read; the longest unread come first. */
+  private readonly unread = new Map<Socket, number>();
+  private unreadBytes = 0;
 
   /** Whether the process is about to stop: it still answers, but wants no more requests. */
   get areEnding(): boolean {
@@ -44,13 +49,21 @@ export class Connections {
   }
 
   /**
-   * Whether an answer on this connection would be taken for that of a request that is being answered. The rest of a request
-   * whose body hasn't arrived completely belongs to that request.
+   * Ends a connection on which something that is no request follows a request that is being answered: after that answer, for
+   * which anything else would be taken. The rest of a request whose body hasn't arrived completely belongs to that request.
+   * @returns false when no answer is going to be sent, so that the caller may send one
    */
-  isAnswering(socket: Socket): boolean {
-    const response = this.exchanges.get(socket)?.response;
-    if (!response) return false;
-    if (response.req.complete || response.headersSent) return true;
+  endAfterAnswer(socket: Socket): boolean {
+    const exchange = this.exchanges.get(socket);
+    if (!exchange) return false;
+    const { response } = exchange;
+    if (response.req.complete || response.headersSent) {
+      exchange.waiting.splice(0);
+      exchange.isFull = true;
+      endConnection(response);
+      response.once('finish', () => socket.destroySoon());
+      return true;
+    }
     // The caller answers in its place.
     response.detachSocket(socket);
     return false;
@@ -67,20 +80,37 @@ export class Connections {
         it.add(socket);
         socket.once('close', () => it.delete(socket));
       }
-      // Idle connections of some clients must not keep others out: Node refuses those beyond its limit.
-      if (sockets.size >= server.maxConnections) this.closeIdle(sockets);
+      // Idle and slow connections of some clients must not keep others out: Node refuses those beyond its limit.
+      if (sockets.size >= server.maxConnections) this.closeSlowest(sockets, socket);
     });
     server.on('request', ({ socket }: IncomingMessage) => {
       if (sockets.delete(socket)) sockets.add(socket);
     });
   }
 
-  private closeIdle(sockets: Iterable<Socket>): void {
-    for (const socket of sockets) {
-      if (this.exchanges.has(socket)) continue;
-      socket.destroy();
-      return;
+  /** Closes the connection that has been idle for the longest time; if there is none, has been sending a body for so long. */
+  private closeSlowest(sockets: ReadonlySet<Socket>, newest: Socket): void {
+    const all = [...sockets].filter((it) => it !== newest);
+    const isSending = (socket: Socket) => this.exchanges.get(socket)?.response.req.complete === false;
+    (all.find((it) => !this.exchanges.has(it)) ?? all.find(isSending))?.destroy();
+  }
+
+  /** Takes note of what the client hasn't read of an answer that has been written. */
+  private noteUnread(socket: Socket): void {
+    const bytes = socket.destroyed ? 0 : socket.writableLength;
+    if (bytes === 0) return;
+    this.unread.set(socket, bytes);
+    this.unreadBytes += bytes;
+    for (const [oldest] of this.unread) {
+      if (this.unreadBytes <= MAX_UNREAD_BYTES) return;
+      this.forgetUnread(oldest);
+      oldest.destroy();
     }
+  }
+
+  private forgetUnread(socket: Socket): void {
+    this.unreadBytes -= this.unread.get(socket) ?? 0;
+    this.unread.delete(socket);
   }
 
   /** From now on each answer ends its connection. New connections are accepted as before. */
@@ -128,8 +158,15 @@ export class Connections {
     const { response, waiting } = exchange;
     this.exchanges.set(socket, exchange);
     if (this.isEnding || (exchange.isFull && waiting.length === 0)) endConnection(response);
-    response.once('prefinish', () => response.setTimeout(UNREAD_MS));
+    response.once('prefinish', () => {
+      response.setTimeout(UNREAD_MS);
+      // By then the kernel has taken what it can.
+      setImmediate(() => {
+        if (this.exchanges.get(socket)?.response === response) this.noteUnread(socket);
+      });
+    });
     response.once('close', () => {
+      this.forgetUnread(socket);
       const following = waiting.shift();
       // After an answer with Connection: close, requests that wait are not handled, as HTTP demands.
       if (following && socket.writable) {

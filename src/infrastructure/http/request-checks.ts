@@ -4,7 +4,7 @@ import { Forbidden } from '../contracts/domain-errors.js';
 const SAFE_METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'OPTIONS'];
 /** A host with a port (RFC 3986, sections 3.2.2 and 3.2.3). */
 const HOST = /^(?:\[[\da-f:.]+\]|[\w.~%!$&'()*+,;=-]*)(?::\d*)?$/i;
-const LOOPBACK = /^(?:(?:[\w-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?$/i;
+const LOOPBACK = /^(?:(?:[\w-]+\.)*localhost|127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\[::1\])(?::\d+)?$/i;
 
 /**
  * What is wrong with a request as HTTP/1.1 (RFC 9112, sections 2.3, 3.2 and 6.1), although Node accepts it: a proxy in front
@@ -32,7 +32,7 @@ export function otherSiteProblem({ method, headers }: IncomingMessage, isDevelop
   if (isDevelopment && headers.host !== undefined && !LOOPBACK.test(headers.host))
     return new Forbidden('In development requests go to localhost', 'Host');
   if (SAFE_METHODS.includes(method)) return undefined;
-  const site = headers['sec-fetch-site'];
+  const site = headers['sec-fetch-site']?.toString().toLowerCase();
   if (site === 'cross-site') return new Forbidden('Requests of other sites are refused', 'Sec-Fetch-Site');
   if (site !== undefined || headers.origin === undefined) return undefined;
   const own = [headers.host, headers['x-forwarded-host']];

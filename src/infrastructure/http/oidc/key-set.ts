@@ -31,6 +31,8 @@ const COOLDOWN_MS = 5000;
 const TIMEOUT_MS = 5000;
 /** Tokens that may wait for a fetch at a time: each is a request that takes up the place of another. */
 const MAX_WAITING = 16;
+/** Longest key set, and longest discovery document, in bytes. */
+const MAX_KEYS_BYTES = 512 * 1024;
 /** Interval of log lines, in ms. */
 const LOG_MS = 5000;
 
@@ -137,7 +139,7 @@ export class KeySet {
     const authorization = await this.source.credentials?.authorization();
     const headers = { accept: 'application/json, application/jwk-set+json', ...(authorization && { authorization }) };
     const response = await fetch(url, { signal, redirect: 'manual', headers });
-    if (response.status === 200) return response;
+    if (response.status === 200) return limited(response);
     await response.body?.cancel();
     throw new Error(`${url} answered ${response.status}`);
   }
@@ -158,6 +160,19 @@ export class KeySet {
     }
     return unavailable;
   }
+}
+
+/** A response whose body ends with an error after `MAX_KEYS_BYTES`. */
+function limited(response: Response): Response {
+  let bytes = 0;
+  const limit = new TransformStream<Uint8Array, Uint8Array>({
+    transform: (chunk, controller) => {
+      bytes += chunk.length;
+      if (bytes > MAX_KEYS_BYTES) controller.error(new Error(`the answer is longer than ${MAX_KEYS_BYTES} bytes`));
+      else controller.enqueue(chunk);
+    },
+  });
+  return new Response(response.body?.pipeThrough(limit), response);
 }
 
 function discoveryUrl(issuer: string): string {

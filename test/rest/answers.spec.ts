@@ -1,0 +1,158 @@
+import { once } from 'node:events';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { connect, type AddressInfo, type Socket } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import { fieldOf, ValidationFailed } from '../../src/infrastructure/contracts/domain-errors.js';
+import { configureServer } from '../../src/infrastructure/http/configure-server.js';
+import { Connections } from '../../src/infrastructure/http/connections.js';
+import { eventually, startCabs, type Cabs } from '../support/cabs.js';
+import { DATABASES } from '../support/databases.js';
+
+/* What clients can make a process keep or write is bounded. */
+
+describe('Answers about bad values', () => {
+  let cabs: Cabs;
+  let url: string;
+
+  beforeAll(async () => {
+    cabs = await startCabs(await DATABASES[0]!.fresh(), { MESH_RECEIVE: 'true' });
+    await cabs.app.listen(0, '127.0.0.1');
+    url = `http://127.0.0.1:${(cabs.app.getHttpServer().address() as AddressInfo).port}`;
+  });
+  afterAll(() => cabs.close());
+
+  const post = async (path: string, body: Buffer | string, headers: Record<string, string> = {}) => {
+    const request = { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body };
+    const reply = await fetch(url + path, request as RequestInit);
+    return { status: reply.status, body: await reply.text() };
+  };
+  const many = (value: string) => `{"${'k'.repeat(60_000)}":[${Array.from({ length: 4000 }, () => value).join()}]}`;
+
+  it.each([
+    ['bytes that are no UTF-8', '/clients', Buffer.from(many('"\xff"'), 'latin1')],
+    ['bytes that are no UTF-8, compressed', '/clients', gzipSync(Buffer.from(many('"\xff"'), 'latin1'))],
+    ['invisible text', '/clients', many('"\u200b"')],
+    ['values of the wrong type', '/clients', JSON.stringify({ name: Array.from({ length: 4000 }, () => 7) })],
+    ['a body for a query', '/mesh/queries/read-client', many('7')],
+  ])('are short, and name the first fields: %s', async (name, path, body) => {
+    const headers = name.endsWith('compressed') ? { 'content-encoding': 'gzip' } : {};
+    const answer = await post(path, body, headers as Record<string, string>);
+    expect(answer.status).toBe(400);
+    expect(answer.body.length).toBeLessThan(20_000);
+    expect(JSON.parse(answer.body)).toMatchObject({
+      errors: expect.arrayContaining([
+        { field: expect.any(String) as string, detail: expect.any(String) as string },
+      ]) as object,
+    });
+  });
+
+  it.each(['/health/live', '/mesh/outbox', '/transits'])('are short for unknown parameters of %s', async (path) => {
+    const names = Array.from({ length: 3000 }, (_, n) => `p${n}`);
+    const reply = await fetch(`${url}${path}?${names.join('&')}`);
+    expect((await reply.text()).length).toBeLessThan(20_000);
+  });
+
+  it('names at most 20 fields, each cut', () => {
+    const issues = Array.from({ length: 30 }, () => ({
+      field: fieldOf(['a', 'b'.repeat(200)]),
+      detail: 'd'.repeat(999),
+    }));
+    const { issues: kept, message } = new ValidationFailed(issues);
+    expect(kept).toHaveLength(21);
+    expect(kept[0]!.field).toBe(`a.${'b'.repeat(98)}…`);
+    expect(message.length).toBeLessThan(10_000);
+  });
+});
+
+describe('Connections', () => {
+  let server: Server;
+  let port: number;
+  let sockets: Socket[];
+
+  const serve = async (handle: RequestListener, configure: (server: Server) => void = () => undefined) => {
+    const connections = new Connections();
+    server = createServer((request, response) =>
+      connections.take(request.socket, response, () => handle(request, response)),
+    );
+    configureServer(server, connections);
+    configure(server);
+    connections.watch(server);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    port = (server.address() as AddressInfo).port;
+    sockets = [];
+  };
+  const open = async (text: string) => {
+    const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+    sockets.push(socket);
+    await once(socket, 'connect');
+    socket.pause().write(text);
+    return socket;
+  };
+  const received = async (socket: Socket) => {
+    let text = '';
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
+    socket.resume();
+    await once(socket, 'close');
+    return text;
+  };
+  afterEach(() => {
+    for (const socket of sockets) socket.destroy();
+    server.closeAllConnections();
+    server.close();
+  });
+  const GET = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
+
+  it('keep 32 MB of unread answers at most: the longest unread is closed first, and who reads gets everything', async () => {
+    const answer = Buffer.alloc(8 * 1024 * 1024, 'a');
+    const written: Socket[] = [];
+    await serve((request, response) => {
+      written.push(request.socket);
+      response.end(answer);
+    });
+    const silent: Socket[] = [];
+    for (let n = 0; n < 12; n++) {
+      silent.push(await open(GET));
+      await eventually(
+        async () => written.length,
+        (count) => count === n + 1,
+      );
+      await wait(20);
+    }
+    const unread = () => written.reduce((sum, it) => sum + (it.destroyed ? 0 : it.writableLength), 0);
+    expect(unread()).toBeLessThanOrEqual(32 * 1024 * 1024);
+    expect(written[0]!.destroyed).toBe(true);
+    expect(written.at(-1)!.destroyed).toBe(false);
+    const reader = await open(GET.replace('Host', 'Connection: close\r\nHost'));
+    expect((await received(reader)).length).toBeGreaterThan(answer.length);
+  });
+
+  it('that send a body slowly make room for others', async () => {
+    await serve(
+      (request, response) => {
+        if (request.method === 'GET') response.end('alive');
+      },
+      (it) => (it.maxConnections = 10),
+    );
+    for (let n = 0; n < 10; n++) await open('POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nslow');
+    await wait(50);
+    const reply = await fetch(`http://127.0.0.1:${port}/`);
+    expect(await reply.text()).toBe('alive');
+  });
+
+  it.each([
+    ['garbage', '\0\0\0'],
+    ['a request after Connection: close', GET],
+  ])('answer a request that is followed by %s, and end then', async (name, after) => {
+    await serve((request, response) => {
+      request.resume();
+      setTimeout(() => response.writeHead(201).end('made'), 50);
+    });
+    const close = name === 'garbage' ? '' : 'Connection: close\r\n';
+    const socket = await open(`POST / HTTP/1.1\r\nHost: localhost\r\n${close}Content-Length: 2\r\n\r\n{}${after}`);
+    const text = await received(socket);
+    expect(text).toMatch(/^HTTP\/1\.1 201 [^]*made/);
+    expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1);
+  });
+});
