@@ -18,6 +18,8 @@ export function requestLog(logger: Logger): HttpLogger {
     serializers: { req: requestFacts, res: responseFacts, err: (error) => error as object },
     customLogLevel: (_request, response, error) => {
       if (isExcess(response)) return 'silent';
+      // What is unavailable has log lines of its own, and anyone can send many such requests.
+      if (!error && response.statusCode === 503) return 'warn';
       if (error || response.statusCode >= 500) return 'error';
       return response.statusCode >= 400 ? 'warn' : 'info';
     },
@@ -26,6 +28,9 @@ export function requestLog(logger: Logger): HttpLogger {
       return statusCode >= 400 ? 'Request refused' : 'Request completed';
     },
     customErrorMessage: () => 'Request failed',
+    // pino-http makes an error of a status, whose stack says nothing.
+    customErrorObject: (_request, _response, error, facts: object) =>
+      error.message.startsWith('failed with status code') ? { ...facts, err: undefined } : facts,
   });
 }
 

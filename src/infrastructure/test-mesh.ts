@@ -39,10 +39,10 @@ type Messages<Class> = Class extends new (...args: never[]) => infer Message ? M
  * waits are skipped.
  *
  *     const mesh = TestMesh.of(app);            // after app.init()
- *     mesh.fail(IssueInvoice, { times: 2 });
- *     await mesh.publish(new TransitCompleted('1', { … }));
+ *     mesh.fail(ShipOrder, { times: 2 });
+ *     await mesh.publish(new OrderPlaced('1', { … }));
  *     await mesh.settled();
- *     expect(mesh.handled(IssueInvoice)).toHaveLength(1);
+ *     expect(mesh.handled(ShipOrder)).toHaveLength(1);
  */
 export class TestMesh {
   private readonly done: { readonly message: DurableMessage; readonly module: string }[] = [];

@@ -97,7 +97,7 @@ export class HostApplication {
    * @param databases addresses of empty databases on PostgreSQL
    */
   test(databases: readonly string[]): void {
-    const environment = databases.length > 0 ? { POSTGRES_URLS: databases.join() } : {};
+    const environment: Record<string, string> = databases.length > 0 ? { POSTGRES_URLS: databases.join() } : {};
     const runner = this.kind.nest === 12 ? ['vitest', 'run'] : ['jest', '--forceExit'];
     this.run('npx', runner, environment);
   }

@@ -25,8 +25,29 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
     // The hook has serialized the error; the serializer of pino would do it again.
     serializers: { err: (error: unknown) => error },
   };
-  // Lines beyond the limit are dropped: they must not fill the memory.
-  return pino(options, destination ?? pino.destination({ dest: 1, sync: true, maxLength: MAX_BUFFERED_BYTES }));
+  return pino(options, destination ?? standardOutput());
+}
+
+/**
+ * Standard output, for a process that must go on without it: lines are dropped when its reader stands still, or its disk is
+ * full.
+ */
+function standardOutput(): DestinationStream {
+  let isStalled = false;
+  // Synchronous writing would wait for the reader, and so would everything else.
+  const destination = pino.destination({
+    dest: 1,
+    sync: false,
+    maxLength: MAX_BUFFERED_BYTES,
+    retryEAGAIN: () => (isStalled = true),
+  });
+  destination.on('write', () => (isStalled = false));
+  destination.on('error', () => (isStalled = true));
+  // Before pino's own listener, which would wait until everything is written.
+  process.prependListener('exit', () => {
+    if (isStalled) destination.destroy();
+  });
+  return destination;
 }
 
 /** Logs safe fields. A line without a text gets the message of its error, as pino would do. */

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { errorMessage } from './error-message.js';
-import { isError, serializeError } from './serialize-error.js';
+import { cutText, isError, serializeError } from './serialize-error.js';
 
 /**
  * A logger of Nest for facts and a text. An application with a structured logger gets the facts as fields, any other one
@@ -48,5 +48,5 @@ function lineOf(facts: object, text: string): string {
 
 function textOf(value: unknown): string {
   if (isError(value)) return JSON.stringify(errorMessage(value));
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  return cutText(typeof value === 'string' ? value : JSON.stringify(value));
 }

@@ -59,15 +59,18 @@ const SECRET = new Set([
   'where',
   'driverError',
 ]);
+/** Longest text of a field, in characters. */
+const MAX_TEXT = 1000;
 /** Levels of plain objects that are searched for errors and secret fields. */
 const MAX_LEVELS = 4;
 
-/** The fields of a log line: errors serialized, secret fields replaced, also in plain objects and arrays. */
+/** The fields of a log line: errors serialized, secret fields replaced, long texts cut, also in plain objects and arrays. */
 export function withoutSecrets<Fields extends object>(fields: Fields, levels = MAX_LEVELS): Fields {
   let safe: Fields | undefined;
   for (const name of Object.keys(fields) as (keyof Fields & string)[]) {
     const value = fields[name];
-    if (typeof value !== 'object' && !SECRET.has(name)) continue;
+    const isShort = typeof value !== 'object' && !isLong(value);
+    if (isShort && !SECRET.has(name)) continue;
     const replaced = SECRET.has(name) ? '[redacted]' : safeValue(value, levels);
     if (replaced === value) continue;
     safe ??= (Array.isArray(fields) ? [...(fields as unknown[])] : { ...fields }) as Fields;
@@ -76,7 +79,17 @@ export function withoutSecrets<Fields extends object>(fields: Fields, levels = M
   return safe ?? fields;
 }
 
+function isLong(value: unknown): value is string {
+  return typeof value === 'string' && value.length > MAX_TEXT;
+}
+
+/** A text as the log shows it: others may have chosen it. */
+export function cutText(text: string): string {
+  return isLong(text) ? `${text.slice(0, MAX_TEXT)}…` : text;
+}
+
 function safeValue(value: unknown, levels: number): unknown {
+  if (isLong(value)) return cutText(value);
   if (typeof value !== 'object' || value === null) return value;
   if (isError(value)) return serializeError(value);
   const isSearched = Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
