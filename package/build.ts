@@ -24,6 +24,9 @@ const BUNDLED = ['uuid', 'p-retry', 'is-network-error'];
 /** Needed for its types only. */
 const TYPES = { cloudevents: '^10.0.0' };
 
+/** The pages of the documentation that are for adopters. */
+const PAGES = ['adopting.md', 'coming-from.md'];
+
 const entries = readdirSync(join(ROOT, 'package'))
   .filter((file) => file.endsWith('.ts') && file !== 'build.ts')
   .map((file) => file.slice(0, -'.ts'.length));
@@ -43,6 +46,7 @@ export async function buildPackage(): Promise<void> {
   writeJson('package.json', manifest());
   for (const file of ['LICENSE', 'CHANGELOG.md']) cpSync(join(ROOT, file), join(TARGET, file));
   cpSync(join(ROOT, 'package/README.md'), join(TARGET, 'README.md'));
+  for (const page of PAGES) cpSync(join(ROOT, 'docs', page), join(TARGET, 'docs', page));
 }
 
 async function bundle(): Promise<void> {

@@ -30,6 +30,11 @@ export { InboxReceiver } from '../src/infrastructure/delivery/inbox-receiver.js'
 export type { DeliveryPolicy } from '../src/infrastructure/contracts/retry-policy.js';
 export { UnknownType } from '../src/infrastructure/delivery/unknown-type.js';
 export type { Administration } from '../src/infrastructure/http/administration.js';
+export {
+  ModuleReconciler,
+  type Reconciler,
+  type ReconciliationPage,
+} from '../src/infrastructure/maintenance/reconciler.js';
 export { Reconciliation } from '../src/infrastructure/maintenance/reconciliation.js';
 export type { BrokerOptions, MeshExtras, MeshOptions, TokenOptions } from '../src/infrastructure/mesh-options.js';
 export { MeshModule } from '../src/infrastructure/mesh.module.js';
