@@ -4,6 +4,8 @@ export const common = {
   roots: ['<rootDir>/test'],
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: {
+    // Version 12 ends a process of Node 24.
+    ...(parseInt(process.versions.node) >= 22 && { '^better-sqlite3$': 'better-sqlite3-13' }),
     '^(\\.{1,2}/.*)\\.js$': '$1',
     '^nestjs-meshy$': '<rootDir>/package/index.ts',
     '^nestjs-meshy/(.*)$': '<rootDir>/package/$1.ts',

@@ -1,4 +1,4 @@
-import BetterSqlite3 from 'better-sqlite3';
+import { BetterSqlite3 } from '../tools/better-sqlite3.js';
 import pg from 'pg';
 import { toCloudEvent } from '../src/infrastructure/cloudevents/mapping.js';
 import { WriteNotePrepared, WriteNote } from './notes.js';

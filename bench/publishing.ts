@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { setTimeout as wait } from 'node:timers/promises';
-import BetterSqlite3 from 'better-sqlite3';
+import { BetterSqlite3 } from '../tools/better-sqlite3.js';
 import { Pool } from 'undici';
 import { HTTP } from '../src/infrastructure/cloudevents/http-binding.js';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';

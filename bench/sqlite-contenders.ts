@@ -1,4 +1,4 @@
-import BetterSqlite3 from 'better-sqlite3';
+import { BetterSqlite3 } from '../tools/better-sqlite3.js';
 import { better, defineQueue, defineWorker } from 'plainjob';
 import { v7 as uuidv7 } from 'uuid';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';

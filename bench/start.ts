@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import BetterSqlite3 from 'better-sqlite3';
+import { BetterSqlite3 } from '../tools/better-sqlite3.js';
 import { request } from 'undici';
 import { DEMO_RIDE, REACHED } from '../src/demo.js';
 import { freePort } from '../tools/ports.js';

@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { DataSource, type DataSourceOptions, type QueryRunner, type ReplicationMode, type Table } from 'typeorm';
+import { sqliteDriver } from './infrastructure/persistence/sqlite/sqlite-driver.js';
 import { HISTORIES } from '../migrations/histories.js';
 import { MODULE_NAMES, MODULES } from './app.module.js';
 import { loadVariables } from './config-loader.js';
@@ -61,10 +62,11 @@ function optionsOf(owner: string | undefined, databaseUrl: string): DataSourceOp
     namingStrategy: new SnakeCase(),
   };
   const file = /^sqlite:(.+)$/.exec(databaseUrl)?.[1];
-  if (file) return { ...common, type: 'better-sqlite3', database: file };
+  if (file) return { ...common, type: 'better-sqlite3', driver, database: file };
   return { ...common, type: 'postgres', url: databaseUrl };
 }
 
+const driver: unknown = await sqliteDriver();
 const { DATABASE_URL, DATABASE_URL_FILE, MIGRATIONS_OWNER } = await loadVariables();
 const { databaseUrl } = readConfig({ DATABASE_URL, DATABASE_URL_FILE }, MODULE_NAMES, 'migrate');
 

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { DataSource } from 'typeorm';
+import { sqliteDriver } from './infrastructure/persistence/sqlite/sqlite-driver.js';
 import { HISTORIES } from '../migrations/histories.js';
 import { hostedBy, MODULE_NAMES, MODULES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
@@ -97,7 +98,7 @@ async function openToRead(databaseUrl: string): Promise<DataSource> {
   const file = /^sqlite:(.+)$/.exec(databaseUrl)?.[1];
   if (!file) return connectTo(databaseUrl);
   const place = existsSync(file) ? { database: file, readonly: true } : { database: ':memory:' };
-  return new DataSource({ type: 'better-sqlite3', ...place }).initialize();
+  return new DataSource({ type: 'better-sqlite3', driver: await sqliteDriver(), ...place }).initialize();
 }
 
 let command: ReturnType<typeof parseCommand> | undefined;

@@ -1,4 +1,5 @@
-import BetterSqlite3, { type Database } from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
+import { BetterSqlite3 } from '../../tools/better-sqlite3.js';
 import { OWNERS, tablesOf, type Owner } from '../shared/schema.js';
 import type { Step } from './steps.js';
 

@@ -4,6 +4,7 @@ import { isDataSource, type DatabaseLocation, type PostgresDataSourceOptions } f
 import { sessionClient, type SessionSettings } from './postgres/session.js';
 import { STATEMENT_LIMIT_MS } from './postgres/timeouts.js';
 import { UNIT_LIMIT_MS } from './sql.js';
+import { sqliteDriver } from './sqlite/sqlite-driver.js';
 
 /** How long SQLite waits for a lock before it answers busy, in ms; the process stands still meanwhile. */
 const BUSY_TIMEOUT_MS = 20;
@@ -88,9 +89,10 @@ export async function connectionOptions(
       // After a time when a reader kept the log from being reused, its file becomes small again.
       db.pragma(`journal_size_limit = ${MAX_LOG_BYTES}`);
     };
+    const driver: unknown = options.driver ?? (await sqliteDriver());
     return {
-      writer: { ...options, timeout: BUSY_TIMEOUT_MS, prepareDatabase },
-      reader: { ...options, timeout: BUSY_TIMEOUT_MS, readonly: true, fileMustExist: true },
+      writer: { ...options, driver, timeout: BUSY_TIMEOUT_MS, prepareDatabase },
+      reader: { ...options, driver, timeout: BUSY_TIMEOUT_MS, readonly: true, fileMustExist: true },
     };
   }
   throw new Error(`The mesh supports the TypeORM drivers better-sqlite3 and postgres, got "${options.type}"`);
