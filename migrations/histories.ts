@@ -6,10 +6,14 @@ import { InvoicingTables1763900000000 } from './invoicing/1763900000000-create-t
 import { LoyaltyTables1763900000000 } from './loyalty/1763900000000-create-tables.js';
 import { RidesTables1763900000000 } from './rides/1763900000000-create-tables.js';
 import { RidesReconciliation1764000000000 } from './rides/1764000000000-add-reconciliation.js';
+import { RidesListings1764100000000 } from './rides/1764100000000-index-listings.js';
 
 /** The migrations of each module, oldest first. Add a migration at the end of its module's list; never change an old one. */
 export const HISTORIES: readonly MigrationHistory[] = [
-  { owner: 'rides', migrations: [RidesTables1763900000000, RidesReconciliation1764000000000] },
+  {
+    owner: 'rides',
+    migrations: [RidesTables1763900000000, RidesReconciliation1764000000000, RidesListings1764100000000],
+  },
   { owner: 'geolocation', migrations: [GeolocationTables1763900000000] },
   { owner: 'drivers', migrations: [DriversTables1763900000000] },
   { owner: 'loyalty', migrations: [LoyaltyTables1763900000000] },
