@@ -11,12 +11,12 @@ describe.each(ONE_DATABASE)('npm run migrate on $kind', ({ fresh }) => {
     const before = await migrateCommand(['--status'], location);
     expect(before).toMatchObject({ code: 1, output: expect.stringMatching(/^mesh: 4 missing\n {2}MeshTables1763/) });
     expect(before.output).toContain(
-      'rides: 3 missing\n  RidesTables1763900000000\n  RidesReconciliation1764000000000\n  RidesListings1764100000000\n',
+      'rides: 4 missing\n  RidesTables1763900000000\n  RidesReconciliation1764000000000\n  RidesListings1764100000000\n  RidesAttempts1764200000000\n',
     );
     expect(await migrateCommand(['--status'], location)).toEqual(before);
     expect((await migrateCommand([], location)).code).toBe(0);
     const after = await migrateCommand(['--status'], location);
-    expect(after).toMatchObject({ code: 0, output: expect.stringContaining('rides: 3 applied') });
+    expect(after).toMatchObject({ code: 0, output: expect.stringContaining('rides: 4 applied') });
     expect(after.output).not.toContain('missing');
   });
 
@@ -39,7 +39,7 @@ describe.each(ONE_DATABASE)('npm run migrate on $kind', ({ fresh }) => {
     await migrateCommand([], location);
     const shown = await typeorm('rides', location, 'migration:show');
     expect(shown.output).toMatch(
-      /\[X\] 1 RidesTables1763900000000\n\[X\] 2 RidesReconciliation1764000000000\n\[X\] 3 RidesListings1764100000000\n/,
+      /\[X\] 1 RidesTables1763900000000\n\[X\] 2 RidesReconciliation1764000000000\n\[X\] 3 RidesListings1764100000000\n\[X\] 4 RidesAttempts1764200000000\n/,
     );
     const generated = await Promise.all(
       HISTORIES.map(({ owner }) => typeorm(owner, location, 'migration:generate', '--check', 'none')),

@@ -22,6 +22,9 @@ export class Transit {
   carClass: string;
   @Column('integer', { nullable: true })
   driverId: number | null;
+  /** How often a driver accepted the transit. */
+  @Column('integer', { default: 0 })
+  attempt: number;
   @Column('text')
   pickupId: string;
   @Column('simple-json')
