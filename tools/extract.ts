@@ -40,7 +40,8 @@ await runCommand({ usage: USAGE, options, allowPositionals: true }, async ({ to 
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(
     `\nDone in ${seconds} s. Start the processes with these variables, besides yours such as AUTH (user and password are ` +
-      'left out here):',
+      'left out here). start:prod also needs MESH_OIDC_ISSUER, MESH_OIDC_AUDIENCE and MESH_OIDC_SUBJECTS, or ' +
+      'MESH_ALLOW_ANONYMOUS=true in a trusted network. Point the Triggers to the port of the mesh:',
   );
   console.log([databases.to, databases.from].map((it) => startCommand(it, MODULE_NAMES)).join('\n'));
 });

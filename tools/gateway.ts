@@ -1,11 +1,12 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import { Agent } from 'undici';
+import { configureServer } from '../src/infrastructure/http/configure-server.js';
 import { otherSiteProblem, protocolProblem } from '../src/infrastructure/http/request-checks.js';
 import { printable } from '../src/infrastructure/observability/printable.js';
 import { namedUrlsOf, portOf, runCommand, urlOf } from './command-line.js';
@@ -48,9 +49,6 @@ export interface Gateway {
   stop(): Promise<void>;
 }
 
-/** How long an idle connection is kept, in ms. */
-const KEEP_ALIVE_MS = 95_000;
-
 /** Longest wait for an answer, in ms. `Prefer: wait` may take 10 s of it. */
 const RESPONSE_TIMEOUT_MS = 30_000;
 /** How long stop() waits for requests in flight, in ms. */
@@ -86,11 +84,17 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         forward(await keeperOf(aggregator, id), to, dispatcher),
     })),
   ]);
+  const ended = new WeakSet<Socket>();
   const serve = async (to: Exchange) => {
     const { request, method, path } = to;
     const ambiguity = ambiguityOf(request.url ?? '');
     const malformed = ambiguity ?? protocolProblem(request)?.message;
-    if (malformed) return sendProblem(to, 400, malformed);
+    if (malformed) {
+      // Where the next request begins is not certain, so the connection ends here.
+      ended.add(request.socket);
+      to.response.shouldKeepAlive = false;
+      return sendProblem(to, 400, malformed);
+    }
     const otherSite = otherSiteProblem(request, true);
     if (otherSite) return sendProblem(to, 403, otherSite.message);
     // A module also answers wrong methods on its own paths.
@@ -106,14 +110,17 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   };
   let inFlight = 0;
   const server = createServer((request, response) => {
+    // Node goes on with requests that it has received already.
+    if (ended.has(request.socket)) return;
     inFlight++;
     response.once('close', () => inFlight--);
     response.shouldKeepAlive &&= server.listening;
     const to = exchange(request, response);
     serve(to).catch((error: unknown) => sendError(to, error));
   });
-  // Longer than clients keep a connection: one that is closed while a request is on its way is an error for its sender.
-  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  configureServer(server);
+  // Bodies are forwarded as they come, so Node may answer `Expect: 100-continue` at once.
+  server.removeAllListeners('checkContinue');
   server.listen(options.port, '127.0.0.1');
   await once(server, 'listening');
   return {

@@ -75,9 +75,9 @@ function printRun({
   if (isDryRun) print('  Dry run: no commands were sent.');
   else if (sent > 0) print(`  Commands sent again: ${sent}`);
   if (skipped > 0) {
-    const rides = skipped === 1 ? '1 ride' : `${skipped} rides`;
+    const rides = skipped === 1 ? '1 ride was' : `${skipped} rides were`;
     print(
-      `  ${rides} changed in the last ${inWords(minAgeMs)} and ${skipped === 1 ? 'was' : 'were'} skipped: ` +
+      `  ${rides} skipped, with a last change in the last ${inWords(minAgeMs)} or, by a wrong clock, in the future: ` +
         'messages may still be in flight. To examine all rides: npm run reconcile -- --after PT0S',
     );
   }

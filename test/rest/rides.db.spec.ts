@@ -95,13 +95,35 @@ describe.each(DATABASES)('Rides over REST on $kind', ({ fresh }) => {
       },
     );
 
-    it.each(['page=0', 'page=-1', 'page=x', 'size=0', 'size=101', 'clientId=0', 'clientId=x', 'status=LOST'])(
-      'a list with ?%s is refused, naming the parameter',
-      async (query) => {
-        problemOf(await cabs.http.get(`/transits?${query}`), 400, query.split('=')[0]!);
-        problemOf(await cabs.http.get(`/transits?page=1&${query}&${query}`), 400, query.split('=')[0]!);
-      },
-    );
+    it('older rides are found with requestedBefore', async () => {
+      const clientId = await newClient(cabs);
+      const [older, newer] = [await newRide(cabs, clientId), await newRide(cabs, clientId)];
+      const before = (moment: string) => get<Page>(cabs, `/transits?clientId=${clientId}&requestedBefore=${moment}`);
+      expect(await before(newer.requestedAt)).toMatchObject({ items: [{ id: older.id }], total: 1 });
+      expect(await before(older.requestedAt)).toMatchObject({ items: [], total: 0 });
+      // Without fractions of a second.
+      expect(await before('2021-04-14T09:59:59Z')).toMatchObject({ total: 0 });
+      expect(await before('2100-01-01T00:00:00Z')).toMatchObject({ total: 2 });
+    });
+
+    it.each([
+      ['/transits?client=1', ['client']],
+      ['/transits?page=1&Status=DRAFT&x=1&x=2', ['Status', 'x']],
+      ['/invoices?transit=1', ['transit', 'transitId']],
+    ])('GET %s is refused, naming the unknown parameters', async (path, fields) => {
+      const { errors } = problemOf(await cabs.http.get(path), 400, ...fields);
+      expect(errors).toContainEqual(
+        expect.objectContaining({ detail: expect.stringMatching(/^unknown query parameter, expected one of \w+/) }),
+      );
+    });
+
+    it.each([
+      ...['page=0', 'page=-1', 'page=x', 'page=101', 'page=9999999', 'size=0', 'size=101', 'clientId=0', 'clientId=x'],
+      ...['status=LOST', 'requestedBefore=yesterday', 'requestedBefore=2021-04-14T10:00:00%2B02:00'],
+    ])('a list with ?%s is refused, naming the parameter', async (query) => {
+      problemOf(await cabs.http.get(`/transits?${query}`), 400, query.split('=')[0]!);
+      problemOf(await cabs.http.get(`/transits?page=1&${query}&${query}`), 400, query.split('=')[0]!);
+    });
   });
 
   describe('Accepting', () => {

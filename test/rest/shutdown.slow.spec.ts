@@ -3,12 +3,52 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Agent, request } from 'undici';
+import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
+import { migrateCommand } from '../support/migrate-command.js';
 import { startServer } from '../support/server.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 
 describe('SIGTERM', () => {
+  it('to npm run start:prod ends the process of the application', async () => {
+    const database = await DATABASES[0]!.fresh();
+    expect((await migrateCommand([], database)).code).toBe(0);
+    // In a process group of its own, which the test can end as a whole.
+    const npm = spawn('npm', ['run', 'start:prod'], {
+      env: {
+        PATH: process.env.PATH,
+        DATABASE_URL: database,
+        PORT: '0',
+        MESH_PORT: '0',
+        AUTH: 'none',
+        SHUTDOWN_DELAY: 'PT0S',
+      },
+      stdio: ['ignore', 'pipe', 'inherit'],
+      detached: true,
+    });
+    try {
+      let output = '';
+      npm.stdout.on('data', (chunk) => (output += String(chunk)));
+      const port = () => /"port":(\d+)/.exec(output)?.[1];
+      await eventually(
+        async () => output,
+        () => port() !== undefined,
+      );
+      const isServed = () =>
+        fetch(`http://localhost:${port()}/health/live`).then(
+          ({ ok }) => ok,
+          () => false,
+        );
+      expect(await isServed()).toBe(true);
+      npm.kill('SIGTERM');
+      await once(npm, 'exit');
+      await eventually(isServed, (it) => !it, 5000);
+    } finally {
+      killGroup(npm.pid!);
+    }
+  });
+
   it('ends a process under load on kept connections of both ports within a second, with code 0', async () => {
     const database = await DATABASES[0]!.fresh();
     const server = await startServer({ DATABASE_URL: database, MESH_PORT: '0', SHUTDOWN_GRACE: 'PT30S' });
@@ -56,3 +96,11 @@ describe('SIGTERM', () => {
     }
   });
 });
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // All of its processes have ended.
+  }
+}

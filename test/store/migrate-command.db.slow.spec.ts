@@ -11,12 +11,12 @@ describe.each(ONE_DATABASE)('npm run migrate on $kind', ({ fresh }) => {
     const before = await migrateCommand(['--status'], location);
     expect(before).toMatchObject({ code: 1, output: expect.stringMatching(/^mesh: 4 missing\n {2}MeshTables1763/) });
     expect(before.output).toContain(
-      'rides: 2 missing\n  RidesTables1763900000000\n  RidesReconciliation1764000000000\n',
+      'rides: 4 missing\n  RidesTables1763900000000\n  RidesReconciliation1764000000000\n  RidesListings1764100000000\n  RidesAttempts1764200000000\n',
     );
     expect(await migrateCommand(['--status'], location)).toEqual(before);
     expect((await migrateCommand([], location)).code).toBe(0);
     const after = await migrateCommand(['--status'], location);
-    expect(after).toMatchObject({ code: 0, output: expect.stringContaining('rides: 2 applied') });
+    expect(after).toMatchObject({ code: 0, output: expect.stringContaining('rides: 4 applied') });
     expect(after.output).not.toContain('missing');
   });
 
@@ -38,7 +38,9 @@ describe.each(ONE_DATABASE)('npm run migrate on $kind', ({ fresh }) => {
     const location = await fresh();
     await migrateCommand([], location);
     const shown = await typeorm('rides', location, 'migration:show');
-    expect(shown.output).toMatch(/\[X\] 1 RidesTables1763900000000\n\[X\] 2 RidesReconciliation1764000000000\n/);
+    expect(shown.output).toMatch(
+      /\[X\] 1 RidesTables1763900000000\n\[X\] 2 RidesReconciliation1764000000000\n\[X\] 3 RidesListings1764100000000\n\[X\] 4 RidesAttempts1764200000000\n/,
+    );
     const generated = await Promise.all(
       HISTORIES.map(({ owner }) => typeorm(owner, location, 'migration:generate', '--check', 'none')),
     );
@@ -87,7 +89,12 @@ describe('npm run migrate', () => {
         ['rides_migrations', 'SELECT 1'],
         [
           'rides_transit',
-          "DELETE FROM rides_migrations WHERE name LIKE 'RidesRec%'; DROP INDEX rides_transit_completing; ALTER TABLE rides_transit DROP COLUMN miles",
+          `DELETE FROM rides_migrations WHERE name LIKE 'RidesListings%';
+           DROP INDEX rides_transit_latest, rides_transit_latest_of_client, rides_transit_latest_in_status;
+           CREATE INDEX rides_transit_client ON rides_transit (client_id);
+           CREATE INDEX rides_transit_status ON rides_transit (status);
+           CREATE INDEX rides_transit_requested ON rides_transit (requested_at);
+           CREATE INDEX rides_transit_completing ON rides_transit (completing_at)`,
         ],
       ] as const) {
         const blocking = await connect(location);
@@ -100,7 +107,7 @@ describe('npm run migrate', () => {
         const { code, output } = await migrating;
         const lines = output.trimEnd().split('\n');
         expect(code).toBe(0);
-        expect(lines.pop()).toMatch(/^Nothing to apply\.$|^- rides\/RidesReconciliation/);
+        expect(lines.pop()).toMatch(/^Nothing to apply\.$|^- rides\/RidesListings/);
         const waiting = lines.filter((it) => it !== 'Applied:');
         expect(waiting.length).toBeGreaterThan(0);
         for (const line of waiting)

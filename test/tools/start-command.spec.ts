@@ -19,7 +19,9 @@ describe('The start command of a database', () => {
         DATABASE_URL: address,
         MODULES: 'rides,drivers',
         K_SINK: 'http://<address of the broker>',
-        USVC_LOYALTY: 'http://<address of loyalty>',
+        PORT: '<port of REST>',
+        MESH_PORT: '<port of the mesh>',
+        USVC_LOYALTY: 'http://<host of loyalty>:<its MESH_PORT>',
       });
     },
   );

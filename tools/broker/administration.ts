@@ -1,16 +1,19 @@
+import { MAX_TOTAL } from '../../src/infrastructure/contracts/schemas.js';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { deadLetter, deadLetterCause, listedDeadLetter } from '../../src/infrastructure/dead-letters/dead-letter.js';
 import { ValidationFailed } from '../../src/infrastructure/contracts/domain-errors.js';
 import type { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import {
   countDeadLetters,
-  deleteDeadLetter,
   findDeadLetter,
   groupDeadLetters,
   listDeadLetters,
   oldestDeadLetters,
-  requeueDeadLetter,
   type DeadLetterFilter,
+} from '../../src/infrastructure/store/dead-letter-queries.js';
+import {
+  deleteDeadLetter,
+  requeueDeadLetter,
   type DeadLetterHead,
   type DeadLetterRow,
 } from '../../src/infrastructure/store/dead-letter-rows.js';
@@ -90,8 +93,8 @@ export class Administration {
 
   private async list({ by, page, size, ...filter }: Listing): Promise<object> {
     const { sql } = this.work;
-    const total = await countDeadLetters(sql, filter);
-    if (by) return { total, causes: (await groupDeadLetters(sql, filter)).map(deadLetterCause) };
+    const total = await countDeadLetters(sql, filter, { max: MAX_TOTAL });
+    if (by) return { total, causes: (await groupDeadLetters(sql, filter, MAX_TOTAL)).map(deadLetterCause) };
     const rows = await listDeadLetters(sql, filter, { limit: size, offset: (page - 1) * size });
     return { items: rows.map(listedDeadLetter), page, size, total };
   }

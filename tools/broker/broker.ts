@@ -14,6 +14,7 @@ import { consumerOf } from './consumers.js';
 import { describe } from './description.js';
 import { answerBroken, refuseAsGo, refuseExpectation, SERVER_OPTIONS } from './go-http.js';
 import { answer } from './ingress.js';
+import { refuseOtherSite } from './other-sites.js';
 import { readManifests, type Manifests } from './manifests.js';
 import { Reporter } from './reporter.js';
 import { Retries } from './retries.js';
@@ -99,6 +100,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const publishers = new Set<AbortController>();
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
     if (refuseAsGo(request, response)) return;
+    if (refuseOtherSite(request, response)) return;
     if (request.url?.startsWith('/mesh/') && (await administration.answer(request, response))) return;
     const publisher = cancellation();
     publishers.add(publisher);

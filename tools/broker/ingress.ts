@@ -40,7 +40,7 @@ export async function answer(
   }
   if (request.method !== 'POST') return end(response, 405);
   try {
-    await ingress.channel.send(await eventIn(request, ingress), signal);
+    await ingress.channel.send(await eventIn(request, response, ingress), signal);
     end(response, 202);
   } catch (error) {
     if (signal.aborted) return void response.destroy();
@@ -60,7 +60,11 @@ function statusOf(error: unknown, { unreadableBody }: IngressAnswers): number {
 }
 
 /** @throws RefusedError with the status of the answer, UnreadableBody, BodyTooLarge */
-async function eventIn(request: IncomingMessage, { brokers, answers }: Ingress): Promise<StoredEvent> {
+async function eventIn(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { brokers, answers }: Ingress,
+): Promise<StoredEvent> {
   const path = request.url ?? '';
   if (path === '/') throw new RefusedError('There is no broker at /', 404);
   const segments = path.replace(/\/$/, '').split('/');
@@ -68,7 +72,7 @@ async function eventIn(request: IncomingMessage, { brokers, answers }: Ingress):
     throw new RefusedError(`Invalid path ${path.slice(0, 100)}: expected /<namespace>/<broker>`);
   // Neither decoded nor freed from a query: a real ingress looks for a Broker with this very name.
   const broker = segments.slice(1).join('/');
-  const body = await bodyOf(request);
+  const body = await bodyOf(request, response);
   const event = accept(read({ headers: firstHeaders(request), body }, broker));
   if (!brokers.includes(broker)) throw new RefusedError(`There is no Broker ${broker}`, answers.unknownBroker);
   return event;

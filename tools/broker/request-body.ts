@@ -1,8 +1,11 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { RefusedError } from '../errors.js';
 
 /** Largest body of an event, in bytes. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
+/** What all bodies may hold together until their requests are answered, in bytes. */
+const BUDGET_BYTES = 48 * 1024 * 1024;
 /** Longest wait for the body of a request, in ms. */
 const BODY_TIMEOUT_MS = 10_000;
 
@@ -26,8 +29,19 @@ export function failReading(connection: Duplex, reason: string): boolean {
   return fail !== undefined;
 }
 
-/** Reads the body of a request. @throws UnreadableBody, BodyTooLarge */
-export async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+let heldBytes = 0;
+
+/**
+ * Reads the body of a request. It counts against the budget of all bodies until the response is closed.
+ * @throws UnreadableBody, BodyTooLarge, RefusedError with 503 when the budget is used up
+ */
+export async function bodyOf(request: IncomingMessage, response: ServerResponse): Promise<Buffer> {
+  let held = 0;
+  const hold = (bytes: number) => {
+    heldBytes += bytes - held;
+    held = bytes;
+  };
+  response.once('close', () => hold(0));
   let late: NodeJS.Timeout | undefined;
   try {
     return await new Promise<Buffer>((resolve, reject) => {
@@ -39,11 +53,17 @@ export async function bodyOf(request: IncomingMessage): Promise<Buffer> {
       );
       let chunks: Buffer[] = [];
       let length = 0;
+      let isRefused = false;
       request.on('data', (chunk: Buffer) => {
         length += chunk.length;
+        isRefused ||= heldBytes + chunk.length > BUDGET_BYTES;
         // Read to the end all the same: a publisher that is cut off while it sends misses the 413, and retries for ever.
-        if (length > MAX_BODY_BYTES) chunks = [];
-        else chunks.push(chunk);
+        const isKept = length <= MAX_BODY_BYTES && !isRefused && !response.destroyed;
+        if (isKept) chunks.push(chunk);
+        else chunks = [];
+        hold(isKept ? length : 0);
+        if (isRefused)
+          reject(new RefusedError(`The bodies of all requests are larger than ${BUDGET_BYTES} bytes`, 503));
       });
       request.once('end', () => {
         if (length > MAX_BODY_BYTES) reject(new BodyTooLarge(`The body is larger than ${MAX_BODY_BYTES} bytes`));

@@ -7,10 +7,12 @@ export function startCommand({ address, modules }: DatabaseContents, all: readon
   const others = all.filter((it) => !hosted.includes(it));
   const database = `\n  DATABASE_URL=${quoted(address)}`;
   if (others.length === 0) return `${database} npm run start:prod`;
-  const services = others.map((it) => `USVC_${it.toUpperCase()}=${quoted(`http://<address of ${it}>`)}`);
+  // Queries and deliveries go to the mesh's ports, and processes on one machine need ports of their own.
+  const services = others.map((it) => `USVC_${it.toUpperCase()}=${quoted(`http://<host of ${it}>:<its MESH_PORT>`)}`);
   return [
     database,
-    `MODULES=${hosted.join(',')} MESH_TRANSPORT=knative K_SINK=${quoted('http://<address of the broker>')}`,
+    `MODULES=${hosted.join(',')} PORT=${quoted('<port of REST>')} MESH_PORT=${quoted('<port of the mesh>')}`,
+    `MESH_TRANSPORT=knative K_SINK=${quoted('http://<address of the broker>')}`,
     ...services,
     'npm run start:prod',
   ].join(' \\\n    ');

@@ -35,19 +35,27 @@ export function writtenText(max = 200): z.ZodString {
     .regex(/^[^\0\p{Cs}]*$/u, 'must not hold NUL or lone surrogates');
 }
 
-/** `page` (from 1) and `size` of a listing. */
-export const paging = z.object({
-  page: z
-    .string()
-    .regex(/^[1-9]\d{0,6}$/, 'expected a number from 1')
-    .transform(Number)
-    .default(1),
-  size: z
-    .string()
-    .regex(/^([1-9]\d?|100)$/, 'expected 1 to 100')
-    .transform(Number)
-    .default(20),
-});
+const from1To100 = z
+  .string()
+  .regex(/^([1-9]\d?|100)$/, 'expected 1 to 100')
+  .transform(Number);
+
+/** `page` and `size` of a listing. The database reads all rows before a page, so the number of pages is limited. */
+export const paging = z.object({ page: from1To100.default(1), size: from1To100.default(20) });
+
+/** Rows that the `total` of a listing counts, at most: all that its pages can show. The database reads each of them. */
+export const MAX_TOTAL = 10_000;
+
+/** The `total` of a listing. */
+export const total = z.int().describe(`${MAX_TOTAL} means at least so many`);
+
+/** Query parameters of a route. Others are refused: a misspelt filter would list all rows. */
+export function queryParameters<Shape extends z.ZodRawShape>(shape: Shape): z.ZodObject<Shape> {
+  const detail = `unknown query parameter, expected one of ${Object.keys(shape).join(', ')}`;
+  // A strict object would name the unknown ones in its message only, not as the field.
+  const refused = z.unknown().refine(() => false, detail);
+  return z.object(shape).catchall(refused);
+}
 
 /** The id of a row, which need not exist. */
 export const recordId = z.int().min(1);

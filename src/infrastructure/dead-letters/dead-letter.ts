@@ -1,5 +1,6 @@
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import type { DeadLetterGroup, DeadLetterHead, DeadLetterRow } from '../store/dead-letter-rows.js';
+import type { DeadLetterGroup } from '../store/dead-letter-queries.js';
+import type { DeadLetterHead, DeadLetterRow } from '../store/dead-letter-rows.js';
 
 /** What a list says of a message that failed for good: at which consumer, after how many attempts, and why. */
 export interface ListedDeadLetter {

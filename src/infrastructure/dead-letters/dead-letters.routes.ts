@@ -21,7 +21,8 @@ export class DeadLettersRoutes {
       meshRoute({
         method: 'GET',
         path: '/mesh/dead-letters',
-        summary: 'Messages that failed for good, the latest first; ?by=cause counts them',
+        summary:
+          'Messages that failed for good, the latest first; ?by=cause counts the latest 10000. A total of 10000 means at least so many',
         guard,
         query: listing,
         handle: ({ query }) => this.list(query),

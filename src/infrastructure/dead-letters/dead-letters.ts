@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { Conflict } from '../contracts/domain-errors.js';
+import { MAX_TOTAL } from '../contracts/schemas.js';
 import { Relay } from '../outbox/relay.js';
 import { firstLine } from '../observability/format-error.js';
 import { DatabaseUnavailable } from '../persistence/sql.js';
@@ -18,15 +19,13 @@ import { RequeueTargets } from './requeue-targets.js';
 import { addSkipped, MAX_IDS, type ReplayReport, type SkippedDeadLetters } from './replay-report.js';
 import {
   countDeadLetters,
-  deleteDeadLetter,
   findDeadLetter,
   groupDeadLetters,
   listDeadLetters,
   oldestDeadLetters,
-  requeueDeadLetter,
   type DeadLetterFilter,
-  type DeadLetterHead,
-} from '../store/dead-letter-rows.js';
+} from '../store/dead-letter-queries.js';
+import { deleteDeadLetter, requeueDeadLetter, type DeadLetterHead } from '../store/dead-letter-rows.js';
 
 /** Dead letters that one unit of work requeues, at most; halved when their unit fails. */
 const BATCH = 100;
@@ -50,13 +49,14 @@ export class DeadLetters {
     return (await listDeadLetters(this.work.sql, filter, page)).map(listedDeadLetter);
   }
 
+  /** How many match, up to MAX_TOTAL. */
   count(filter: DeadLetterFilter): Promise<number> {
-    return countDeadLetters(this.work.sql, filter);
+    return countDeadLetters(this.work.sql, filter, { max: MAX_TOTAL });
   }
 
-  /** How many failed for each cause, the most frequent first. */
+  /** How many of the latest MAX_TOTAL failed for each cause, the most frequent first. */
   async causes(filter: DeadLetterFilter): Promise<DeadLetterCause[]> {
-    const groups = await groupDeadLetters(this.work.sql, filter);
+    const groups = await groupDeadLetters(this.work.sql, filter, MAX_TOTAL);
     return groups.map(deadLetterCause);
   }
 
@@ -125,7 +125,7 @@ export class DeadLetters {
   /** The dead letters that match and died before `from` (ms since 1970). */
   private async tooOld(filter: DeadLetterFilter, from: number): Promise<SkippedDeadLetters[]> {
     const between = { from: 0, until: from - 1 };
-    const count = await countDeadLetters(this.work.sql, filter, between);
+    const count = await countDeadLetters(this.work.sql, filter, { between });
     if (count === 0) return [];
     const first = await oldestDeadLetters(this.work.sql, filter, between, MAX_IDS);
     return [{ reason: TOO_OLD, count, ids: first.map(({ id }) => id) }];

@@ -39,7 +39,8 @@ const unknownAddress = (module: string) =>
 const unknownEffect = (consumer: string) =>
   `No module of this process has a handler with perform() for ${consumer}: replay it in the process that hosts the module`;
 
-function unknownConsumer(consumer: string, type: string): string {
+function unknownConsumer(consumer: string, whole: string): string {
+  const type = whole.slice(0, 200);
   const where = /^https?:/.test(consumer)
     ? `No module is known at ${consumer}, and no module of this release handles ${type}: set USVC_<MODULE> to the base URL of the module there, or`
     : `No module of this release handles ${type}:`;

@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from 'uuid';
 import { isWithinNameLimit } from '../cloudevents/attributes.js';
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import { errorFingerprint, formatError } from '../observability/format-error.js';
-import type { Sql, SqlValue } from '../persistence/sql.js';
+import type { Sql } from '../persistence/sql.js';
 import { insertDeliveries } from './delivery-rows.js';
 import { insertIntoOutbox } from './outbox-rows.js';
 
@@ -37,21 +37,6 @@ export interface DeadLetterHead {
 
 export interface DeadLetterRow extends DeadLetterHead {
   readonly event: string;
-}
-
-const HEAD = 'id, consumer, type, subject, attempts, cause, error, dead_at, destination';
-
-/** Which dead letters; each given field must match exactly. */
-export interface DeadLetterFilter {
-  readonly consumer?: string;
-  readonly type?: string;
-  readonly cause?: string;
-}
-
-/** Times of death in ms since 1970, both included. */
-export interface DeadBetween {
-  readonly from: number;
-  readonly until: number;
 }
 
 /** Puts a message among the dead letters. */
@@ -95,74 +80,6 @@ function eventIdKey({ id }: CloudEvent): string {
   return isWithinNameLimit(id) ? id : createHash('sha256').update(id).digest('hex');
 }
 
-/** The dead letters that match, the latest first. */
-export async function listDeadLetters(
-  sql: Sql,
-  filter: DeadLetterFilter,
-  { limit, offset }: { limit: number; offset: number },
-): Promise<DeadLetterHead[]> {
-  const { where, parameters } = conditions(filter);
-  return sql.all(
-    `SELECT ${HEAD} FROM mesh_dead_letter ${where} ORDER BY dead_at DESC, id LIMIT ${limit} OFFSET ${offset}`,
-    parameters,
-  );
-}
-
-export async function countDeadLetters(sql: Sql, filter: DeadLetterFilter, between?: DeadBetween): Promise<number> {
-  const { where, parameters } = conditions(filter, between);
-  const [row] = await sql.all<{ n: number | string }>(
-    `SELECT COUNT(*) AS n FROM mesh_dead_letter ${where}`,
-    parameters,
-  );
-  return Number(row!.n);
-}
-
-/** Dead letters with the same consumer, type and cause. Times are in ms since 1970. */
-export interface DeadLetterGroup {
-  readonly consumer: string;
-  readonly type: string;
-  readonly cause: string;
-  readonly n: number | string;
-  readonly first: number | string;
-  readonly last: number | string;
-}
-
-/** The 100 largest groups, the largest first. */
-export async function groupDeadLetters(sql: Sql, filter: DeadLetterFilter): Promise<DeadLetterGroup[]> {
-  const { where, parameters } = conditions(filter);
-  return sql.all(
-    `SELECT consumer, type, cause, COUNT(*) AS n, MIN(dead_at) AS first, MAX(dead_at) AS last FROM mesh_dead_letter
-     ${where} GROUP BY consumer, type, cause ORDER BY n DESC LIMIT 100`,
-    parameters,
-  );
-}
-
-export async function findDeadLetter(sql: Sql, id: string): Promise<DeadLetterRow | undefined> {
-  const [row] = await sql.all<DeadLetterRow>(`SELECT ${HEAD}, event FROM mesh_dead_letter WHERE id = $1`, [id]);
-  return row;
-}
-
-/**
- * The oldest dead letters that match and died between two times.
- * @param after the last one of the page before
- * @returns each with the bytes of its event as `size`
- */
-export async function oldestDeadLetters(
-  sql: Sql,
-  filter: DeadLetterFilter,
-  { from, until }: DeadBetween,
-  limit: number,
-  after?: Pick<DeadLetterHead, 'dead_at' | 'id'>,
-): Promise<(DeadLetterHead & { readonly size: number })[]> {
-  const { where, parameters } = conditions(filter, { from: after?.dead_at ?? from, until });
-  const isNext = after ? `AND (dead_at > ${after.dead_at} OR id > $${parameters.length + 1})` : '';
-  return sql.all(
-    `SELECT ${HEAD}, octet_length(event) AS size FROM mesh_dead_letter ${where} ${isNext}
-     ORDER BY dead_at, id LIMIT ${limit}`,
-    [...parameters, ...(after ? [after.id] : [])],
-  );
-}
-
 /** @returns false when there is none */
 export async function deleteDeadLetter(sql: Sql, id: string): Promise<boolean> {
   return (await sql.run(`DELETE FROM mesh_dead_letter WHERE id = $1`, [id])) > 0;
@@ -187,14 +104,4 @@ export async function requeueDeadLetter(sql: Sql, id: string, consumers: readonl
   if (deliveries.length > 0) await insertDeliveries(sql, deliveries);
   else await insertIntoOutbox(sql, [event]);
   return true;
-}
-
-function conditions(filter: DeadLetterFilter, between?: DeadBetween): { where: string; parameters: SqlValue[] } {
-  const given = (['consumer', 'type', 'cause'] as const).filter((column) => filter[column] !== undefined);
-  const all = given.map((column, index) => `${column} = $${index + 1}`);
-  if (between) all.push(`dead_at BETWEEN ${between.from} AND ${between.until}`);
-  return {
-    where: all.length > 0 ? `WHERE ${all.join(' AND ')}` : '',
-    parameters: given.map((column) => filter[column]!),
-  };
 }

@@ -21,20 +21,31 @@ export class DriverFeeRefused extends durableEvent(
   z.object({ driverId: storedId, reason: z.string() }),
 ) {}
 
-/** Occupy the driver with a transit (the subject), unless they have another open one. */
-export class OccupyDriver extends durableCommand('cabs.drivers.driver-occupy', z.object({ driverId: storedId }), {
-  sentBy: ['rides'],
-}) {}
+/** Which acceptance of the transit a message is about: 1 for the first, and so on. Messages of older versions have none. */
+const attempt = z.int().min(1).max(MAX_ID).optional();
 
-export class DriverOccupied extends durableEvent('cabs.drivers.driver-occupied', z.object({ driverId: storedId })) {}
+/** Occupy the driver with a transit (the subject), unless they have another open one. The answer has the same attempt. */
+export class OccupyDriver extends durableCommand(
+  'cabs.drivers.driver-occupy',
+  z.object({ driverId: storedId, attempt }),
+  { sentBy: ['rides'] },
+) {}
+
+export class DriverOccupied extends durableEvent(
+  'cabs.drivers.driver-occupied',
+  z.object({ driverId: storedId, attempt }),
+) {}
 
 export class DriverRefused extends durableEvent(
   'cabs.drivers.driver-refused',
-  z.object({ driverId: storedId, reason: z.string() }),
+  z.object({ driverId: storedId, reason: z.string(), attempt }),
 ) {}
 
-/** Free the driver of a transit (the subject). It wins over OccupyDriver, also when it comes first. */
-export class FreeDriver extends durableCommand('cabs.drivers.driver-free', z.object({ driverId: storedId }), {
+/**
+ * Free the driver of a transit (the subject). It wins over OccupyDriver, also when it comes first. With an attempt it takes
+ * back this attempt and earlier ones, later ones can occupy the driver, and there is no answer.
+ */
+export class FreeDriver extends durableCommand('cabs.drivers.driver-free', z.object({ driverId: storedId, attempt }), {
   sentBy: ['rides'],
 }) {}
 
@@ -76,7 +87,7 @@ export class ReadSettledTransits extends query(
 export class ReadOccupiedDrivers extends query(
   'read-occupied-drivers',
   z.object({ after: z.int().min(0).max(MAX_ID), limit: z.int().min(1).max(100) }),
-  z.array(z.object({ driverId: storedId, transitId: z.string() })),
+  z.array(z.object({ driverId: storedId, transitId: z.string(), attempt })),
   { askedBy: ['rides'] },
 ) {}
 

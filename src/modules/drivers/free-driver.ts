@@ -11,9 +11,24 @@ export class FreeDriverHandler implements DurableCommandHandler<FreeDriver> {
     private readonly events: EventBus,
   ) {}
 
-  async execute({ subject: transitId, data: { driverId } }: FreeDriver): Promise<void> {
+  async execute({ subject: transitId, data: { driverId, attempt } }: FreeDriver): Promise<void> {
+    if (attempt !== undefined) return this.takeBack({ driverId, transitId, attempt });
     // An upsert, so that FREED also wins over an OccupyDriver that comes later.
-    await this.work.repository(Occupancy).upsert({ driverId, transitId, state: 'FREED' }, ['driverId', 'transitId']);
+    const freed = { driverId, transitId, state: 'FREED', attempt: null } as const;
+    await this.work.repository(Occupancy).upsert(freed, ['driverId', 'transitId']);
     this.events.publish(new DriverFreed(transitId, { driverId }));
+  }
+
+  /** Frees the driver, unless a later attempt has occupied them. A driver who was freed for all attempts stays so. */
+  private async takeBack(of: { driverId: number; transitId: string; attempt: number }): Promise<void> {
+    const freed = { ...of, state: 'FREED' as const };
+    const occupancies = this.work.repository(Occupancy).createQueryBuilder();
+    await occupancies.insert().values(freed).orIgnore().execute();
+    await occupancies
+      .update()
+      .set(freed)
+      .where('driverId = :driverId AND transitId = :transitId', of)
+      .andWhere(`(attempt <= :attempt OR (attempt IS NULL AND state = 'OCCUPIED'))`)
+      .execute();
   }
 }

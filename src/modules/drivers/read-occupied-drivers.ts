@@ -16,6 +16,10 @@ export class ReadOccupiedDriversHandler implements IQueryHandler<ReadOccupiedDri
       .orderBy('occupancy.driverId')
       .take(limit)
       .getMany();
-    return occupancies.map(({ driverId, transitId }) => ({ driverId, transitId }));
+    return occupancies.map(({ driverId, transitId, attempt }) => ({
+      driverId,
+      transitId,
+      ...(attempt && { attempt }),
+    }));
   }
 }

@@ -17,7 +17,10 @@ export class Driver {
   fee: Fee | null;
 }
 
-/** One row per driver and transit. FREED rows are kept, so that a late OccupyDriver is ignored. */
+/**
+ * One row per driver and transit. FREED rows are kept, so that a late OccupyDriver is ignored: with an attempt those up to
+ * it, without one all.
+ */
 @Entity('drivers_occupancy')
 // A driver has at most one open transit.
 @Index('drivers_occupancy_open', ['driverId'], { unique: true, where: "state = 'OCCUPIED'" })
@@ -28,6 +31,8 @@ export class Occupancy {
   transitId: string;
   @Column('text')
   state: 'OCCUPIED' | 'FREED';
+  @Column('integer', { nullable: true })
+  attempt: number | null;
 }
 
 /** The fee of a transit, as it was answered first. Cents. */

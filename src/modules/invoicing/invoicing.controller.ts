@@ -1,10 +1,11 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
 import { z } from 'zod';
+import { queryParameters } from '../../infrastructure/contracts/schemas.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
 import { invoice, ReadInvoices } from './contract.js';
 
-const ofTransit = z.object({ transitId: z.guid().toLowerCase() });
+const ofTransit = queryParameters({ transitId: z.guid().toLowerCase() });
 
 @Controller('invoices')
 export class InvoicingController {

@@ -40,9 +40,10 @@ export class AcceptTransitHandler implements ICommandHandler<AcceptTransit> {
       if (await this.work.repository(Rejection).existsBy({ transitId, driverId })) {
         throw new Conflict(`Driver ${driverId} has rejected this transit: another driver must accept it`, 'driverId');
       }
-      const changes = { status: 'ACCEPTING', driverId, acceptedAt: this.clock.now().toISOString() } as const;
+      const acceptedAt = this.clock.now().toISOString();
+      const changes = { status: 'ACCEPTING', driverId, acceptedAt, attempt: () => 'attempt + 1' } as const;
       const accepting = await this.transits.change(transitId, 'accept', changes);
-      await this.commands.execute(new OccupyDriver(transitId, { driverId }));
+      await this.commands.execute(new OccupyDriver(transitId, { driverId, attempt: accepting.attempt }));
       return transitView(accepting);
     });
   }

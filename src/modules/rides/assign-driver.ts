@@ -12,13 +12,17 @@ export class AssignDriverOnDriverOccupied implements DurableEventHandler<DriverO
     private readonly clock: Clock,
   ) {}
 
-  async handle({ subject: id, data: { driverId } }: DriverOccupied): Promise<void> {
+  async handle({ subject: id, data }: DriverOccupied): Promise<void> {
+    const { driverId } = data;
     const changes = { status: 'TRANSIT_TO_PASSENGER', acceptedAt: this.clock.now().toISOString() } as const;
-    if (await this.transits.changeIf({ id, status: 'ACCEPTING', driverId }, changes)) return;
+    // Ignores the answer to an earlier attempt: the driver may have been freed since.
+    if (await this.transits.changeIf({ id, status: 'ACCEPTING', ...data }, changes)) return;
     const transit = await this.transits.find(id);
-    const isAssigned = transit?.driverId === driverId && transit.status !== 'CANCELLED';
-    // The transit was cancelled, or this driver never accepted it: no other message would free the driver.
-    if (!isAssigned) await this.commands.execute(new FreeDriver(id, { driverId }));
+    const isOpen = transit !== null && transit.status !== 'CANCELLED';
+    if (isOpen && transit.driverId === driverId) return;
+    // The transit was cancelled, or this driver doesn't have it: no other message would free the driver. They may accept an
+    // open transit again.
+    await this.commands.execute(new FreeDriver(id, isOpen ? data : { driverId }));
   }
 }
 
@@ -26,8 +30,8 @@ export class AssignDriverOnDriverOccupied implements DurableEventHandler<DriverO
 export class WaitOnDriverRefused implements DurableEventHandler<DriverRefused> {
   constructor(private readonly transits: Transits) {}
 
-  async handle({ subject: id, data: { driverId } }: DriverRefused): Promise<void> {
+  async handle({ subject: id, data: { driverId, attempt } }: DriverRefused): Promise<void> {
     const changes = { status: 'WAITING_FOR_DRIVER_ASSIGNMENT', driverId: null, acceptedAt: null } as const;
-    await this.transits.changeIf({ id, status: 'ACCEPTING', driverId }, changes);
+    await this.transits.changeIf({ id, status: 'ACCEPTING', driverId, ...(attempt && { attempt }) }, changes);
   }
 }

@@ -69,7 +69,8 @@ export class ListTransits extends query(
   z.object({
     clientId: recordId.optional(),
     status: z.enum(STATUSES).optional(),
-    page: z.int().min(1),
+    requestedBefore: moment.optional(),
+    page: z.int().min(1).max(100),
     size: z.int().min(1).max(100),
   }),
   z.object({ items: z.array(transit), page: z.int(), size: z.int(), total: z.int() }),

@@ -45,7 +45,7 @@ export class HeldEffects {
     return {
       driverFee: idsWhere(({ fee }) => fee !== null),
       driverFreed: idsWhere(({ isFree }) => isFree),
-      // A driver who was freed can't be occupied with the same transit again.
+      // A driver who was freed isn't occupied again by the same acceptance.
       driverOccupied: idsWhere(({ isFree, isOccupied }) => isFree || isOccupied !== false),
     };
   }

@@ -94,9 +94,12 @@ export class ReconcileTransits implements Reconciler {
     return {
       // These drivers' transits are counted by their own pages.
       examined: 0,
-      discrepancies: astray.map(({ driverId, transitId }) =>
-        this.discrepancy('driverFreed', transitId, new FreeDriver(transitId, { driverId })),
-      ),
+      discrepancies: astray.map(({ transitId, ...occupied }) => {
+        // The driver may accept a transit that is stored here again.
+        const { driverId } = occupied;
+        const command = new FreeDriver(transitId, transits.has(transitId) ? occupied : { driverId });
+        return this.discrepancy('driverFreed', transitId, command);
+      }),
       ...(occupied.length === limit && { last: `driver ${occupied.at(-1)!.driverId}` }),
     };
   }
@@ -105,7 +108,7 @@ export class ReconcileTransits implements Reconciler {
     return { what, subject, send: () => this.commands.execute(command) };
   }
 
-  /** Whether messages of a transit may still be in flight. */
+  /** Whether messages of a transit may still be in flight. So they may when its times lie in the future: a clock was wrong. */
   private isRecent(minAgeMs: number): (transit: Transit) => boolean {
     const now = this.clock.now().getTime();
     return (transit) => minAgeMs > 0 && now - lastStepAt(transit) < minAgeMs;

@@ -8,7 +8,15 @@ import { Location } from '../../infrastructure/http/location.js';
 import { preferredWaitMs } from '../../infrastructure/http/prefer.js';
 import { Idempotent } from '../../infrastructure/http/idempotency.js';
 import { Operation } from '../../infrastructure/http/openapi.js';
-import { paging, recordId, uuidParameter, writtenId } from '../../infrastructure/contracts/schemas.js';
+import {
+  moment,
+  paging,
+  queryParameters,
+  recordId,
+  total,
+  uuidParameter,
+  writtenId,
+} from '../../infrastructure/contracts/schemas.js';
 import { address } from '../geolocation/contract.js';
 import { AcceptTransit } from './accept-transit.js';
 import { CancelTransit } from './cancel-transit.js';
@@ -27,11 +35,13 @@ type Id = z.infer<typeof uuidParameter>;
 const byDriver = z.object({ driverId: recordId });
 const byAnyDriver = z.object({ driverId: recordId.optional() }).default({});
 const completion = address.extend({ driverId: recordId.optional() });
-const listing = paging.extend({
+const listing = queryParameters({
+  ...paging.shape,
   clientId: writtenId.optional(),
   status: z.string().toUpperCase().pipe(z.enum(STATUSES)).optional(),
+  requestedBefore: moment.optional(),
 });
-const transits = z.object({ items: z.array(transit), page: z.int(), size: z.int(), total: z.int() });
+const transits = z.object({ items: z.array(transit), page: z.int(), size: z.int(), total });
 
 @Controller('transits')
 export class RidesController {
@@ -55,7 +65,10 @@ export class RidesController {
   }
 
   @Get()
-  @Operation('Rides, latest first', { body: transits, also: [400] })
+  @Operation('Rides, latest first; requestedBefore=<requestedAt> leads to those after the last page', {
+    body: transits,
+    also: [400],
+  })
   list(@Query({ schema: listing }) query: z.infer<typeof listing>) {
     return this.queries.execute(new ListTransits(query));
   }

@@ -5,12 +5,10 @@ import type { Settled, Status } from './transit.js';
 
 /** A transit with copies of all that its page and its invoice show, so that neither needs a query to another module. Money in cents. */
 @Entity('rides_transit')
-@Index('rides_transit_client', ['clientId', 'requestedAt'])
-@Index('rides_transit_status', ['status', 'requestedAt'])
-// Also the order of the reconcile loop.
-@Index('rides_transit_requested', ['requestedAt'])
-// No query reads this index any more: let the next migration of rides drop it.
-@Index('rides_transit_completing', ['completingAt', 'id'], { where: 'completing_at IS NOT NULL' })
+// The order of listings and of the reconcile loop. The databases read an index in both directions.
+@Index('rides_transit_latest', ['requestedAt', 'id'])
+@Index('rides_transit_latest_of_client', ['clientId', 'requestedAt', 'id'])
+@Index('rides_transit_latest_in_status', ['status', 'requestedAt', 'id'])
 export class Transit {
   @PrimaryColumn('text')
   id: string;
@@ -24,6 +22,9 @@ export class Transit {
   carClass: string;
   @Column('integer', { nullable: true })
   driverId: number | null;
+  /** How often a driver accepted the transit. */
+  @Column('integer', { default: 0 })
+  attempt: number;
   @Column('text')
   pickupId: string;
   @Column('simple-json')

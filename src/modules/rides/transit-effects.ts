@@ -12,6 +12,7 @@ export interface TransitState {
   readonly clientId: number;
   readonly clientName: string;
   readonly driverId: number | null;
+  readonly attempt: number;
   readonly pickup: Address;
   readonly destination: Address;
   readonly reached: Address | null;
@@ -46,7 +47,7 @@ export function unansweredCommands(transit: TransitState): object[] {
 }
 
 function effectsOfStatus(transit: TransitState): Effect[] {
-  const { id, status, driverId, reached } = transit;
+  const { id, status, driverId, attempt, reached } = transit;
   if (status === 'COMPLETING') {
     if (!reached) return [];
     const completion = new CompleteTransit(id, { transitId: id, destination: reached });
@@ -55,7 +56,8 @@ function effectsOfStatus(transit: TransitState): Effect[] {
   if (driverId === null) return [];
   if (status === 'COMPLETED') return settlementOf(transit, driverId);
   if (status === 'CANCELLED') return [driverFreed(transit, driverId)];
-  const occupy = new OccupyDriver(id, { driverId });
+  // Rides of older versions count no attempts.
+  const occupy = new OccupyDriver(id, { driverId, ...(attempt > 0 && { attempt }) });
   return [{ name: 'driverOccupied', command: occupy, isAnswered: status !== 'ACCEPTING' }];
 }
 
