@@ -30,6 +30,8 @@ const SETTINGS: SessionSettings = {
   // Times are double precision: fewer digits would change them.
   extra_float_digits: '1',
   synchronous_commit: 'on',
+  // A COMMIT whose wait for the standby was cancelled says so in a WARNING.
+  client_min_messages: 'warning',
 };
 
 /**
