@@ -14,6 +14,7 @@ import { oldestSnapshot } from './postgres/old-snapshots.js';
 import { PostgresEngine } from './postgres/postgres-engine.js';
 import { PostgresSql } from './postgres/postgres-sql.js';
 import type { SessionConfig } from './postgres/session.js';
+import { ServerFaults } from './postgres/server-faults.js';
 import { assertUsable } from './postgres/server-checks.js';
 import { repeatStale } from './postgres/stale-statements.js';
 import { destroySocket, limitInactivity } from './postgres/timeouts.js';
@@ -57,6 +58,7 @@ export class Database {
   readonly oldSnapshot: () => Promise<OldSnapshot | undefined>;
   private readonly abandoned?: AbandonedSessions;
   private readonly damaged = new Damage();
+  private readonly faults = new ServerFaults();
   /** The connections that the pools have opened. */
   private readonly clients = new Set<PoolClient>();
 
@@ -71,10 +73,11 @@ export class Database {
       const pool = poolOf(reader);
       this.read = new PostgresSql((query) => repeatStale(pool.options.max, () => pool.query(query)));
       this.abandoned = new AbandonedSessions(poolOf(writer), this.read);
-      this.engine = new PostgresEngine(writer, this.abandoned);
+      this.engine = new PostgresEngine(writer, this.abandoned, this.faults);
       this.oldSnapshot = () => oldestSnapshot(this.read);
       limitInactivity(pool, READ_TIMEOUT_MS);
       for (const it of [pool, poolOf(writer)]) {
+        this.faults.watch(it);
         it.on('acquire', (client) => this.clients.add(client));
         it.on('remove', (client) => this.clients.delete(client));
       }
@@ -112,9 +115,9 @@ export class Database {
     }
   }
 
-  /** The damage that SQLite has found in its file, if any. */
+  /** Damage that SQLite has found in its file, or a fault that PostgreSQL showed in the last seconds, if any. */
   get damage(): DatabaseUnavailable | undefined {
-    return this.damaged.found;
+    return this.damaged.found ?? this.faults.found;
   }
 
   /** A lock that one process on this database holds at a time. */
