@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus } from '@nestjs/cqrs';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
+import { problemOf } from '../../src/infrastructure/http/problem.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -92,6 +93,15 @@ const FAULT_MS = 8000;
     },
     60_000,
   );
+
+  it('answers requests with 503, whether they read or write', async () => {
+    await admin.run('ALTER TABLE left_effect OWNER TO CURRENT_USER');
+    const work = planted.app.get(UnitOfWork);
+    const errors = [await outcome(sql().all('SELECT n FROM left_effect')), await outcome(work.run(() => insert(1)))];
+    expect(errors.map((it) => problemOf(it).problem.status)).toEqual([503, 503]);
+    expect(await isWritable()).toBeInstanceOf(Error);
+    await admin.run(`ALTER TABLE left_effect OWNER TO ${role}`);
+  });
 
   it.each<[string, () => Promise<unknown>]>([
     ['waits for a timer', () => wait(1200)],
