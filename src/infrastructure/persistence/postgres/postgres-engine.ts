@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ClientBase } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
@@ -104,10 +105,12 @@ export class PostgresEngine implements UnitEngine {
     try {
       const client = await orUnavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
       statements = new StatementWatch(client);
-      const began = performance.now();
+      const before = performance.eventLoopUtilization();
       await orUnavailable(() => this.answered(client, runner.startTransaction()));
       try {
-        const value = await body({ runner, client, beginMs: performance.now() - began });
+        // Without the time in which this process was busy itself, as with a handler that computes.
+        const { idle: beginMs } = performance.eventLoopUtilization(before);
+        const value = await body({ runner, client, beginMs });
         await this.commit(client);
         return value;
       } catch (error) {
