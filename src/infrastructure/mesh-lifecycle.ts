@@ -75,9 +75,11 @@ export class MeshLifecycle
   async onApplicationShutdown(): Promise<void> {
     await this.listener.drained();
     this.snapshots.stop();
-    await this.retention.stop();
-    await this.reconciliation.stop();
-    await this.relay.stop(performance.now() + this.graceMs);
+    const deadline = performance.now() + this.graceMs;
+    const maintenance = Promise.all([this.retention.stop(), this.reconciliation.stop()]);
+    // A reconciler is code of a module, and may wait for another system.
+    await Promise.race([maintenance, wait(this.graceMs, undefined, { ref: false })]);
+    await this.relay.stop(deadline);
     await this.client.close();
     await this.queries.close();
     await this.database.close();

@@ -72,4 +72,18 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     expect(after.every(({ token }, index) => Number(token) > Number(before[index]!.token))).toBe(true);
     expect((await ready()).status).toBe(200);
   }, 60_000);
+
+  it('takes the shards of a process that died before the clock of the database was set back', async () => {
+    await eventually(held, (n) => n > 0);
+    await admin.run(`WITH dead AS (
+        INSERT INTO mesh_replica (replica, part, has_session, expires_at)
+        SELECT 1, part, false, clock_timestamp() + interval '2 hours' FROM mesh_lease GROUP BY part RETURNING replica)
+      UPDATE mesh_lease SET holder = 1, token = token + 1 WHERE shard % 2 = 0`);
+    const heldByDead = async () => {
+      const [row] = await admin.all<{ n: number }>('SELECT count(*)::int AS n FROM mesh_lease WHERE holder = 1');
+      return row!.n;
+    };
+    await eventually(heldByDead, (n) => n === 0, 20_000);
+    expect((await ready()).status).toBe(200);
+  }, 60_000);
 });

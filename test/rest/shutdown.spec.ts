@@ -4,7 +4,9 @@ import type { AddressInfo, Socket } from 'node:net';
 import { connect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { MeshListener } from '../../src/infrastructure/http/mesh-listener.js';
+import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { ReconcileTransits } from '../../src/modules/rides/reconcile-transits.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 
@@ -64,6 +66,17 @@ describe('A process that stops', () => {
     isOver = true;
     await Promise.all(load);
     expect(last.map(({ connection }) => connection)).toEqual(Array(10).fill('close'));
+  });
+
+  it('does not wait for a reconciler longer than its grace', async () => {
+    await start({ SHUTDOWN_GRACE: 'PT0.5S' });
+    cabs.app.get(ReconcileTransits).page = () => new Promise(() => undefined);
+    void cabs.app.get(Reconciliation).run({ isDryRun: true });
+    const began = performance.now();
+    await cabs.close();
+    const ms = performance.now() - began;
+    expect(ms).toBeGreaterThan(400);
+    expect(ms).toBeLessThan(3000);
   });
 
   it('closes silent connections, and answers the request in flight', async () => {

@@ -1,7 +1,13 @@
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { CommandBus } from '@nestjs/cqrs';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
+import { LeaseSession } from '../../src/infrastructure/leases/lease-session.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
+import { PostgresLock } from '../../src/infrastructure/persistence/lock.js';
+import { assertUsable } from '../../src/infrastructure/persistence/postgres/server-checks.js';
+import { sessionClient, type SessionConfig } from '../../src/infrastructure/persistence/postgres/session.js';
 import { DatabaseUnavailable, isConnectionLost } from '../../src/infrastructure/persistence/sql.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { eventually } from '../support/cabs.js';
@@ -25,6 +31,50 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 
 /** Without timeouts of its own, a half-open connection fails after a quarter of an hour or never. */
 const MAX_MS = 30_000;
+
+describe('A server of PostgreSQL that is silent after', () => {
+  const READY = '5a0000000549';
+  const LOGIN = `520000000800000000${READY}`;
+  const settings = [
+    ['the login', 0],
+    ['a session was opened', 1],
+  ] as const;
+
+  /** A server that answers every login and as many statements, with an empty row each. */
+  const openServer = async (answers: number) => {
+    const row = `540000000600004400000006000043000000065300${READY}`;
+    const server = createServer((socket) => {
+      let received = 0;
+      socket.on('error', () => undefined);
+      socket.on('data', () => {
+        const answer = received++ === 0 ? LOGIN : received - 1 <= answers ? row : '';
+        socket.write(Buffer.from(answer, 'hex'));
+      });
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    return server;
+  };
+
+  it.each(settings)(
+    '%s keeps neither a lock, nor leases, nor the start of a process waiting',
+    async (_, answers) => {
+      const server = await openServer(answers);
+      const { port } = server.address() as AddressInfo;
+      const config: SessionConfig = { host: '127.0.0.1', port, user: 'cabs', Client: await sessionClient({}) };
+      const began = performance.now();
+      const attempts = [
+        new PostgresLock(config, 'a lock').acquire(),
+        LeaseSession.open(config, ['outbox'], true, { timeoutMs: 1000, onEnd: () => {}, onNotify: () => {} }),
+        assertUsable(config),
+      ];
+      for (const it of await Promise.all(attempts.map(outcome)))
+        expect((it as Error).message).toContain('did not respond');
+      expect(performance.now() - began).toBeLessThan(10_000);
+      server.close();
+    },
+    30_000,
+  );
+});
 
 (postgres ? describe : describe.skip)('With half-open connections to PostgreSQL,', () => {
   let proxy: HalfOpenProxy;

@@ -79,6 +79,34 @@ const binaries = postgresBinaries();
     expect(await notes.seen()).toContain('after');
   }, 90_000);
 
+  it('whose reading sessions stand still gets no more sessions than the pools may have', async () => {
+    const stopped = new Set<number>();
+    const sessions: number[] = [];
+    const outcomes: Promise<'done' | Error>[] = [];
+    const sleep = 'SELECT pg_sleep(1)';
+    for (let round = 0; round < 4; round++) {
+      for (let n = 0; n < POOL_SIZE; n++)
+        outcomes.push(outcome(n % 2 ? notes.database.read.all(sleep) : notes.database.reader.query(sleep)));
+      await wait(300);
+      const asleep = `SELECT pid FROM pg_stat_activity WHERE application_name = 'mesh' AND query = '${sleep}'`;
+      for (const { pid } of await administer<{ pid: number }>(asleep)) {
+        process.kill(pid, 'SIGSTOP');
+        stopped.add(pid);
+      }
+      await wait(6500);
+      const counted = `SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = 'mesh'`;
+      sessions.push((await administer<{ n: number }>(counted))[0]!.n);
+    }
+    for (const pid of stopped) process.kill(pid, 'SIGCONT');
+    // One more may end the others.
+    expect(Math.max(...sessions)).toBeLessThanOrEqual(2 * POOL_SIZE + 1);
+    for (const it of await Promise.all(outcomes)) expect(it).toBeInstanceOf(Error);
+    await eventually(
+      () => outcome(Promise.all([add(`after ${performance.now()}`), notes.database.read.all('SELECT 1')])),
+      (it) => it === 'done',
+    );
+  }, 90_000);
+
   it('that is told to stop waiting for its standby has not committed', async () => {
     await waitForStandby('absent');
     const adding = outcome(add('unknown'));

@@ -70,6 +70,7 @@ describe('The address of a database', () => {
         'idle_session_timeout = 30000',
         'extra_float_digits = -10',
         'synchronous_commit = off',
+        'client_min_messages = error',
         'search_path = elsewhere, public',
       ];
       const alter = prefix.replace('$name', new URL(location).pathname.slice(1));
@@ -84,6 +85,7 @@ describe('The address of a database', () => {
         expect(await setting('idle_session_timeout')).toBe('0');
         expect(await setting('extra_float_digits')).toBe('1');
         expect(await setting('synchronous_commit')).toBe('on');
+        expect(await setting('client_min_messages')).toBe('warning');
         expect(await setting('search_path')).toBe('elsewhere, public');
       });
       expect(await setting('transaction_read_only')).toBe('on');

@@ -12,6 +12,8 @@ export interface HalfOpenProxy {
   dropTraffic(what: 'everything' | 'answers', newConnections: 'refused' | 'accepted'): void;
   /** Forwards new connections again. Half-open ones stay half-open. */
   passTraffic(): void;
+  /** Delays what is forwarded from now on, in ms each way. */
+  delay(ms: number): void;
   close(): void;
 }
 
@@ -25,6 +27,9 @@ interface Connection {
 export async function openHalfOpenProxy(database: string): Promise<HalfOpenProxy> {
   const target = new URL(database);
   const connections = new Set<Connection>();
+  let delayMs = 0;
+  // Timers of one length fire in their order.
+  const later = (forward: () => void) => (delayMs > 0 ? void setTimeout(forward, delayMs) : forward());
   let newConnections: 'forwarded' | 'refused' | 'accepted' = 'forwarded';
   const proxy = createServer((client) => {
     client.on('error', () => undefined);
@@ -34,9 +39,9 @@ export async function openHalfOpenProxy(database: string): Promise<HalfOpenProxy
     const connection: Connection = { client, server };
     connections.add(connection);
     server.on('error', () => undefined);
-    server.on('data', (chunk) => connection.dropped ?? client.write(chunk));
+    server.on('data', (chunk) => connection.dropped ?? later(() => client.write(chunk)));
     server.on('close', () => connection.dropped ?? client.destroy());
-    client.on('data', (chunk) => connection.dropped === 'everything' || server.write(chunk));
+    client.on('data', (chunk) => connection.dropped === 'everything' || later(() => server.write(chunk)));
     client.on('close', () => connection.dropped === 'everything' || server.destroy());
   });
   await once(proxy.listen(0, '127.0.0.1'), 'listening');
@@ -49,6 +54,7 @@ export async function openHalfOpenProxy(database: string): Promise<HalfOpenProxy
       for (const connection of connections) connection.dropped = what;
     },
     passTraffic: () => (newConnections = 'forwarded'),
+    delay: (ms) => (delayMs = ms),
     close: () => {
       proxy.close();
       for (const { client, server } of connections) [client, server].forEach((it) => it?.destroy());

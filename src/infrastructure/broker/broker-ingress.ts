@@ -10,7 +10,7 @@ import { InboxReceiver } from '../delivery/inbox-receiver.js';
 import { UnknownType } from '../delivery/unknown-type.js';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Relay } from '../outbox/relay.js';
-import { DatabaseUnavailable, isFileUnusable } from '../persistence/sql.js';
+import { DatabaseUnavailable, isDatabaseUnusable } from '../persistence/sql.js';
 import { authorizationOf, KeysUnavailable, TOKEN_VERIFIER, type TokenVerifier } from '../http/bearer-tokens.js';
 import { retryAfterOf } from '../http/problem.js';
 import { partsOf } from '../http/json-body.js';
@@ -176,7 +176,7 @@ export class BrokerIngress {
     // Without the text of the error, which may hold addresses: the sender isn't known yet. The key set logs it.
     if (error instanceof KeysUnavailable) return { status: 503, detail: 'The keys are not available: send it again' };
     this.logger.error({ consumer, address, err: error as Error }, 'Event not handled: the broker will send it again');
-    if (error instanceof DatabaseUnavailable || isFileUnusable(error))
+    if (error instanceof DatabaseUnavailable || isDatabaseUnusable(error))
       return { status: 503, detail: 'The database does not answer' };
     return { status: 500, detail: withoutValues(error) };
   }

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { requestContextOf } from '../cloudevents/cloud-event.js';
 import type { LeaseScope } from '../leases/leases.js';
 import { runInContext } from '../observability/request-context.js';
-import { DatabaseUnavailable, isFileUnusable, type SqlValue } from '../persistence/sql.js';
+import { DatabaseUnavailable, isDatabaseUnusable, type SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { dueDeliveries, nextRetryAt, type Delivery } from '../store/delivery-rows.js';
 import { SequenceFloor } from '../store/sequence-floor.js';
@@ -218,7 +218,7 @@ export class DeliveryWorker {
   /** @returns false when the row is as it was */
   private async failed(delivery: Delivery, error: unknown): Promise<boolean> {
     // Not the fault of the message, and an outcome couldn't be written now.
-    if (error instanceof DatabaseUnavailable || isFileUnusable(error)) return this.pause(error);
+    if (error instanceof DatabaseUnavailable || isDatabaseUnusable(error)) return this.pause(error);
     this.backlog.ended(false);
     try {
       const outcome = await this.failures.record(delivery, error);

@@ -143,7 +143,7 @@ export class PostgresLeases implements Leases {
   private async claimFairShare(session: LeaseSession): Promise<LeaseRow[]> {
     const { client, replica } = session;
     await renewReplica(client, replica, this.resources, this.notifies, LEASE_MS);
-    const replicas = await listReplicas(client);
+    const replicas = await listReplicas(client, LEASE_MS);
     const gone = replicas.filter(({ is_alive }) => !is_alive).map((it) => it.replica);
     if (gone.length > 0) await deleteReplicas(client, gone);
     const alive = replicas.filter((it) => !gone.includes(it.replica));

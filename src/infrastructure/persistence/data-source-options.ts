@@ -1,7 +1,7 @@
 import { DefaultNamingStrategy, type DataSourceOptions } from 'typeorm';
 import { addressProblem } from './database-address.js';
 import { isDataSource, type DatabaseLocation, type PostgresDataSourceOptions } from './host-data-source.js';
-import { sessionClient, type SessionSettings } from './postgres/session.js';
+import { OPEN_TIMEOUT_MS, sessionClient, type SessionSettings } from './postgres/session.js';
 import { STATEMENT_LIMIT_MS } from './postgres/timeouts.js';
 import { UNIT_LIMIT_MS } from './sql.js';
 import { sqliteDriver } from './sqlite/sqlite-driver.js';
@@ -14,7 +14,6 @@ const MAX_LOG_BYTES = 64 * 1024 * 1024;
 export const READ_LIMIT_MS = 5000;
 /** TCP probes a connection that has been idle for this time, in ms. */
 const KEEP_ALIVE_MS = 10_000;
-const CONNECT_TIMEOUT_MS = 5000;
 
 /**
  * The address of a database as options of TypeORM.
@@ -64,7 +63,7 @@ export async function connectionOptions(
         ...extra,
         max: Math.min(poolSize, extra?.max ?? poolSize),
         application_name: 'mesh',
-        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+        connectionTimeoutMillis: OPEN_TIMEOUT_MS,
         keepAlive: true,
         keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
         Client: await sessionClient(settings, options.schema),

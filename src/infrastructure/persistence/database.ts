@@ -8,12 +8,13 @@ import { noLock, PostgresLock, type Lock } from './lock.js';
 import { migrateAtHome, pendingMigrations, type MigrationHistory } from './migrate.js';
 import type { OldSnapshot } from './old-snapshot.js';
 import { assertAtHome } from './ownership.js';
-import { AbandonedSessions } from './postgres/abandoned-sessions.js';
+import { AbandonedSessions, unguarded } from './postgres/abandoned-sessions.js';
 import { assertVisible } from './postgres/hidden-tables.js';
 import { oldestSnapshot } from './postgres/old-snapshots.js';
 import { PostgresEngine } from './postgres/postgres-engine.js';
 import { PostgresSql } from './postgres/postgres-sql.js';
 import type { SessionConfig } from './postgres/session.js';
+import { ServerFaults } from './postgres/server-faults.js';
 import { assertUsable } from './postgres/server-checks.js';
 import { repeatStale } from './postgres/stale-statements.js';
 import { destroySocket, limitInactivity } from './postgres/timeouts.js';
@@ -55,8 +56,9 @@ export class Database {
   readonly read: Sql;
   /** The oldest transaction of another session or process, when it is old. */
   readonly oldSnapshot: () => Promise<OldSnapshot | undefined>;
-  private readonly abandoned?: AbandonedSessions;
+  private readonly abandoned: readonly AbandonedSessions[] = [];
   private readonly damaged = new Damage();
+  private readonly faults = new ServerFaults();
   /** The connections that the pools have opened. */
   private readonly clients = new Set<PoolClient>();
 
@@ -70,11 +72,16 @@ export class Database {
       this.dialect = 'postgres';
       const pool = poolOf(reader);
       this.read = new PostgresSql((query) => repeatStale(pool.options.max, () => pool.query(query)));
-      this.abandoned = new AbandonedSessions(poolOf(writer), this.read);
-      this.engine = new PostgresEngine(writer, this.abandoned);
+      const ending = unguarded(pool);
+      const written = new AbandonedSessions(poolOf(writer), ending);
+      const read = new AbandonedSessions(pool, ending);
+      this.abandoned = [written, read];
+      this.engine = new PostgresEngine(writer, written, this.faults);
       this.oldSnapshot = () => oldestSnapshot(this.read);
-      limitInactivity(pool, READ_TIMEOUT_MS);
+      limitInactivity(pool, READ_TIMEOUT_MS, (client) => void read.add(client));
+      read.guard();
       for (const it of [pool, poolOf(writer)]) {
+        this.faults.watch(it);
         it.on('acquire', (client) => this.clients.add(client));
         it.on('remove', (client) => this.clients.delete(client));
       }
@@ -112,9 +119,9 @@ export class Database {
     }
   }
 
-  /** The damage that SQLite has found in its file, if any. */
+  /** Damage that SQLite has found in its file, or a fault that PostgreSQL showed in the last seconds, if any. */
   get damage(): DatabaseUnavailable | undefined {
-    return this.damaged.found;
+    return this.damaged.found ?? this.faults.found;
   }
 
   /** A lock that one process on this database holds at a time. */
@@ -131,7 +138,7 @@ export class Database {
 
   /** Closes all connections. Those in use are destroyed after a second; those being opened are not waited for. */
   async close(): Promise<void> {
-    this.abandoned?.close();
+    this.abandoned.forEach((it) => it.close());
     const closed = Promise.all([this.reader.destroy(), this.writer.destroy()]);
     if (this.clients.size === 0) return void (await closed);
     // Unreferenced: open sockets keep the process alive as long as there is something to destroy.

@@ -24,6 +24,9 @@ export class DatabaseUnavailable extends Error {
   override readonly name = 'DatabaseUnavailable';
 }
 
+/** The database works, but failed this unit of work through no fault of the unit. Others may succeed meanwhile. */
+export class PartlyUnavailable extends DatabaseUnavailable {}
+
 /** The error of the driver, also inside an error of TypeORM; for any thrown value. */
 export function driverErrorOf(error: unknown): { readonly code?: unknown; readonly message?: unknown } {
   return Object((error as { driverError?: unknown } | null | undefined)?.driverError ?? error) as object;
@@ -35,14 +38,32 @@ export function isFileUnusable(error: unknown): boolean {
 }
 
 /**
+ * Whether PostgreSQL fails a statement through no fault of the statement: a right is missing (42501), data or an index is
+ * damaged (XX001, XX002), or a table, column or schema of the mesh is missing (42P01, 42703, 3F000), as during a restore.
+ * A missing table of a module may be a typo in a handler, and must not be retried without end: it isn't among these. Nor is
+ * 42501 of a policy for rows or of RAISE, which depends on values: only the check of rights counts.
+ */
+export function isServerAtFault(error: unknown): boolean {
+  const { code, message, routine } = driverErrorOf(error) as ReturnType<typeof driverErrorOf> & { routine?: unknown };
+  if (code === '42501') return String(routine).startsWith('aclcheck_error');
+  if (/^(42P01|42703|3F000)$/.test(String(code))) return /\bmesh_\w/.test(String(message));
+  return code === 'XX001' || code === 'XX002';
+}
+
+/** Whether the database is at fault, and no statement: see `isServerAtFault()`; or SQLite can't use its file. */
+export function isDatabaseUnusable(error: unknown): boolean {
+  return isFileUnusable(error) || isServerAtFault(error);
+}
+
+/**
  * Whether a connection is lost or refused: PostgreSQL's classes 08, 53, 57P0 and 58, and time-outs that end a session
  * (https://www.postgresql.org/docs/15/errcodes-appendix.html), errors of the socket, and those of the driver. Also
- * whether the file of SQLite can't be used.
+ * whether the database can't be used.
  */
 export function isConnectionLost(error: unknown): boolean {
   const { code, message } = driverErrorOf(error);
   return (
-    isFileUnusable(error) ||
+    isDatabaseUnusable(error) ||
     /^(08|57P0|53|58|25P0[34])/.test(String(code)) ||
     /^(ECONN(REFUSED|RESET|ABORTED)|EPIPE|ETIMEDOUT|E(HOST|NET)UNREACH|ENET(DOWN|RESET))$/.test(String(code)) ||
     /connection (terminated|error|ended)|not queryable|not currently accepting|exceeded when trying to connect/i.test(

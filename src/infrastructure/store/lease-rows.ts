@@ -62,6 +62,9 @@ export interface ReplicaRow {
 /** `pg_locks.classid` of the advisory lock by which the session of a replica is known to live: the letters MESH. */
 const LOCK_CLASS = 0x4d455348;
 
+/** Twice the length of a lease: small steps of the clock free no shards. */
+const MAX_EXPIRIES = 2;
+
 type Client = Pick<ClientBase, 'query'>;
 
 /**
@@ -98,14 +101,19 @@ export async function renewReplica(
   });
 }
 
-/** All replicas of the database, and whether each still lives. */
-export async function listReplicas(client: Client): Promise<ReplicaRow[]> {
+/**
+ * All replicas of the database, and whether each still lives. An expiry that no heartbeat can have set by now is of the time
+ * before the clock of the database was set back, and counts as past. A replica that lives renews it at its next heartbeat.
+ */
+export async function listReplicas(client: Client, leaseMs: number): Promise<ReplicaRow[]> {
   const { rows } = await client.query<ReplicaRow>({
     name: 'mesh_replicas',
-    text: `SELECT replica, part, expires_at > clock_timestamp() AND (NOT has_session OR EXISTS (
+    text: `SELECT replica, part, expires_at > clock_timestamp()
+           AND expires_at < clock_timestamp() + $1 * interval '1 millisecond' AND (NOT has_session OR EXISTS (
              SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = ${LOCK_CLASS}
              AND objid = replica AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
            )) AS is_alive FROM mesh_replica`,
+    values: [MAX_EXPIRIES * leaseMs],
   });
   return rows;
 }

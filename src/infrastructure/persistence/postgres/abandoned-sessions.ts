@@ -1,7 +1,8 @@
 import { connect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ClientBase, Pool } from 'pg';
+import type { ClientBase, Pool, PoolClient } from 'pg';
 import { DatabaseUnavailable, type Sql } from '../sql.js';
+import { PostgresSql } from './postgres-sql.js';
 import type { ServerSession } from './session.js';
 
 /** How often the server is told to end the sessions, in ms. */
@@ -62,13 +63,33 @@ export class AbandonedSessions {
     this.poolSize = pool.options.max;
   }
 
+  /** Makes the pool refuse connections when it may have no further session, also those for TypeORM. */
+  guard(): void {
+    const connect = this.pool.connect.bind(this.pool) as () => Promise<PoolClient>;
+    type Callback = (
+      error: Error | undefined,
+      client?: PoolClient,
+      release?: (error?: boolean | Error) => void,
+    ) => void;
+    const guarded = (callback?: Callback) => {
+      const opened = this.assertRoom().then(connect);
+      if (!callback) return opened;
+      opened.then(
+        (client) => callback(undefined, client, (error?: boolean | Error) => client.release(error)),
+        (error: Error) => callback(error, undefined, () => undefined),
+      );
+    };
+    Object.assign(this.pool, { connect: guarded });
+  }
+
   /** @throws DatabaseUnavailable when the pool may have no further session */
   async assertRoom(): Promise<void> {
     for (let tries = 0; this.sessions.size >= this.poolSize; tries++) {
       if (tries === MAX_TRIES)
         throw new DatabaseUnavailable(`${this.sessions.size} sessions of PostgreSQL don't end: no more are opened`);
       if (tries > 0) await wait(TRY_AGAIN_MS);
-      await this.end();
+      // A server that is out of reach would keep every caller waiting for its time-outs.
+      await Promise.race([this.end(), wait(TRY_AGAIN_MS)]);
     }
   }
 
@@ -106,6 +127,22 @@ export class AbandonedSessions {
     for (const { pid } of asked) if (!alive.has(pid)) this.sessions.delete(pid);
     this.resizePool();
   }
+}
+
+/** Statements over a pool that `guard()` doesn't refuse: they make room. To be called before `guard()`. */
+export function unguarded(pool: Pool): Sql {
+  const connect = pool.connect.bind(pool) as () => Promise<PoolClient>;
+  return new PostgresSql(async (query) => {
+    const client = await connect();
+    let error: unknown;
+    try {
+      return await client.query(query);
+    } catch (failure) {
+      throw (error = failure);
+    } finally {
+      client.release(error !== undefined);
+    }
+  });
 }
 
 /**

@@ -1,19 +1,16 @@
+import { performance } from 'node:perf_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ClientBase } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
-import {
-  DatabaseUnavailable,
-  driverErrorOf,
-  isConflict,
-  isConnectionLost,
-  UNIT_LIMIT_MS,
-  UnitTimedOut,
-} from '../sql.js';
+import { DatabaseUnavailable, isConflict, PartlyUnavailable, UNIT_LIMIT_MS, UnitTimedOut } from '../sql.js';
 import { Unit, type BatchPrelude, type UnitEngine } from '../unit.js';
 import type { AbandonedSessions } from './abandoned-sessions.js';
+import { faultOfDatabase, isReadOnly, orUnavailable } from './engine-errors.js';
 import { fencedConnection, fencedRunner } from './postgres-fence.js';
 import { PostgresSql } from './postgres-sql.js';
+import type { ServerFaults } from './server-faults.js';
 import { repeatStale, StatementWatch } from './stale-statements.js';
+import { StatementClock } from './statement-clock.js';
 import { bytesReceived, closeConnection, withTimeout } from './timeouts.js';
 import { TransactionBatcher, type BatchedUnit } from './transaction-batcher.js';
 
@@ -25,6 +22,13 @@ const COMMIT_TIMEOUT_MS = 5000;
 const MAX_REPETITIONS = 4;
 const MAX_PAUSE_MS = 50;
 
+interface Transaction {
+  readonly runner: QueryRunner;
+  readonly client: ClientBase;
+  /** How long the database took for its BEGIN. */
+  readonly beginMs: number;
+}
+
 /** Units of work as pooled transactions (READ COMMITTED), fenced as on SQLite. */
 export class PostgresEngine implements UnitEngine {
   readonly commitsGroups = false;
@@ -33,10 +37,11 @@ export class PostgresEngine implements UnitEngine {
   constructor(
     private readonly dataSource: DataSource,
     private readonly abandoned: AbandonedSessions,
+    private readonly faults: ServerFaults,
   ) {}
 
   async run<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
-    const { unit, value } = await this.repeatedly((runner, client) => this.runUnit(runner, client, work));
+    const { unit, value } = await this.repeatedly((transaction) => this.runUnit(transaction, work));
     unit.committed();
     return value;
   }
@@ -55,7 +60,8 @@ export class PostgresEngine implements UnitEngine {
   /** Runs units one after the other in one transaction. @throws the error of one of them; nothing is stored then */
   private async runBatch(batch: readonly BatchedUnit[]): Promise<void> {
     const run = batch.length > 1 ? this.transaction.bind(this) : this.repeatedly.bind(this);
-    const completed = await run(async (runner, client) => {
+    const completed = await run(async (transaction) => {
+      const { client } = transaction;
       if (batch.length > 1)
         await this.answered(client, client.query(`SET LOCAL lock_timeout = ${BATCH_LOCK_TIMEOUT_MS}`));
       const sql = new PostgresSql((query) => this.answered(client, client.query(query)));
@@ -63,7 +69,7 @@ export class PostgresEngine implements UnitEngine {
       const results = await batch[0]!.prelude.load(sql, items);
       const units: { unit: Unit; value: unknown }[] = [];
       for (const [index, batched] of batch.entries()) {
-        units.push(await this.runUnit(runner, client, (unit) => batched.run(unit, results[index])));
+        units.push(await this.runUnit(transaction, (unit) => batched.run(unit, results[index])));
       }
       return units;
     });
@@ -74,7 +80,7 @@ export class PostgresEngine implements UnitEngine {
   }
 
   /** As `transaction()`, and again when other transactions or stale statements stood in its way. */
-  private async repeatedly<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
+  private async repeatedly<T>(body: (transaction: Transaction) => Promise<T>): Promise<T> {
     for (let repetitions = 0; ; repetitions++) {
       try {
         return await repeatStale(this.abandoned.poolSize, () => this.transaction(body));
@@ -92,16 +98,19 @@ export class PostgresEngine implements UnitEngine {
    * the COMMIT times out, its outcome is unknown and it counts as lost. The repetition finds out: a message by its delivery,
    * which is gone, or by the inbox; a request by its idempotency key.
    */
-  private async transaction<T>(body: (runner: QueryRunner, client: ClientBase) => Promise<T>): Promise<T> {
+  private async transaction<T>(body: (transaction: Transaction) => Promise<T>): Promise<T> {
     await this.abandoned.assertRoom();
     const runner = this.dataSource.createQueryRunner();
     let statements: StatementWatch | undefined;
     try {
       const client = await orUnavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
       statements = new StatementWatch(client);
+      const before = performance.eventLoopUtilization();
       await orUnavailable(() => this.answered(client, runner.startTransaction()));
       try {
-        const value = await body(runner, client);
+        // Without the time in which this process was busy itself, as with a handler that computes.
+        const { idle: beginMs } = performance.eventLoopUtilization(before);
+        const value = await body({ runner, client, beginMs });
         await this.commit(client);
         return value;
       } catch (error) {
@@ -155,14 +164,13 @@ export class PostgresEngine implements UnitEngine {
       void closeConnection(client);
       return new DatabaseUnavailable('The database takes no writes', { cause });
     }
-    return isConnectionLost(cause)
-      ? new DatabaseUnavailable('The connection to the database was lost', { cause })
-      : error;
+    return faultOfDatabase(cause) ?? error;
   }
 
-  private async runUnit<T>(runner: QueryRunner, client: ClientBase, work: (unit: Unit) => Promise<T>) {
+  private async runUnit<T>({ runner, client, beginMs }: Transaction, work: (unit: Unit) => Promise<T>) {
     const unit = new Unit();
-    const connection = fencedConnection(client, unit);
+    const clock = new StatementClock(beginMs);
+    const connection = fencedConnection(client, unit, clock);
     unit.openManager = () => fencedRunner(this.dataSource, unit, runner, connection).manager;
     unit.sql = new PostgresSql(async (query) => connection.query(query));
     let timer: NodeJS.Timeout | undefined;
@@ -178,23 +186,11 @@ export class PostgresEngine implements UnitEngine {
       return { unit, value };
     } catch (error) {
       unit.end('This unit of work was rolled back');
-      throw error;
+      const cause = clock.causeOf(error);
+      if (cause instanceof PartlyUnavailable) this.faults.note(cause);
+      throw cause;
     } finally {
       clearTimeout(timer);
     }
-  }
-}
-
-/** SQLSTATE 25006, read_only_sql_transaction. */
-function isReadOnly(error: unknown): boolean {
-  return driverErrorOf(error).code === '25006';
-}
-
-async function orUnavailable<T>(attempt: () => Promise<T>): Promise<T> {
-  try {
-    return await attempt();
-  } catch (error) {
-    if (error instanceof DatabaseUnavailable) throw error;
-    throw new DatabaseUnavailable('The database is not available', { cause: error });
   }
 }

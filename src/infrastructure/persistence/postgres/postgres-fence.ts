@@ -2,14 +2,17 @@ import type { ClientBase } from 'pg';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { UnitEnded } from '../sql.js';
 import type { Unit } from '../unit.js';
+import type { StatementClock } from './statement-clock.js';
 
 export type FencedConnection = Pick<ClientBase, 'query'>;
 
-/** The connection, for as long as the unit is open. */
-export function fencedConnection(client: ClientBase, unit: Unit): FencedConnection {
+/** The connection, for as long as the unit is open. `clock` measures its statements. */
+export function fencedConnection(client: ClientBase, unit: Unit, clock: StatementClock): FencedConnection {
   const query = (...parameters: Parameters<ClientBase['query']>) => {
     unit.assertOpen();
-    return client.query(...parameters) as unknown;
+    const answer = client.query(...parameters) as unknown;
+    if (answer instanceof Promise) clock.add(answer);
+    return answer;
   };
   return { query: query as ClientBase['query'] };
 }

@@ -1,6 +1,9 @@
 import type { Client, ClientConfig } from 'pg';
 import { DatabaseUnavailable } from '../sql.js';
-import { closeConnection } from './timeouts.js';
+import { closeConnection, withTimeout } from './timeouts.js';
+
+/** Longest time for opening a session, from the first packet to the last setting, in ms. */
+export const OPEN_TIMEOUT_MS = 5000;
 
 /** PostgreSQL's settings (`SHOW ALL`) by their names. */
 export type SessionSettings = Readonly<Record<string, string>>;
@@ -27,6 +30,8 @@ const SETTINGS: SessionSettings = {
   // Times are double precision: fewer digits would change them.
   extra_float_digits: '1',
   synchronous_commit: 'on',
+  // A COMMIT whose wait for the standby was cancelled says so in a WARNING.
+  client_min_messages: 'warning',
 };
 
 /**
@@ -48,7 +53,8 @@ interface Opened {
 /**
  * A client of `pg` for a pool or alone, whose sessions have the settings of the mesh, and `settings`. A statement makes
  * them: the address of a database can override start-up parameters, and poolers refuse some. `connect()` throws
- * DatabaseUnavailable for every failure: an unknown host, network, TLS, login, a standby that takes no writes.
+ * DatabaseUnavailable for every failure: an unknown host, network, TLS, login, a standby that takes no writes, a server that
+ * doesn't respond within 5 s.
  */
 export async function sessionClient(settings: SessionSettings, schema?: string): Promise<SessionConfig['Client']> {
   // Loaded on demand: most processes start on SQLite.
@@ -76,17 +82,22 @@ export async function sessionClient(settings: SessionSettings, schema?: string):
 
     private async open(): Promise<Client> {
       try {
-        await super.connect();
-        if (schema) await this.query(USE_SCHEMA, [schema]);
-        const { rows } = await this.query<Opened>(APPLY, parameters);
-        this.serverPid = rows[0]?.pid;
-        if (rows[0]?.is_standby && all.default_transaction_read_only === 'off')
-          throw new Error('this server is a standby, which takes no writes');
+        // connectionTimeoutMillis of `pg` ends with the login: a pooler answers that before it has a session to give.
+        await withTimeout(this, this.logIn(), OPEN_TIMEOUT_MS);
         return this;
       } catch (error) {
         void closeConnection(this, 0);
         throw new DatabaseUnavailable(`The database is not available: ${(error as Error).message}`, { cause: error });
       }
+    }
+
+    private async logIn(): Promise<void> {
+      await super.connect();
+      if (schema) await this.query(USE_SCHEMA, [schema]);
+      const { rows } = await this.query<Opened>(APPLY, parameters);
+      this.serverPid = rows[0]?.pid;
+      if (rows[0]?.is_standby && all.default_transaction_read_only === 'off')
+        throw new Error('this server is a standby, which takes no writes');
     }
   };
 }

@@ -78,16 +78,31 @@ export function destroySocket(client: ClientBase): void {
   socketOf(client).destroy();
 }
 
-/** Destroys connections of a pool that receive nothing for `ms` while they are in use. */
-export function limitInactivity(pool: Pool, ms: number): void {
-  function late(this: Socket): void {
-    const { bytesRead } = this;
-    // setImmediate: data that arrived while this process was paused is read first.
-    setImmediate(() => this.bytesRead === bytesRead && this.destroy(new DatabaseTimeout(ms)));
-  }
+/**
+ * Destroys connections of a pool that receive nothing for `ms` while they are in use.
+ * @param destroyed called then: the server may keep the session
+ */
+export function limitInactivity(pool: Pool, ms: number, destroyed: (client: ClientBase) => void): void {
+  const limits = new WeakMap<ClientBase, () => void>();
+  const limitOf = (client: ClientBase) => {
+    const known = limits.get(client);
+    if (known) return known;
+    const socket = socketOf(client);
+    const late = () => {
+      const { bytesRead } = socket;
+      // setImmediate: data that arrived while this process was paused is read first.
+      setImmediate(() => {
+        if (socket.bytesRead !== bytesRead) return;
+        socket.destroy(new DatabaseTimeout(ms));
+        destroyed(client);
+      });
+    };
+    limits.set(client, late);
+    return late;
+  };
   // The socket is limited, and not the statement, so that statements of TypeORM are limited, too.
-  pool.on('acquire', (client) => socketOf(client).setTimeout(ms, late));
-  pool.on('release', (_, client) => socketOf(client).setTimeout(0, late));
+  pool.on('acquire', (client) => socketOf(client).setTimeout(ms, limitOf(client)));
+  pool.on('release', (_, client) => socketOf(client).setTimeout(0, limitOf(client)));
 }
 
 function socketOf(client: ClientBase): Socket {

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { BatchSize } from '../batch-size.js';
-import { DatabaseUnavailable } from '../sql.js';
+import { DatabaseUnavailable, PartlyUnavailable } from '../sql.js';
 import type { BatchPrelude, Unit } from '../unit.js';
 
 /** How long a transaction should take, because it holds its locks for that time; in ms. */
@@ -79,7 +79,8 @@ export class TransactionBatcher {
 
   /** Nothing of a transaction is stored. Each unit runs again alone, which shows which one is at fault. */
   private async failed(units: readonly BatchedUnit[], error: unknown): Promise<void> {
-    if (units.length === 1 || error instanceof DatabaseUnavailable) {
+    const isForAll = error instanceof DatabaseUnavailable && !(error instanceof PartlyUnavailable);
+    if (units.length === 1 || isForAll) {
       for (const unit of units) unit.reject(error);
       return;
     }
