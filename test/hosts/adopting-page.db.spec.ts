@@ -23,7 +23,7 @@ describe('docs/adopting.md', () => {
       peerDependencies: Record<string, string>;
     };
     /** Inside the package, for its types only, or only for an application that brings it. */
-    const others = ['uuid', 'p-retry', 'is-network-error', 'cloudevents', 'pino'];
+    const others = ['better-sqlite3-13', 'uuid', 'p-retry', 'is-network-error', 'cloudevents', 'pino'];
     const packages = [...readSources('src/infrastructure')].flatMap(([path, text]) =>
       importsOf(parse(path, text)).filter((it) => it && !/^(src|node:)/.test(it)),
     );
