@@ -8,7 +8,7 @@ import { dueDeliveries } from '../../src/infrastructure/store/delivery-rows.js';
 import { SequenceFloor } from '../../src/infrastructure/store/sequence-floor.js';
 import { ROOT } from '../../tools/source.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
-import { DATABASES } from '../support/databases.js';
+import { BETTER_SQLITE3, DATABASES } from '../support/databases.js';
 import { connect } from '../support/notes.js';
 import { bodyOf } from '../support/rest.js';
 
@@ -21,7 +21,7 @@ interface Outbox {
 const DEAD_ROWS = 200_000;
 
 const READER = `
-  const db = new (require('better-sqlite3'))(process.argv[1], { readonly: true });
+  const db = new (require('${BETTER_SQLITE3}'))(process.argv[1], { readonly: true });
   db.exec('BEGIN');
   db.prepare('SELECT COUNT(*) FROM mesh_outbox').get();
   console.log('reading');

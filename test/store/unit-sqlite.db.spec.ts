@@ -9,7 +9,7 @@ import { DatabaseUnavailable } from '../../src/infrastructure/persistence/sql.js
 import { sqliteConnection } from '../../src/infrastructure/persistence/sqlite/sqlite-statements.js';
 import type { UnitOptions } from '../../src/infrastructure/persistence/unit.js';
 import { expectFasterThan } from '../support/cabs.js';
-import { DATABASES } from '../support/databases.js';
+import { BETTER_SQLITE3, DATABASES } from '../support/databases.js';
 import { Note, numbers, openNotes, outcome, together, type Notes } from '../support/notes.js';
 
 // A group closes after 4 ms. On a busy machine the other units of a test may come too late for it.
@@ -309,7 +309,7 @@ describe('Units of work on SQLite', () => {
     /** Starts a process that holds the write lock, for `ms` or until it is stopped. Resolves when the lock is held. */
     async function lock(ms = 600_000) {
       const program = `
-        const db = require('better-sqlite3')(process.argv[1]);
+        const db = require('${BETTER_SQLITE3}')(process.argv[1]);
         db.exec('BEGIN IMMEDIATE');
         console.log('locked');
         setTimeout(() => { db.exec('COMMIT'); db.close(); }, ${ms});`;

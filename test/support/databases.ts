@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import pg from 'pg';
 
+/** The name of the better-sqlite3 that runs on this version of Node: 12 ends a process of Node 24. */
+export const BETTER_SQLITE3 = parseInt(process.versions.node) >= 22 ? 'better-sqlite3-13' : 'better-sqlite3';
+
 /** A kind of database. */
 export interface DatabaseKind {
   readonly kind: 'sqlite' | 'postgres';
