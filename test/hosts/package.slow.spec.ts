@@ -7,7 +7,7 @@ import { ROOT } from '../../tools/source.js';
 /* The package as a host sees it: installed from its folder beside the packages of this project. */
 
 const NAME = 'nestjs-meshy';
-const ENTRIES = ['', '/http', '/cloudevents'];
+const ENTRIES = ['', '/http', '/cloudevents', '/testing'];
 
 describe('The package', () => {
   let host: string;
@@ -51,7 +51,14 @@ describe('The package', () => {
     ) as Record<string, Record<string, unknown>>;
     const declared = Object.keys({ ...dependencies, ...peerDependencies });
     expect(Object.keys(peerDependenciesMeta!)).toEqual(expect.arrayContaining(['pg', 'better-sqlite3', 'jose']));
-    for (const file of ['esm/index.js', 'cjs/index.js', 'esm/http.js', 'cjs/http.js', 'cjs/cloudevents.js']) {
+    for (const file of [
+      'esm/index.js',
+      'cjs/index.js',
+      'esm/http.js',
+      'cjs/http.js',
+      'cjs/cloudevents.js',
+      'cjs/testing.js',
+    ]) {
       const code = readFileSync(join(ROOT, 'dist-package', file), 'utf8');
       expect(code).not.toMatch(/\b(cabs|transit|driver_fee|invoic)/i);
       const imported = [...code.matchAll(/(?:from |require\()'([^'.][^']*)'/g)].map(([, id]) => id!);
@@ -74,7 +81,10 @@ describe('The package', () => {
     ['bundler', { module: 'esnext', moduleResolution: 'bundler', target: 'es2022' }],
   ])('compiles in a host with moduleResolution %s', (_, options) => {
     it.each([true, false])('declaration: true, strict: %s', (strict) => {
-      write('src/contract.ts', CONTRACT);
+      const readme = readFileSync(join(ROOT, 'package/README.md'), 'utf8');
+      for (const [, file, code] of readme.matchAll(/```ts\n\/\/ (\S+)\n([^]*?)```/g)) write(`src/${file}`, code!);
+      write('src/yours.ts', YOURS);
+      write('src/more.ts', MORE);
       write(
         'src/http.ts',
         `import { Conflict, SchemaPipe } from '${NAME}/http';\nexport const all = [Conflict, SchemaPipe];\n`,
@@ -88,37 +98,40 @@ describe('The package', () => {
       const compilerOptions = { ...shared, ...options, strict, outDir: 'dist', rootDir: 'src', types: ['node'] };
       write('tsconfig.json', JSON.stringify({ compilerOptions, include: ['src'] }));
       run(join(ROOT, 'node_modules/.bin/tsc'), '-p', 'tsconfig.json');
-      expect(readFileSync(join(host, 'dist/contract.d.ts'), 'utf8')).toMatch(
+      expect(readFileSync(join(host, 'dist/orders.d.ts'), 'utf8')).toMatch(
         /class OrderPlaced extends OrderPlaced_base/,
       );
     });
   });
 });
 
-const CONTRACT = `
-import { Module } from '@nestjs/common';
-import { EventsHandler } from '@nestjs/cqrs';
-import { durableCommand, durableEvent, query, MeshFeature, MeshModule, UnitOfWork, type DurableEventHandler } from '${NAME}';
-import { z } from 'zod';
+/** What the README takes for granted in a host. */
+const YOURS = `
+import { Injectable } from '@nestjs/common';
+import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
 
-export class OrderPlaced extends durableEvent('host.order-placed', z.object({ item: z.string() })) {}
-export class SendMail extends durableCommand('host.send-mail', z.object({ to: z.string() }), { sentBy: ['orders'] }) {}
-export class ReadOrder extends query('read-order', z.object({ id: z.int() }), z.object({ item: z.string() }).nullable()) {}
-
-@EventsHandler(OrderPlaced)
-export class MailOnOrderPlaced implements DurableEventHandler<OrderPlaced> {
-  constructor(private readonly work: UnitOfWork) {}
-  async handle({ subject, data: { item } }: OrderPlaced): Promise<void> {
-    await this.work.sql.run('SELECT 1', [subject, item.toUpperCase()]);
-  }
+@Entity()
+export class Order {
+  @PrimaryGeneratedColumn() id!: number;
+  @Column('text') email!: string;
 }
 
-@MeshFeature({ name: 'orders', contract: { OrderPlaced } })
-@Module({ providers: [MailOnOrderPlaced] })
-export class OrdersModule {}
+@Injectable()
+export class Mailer {
+  async send(to: string, text: string, id: string): Promise<void> {
+    console.log(to, text, id);
+  }
+}
+`;
 
-@Module({ imports: [MeshModule.forRoot({ application: 'host', modules: [OrdersModule], database: 'sqlite:a.db' }), OrdersModule] })
-export class AppModule {}
+const MORE = `
+import { durableCommand, query } from '${NAME}';
+import { temporaryDatabase, TestMesh } from '${NAME}/testing';
+import { z } from 'zod';
+import { OrderPlaced } from './orders.js';
 
-export const typed: string = new OrderPlaced('1', { item: 'tea' }).data.item;
+export class SendMail extends durableCommand('host.send-mail', z.object({ to: z.string() }), { sentBy: ['orders'] }) {}
+export class ReadOrder extends query('read-order', z.object({ id: z.int() }), z.object({ item: z.string() }).nullable()) {}
+export const typed: string = new OrderPlaced('1', { email: 'a' }).data.email;
+export const used = [TestMesh, temporaryDatabase];
 `;
