@@ -14,6 +14,7 @@ interface Workflow {
 interface Step {
   readonly uses?: string;
   readonly run?: string;
+  readonly env?: object;
 }
 
 const texts = new Map(readdirSync(FOLDER).map((name) => [name, readFileSync(join(FOLDER, name), 'utf8')]));
@@ -94,7 +95,8 @@ describe('The workflows', () => {
     for (const { permissions } of workflows.values()) expect(permissions).toEqual({ contents: 'read' });
     const jobs = [...workflows.values()].flatMap(({ jobs }) => Object.values(jobs));
     const writing = jobs.filter(({ permissions }) => permissions !== undefined);
-    expect(writing).toEqual([release.jobs.release]);
+    expect(writing).toEqual([release.jobs.release, release.jobs.package]);
+    expect(release.jobs.package!.permissions).toEqual({ contents: 'read', 'id-token': 'write' });
     const commands = release.jobs.release!.steps.flatMap(({ run }) => run ?? []);
     expect(commands.filter((it) => /npm|npx|\.ci\/run/.test(it))).toEqual([]);
   });
@@ -107,6 +109,17 @@ describe('The workflows', () => {
     const [, file] = /^\.ci\/sbom "\$GITHUB_REF_NAME" > (\S+)$/.exec(bill!)!;
     expect(create).toMatch(/^gh release create /);
     expect(create!.split(' ')).toContain(file);
+  });
+
+  it('publish the package after the tests, signed, and give the token to the publishing step alone', () => {
+    const { needs, steps } = release.jobs.package!;
+    expect(needs).toBe('test');
+    const withToken = steps.filter(({ env }) => JSON.stringify(env ?? {}).includes('secrets.'));
+    expect(withToken).toEqual([steps.at(-1)]);
+    expect(steps.at(-1)!.run).toMatch(/^npm publish --provenance/);
+    const versionOf = (path: string) =>
+      (JSON.parse(readFileSync(join(ROOT, path), 'utf8')) as { version: string }).version;
+    expect(versionOf('package/manifest.json')).toBe(versionOf('package.json'));
   });
 
   it.each([
