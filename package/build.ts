@@ -2,11 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { nodeResolve } from '@rollup/plugin-node-resolve';
 import { rollup, type OutputOptions } from 'rollup';
 
 /*
- * `npm run package`: compiles the library for `import` and for `require` into dist-package/ and packs it. Both builds are
+ * `npm run package [-- --target FOLDER --no-pack]`: compiles the library for `import` and for `require` into dist-package/ and packs
+ * it. Both builds are
  * whole, because Jest in a CommonJS application can't load ES modules, nor can it load CommonJS that requires those of Nest 12.
  */
 
@@ -17,7 +19,10 @@ interface Manifest {
 }
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const TARGET = join(ROOT, 'dist-package');
+const { values: OPTIONS } = parseArgs({
+  options: { 'no-pack': { type: 'boolean' }, target: { type: 'string', default: 'dist-package' } },
+});
+const TARGET = join(ROOT, OPTIONS.target);
 const BUILD = join(TARGET, '.build');
 /** Small packages that exist as ES modules only, so that `require` needs them inside. */
 const BUNDLED = ['uuid', 'p-retry', 'is-network-error'];
@@ -31,9 +36,10 @@ const entries = readdirSync(join(ROOT, 'package'))
   .filter((file) => file.endsWith('.ts') && file !== 'build.ts')
   .map((file) => file.slice(0, -'.ts'.length));
 
-export async function buildPackage(): Promise<void> {
+async function buildPackage(): Promise<void> {
   rmSync(TARGET, { recursive: true, force: true });
-  execFileSync(join(ROOT, 'node_modules/.bin/tsc'), ['-p', 'tsconfig.package.json'], { cwd: ROOT, stdio: 'inherit' });
+  const compiler = join(ROOT, 'node_modules/.bin/tsc');
+  execFileSync(compiler, ['-p', 'tsconfig.package.json', '--outDir', BUILD], { cwd: ROOT, stdio: 'inherit' });
   await bundle();
   for (const [format, type] of [
     ['esm', 'module'],
@@ -95,8 +101,5 @@ function writeJson(path: string, value: object): void {
   writeFileSync(join(TARGET, path), `${JSON.stringify(value, null, 2)}\n`);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  await buildPackage();
-  if (!process.argv.includes('--no-pack'))
-    execFileSync('npm', ['pack', '--pack-destination', '.'], { cwd: TARGET, stdio: 'inherit' });
-}
+await buildPackage();
+if (!OPTIONS['no-pack']) execFileSync('npm', ['pack', '--pack-destination', '.'], { cwd: TARGET, stdio: 'inherit' });

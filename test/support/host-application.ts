@@ -38,8 +38,11 @@ const OF_TESTS = {
 
 /** Builds and packs the package. @returns the path of the tarball */
 export function packPackage(): string {
-  execFileSync('npx', ['tsx', 'package/build.ts'], { cwd: ROOT, stdio: ['ignore', 'ignore', 'inherit'] });
-  const folder = join(ROOT, 'dist-package');
+  // Other suites build it, too.
+  const target = 'node_modules/.cache/nestjs-meshy';
+  const stdio = ['ignore', 'ignore', 'inherit'] as const;
+  execFileSync('npx', ['tsx', 'package/build.ts', '--target', target], { cwd: ROOT, stdio: [...stdio] });
+  const folder = join(ROOT, target);
   return join(
     folder,
     readdirSync(folder).find((file) => file.endsWith('.tgz'))!,

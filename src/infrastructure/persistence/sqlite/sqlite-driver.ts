@@ -1,3 +1,7 @@
+// Whoever compiles this file needs the declaration: the package may be missing.
+// eslint-disable-next-line @typescript-eslint/triple-slash-reference
+/// <reference path="./better-sqlite3-13.d.ts" />
+
 /** Version 13 of better-sqlite3 needs this version of Node. Version 12 ends a process of Node 24. */
 const NEWER_FROM = 22;
 
