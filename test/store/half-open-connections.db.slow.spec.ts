@@ -121,6 +121,20 @@ describe('A server of PostgreSQL that is silent after', () => {
     };
     const dropTraffic = () => proxy.dropTraffic('everything', 'refused');
 
+    /** The pool of this test has one connection: the next unit waits until the server has ended the lost session. */
+    const back = () =>
+      eventually(
+        () =>
+          work
+            .run(async () => undefined)
+            .then(
+              () => true,
+              () => false,
+            ),
+        (isBack) => isBack,
+        MAX_MS,
+      );
+
     const losses: [string, () => Promise<unknown>][] = [
       ['begin', () => unit(dropTraffic)],
       ['execute a statement', () => unit(() => undefined, dropTraffic)],
@@ -146,6 +160,7 @@ describe('A server of PostgreSQL that is silent after', () => {
         expect(result).toBeInstanceOf(DatabaseUnavailable);
         expect(ms).toBeLessThan(MAX_MS);
         proxy.passTraffic();
+        await back();
         expect(await together(numbers(6).map((n) => work.run(() => add(`next ${n}`))))).toEqual({
           done: 6,
           errors: [],
@@ -168,6 +183,7 @@ describe('A server of PostgreSQL that is silent after', () => {
       expect(result).toBeInstanceOf(DatabaseUnavailable);
       expect(ms).toBeLessThan(MAX_MS);
       proxy.passTraffic();
+      await back();
       await work.run(() => add('next'));
       expect(await seen()).toEqual(['kept', 'next']);
     });
