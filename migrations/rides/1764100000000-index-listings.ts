@@ -8,6 +8,9 @@ export class RidesListings1764100000000 implements MigrationInterface {
     await runner.query('CREATE INDEX rides_transit_latest ON rides_transit (requested_at, id)');
     await runner.query('CREATE INDEX rides_transit_latest_of_client ON rides_transit (client_id, requested_at, id)');
     await runner.query('CREATE INDEX rides_transit_latest_in_status ON rides_transit (status, requested_at, id)');
+    await runner.query(
+      'CREATE INDEX rides_transit_latest_of_client_in_status ON rides_transit (client_id, status, requested_at, id)',
+    );
     await runner.query('DROP INDEX rides_transit_client');
     await runner.query('DROP INDEX rides_transit_status');
     await runner.query('DROP INDEX rides_transit_requested');
@@ -21,6 +24,7 @@ export class RidesListings1764100000000 implements MigrationInterface {
     await runner.query(
       'CREATE INDEX rides_transit_completing ON rides_transit (completing_at, id) WHERE completing_at IS NOT NULL',
     );
+    await runner.query('DROP INDEX rides_transit_latest_of_client_in_status');
     await runner.query('DROP INDEX rides_transit_latest_in_status');
     await runner.query('DROP INDEX rides_transit_latest_of_client');
     await runner.query('DROP INDEX rides_transit_latest');

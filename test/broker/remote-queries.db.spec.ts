@@ -1,9 +1,18 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PICKUP, PLANNED } from '../../src/demo.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { newClient, post, problemOf } from '../support/rest.js';
+
+/** Writes pieces of an answer for ever, until the client hangs up. */
+async function drip(response: ServerResponse, piece: Buffer, pauseMs: number): Promise<void> {
+  while (!response.destroyed) {
+    response.write(piece);
+    await wait(pauseMs);
+  }
+}
 
 describe.each(DATABASES)('Remote queries on $kind', ({ fresh }) => {
   let cabs: Cabs;
@@ -76,6 +85,8 @@ describe.each(DATABASES)('Remote queries on $kind', ({ fresh }) => {
     ['against the contract', (response) => response.end('{"result":{"distance-metres":"far"}}')],
     ['cut off', (response) => response.socket!.destroy()],
     ['missing', () => undefined],
+    ['without end', (response) => void drip(response, Buffer.alloc(64 * 1024, ' '), 1)],
+    ['slow without end', (response) => void drip(response, Buffer.from(' '), 300)],
   ])(
     'end in a 503 problem when the answer is %s, and leave nothing behind',
     async (_, failing) => {

@@ -167,10 +167,11 @@ describe.each(ONE_DATABASE)('A message of an unknown type on $kind', ({ kind, fr
     expect(await post(old, '/mesh/right', event('planted.never', 1))).toEqual(accepted);
     expect(await post(old, '/mesh/elsewhere', happened)).toMatchObject({ status: 422 });
     expect(await statistics(old)).toMatchObject({
-      pending: 5,
+      pending: 4,
       ready: 0,
-      retrying: 5,
-      consumers: { left: 2, right: 2, unknown: 1 },
+      retrying: 4,
+      // What the broker delivers twice is stored once.
+      consumers: { left: 1, right: 2, unknown: 1 },
     });
     await stop(old);
     const renewed = await start('new', { broker });

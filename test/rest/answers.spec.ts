@@ -6,6 +6,8 @@ import { gzipSync } from 'node:zlib';
 import { fieldOf, ValidationFailed } from '../../src/infrastructure/contracts/domain-errors.js';
 import { configureServer } from '../../src/infrastructure/http/configure-server.js';
 import { Connections } from '../../src/infrastructure/http/connections.js';
+import { readBody } from '../../src/infrastructure/http/request-body.js';
+import { protocolProblem } from '../../src/infrastructure/http/request-checks.js';
 import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 
@@ -126,6 +128,81 @@ describe('Connections', () => {
     expect(written.at(-1)!.destroyed).toBe(false);
     const reader = await open(GET.replace('Host', 'Connection: close\r\nHost'));
     expect((await received(reader)).length).toBeGreaterThan(answer.length);
+  });
+
+  it('with unread answers make room for others, even while no memory is short', async () => {
+    const answer = Buffer.alloc(8 * 1024 * 1024, 'a');
+    const written: Socket[] = [];
+    await serve(
+      (request, response) => {
+        written.push(request.socket);
+        response.end(request.url === '/large' ? answer : 'alive');
+      },
+      (it) => (it.maxConnections = 3),
+    );
+    for (let n = 0; n < 3; n++) {
+      await open(GET.replace('/', '/large'));
+      await wait(30);
+    }
+    const reply = await fetch(`http://127.0.0.1:${port}/`);
+    expect(await reply.text()).toBe('alive');
+    expect(written[0]!.destroyed).toBe(true);
+  });
+
+  it('with a request on its way are kept when slower ones can make room', async () => {
+    await serve(
+      (request, response) => {
+        if (request.method === 'GET') response.end('alive');
+      },
+      (it) => (it.maxConnections = 10),
+    );
+    for (let n = 0; n < 8; n++) await open('POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nslow');
+    await wait(50);
+    const honest = await open('');
+    for (let n = 0; n < 6; n++) await open('');
+    const answered = received(honest);
+    honest.write(GET.replace('Host', 'Connection: close\r\nHost'));
+    expect(await answered).toMatch(/alive$/);
+  });
+
+  it('answer an unknown expectation in its turn, and end then', async () => {
+    let handled = 0;
+    await serve((request, response) => {
+      const problem = protocolProblem(request);
+      handled++;
+      setTimeout(() => {
+        if (problem) response.shouldKeepAlive = false;
+        response.writeHead(problem?.status ?? 200).end();
+      }, 20);
+    });
+    const strange = 'GET / HTTP/1.1\r\nHost: localhost\r\nExpect: x\r\n\r\n';
+    const socket = await open(GET + strange.repeat(50));
+    const statuses = [...(await received(socket)).matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status);
+    expect(statuses).toEqual(['200', '417']);
+    expect(handled).toBe(2);
+  });
+
+  it('with an unread answer take no part of what bodies may hold', async () => {
+    const body = Buffer.alloc(1024 * 1024, 'b');
+    const answer = Buffer.alloc(8 * 1024 * 1024, 'a');
+    const refused: unknown[] = [];
+    await serve((request, response) => {
+      readBody(request, response, 2 * body.length).then(
+        () => response.end(request.url === '/small' ? 'kept' : answer),
+        (error: unknown) => {
+          refused.push(error);
+          response.destroy();
+        },
+      );
+    });
+    const head = (path: string) => `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`;
+    for (let n = 0; n < 40; n++) {
+      (await open(head('/large'))).write(body);
+      await wait(5);
+    }
+    const small = await fetch(`http://127.0.0.1:${port}/small`, { method: 'POST', body });
+    expect(await small.text()).toBe('kept');
+    expect(refused).toEqual([]);
   });
 
   it('that send a body slowly make room for others', async () => {

@@ -45,6 +45,7 @@ describe.each(DATABASES)(`Listings of ${ROWS} rows on $kind`, ({ fresh, kind }) 
     ['&status=draft', 0],
     ['&clientId=CLIENT', 100],
     ['&clientId=CLIENT&status=completed', 100],
+    ['&clientId=CLIENT&status=draft', 0],
     ['&clientId=2000000000', 0],
     ['&requestedBefore=2020-01-01T15:00:00Z', 100],
   ])('the first and the last page of ?%s are answered at once, and the total is bounded', async (filter, count) => {

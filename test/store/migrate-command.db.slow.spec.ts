@@ -90,7 +90,8 @@ describe('npm run migrate', () => {
         [
           'rides_transit',
           `DELETE FROM rides_migrations WHERE name LIKE 'RidesListings%';
-           DROP INDEX rides_transit_latest, rides_transit_latest_of_client, rides_transit_latest_in_status;
+           DROP INDEX rides_transit_latest, rides_transit_latest_of_client, rides_transit_latest_in_status,
+             rides_transit_latest_of_client_in_status;
            CREATE INDEX rides_transit_client ON rides_transit (client_id);
            CREATE INDEX rides_transit_status ON rides_transit (status);
            CREATE INDEX rides_transit_requested ON rides_transit (requested_at);

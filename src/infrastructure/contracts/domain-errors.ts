@@ -73,7 +73,8 @@ export function fieldOf(path: readonly PropertyKey[]): string {
 }
 
 function cut(text: string, max: number): string {
-  return text.length > max ? `${text.slice(0, max)}…` : text;
+  // Not through the middle of a character.
+  return text.length > max ? `${text.slice(0, max).replace(/[\ud800-\udbff]$/, '')}…` : text;
 }
 /** Something that the request needs can't be reached now. */
 export class Unavailable extends DomainError {}

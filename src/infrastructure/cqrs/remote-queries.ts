@@ -9,6 +9,8 @@ import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Longest wait for one answer, in ms: a user waits for the result. */
 const TIMEOUT_MS = 1000;
+/** Largest answer, in bytes: parsed, it takes up to forty times as much. */
+const MAX_ANSWER_BYTES = 1024 * 1024;
 /** A request that waits for longer than this, in ms, takes up no place of others. */
 const SLOW_MS = 100;
 /** Queries have no side effects, so they are retried; waits in ms. */
@@ -55,6 +57,8 @@ export class RemoteQueries {
       origin,
       path: pathname,
       method: 'POST',
+      // The time-outs of the agent start anew with each piece of the answer.
+      signal: AbortSignal.timeout(TIMEOUT_MS),
       body,
       headers: {
         'content-type': 'application/json',
@@ -77,5 +81,10 @@ export class RemoteQueries {
 /** Undici is loaded on demand: a process that hosts all modules doesn't need it. */
 async function agentOf(): Promise<Agent> {
   const { Agent } = await import('undici');
-  return new Agent({ headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS, connect: { timeout: TIMEOUT_MS } });
+  return new Agent({
+    headersTimeout: TIMEOUT_MS,
+    bodyTimeout: TIMEOUT_MS,
+    maxResponseSize: MAX_ANSWER_BYTES,
+    connect: { timeout: TIMEOUT_MS },
+  });
 }

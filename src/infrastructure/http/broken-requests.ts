@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { expectMore } from './request-checks.js';
 import { SECURITY_HEADERS } from './security-headers.js';
 
 /** Statuses of Node's errors before there is a request; 400 for all others. */
@@ -27,21 +28,18 @@ export function answerBrokenRequests(server: Server, endAfterAnswer: (socket: So
     socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`, () => socket.destroy());
   });
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    const { headers, body } = problem(417, 'The only expectation that is known is 100-continue', request.url);
-    response.shouldKeepAlive = false;
-    response.writeHead(417, headers).end(body);
+    expectMore(request);
+    server.emit('request', request, response);
   });
 }
 
-function problem(status: number, detail: string, url?: string) {
+function problem(status: number, detail: string) {
   const correlationId = randomUUID();
-  const instance = url?.split('?')[0];
   const body = JSON.stringify({
     type: 'about:blank',
     title: STATUS_CODES[status],
     status,
     detail,
-    instance,
     correlationId,
   });
   const headers = {

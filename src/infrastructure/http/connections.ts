@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Injectable } from '@nestjs/common';
+import { UnreadAnswers } from './unread-answers.js';
 
 /** Requests of one connection that may wait for the answers before theirs. Browsers and brokers send none. */
 const MAX_PIPELINED = 100;
@@ -9,10 +10,6 @@ const MAX_PIPELINED = 100;
  * the connection that brings one more is closed.
  */
 const MAX_HELD = 10_000;
-/** How long a client may leave the rest of an answer unread, in ms. */
-const UNREAD_MS = 30_000;
-/** Bytes of all connections that clients haven't read yet, at most: beyond, those that read least recently are closed. */
-const MAX_UNREAD_BYTES = 32 * 1024 * 1024;
 /** How long a connection on which a request may be arriving is kept when the server stops, in ms. */
 const ARRIVING_MS = 500;
 /** Pause between two searches for connections to close while the servers stop, in ms. */
@@ -39,9 +36,7 @@ export class Connections {
   private readonly exchanges = new Map<Socket, Exchange>();
   private isEnding = false;
   private held = 0;
-  /** Bytes that clients haven't read; the longest unread come first. */
-  private readonly unread = new Map<Socket, number>();
-  private unreadBytes = 0;
+  private readonly unread = new UnreadAnswers();
 
   /** Whether the process is about to stop: it still answers, but wants no more requests. */
   get areEnding(): boolean {
@@ -73,7 +68,7 @@ export class Connections {
   watch(server: Server): void {
     if (this.servers.has(server)) return;
     this.servers.add(server);
-    /** The sockets of this server; those that have been idle for the longest time come first. */
+    /** The sockets of this server; those that sent no request for the longest time come first. */
     const sockets = new Set<Socket>();
     server.on('connection', (socket: Socket) => {
       for (const it of [this.sockets, sockets]) {
@@ -81,36 +76,20 @@ export class Connections {
         socket.once('close', () => it.delete(socket));
       }
       // Idle and slow connections of some clients must not keep others out: Node refuses those beyond its limit.
-      if (sockets.size >= server.maxConnections) this.closeSlowest(sockets, socket);
+      if (sockets.size >= server.maxConnections) this.makeRoom(sockets, socket);
     });
     server.on('request', ({ socket }: IncomingMessage) => {
       if (sockets.delete(socket)) sockets.add(socket);
     });
   }
 
-  /** Closes the connection that has been idle for the longest time; if there is none, has been sending a body for so long. */
-  private closeSlowest(sockets: ReadonlySet<Socket>, newest: Socket): void {
-    const all = [...sockets].filter((it) => it !== newest);
-    const isSending = (socket: Socket) => this.exchanges.get(socket)?.response.req.complete === false;
-    (all.find((it) => !this.exchanges.has(it)) ?? all.find(isSending))?.destroy();
-  }
-
-  /** Takes note of what the client hasn't read of an answer that has been written. */
-  private noteUnread(socket: Socket): void {
-    const bytes = socket.destroyed ? 0 : socket.writableLength;
-    if (bytes === 0) return;
-    this.unread.set(socket, bytes);
-    this.unreadBytes += bytes;
-    for (const [oldest] of this.unread) {
-      if (this.unreadBytes <= MAX_UNREAD_BYTES) return;
-      this.forgetUnread(oldest);
-      oldest.destroy();
+  /** Closes the connection that sent no request for the longest time, unless this process works on its last one. */
+  private makeRoom(sockets: Iterable<Socket>, newest: Socket): void {
+    for (const socket of sockets) {
+      const response = this.exchanges.get(socket)?.response;
+      const isWorkedOn = response !== undefined && response.req.complete && !response.writableEnded;
+      if (socket !== newest && !isWorkedOn) return void socket.destroy();
     }
-  }
-
-  private forgetUnread(socket: Socket): void {
-    this.unreadBytes -= this.unread.get(socket) ?? 0;
-    this.unread.delete(socket);
   }
 
   /** From now on each answer ends its connection. New connections are accepted as before. */
@@ -159,14 +138,13 @@ export class Connections {
     this.exchanges.set(socket, exchange);
     if (this.isEnding || (exchange.isFull && waiting.length === 0)) endConnection(response);
     response.once('prefinish', () => {
-      response.setTimeout(UNREAD_MS);
       // By then the kernel has taken what it can.
       setImmediate(() => {
-        if (this.exchanges.get(socket)?.response === response) this.noteUnread(socket);
+        if (this.exchanges.get(socket)?.response === response) this.unread.note(socket);
       });
     });
     response.once('close', () => {
-      this.forgetUnread(socket);
+      this.unread.forget(socket);
       const following = waiting.shift();
       // After an answer with Connection: close, requests that wait are not handled, as HTTP demands.
       if (following && socket.writable) {

@@ -36,6 +36,7 @@ const TITLES: Record<number, string> = {
   409: 'Conflict',
   413: 'Content too large',
   415: 'Unsupported media type',
+  417: 'Expectation failed',
   422: 'Business rule violated',
   500: 'Internal error',
   503: 'Service unavailable',

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 
 /** How long a body may take to arrive, in ms. */
 const BODY_MS = 10_000;
-/** What all bodies of the process may hold together until their requests are answered, in bytes. */
+/** What all bodies of the process may hold together until their answers are written, in bytes. */
 const BUDGET_BYTES = 32 * 1024 * 1024;
 
 /** A body was not read to its end. The message is for the sender. */
@@ -85,7 +85,7 @@ export function readBody(request: IncomingMessage, response: ServerResponse, lim
       resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
       chunks.length = 0;
       if (response.closed) release();
-      else response.once('close', release);
+      else response.once('prefinish', release).once('close', release);
     });
     request.once('error', () => undefined);
     request.once('close', () => {

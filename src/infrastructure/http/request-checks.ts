@@ -6,16 +6,26 @@ const SAFE_METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'OPTIONS']
 const HOST = /^(?:\[[\da-f:.]+\]|[\w.~%!$&'()*+,;=-]*)(?::\d*)?$/i;
 const LOOPBACK = /^(?:(?:[\w-]+\.)*localhost|127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\[::1\])(?::\d+)?$/i;
 
+/** Requests with an `Expect` that isn't 100-continue. */
+const expecting = new WeakSet<IncomingMessage>();
+
+/** Notes that a request expects what this server doesn't know. */
+export function expectMore(request: IncomingMessage): void {
+  expecting.add(request);
+}
+
 /**
- * What is wrong with a request as HTTP/1.1 (RFC 9112, sections 2.3, 3.2 and 6.1), although Node accepts it: a proxy in front
+ * What is wrong with a request as HTTP/1.1 (RFC 9112, sections 2.3, 3.2 and 6.1; RFC 9110, section 10.1.1), although Node accepts it: a proxy in front
  * may understand it in another way. The connection has to be closed then.
  */
-export function protocolProblem({ httpVersion, headersDistinct }: IncomingMessage): Error | undefined {
+export function protocolProblem(request: IncomingMessage): Error | undefined {
+  const { httpVersion, headersDistinct } = request;
   const { host = [], 'transfer-encoding': encodings = [] } = headersDistinct;
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return malformed('Send HTTP/1.1');
   if (host.length > 1) return malformed('Send the header Host once');
   if (host.length === 0 && httpVersion === '1.1') return malformed('Send the header Host');
   if (host[0] !== undefined && !HOST.test(host[0])) return malformed('Host: expected a host, and maybe a port');
+  if (expecting.has(request)) return malformed('The only expectation that is known is 100-continue', 417);
   if (encodings.length === 0) return undefined;
   if (httpVersion === '1.0') return malformed('Transfer-Encoding: not known in HTTP/1.0');
   return /^chunked$/i.test(encodings.join(',').trim())
@@ -40,6 +50,6 @@ export function otherSiteProblem({ method, headers }: IncomingMessage, isDevelop
   return isOwn ? undefined : new Forbidden('Requests of other sites are refused', 'Origin');
 }
 
-function malformed(message: string): Error {
-  return Object.assign(new Error(message), { status: 400 });
+function malformed(message: string, status = 400): Error {
+  return Object.assign(new Error(message), { status });
 }

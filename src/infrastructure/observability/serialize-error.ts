@@ -85,7 +85,8 @@ function isLong(value: unknown): value is string {
 
 /** A text as the log shows it: others may have chosen it. */
 export function cutText(text: string): string {
-  return isLong(text) ? `${text.slice(0, MAX_TEXT)}…` : text;
+  // Not through the middle of a character.
+  return isLong(text) ? `${text.slice(0, MAX_TEXT).replace(/[\ud800-\udbff]$/, '')}…` : text;
 }
 
 function safeValue(value: unknown, levels: number): unknown {

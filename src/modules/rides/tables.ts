@@ -9,6 +9,7 @@ import type { Settled, Status } from './transit.js';
 @Index('rides_transit_latest', ['requestedAt', 'id'])
 @Index('rides_transit_latest_of_client', ['clientId', 'requestedAt', 'id'])
 @Index('rides_transit_latest_in_status', ['status', 'requestedAt', 'id'])
+@Index('rides_transit_latest_of_client_in_status', ['clientId', 'status', 'requestedAt', 'id'])
 export class Transit {
   @PrimaryColumn('text')
   id: string;

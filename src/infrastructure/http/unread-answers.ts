@@ -1,0 +1,55 @@
+import type { Socket } from 'node:net';
+
+/** Bytes that the clients of all connections may leave unread. */
+const MAX_BYTES = 32 * 1024 * 1024;
+/** How often a client that hasn't read its answer is looked at, in ms. */
+const CHECK_MS = 30_000;
+/** What a client must have read since the last look, in bytes: a kilobyte a second. */
+const MIN_BYTES = CHECK_MS;
+
+interface Unread {
+  readonly bytes: number;
+  readonly timer: NodeJS.Timeout;
+}
+
+/**
+ * Answers that have been written, and wait in the memory of this process for clients to read them. Closes the connections of
+ * clients that stop reading, and of those that read least recently when all together leave too much.
+ */
+export class UnreadAnswers {
+  /** Those that read least recently come first. */
+  private readonly connections = new Map<Socket, Unread>();
+  private bytes = 0;
+
+  /** Takes note of an answer that has been written. */
+  note(socket: Socket): void {
+    const bytes = socket.destroyed ? 0 : socket.writableLength;
+    if (bytes === 0) return;
+    this.set(socket, bytes);
+    for (const [slow, { bytes: before }] of this.connections) {
+      if (this.bytes <= MAX_BYTES) return;
+      const left = slow.writableLength;
+      this.forget(slow);
+      if (left < before && left > 0) this.set(slow, left);
+      else slow.destroy();
+    }
+  }
+
+  forget(socket: Socket): void {
+    const unread = this.connections.get(socket);
+    if (!unread) return;
+    clearInterval(unread.timer);
+    this.bytes -= unread.bytes;
+    this.connections.delete(socket);
+  }
+
+  private set(socket: Socket, bytes: number): void {
+    let left = bytes;
+    const look = () => {
+      if (socket.writableLength > left - MIN_BYTES) socket.destroy();
+      left = socket.writableLength;
+    };
+    this.connections.set(socket, { bytes, timer: setInterval(look, CHECK_MS).unref() });
+    this.bytes += bytes;
+  }
+}
