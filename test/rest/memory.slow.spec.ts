@@ -63,7 +63,8 @@ describe('Memory under hostile bodies', () => {
     '64 large events for %s at once are answered, by a process that goes on',
     async (consumer) => {
       const event = ['ce-specversion: 1.0', 'ce-type: unknown', 'ce-source: /attack', JSON_TYPE];
-      const body = `{"x":${parts(1_000_000)}}`;
+      // As many parts as an event may have.
+      const body = `{"x":${parts(150_000)},"y":"${'y'.repeat(800_000)}"}`;
       let id = 0;
       const statuses = await all(64, () => send(`/mesh/${consumer}`, body, ...event, `ce-id: ${id++}`));
       expect([...statuses].filter((it) => ![204, 422, 503].includes(it))).toEqual([]);

@@ -122,6 +122,8 @@ function isInstalled(): boolean {
       const add = (id: string) => notes.work.run(() => notes.add(id));
       await add('before');
       await waitForStandby('absent');
+      // The checkpointer passes the setting on to the sessions.
+      await wait(1000);
       const waiting: number[] = [];
       const outcomes: Promise<'done' | Error>[] = [];
       for (let n = 0; n < 60; n++) {
