@@ -24,7 +24,9 @@ export class DatabaseFile {
       const known = this.identities.get(file);
       if (known === undefined && identity) this.identities.set(file, identity);
       if (known !== undefined && known !== identity)
-        throw new Error(`${file} was deleted or replaced while this process had it open: restart the process`);
+        throw new Error(
+          `${file} was deleted or replaced while this process had it open: end the process by SIGTERM, which may save what it holds, and start it again`,
+        );
     }
   }
 }
