@@ -18,7 +18,7 @@ export function expectMore(request: IncomingMessage): void {
  * What is wrong with a request as HTTP/1.1 (RFC 9112, sections 2.3, 3.2 and 6.1; RFC 9110, section 10.1.1), although Node accepts it: a proxy in front
  * may understand it in another way. The connection has to be closed then.
  */
-export function protocolProblem(request: IncomingMessage): Error | undefined {
+export function protocolProblem(request: IncomingMessage): (Error & { status: number }) | undefined {
   const { httpVersion, headersDistinct } = request;
   const { host = [], 'transfer-encoding': encodings = [] } = headersDistinct;
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return malformed('Send HTTP/1.1');
@@ -50,6 +50,6 @@ export function otherSiteProblem({ method, headers }: IncomingMessage, isDevelop
   return isOwn ? undefined : new Forbidden('Requests of other sites are refused', 'Origin');
 }
 
-function malformed(message: string, status = 400): Error {
+function malformed(message: string, status = 400): Error & { status: number } {
   return Object.assign(new Error(message), { status });
 }
