@@ -68,12 +68,13 @@ describe('Answers about bad values', () => {
 });
 
 describe('Connections', () => {
+  let connections: Connections;
   let server: Server;
   let port: number;
   let sockets: Socket[];
 
   const serve = async (handle: RequestListener, configure: (server: Server) => void = () => undefined) => {
-    const connections = new Connections();
+    connections = new Connections();
     server = createServer((request, response) =>
       connections.take(request.socket, response, () => handle(request, response)),
     );
@@ -163,6 +164,36 @@ describe('Connections', () => {
     const answered = received(honest);
     honest.write(GET.replace('Host', 'Connection: close\r\nHost'));
     expect(await answered).toMatch(/alive$/);
+  });
+
+  it('are forgotten when their request was broken in the middle of its body', async () => {
+    await serve((request) => void request.resume());
+    for (let n = 0; n < 20; n++) {
+      const head = 'POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n';
+      expect(await received(await open(`${head}5\r\n{"a":\r\nZZ\r\n`))).toMatch(/^HTTP\/1\.1 400/);
+    }
+    expect(connections['exchanges'].size).toBe(0);
+  });
+
+  it('keep of a client that reads slowly what it has not read, while others are closed', async () => {
+    const answer = Buffer.alloc(8 * 1024 * 1024, 'a');
+    await serve((_, response) => response.end(answer));
+    const slow = await open(GET.replace('Host', 'Connection: close\r\nHost'));
+    const closed = once(slow, 'close');
+    let bytes = 0;
+    slow.on('data', (chunk: Buffer) => (bytes += chunk.length)).pause();
+    const reading = setInterval(() => {
+      slow.resume();
+      setImmediate(() => slow.pause());
+    }, 10);
+    for (let n = 0; n < 10; n++) {
+      await open(GET);
+      await wait(30);
+    }
+    clearInterval(reading);
+    slow.resume();
+    await closed;
+    expect(bytes).toBeGreaterThan(answer.length);
   });
 
   it('answer an unknown expectation in its turn, and end then', async () => {

@@ -73,6 +73,20 @@ describe('Memory under hostile bodies', () => {
     },
   );
 
+  it('bursts of pipelined requests are dropped, by a process that goes on', async () => {
+    const burst = 'GET / HTTP/1.1\r\nHost:x\r\n\r\n'.repeat(2500);
+    const ends = Array.from({ length: 300 }, async () => {
+      const socket = connect(Number(new URL(server.url).port), '127.0.0.1').on('error', () => undefined);
+      sockets.push(socket);
+      await once(socket, 'connect');
+      socket.write(burst);
+      await Promise.race([once(socket, 'close'), wait(3000)]);
+    });
+    await Promise.all(ends);
+    expect((await fetch(`${server.url}/health/ready`)).status).toBe(200);
+    expect(await heldMb()).toBeLessThan(250);
+  });
+
   it('idle connections of one client do not keep others out', async () => {
     const open = async () => {
       const socket = connect(Number(new URL(server.url).port), '127.0.0.1').on('error', () => undefined);

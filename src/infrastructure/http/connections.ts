@@ -55,12 +55,14 @@ export class Connections {
     if (response.req.complete || response.headersSent) {
       exchange.waiting.splice(0);
       exchange.isFull = true;
+      ignoreRest(socket);
       endConnection(response);
       response.once('finish', () => socket.destroySoon());
       return true;
     }
-    // The caller answers in its place.
+    // The caller answers in its place. A response without a socket is never closed.
     response.detachSocket(socket);
+    this.end(socket, exchange);
     return false;
   }
 
@@ -123,14 +125,24 @@ export class Connections {
     const exchange = this.exchanges.get(socket);
     if (!exchange) return this.begin(socket, { response, waiting: [], held: 0, isFull: false }, next);
     exchange.held++;
-    if (++this.held > MAX_HELD) return void socket.destroy();
+    if (++this.held > MAX_HELD) {
+      ignoreRest(socket);
+      return void socket.destroy();
+    }
     if (exchange.waiting.length < MAX_PIPELINED && !exchange.isFull) {
       exchange.waiting.push({ response, next });
       return;
     }
     // The last answer closes the connection, which tells the client to send the rest again.
     exchange.isFull = true;
+    ignoreRest(socket);
     socket.pause();
+  }
+
+  private end(socket: Socket, { held }: Exchange): void {
+    this.unread.forget(socket);
+    this.held -= held;
+    this.exchanges.delete(socket);
   }
 
   private begin(socket: Socket, exchange: Exchange, next: () => void): void {
@@ -152,8 +164,7 @@ export class Connections {
         const { held } = exchange;
         this.begin(socket, { ...exchange, response: following.response, held: held - 1 }, following.next);
       } else {
-        this.held -= exchange.held;
-        this.exchanges.delete(socket);
+        this.end(socket, exchange);
       }
     });
     next();
@@ -163,4 +174,13 @@ export class Connections {
 /** Has no effect on an answer whose headers have been sent: its connection is closed as an idle one. */
 function endConnection(response: ServerResponse): void {
   response.shouldKeepAlive = false;
+}
+
+/**
+ * Drops the requests that have arrived on a connection and aren't parsed yet. Node would parse all of them, thousands in 64 KB,
+ * and keep each until the connection is closed; it has no public way to stop.
+ */
+function ignoreRest(socket: Socket): void {
+  const { parser } = socket as Socket & { parser?: { onIncoming?: () => number } };
+  if (parser) parser.onIncoming = () => 0;
 }

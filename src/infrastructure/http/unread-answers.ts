@@ -8,7 +8,10 @@ const CHECK_MS = 30_000;
 const MIN_BYTES = CHECK_MS;
 
 interface Unread {
+  /** In memory when the answer was noted. */
   readonly bytes: number;
+  /** `leftOf()` when the connection was noted. */
+  readonly left: number;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -26,11 +29,10 @@ export class UnreadAnswers {
     const bytes = socket.destroyed ? 0 : socket.writableLength;
     if (bytes === 0) return;
     this.set(socket, bytes);
-    for (const [slow, { bytes: before }] of this.connections) {
+    for (const [slow, { left }] of this.connections) {
       if (this.bytes <= MAX_BYTES) return;
-      const left = slow.writableLength;
       this.forget(slow);
-      if (left < before && left > 0) this.set(slow, left);
+      if (leftOf(slow) < left) this.set(slow, slow.writableLength);
       else slow.destroy();
     }
   }
@@ -44,12 +46,19 @@ export class UnreadAnswers {
   }
 
   private set(socket: Socket, bytes: number): void {
-    let left = bytes;
+    const noted = leftOf(socket);
+    let left = noted;
     const look = () => {
-      if (socket.writableLength > left - MIN_BYTES) socket.destroy();
-      left = socket.writableLength;
+      if (leftOf(socket) > left - MIN_BYTES) socket.destroy();
+      left = leftOf(socket);
     };
-    this.connections.set(socket, { bytes, timer: setInterval(look, CHECK_MS).unref() });
+    this.connections.set(socket, { bytes, left: noted, timer: setInterval(look, CHECK_MS).unref() });
     this.bytes += bytes;
   }
+}
+
+/** Falls while the client reads: `writableLength` alone falls when the kernel has taken all of one write. */
+function leftOf(socket: Socket): number {
+  const { _handle: handle } = socket as Socket & { _handle?: { readonly writeQueueSize?: number } | null };
+  return socket.writableLength + (handle?.writeQueueSize ?? 0);
 }
