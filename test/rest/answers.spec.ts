@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
@@ -164,6 +164,25 @@ describe('Connections', () => {
     const answered = received(honest);
     honest.write(GET.replace('Host', 'Connection: close\r\nHost'));
     expect(await answered).toMatch(/alive$/);
+  });
+
+  it('take no notice of what follows garbage', async () => {
+    const responses: ServerResponse[] = [];
+    await serve((_, response) => {
+      responses.push(response);
+      setTimeout(() => response.end('late'), 300);
+    });
+    const errors: Error[] = [];
+    server.on('clientError', (error) => errors.push(error));
+    const socket = await open(`${GET}\0\0`);
+    socket.setNoDelay(true);
+    for (let n = 0; n < 50; n++) {
+      socket.write('x');
+      await wait(2);
+    }
+    expect(errors.length).toBeLessThan(5);
+    expect(responses[0]!.listenerCount('finish')).toBeLessThan(4);
+    expect(await received(socket)).toMatch(/late$/);
   });
 
   it('are forgotten when their request was broken in the middle of its body', async () => {

@@ -22,6 +22,8 @@ interface Exchange {
   /** Requests that wait, or that are not going to be answered. */
   held: number;
   isFull: boolean;
+  /** Whether the connection ends after this answer, because something that is no request follows. */
+  isOver: boolean;
 }
 
 /**
@@ -52,10 +54,14 @@ export class Connections {
     const exchange = this.exchanges.get(socket);
     if (!exchange) return false;
     const { response } = exchange;
+    // Node reports each further piece that arrives, too.
+    if (exchange.isOver) return true;
     if (response.req.complete || response.headersSent) {
-      exchange.waiting.splice(0);
+      exchange.isOver = true;
       exchange.isFull = true;
+      exchange.waiting.splice(0);
       ignoreRest(socket);
+      socket.pause();
       endConnection(response);
       response.once('finish', () => socket.destroySoon());
       return true;
@@ -123,7 +129,7 @@ export class Connections {
   /** Handles a request when the answers before it have been sent. */
   take(socket: Socket, response: ServerResponse, next: () => void): void {
     const exchange = this.exchanges.get(socket);
-    if (!exchange) return this.begin(socket, { response, waiting: [], held: 0, isFull: false }, next);
+    if (!exchange) return this.begin(socket, { response, waiting: [], held: 0, isFull: false, isOver: false }, next);
     exchange.held++;
     if (++this.held > MAX_HELD) {
       ignoreRest(socket);
