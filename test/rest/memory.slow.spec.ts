@@ -9,6 +9,11 @@ import { memoryOf, startServer, type LoggingServer } from '../support/server.js'
 const MB = 1024 * 1024;
 const parts = (bytes: number) => `[${'{},'.repeat((bytes - 4) / 3)}{}]`;
 
+const CHUNKED =
+  'POST /clients HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n';
+const GETS = `GET /mesh/nothing/${'x'.repeat(15_000)} HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(40);
+const HEADERS = Array.from({ length: 2500 }, (_, n) => `${n.toString(36).padStart(3, 'A')}:\r\n`).join('');
+
 describe('Memory under hostile bodies', () => {
   let server: LoggingServer;
   let memory: Awaited<ReturnType<typeof memoryOf>>;
@@ -72,6 +77,28 @@ describe('Memory under hostile bodies', () => {
       expect(await heldMb()).toBeLessThan(200);
     },
   );
+
+  it.each([
+    ['bodies that come byte by byte', 60, `${CHUNKED}${'1\r\nx\r\n'.repeat(60_000)}`],
+    ['bodies behind answers that nothing reads', 60, `${GETS}${CHUNKED}${'1\r\nx\r\n'.repeat(60_000)}`],
+    ['thousands of headers', 1000, `POST /clients HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n${HEADERS}\r\n`],
+    [
+      'thousands of headers behind answers that nothing reads',
+      60,
+      `${GETS}${`GET / HTTP/1.1\r\nHost: x\r\n${HEADERS}\r\n`.repeat(60)}`,
+    ],
+  ])('%s take up little, in a process that goes on', async (_, count, text) => {
+    const sending = Array.from({ length: count }, async () => {
+      const socket = connect(Number(new URL(server.url).port), '127.0.0.1').on('error', () => undefined);
+      sockets.push(socket);
+      await once(socket, 'connect');
+      socket.pause().write(text);
+    });
+    await Promise.all(sending);
+    await wait(3000);
+    expect((await fetch(`${server.url}/health/ready`)).status).toBe(200);
+    expect(await heldMb()).toBeLessThan(250);
+  });
 
   it('bursts of pipelined requests are dropped, by a process that goes on', async () => {
     const burst = 'GET / HTTP/1.1\r\nHost:x\r\n\r\n'.repeat(2500);

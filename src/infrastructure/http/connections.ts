@@ -1,6 +1,8 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Injectable } from '@nestjs/common';
+import { hasBody } from './request-body.js';
+import { hasManyHeaders } from './request-checks.js';
 import { UnreadAnswers } from './unread-answers.js';
 
 /** Requests of one connection that may wait for the answers before theirs. Browsers and brokers send none. */
@@ -135,13 +137,17 @@ export class Connections {
       ignoreRest(socket);
       return void socket.destroy();
     }
-    if (exchange.waiting.length < MAX_PIPELINED && !exchange.isFull) {
+    // What waits must be small: neither thousands of headers, nor a body that comes in many pieces.
+    const { req: request } = response;
+    const isSmall = !hasManyHeaders(request) && !hasBody(request);
+    if (exchange.waiting.length < MAX_PIPELINED && !exchange.isFull && isSmall) {
       exchange.waiting.push({ response, next });
       return;
     }
     // The last answer closes the connection, which tells the client to send the rest again.
     exchange.isFull = true;
     ignoreRest(socket);
+    request.resume();
     socket.pause();
   }
 

@@ -38,6 +38,7 @@ const TITLES: Record<number, string> = {
   415: 'Unsupported media type',
   417: 'Expectation failed',
   422: 'Business rule violated',
+  431: 'Headers too large',
   500: 'Internal error',
   503: 'Service unavailable',
 };

@@ -5,6 +5,9 @@ const BODY_MS = 10_000;
 /** What all bodies of the process may hold together until their answers are written, in bytes. */
 const BUDGET_BYTES = 32 * 1024 * 1024;
 
+/** What a piece of a body takes up besides its bytes. */
+const PIECE_BYTES = 300;
+
 /** A body was not read to its end. The message is for the sender. */
 export class BodyRefused extends Error {
   override readonly name = 'BodyRefused';
@@ -43,6 +46,8 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 export function readBody(request: IncomingMessage, response: ServerResponse, limit: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
+    let bytes = 0;
+    /** What it takes up in memory. */
     let size = 0;
     const release = () => {
       unfinished.delete(body);
@@ -60,10 +65,12 @@ export function readBody(request: IncomingMessage, response: ServerResponse, lim
     };
     const body = { refuse };
     const take = (chunk: Buffer) => {
-      size += chunk.length;
-      heldBytes += chunk.length;
+      bytes += chunk.length;
+      // Each piece is an object of its own, also of a body that comes byte by byte.
+      size += chunk.length + PIECE_BYTES;
+      heldBytes += chunk.length + PIECE_BYTES;
       chunks.push(chunk);
-      if (size > limit) return refuse(413, `A body has at most ${limit} bytes`);
+      if (bytes > limit) return refuse(413, `A body has at most ${limit} bytes`);
       for (const oldest of unfinished) {
         if (heldBytes <= BUDGET_BYTES) break;
         oldest.refuse(503, 'The bodies that are being sent or handled are too large: try again');

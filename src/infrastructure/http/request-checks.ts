@@ -6,6 +6,13 @@ const SAFE_METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'OPTIONS']
 const HOST = /^(?:\[[\da-f:.]+\]|[\w.~%!$&'()*+,;=-]*)(?::\d*)?$/i;
 const LOOPBACK = /^(?:(?:[\w-]+\.)*localhost|127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\[::1\])(?::\d+)?$/i;
 
+/** Most headers of a request. Node would ignore those beyond its own limit, for instance a second Authorization. */
+const MAX_HEADERS = 200;
+
+export function hasManyHeaders({ rawHeaders }: IncomingMessage): boolean {
+  return rawHeaders.length > 2 * MAX_HEADERS;
+}
+
 /** Requests with an `Expect` that isn't 100-continue. */
 const expecting = new WeakSet<IncomingMessage>();
 
@@ -19,6 +26,8 @@ export function expectMore(request: IncomingMessage): void {
  * may understand it in another way. The connection has to be closed then.
  */
 export function protocolProblem(request: IncomingMessage): (Error & { status: number }) | undefined {
+  // Before `headers`, which takes up many times as much.
+  if (hasManyHeaders(request)) return malformed(`Send at most ${MAX_HEADERS} headers`, 431);
   const { httpVersion, headersDistinct } = request;
   const { host = [], 'transfer-encoding': encodings = [] } = headersDistinct;
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return malformed('Send HTTP/1.1');
