@@ -8,7 +8,7 @@ import { freePort } from '../../tools/ports.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 
-/* The log is worth less than the process: it goes on where nobody takes its lines. */
+/* A process goes on when its log lines can't be written. */
 
 const start = async (output: 'pipe' | number) => {
   const [port, database] = [String(await freePort()), await DATABASES[0]!.fresh()];

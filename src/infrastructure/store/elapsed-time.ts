@@ -20,9 +20,9 @@ export async function passTime(sql: Sql, ms: number): Promise<void> {
   }
 }
 
-/** Ends the waits of deliveries that are postponed until after `now` (ms since 1970). @returns how many there were */
-export async function makeDueAt(sql: Sql, now: number): Promise<number> {
-  return sql.run('UPDATE mesh_delivery SET due_at = $1 WHERE attempts > 0 AND due_at > $1 AND due_at < $2', [
+/** Ends the waits of deliveries that are postponed until after `now` (ms since 1970). */
+export async function makeDueAt(sql: Sql, now: number): Promise<void> {
+  await sql.run('UPDATE mesh_delivery SET due_at = $1 WHERE attempts > 0 AND due_at > $1 AND due_at < $2', [
     now,
     WAITING,
   ]);

@@ -1,4 +1,4 @@
-// Whoever compiles this file needs the declaration: the package may be missing.
+// Declares better-sqlite3-13, which npm doesn't install on Node 20.
 // eslint-disable-next-line @typescript-eslint/triple-slash-reference
 /// <reference path="./better-sqlite3-13.d.ts" />
 
