@@ -1,4 +1,4 @@
-import { spawn, type StdioOptions } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, openSync } from 'node:fs';
 import { HISTORIES } from '../../migrations/histories.js';
@@ -9,6 +9,12 @@ import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 
 /* A process goes on when its log lines can't be written. */
+
+/** Its code and its signal, or 'late'. */
+const endOf = (child: ChildProcess) => {
+  const late = new Promise((resolve) => setTimeout(resolve, 8000, 'late').unref());
+  return Promise.race([once(child, 'exit'), late]).finally(() => child.kill('SIGKILL'));
+};
 
 const start = async (output: 'pipe' | number) => {
   const [port, database] = [String(await freePort()), await DATABASES[0]!.fresh()];
@@ -39,6 +45,16 @@ const start = async (output: 'pipe' | number) => {
   return { child, status };
 };
 
+it('a process whose last lines fill the pipe ends', async () => {
+  const lines = `const { createLogger } = await import('${new URL('../../dist/src/infrastructure/observability/logger.js', import.meta.url).href}');
+    const logger = createLogger('info');
+    for (let n = 0; n < 3000; n++) logger.info('x'.repeat(1000));
+    process.exit(0);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', lines], { stdio: ['ignore', 'pipe', 'inherit'] });
+  child.stdout.pause();
+  expect(await endOf(child)).toEqual([0, null]);
+}, 60_000);
+
 const cases: [string, () => 'pipe' | number][] = [
   ['a pipe that nothing reads', () => 'pipe'],
   ...(existsSync('/dev/full')
@@ -53,12 +69,9 @@ it.each(cases)(
     // More lines than a pipe takes.
     for (let n = 0; n < 600; n++) expect(await status(`/transits/${n}x`)).toBe(400);
     expect(await status('/health/live')).toBe(200);
-    const ended = once(child, 'exit');
+    const ended = endOf(child);
     child.kill('SIGTERM');
-    expect(await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 8000, 'late').unref())])).toEqual([
-      0,
-      null,
-    ]);
+    expect(await ended).toEqual([0, null]);
   },
   60_000,
 );

@@ -7,6 +7,8 @@ import { isError, withoutSecrets } from './serialize-error.js';
 
 /** Most bytes of log lines in memory while the reader of standard output is too slow, or stands still. */
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
+/** Longest that a process which ends waits for the reader of its last lines. */
+const MAX_LAST_LINES_MS = 1000;
 
 /**
  * A pino logger that adds the correlation id of the request context to every line. It logs errors without the data that
@@ -34,18 +36,29 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
  */
 function standardOutput(): DestinationStream {
   let isStalled = false;
+  let endsBy = Infinity;
   // Synchronous writing would wait for the reader, and so would everything else.
   const destination = pino.destination({
-    dest: 1,
+    // Asked for, so that Node makes a pipe non-blocking.
+    dest: process.stdout.fd,
     sync: false,
     maxLength: MAX_BUFFERED_BYTES,
-    retryEAGAIN: () => (isStalled = true),
+    retryEAGAIN: () => {
+      isStalled = true;
+      return performance.now() < endsBy;
+    },
   });
   destination.on('write', () => (isStalled = false));
   destination.on('error', () => (isStalled = true));
   // Before pino's own listener, which would wait until everything is written.
   process.prependListener('exit', () => {
-    if (isStalled) destination.destroy();
+    endsBy = performance.now() + MAX_LAST_LINES_MS;
+    try {
+      if (!isStalled) destination.flushSync();
+    } catch {
+      // Its reader stands still: these lines are dropped, too.
+    }
+    destination.destroy();
   });
   return destination;
 }
