@@ -31,6 +31,18 @@ const binaries = postgresBinaries();
   };
   const waitForStandby = (name: string) =>
     administer(`ALTER SYSTEM SET synchronous_standby_names = '${name}'`, 'SELECT pg_reload_conf()');
+  const loseStandby = async () => {
+    await waitForStandby('absent');
+    // The processes of the server learn it a little later, each by itself.
+    await eventually(
+      () => outcome(add(`probe ${performance.now()}`)),
+      (it) => it !== 'done',
+    );
+    await eventually(
+      () => administer(`SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'`),
+      (rows) => rows.length === 0,
+    );
+  };
   const restart = async () => {
     const exited = once(server, 'exit');
     server.kill('SIGINT');
@@ -53,11 +65,15 @@ const binaries = postgresBinaries();
     await administer('DROP TABLE IF EXISTS reply, note, notes_migrations');
     notes = await openNotes(url, { poolSize: POOL_SIZE });
   });
-  afterEach(() => notes.close());
+  afterEach(async () => {
+    // A failed test must not fail the others, whose tables could not be dropped.
+    await waitForStandby('');
+    await notes.close();
+  });
 
   it('whose standby is silent gets no more sessions than the pools may have, and is not ready', async () => {
     await add('before');
-    await waitForStandby('absent');
+    await loseStandby();
     const sessions: number[] = [];
     const outcomes: Promise<'done' | Error>[] = [];
     for (let n = 0; n < 36; n++) {
@@ -108,7 +124,7 @@ const binaries = postgresBinaries();
   }, 90_000);
 
   it('that is told to stop waiting for its standby has not committed', async () => {
-    await waitForStandby('absent');
+    await loseStandby();
     const adding = outcome(add('unknown'));
     await eventually(
       () => administer(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`),
