@@ -122,8 +122,11 @@ function isInstalled(): boolean {
       const add = (id: string) => notes.work.run(() => notes.add(id));
       await add('before');
       await waitForStandby('absent');
-      // The checkpointer passes the setting on to the sessions.
-      await wait(1000);
+      // The processes of the server learn it a little later, each by itself.
+      await eventually(
+        () => outcome(add(`probe ${performance.now()}`)),
+        (it) => it !== 'done',
+      );
       const waiting: number[] = [];
       const outcomes: Promise<'done' | Error>[] = [];
       for (let n = 0; n < 60; n++) {
