@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
@@ -253,6 +253,48 @@ describe('Connections', () => {
     const small = await fetch(`http://127.0.0.1:${port}/small`, { method: 'POST', body });
     expect(await small.text()).toBe('kept');
     expect(refused).toEqual([]);
+  });
+
+  const CHUNKED = 'POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n';
+
+  it('keep nothing of a body that was not read, while the client does not take the answer', async () => {
+    const requests: IncomingMessage[] = [];
+    await serve((request, response) => {
+      requests.push(request);
+      response.writeHead(401).end(Buffer.alloc(8 * 1024 * 1024, 'a'));
+    });
+    const socket = await open(CHUNKED);
+    for (let n = 0; n < 5; n++) {
+      socket.write('1\r\nx\r\n'.repeat(2000));
+      await wait(20);
+    }
+    expect(requests).toHaveLength(1);
+    expect(requests[0]!.readableLength).toBe(0);
+  });
+
+  it('whose bodies come byte by byte while their requests wait are closed, and others are not', async () => {
+    const requests: IncomingMessage[] = [];
+    await serve((request, response) => {
+      requests.push(request);
+      setTimeout(() => {
+        readBody(request, response, 1000).then(
+          (body) => response.end(body),
+          () => response.destroy(),
+        );
+      }, 1000);
+    });
+    const small = fetch(`http://127.0.0.1:${port}/`, { method: 'POST', body: 'kept' });
+    const hostile = await Promise.all(Array.from({ length: 20 }, () => open(CHUNKED + '1\r\nx\r\n'.repeat(9000))));
+    await wait(500);
+    const pieces = requests.reduce((sum, { readableLength }) => sum + readableLength, 0);
+    expect(pieces).toBeLessThan(40_000);
+    expect(await (await small).text()).toBe('kept');
+    for (const socket of hostile) socket.destroy();
+    await wait(100);
+    const after = await Promise.all(
+      [1, 2, 3].map(() => fetch(`http://127.0.0.1:${port}/`, { method: 'POST', body: 'kept' })),
+    );
+    expect(await Promise.all(after.map((it) => it.text()))).toEqual(['kept', 'kept', 'kept']);
   });
 
   it('that send a body slowly make room for others', async () => {

@@ -4,6 +4,7 @@ import { Injectable } from '@nestjs/common';
 import { hasBody } from './request-body.js';
 import { hasManyHeaders } from './request-checks.js';
 import { UnreadAnswers } from './unread-answers.js';
+import { limitUnreadBody } from './unread-body.js';
 
 /** Requests of one connection that may wait for the answers before theirs. Browsers and brokers send none. */
 const MAX_PIPELINED = 100;
@@ -160,6 +161,7 @@ export class Connections {
   private begin(socket: Socket, exchange: Exchange, next: () => void): void {
     const { response, waiting } = exchange;
     this.exchanges.set(socket, exchange);
+    limitUnreadBody(response);
     if (this.isEnding || (exchange.isFull && waiting.length === 0)) endConnection(response);
     response.once('prefinish', () => {
       // By then the kernel has taken what it can.
