@@ -1,6 +1,6 @@
 import { BROKER, trigger, triggersByType, type Consumer } from './eventing.js';
 import { component, mergePatch } from './kustomize.js';
-import { labels, NAMESPACE, POD_SECURITY } from './workloads.js';
+import { CABS, labels, NAMESPACE, POD_SECURITY } from './workloads.js';
 
 /*
  * Components of kustomize for the classes of Brokers. The class of a Broker can't be changed, so an overlay chooses one
@@ -79,8 +79,8 @@ export function rabbitmqComponent(
     spec: { rabbitmqClusterReference: { name: RABBITMQ, namespace: NAMESPACE }, queueType: 'quorum' },
   };
   const reference = { apiVersion: config.apiVersion, kind: config.kind, name: RABBITMQ, namespace: NAMESPACE };
-  const triggers = consumers.flatMap((it) => triggersByType(it, hostOf(it.module)));
-  const replaced = consumers.map((it) => trigger(it, hostOf(it.module)).metadata!.name);
+  const triggers = consumers.flatMap((it) => triggersByType(CABS, it, hostOf(it.module)));
+  const replaced = consumers.map((it) => trigger(CABS, it, hostOf(it.module)).metadata.name);
   const patches = [
     guard,
     brokerOfClass('RabbitMQBroker', reference),

@@ -1,5 +1,4 @@
-import { DEAD_LETTERS } from './eventing.js';
-import { NAMESPACE } from './workloads.js';
+import { DEAD_LETTERS, NAMESPACE } from './workloads.js';
 
 /* The subjects (`sub`) of the tokens that Kubernetes issues, with OIDC in Knative 1.13 or later. */
 

@@ -7,12 +7,14 @@ import { disruptionBudget } from './availability.js';
 import { runCommand } from './command-line.js';
 import { components, type Variant } from './components.js';
 import { UsageError } from './errors.js';
-import { binding, broker, DEAD_LETTERS, trigger, type Consumer } from './eventing.js';
+import { binding, broker, trigger, type Consumer } from './eventing.js';
 import { HEADER, writeManifests } from './manifest-folder.js';
 import { declaredMessages, messagesOfModules } from './module-messages.js';
 import { networkPolicy, restService } from './network.js';
 import { readSources, ROOT, type Sources } from './source.js';
 import {
+  CABS,
+  DEAD_LETTERS,
   migration,
   migrationAccount,
   NAMESPACE,
@@ -96,12 +98,15 @@ function variantFiles(
     ['migration-account.yaml', [migrationAccount]],
     // No SinkBinding: the Broker has no address before its dead letter sink is ready.
     [`${DEAD_LETTERS}.yaml`, [migration(deadLetters), serviceAccount(deadLetters), service(deadLetters)]],
-    ['broker.yaml', [broker()]],
+    ['broker.yaml', [broker(CABS, DEAD_LETTERS)]],
     ...workloads.map((it): [string, Manifest[]] => [
       `${it.name}.yaml`,
-      [migration(it), binding(it.name), serviceAccount(it), service(it), restService(it)],
+      [migration(it), binding(CABS, it.name), serviceAccount(it), service(it), restService(it)],
     ]),
-    ...consumers.map((it): [string, Manifest[]] => [`${it.module}-trigger.yaml`, [trigger(it, hostOf(it.module))]]),
+    ...consumers.map((it): [string, Manifest[]] => [
+      `${it.module}-trigger.yaml`,
+      [trigger(CABS, it, hostOf(it.module))],
+    ]),
   ];
   const kustomization = {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',

@@ -1,4 +1,5 @@
 import { Service, type IService } from '@kubernetes-models/knative/serving.knative.dev/v1';
+import { labels as placeLabels, type Place } from './eventing.js';
 import { ADMINISTRATION, databaseOf, SECRETS_MOUNT, secretsVolume, variableOf } from './secret-files.js';
 
 /* The workloads of a cluster, with their environment and rights. */
@@ -13,6 +14,9 @@ const MESH_PORT = 8081;
 export const REST_PORT = 3000;
 /** The audience of all tokens for these services: the value of MESH_OIDC_AUDIENCE. */
 export const AUDIENCE = 'cabs';
+export const CABS: Place = { namespace: NAMESPACE, partOf: 'meshy-cabs', audience: AUDIENCE };
+/** The Service that stores the dead letters of the Broker. */
+export const DEAD_LETTERS = 'dead-letters';
 
 type PodSpec = NonNullable<NonNullable<NonNullable<IService['spec']>['template']>['spec']>;
 type Container = PodSpec['containers'][number];
@@ -166,11 +170,7 @@ export function migration(workload: Workload): object {
 }
 
 export function labels(name: string, component: string): Record<string, string> {
-  return {
-    'app.kubernetes.io/name': name,
-    'app.kubernetes.io/component': component,
-    'app.kubernetes.io/part-of': 'meshy-cabs',
-  };
+  return placeLabels(CABS, name, component);
 }
 
 function environment({ name, modules }: Workload): Variables {
