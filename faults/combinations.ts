@@ -127,14 +127,14 @@ export function plansOf(combination: Combination, ports: Map<string, number>, ad
     readyPath,
     port: ports.get(name)!,
     environment: {},
-    command: ['--import', 'tsx', file, '--port', String(ports.get(name)), ...args],
+    command: ['--import', 'tsx', ...file.split(' '), '--port', String(ports.get(name)), ...args],
   });
   if (hasBroker) {
     const manifests = manifestsWithFastRetries(isSplit ? 'split' : 'monolith', addresses.folder);
     const services = Object.keys(applications).flatMap((it) => ['--service', `${it}=${addresses.deliveryUrl(it)}`]);
     const database = addresses.database('broker');
     const args = ['--channel', channel, '--database', database, '--manifests', manifests, '--quiet', ...services];
-    plans.push(tool('broker', '/mesh/outbox', 'tools/mesh.ts', args));
+    plans.push(tool('broker', '/mesh/outbox', 'tools/meshy.ts broker', args));
   }
   if (isSplit) {
     const modules = MODULES.flatMap((it) => ['--module', `${it}=${url(it)}`]);

@@ -26,15 +26,18 @@ const TARGET = join(ROOT, OPTIONS.target);
 const BUILD = join(TARGET, '.build');
 /** Small packages that exist as ES modules only, so that `require` needs them inside. */
 const BUNDLED = ['uuid', 'p-retry', 'is-network-error'];
-/** Needed for its types only. */
-const TYPES = { cloudevents: '^10.0.0' };
+/** `cloudevents` for its types, `yaml` for manifests. */
+const DEPENDENCIES = { cloudevents: '^10.0.0', yaml: '^2.0.0' };
+/** The command line: a program, not an entry to import. */
+const PROGRAM = 'meshy';
 
 /** The pages of the documentation that are for adopters. */
 const PAGES = ['adopting.md', 'coming-from.md'];
 
 const entries = readdirSync(join(ROOT, 'package'))
   .filter((file) => file.endsWith('.ts') && file !== 'build.ts')
-  .map((file) => file.slice(0, -'.ts'.length));
+  .map((file) => file.slice(0, -'.ts'.length))
+  .filter((name) => name !== PROGRAM);
 
 async function buildPackage(): Promise<void> {
   rmSync(TARGET, { recursive: true, force: true });
@@ -56,8 +59,15 @@ async function buildPackage(): Promise<void> {
 }
 
 async function bundle(): Promise<void> {
+  const options: OutputOptions = { sourcemap: true, chunkFileNames: '[name]-[hash].js', generatedCode: 'es2015' };
+  await bundleAs([...entries, PROGRAM], { ...options, format: 'es', dir: join(TARGET, 'esm') });
+  // import() of an optional package becomes require(), which Jest can follow.
+  await bundleAs(entries, { ...options, format: 'cjs', dir: join(TARGET, 'cjs'), dynamicImportInCjs: false });
+}
+
+async function bundleAs(names: readonly string[], output: OutputOptions): Promise<void> {
   const build = await rollup({
-    input: Object.fromEntries(entries.map((name) => [name, join(BUILD, 'package', `${name}.js`)])),
+    input: Object.fromEntries(names.map((name) => [name, join(BUILD, 'package', `${name}.js`)])),
     external: (id) => /^(node:)?[@\w]/.test(id) && !BUNDLED.some((name) => id === name || id.startsWith(`${name}/`)),
     plugins: [nodeResolve({ exportConditions: ['node'] }), { name: 'source maps', load: withSourceMap }],
     onwarn: ({ code, message }) => {
@@ -65,10 +75,7 @@ async function bundle(): Promise<void> {
       if (code !== 'THIS_IS_UNDEFINED') throw new Error(message);
     },
   });
-  const options: OutputOptions = { sourcemap: true, chunkFileNames: '[name]-[hash].js', generatedCode: 'es2015' };
-  await build.write({ ...options, format: 'es', dir: join(TARGET, 'esm') });
-  // import() of an optional package becomes require(), which Jest can follow.
-  await build.write({ ...options, format: 'cjs', dir: join(TARGET, 'cjs'), dynamicImportInCjs: false });
+  await build.write(output);
   await build.close();
 }
 
@@ -92,7 +99,8 @@ function manifest(): object {
     exports: { ...Object.fromEntries(paths), './package.json': './package.json' },
     // For `moduleResolution: node`, which doesn't know `exports`.
     typesVersions: { '*': Object.fromEntries(inner.map((name): [string, string[]] => [name, [types('cjs', name)]])) },
-    dependencies: TYPES,
+    bin: { [PROGRAM]: `./esm/${PROGRAM}.js` },
+    dependencies: DEPENDENCIES,
     peerDependenciesMeta: Object.fromEntries(optional.map((name) => [name, { optional: true }])),
   };
 }

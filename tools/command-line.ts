@@ -6,6 +6,13 @@ import { UsageError } from './errors.js';
 
 type Options = NonNullable<ParseArgsConfig['options']>;
 
+/** How a command was called. */
+export interface Call {
+  /** As the user has typed it, for its usage: `npx meshy reconcile`, `npm run reconcile --`. */
+  readonly program: string;
+  readonly args: readonly string[];
+}
+
 /** A command line. `help` is added to its options. */
 interface CommandLine<O extends Options> {
   /** Printed for --help, and after wrong arguments. */
@@ -19,15 +26,18 @@ interface CommandLine<O extends Options> {
 type Arguments<O extends Options> = ReturnType<typeof parseArgs<{ options: O; strict: true }>>;
 
 /**
- * Parses the arguments of this process and runs the command. `--help` prints the usage. The exit code is 2 for a
- * UsageError, and 1 for any other error.
+ * Parses the arguments and runs the command. `--help` prints the usage. The exit code is 2 for a UsageError, and 1 for any
+ * other error.
+ * @param args default: those of this process
  */
 export async function runCommand<const O extends Options>(
   { usage, options, allowPositionals = false, formatError = messageOf }: CommandLine<O>,
   command: (values: Arguments<O>['values'], positionals: string[]) => Promise<void>,
+  args: readonly string[] = process.argv.slice(2),
 ): Promise<void> {
   try {
-    const { values, positionals } = parse({ ...options, help: { type: 'boolean', short: 'h' } }, allowPositionals);
+    const withHelp = { ...options, help: { type: 'boolean', short: 'h' } } as const;
+    const { values, positionals } = parse(args, withHelp, allowPositionals);
     if ('help' in values && values.help) return console.log(usage);
     await command(values as Arguments<O>['values'], positionals);
   } catch (error) {
@@ -43,17 +53,17 @@ export function print(...lines: readonly string[]): void {
 }
 
 /** @throws UsageError for an argument that is not among the options, or an option with two values where one counts */
-function parse(options: Options, allowPositionals: boolean) {
-  const { tokens, ...parsed } = parseStrictly(options, allowPositionals);
+function parse(args: readonly string[], options: Options, allowPositionals: boolean) {
+  const { tokens, ...parsed } = parseStrictly(args, options, allowPositionals);
   const names = tokens.flatMap((it) => (it.kind === 'option' && it.value !== undefined ? [it.name] : []));
   const repeated = names.find((it, index) => names.indexOf(it) < index && !options[it]!.multiple);
   if (repeated) throw new UsageError(`Repeated option --${repeated}: expected one value.`);
   return parsed;
 }
 
-function parseStrictly(options: Options, allowPositionals: boolean) {
+function parseStrictly(args: readonly string[], options: Options, allowPositionals: boolean) {
   try {
-    return parseArgs({ options, allowPositionals, strict: true, tokens: true });
+    return parseArgs({ args, options, allowPositionals, strict: true, tokens: true });
   } catch (error) {
     // The first sentence says what is wrong; the others explain parseArgs.
     throw new UsageError((error as Error).message.split(/\. |\n/)[0]);

@@ -1,7 +1,7 @@
-import { formatRequestError, print, runCommand, urlsOf } from './command-line.js';
+import { formatRequestError, print, runCommand, urlsOf, type Call } from './command-line.js';
 import { deadLetterArguments } from './dead-letter-arguments.js';
 
-const USAGE = `npm run mesh:dead-letters -- <command> [options]
+const usage = (program: string) => `${program} <command> [options]
 
   list                       lists dead letters, the latest first
     --consumer C --type T --cause T   only these
@@ -90,39 +90,45 @@ function printListings(listings: readonly Listing[]): void {
   print(total === 0 ? 'No dead letters.' : `${total} in all.`);
 }
 
-await runCommand(
-  { usage: USAGE, options, allowPositionals: true, formatError: formatRequestError },
-  async (values, positionals) => {
-    const { command, id } = deadLetterArguments(values, positionals);
-    const urls = urlsOf(values.url, 'MESH_URL');
-    const callAll = (method: string, path: string) => Promise.all(urls.map((url) => call(url, method, path)));
-    const query = (...names: readonly ('consumer' | 'type' | 'cause' | 'by' | 'page' | 'size')[]) =>
-      new URLSearchParams(
-        names.flatMap((name) => (values[name] === undefined ? [] : [[name, values[name]]])),
-      ).toString();
-    const letter = `/mesh/dead-letters/${id}`;
-    const force = values.force ? 'force=true' : '';
-    if (command === 'list') {
-      const path = `/mesh/dead-letters?${query('consumer', 'type', 'cause', 'by', 'page', 'size')}`;
-      printListings((await callAll('GET', path)) as Listing[]);
-    } else if (command === 'show') {
-      print(...JSON.stringify(await callOwner(urls, 'GET', letter), undefined, 2).split('\n'));
-    } else if (command === 'replay') {
-      const answers = (
-        values.all
-          ? await callAll('POST', `/mesh/dead-letters/replay?${query('consumer', 'type', 'cause')}&${force}`)
-          : [await callOwner(urls, 'POST', `${letter}/replay?${force}`)]
-      ) as Replayed[];
-      print(`Replayed: ${answers.reduce((sum, { replayed }) => sum + replayed, 0)}`);
-      for (const { reason, count, ids } of answers.flatMap((it) => it.skipped ?? [])) {
-        const shown = count > ids.length ? [...ids, '…'] : ids;
-        print(`Skipped: ${count}. ${reason}`, ...shown.map((it) => `    ${it}`));
+/** `meshy dead-letters` */
+export function deadLetters({ program, args }: Call): Promise<void> {
+  return runCommand(
+    { usage: usage(program), options, allowPositionals: true, formatError: formatRequestError },
+    async (values, positionals) => {
+      const { command, id } = deadLetterArguments(values, positionals);
+      const urls = urlsOf(values.url, 'MESH_URL');
+      const callAll = (method: string, path: string) => Promise.all(urls.map((url) => call(url, method, path)));
+      const query = (...names: readonly ('consumer' | 'type' | 'cause' | 'by' | 'page' | 'size')[]) =>
+        new URLSearchParams(
+          names.flatMap((name) => (values[name] === undefined ? [] : [[name, values[name]]])),
+        ).toString();
+      const letter = `/mesh/dead-letters/${id}`;
+      const force = values.force ? 'force=true' : '';
+      if (command === 'list') {
+        const path = `/mesh/dead-letters?${query('consumer', 'type', 'cause', 'by', 'page', 'size')}`;
+        printListings((await callAll('GET', path)) as Listing[]);
+      } else if (command === 'show') {
+        print(...JSON.stringify(await callOwner(urls, 'GET', letter), undefined, 2).split('\n'));
+      } else if (command === 'replay') {
+        const answers = (
+          values.all
+            ? await callAll('POST', `/mesh/dead-letters/replay?${query('consumer', 'type', 'cause')}&${force}`)
+            : [await callOwner(urls, 'POST', `${letter}/replay?${force}`)]
+        ) as Replayed[];
+        print(`Replayed: ${answers.reduce((sum, { replayed }) => sum + replayed, 0)}`);
+        for (const { reason, count, ids } of answers.flatMap((it) => it.skipped ?? [])) {
+          const shown = count > ids.length ? [...ids, '…'] : ids;
+          print(`Skipped: ${count}. ${reason}`, ...shown.map((it) => `    ${it}`));
+        }
+        const failed = Object.entries(
+          Object.assign({}, ...answers.map((it) => it.processes)) as Record<string, string>,
+        );
+        for (const [process, why] of failed) print(`Not replayed in ${process}: ${why}`);
+      } else {
+        await callOwner(urls, 'DELETE', letter);
+        print('Discarded.');
       }
-      const failed = Object.entries(Object.assign({}, ...answers.map((it) => it.processes)) as Record<string, string>);
-      for (const [process, why] of failed) print(`Not replayed in ${process}: ${why}`);
-    } else {
-      await callOwner(urls, 'DELETE', letter);
-      print('Discarded.');
-    }
-  },
-);
+    },
+    args,
+  );
+}

@@ -1,4 +1,7 @@
+import type { Type } from '@nestjs/common';
+import { consumersByType, meshFeatureOf } from '../src/infrastructure/contracts/mesh-feature.js';
 import { BROKER_DELIVERY } from '../src/infrastructure/policies.js';
+import { toYaml } from './manifest-folder.js';
 
 /* The Broker, and who gets which messages from it: Triggers and SinkBindings. */
 
@@ -104,4 +107,43 @@ export function labels({ partOf }: Place, name: string, component: string): Reco
     'app.kubernetes.io/component': component,
     'app.kubernetes.io/part-of': partOf,
   };
+}
+
+/** The Knative Services of an application. */
+interface Services {
+  /** The one that hosts a module. */
+  readonly hostOf: (module: string) => string;
+  /** The one that stores the dead letters of the Broker. */
+  readonly deadLetters: string;
+}
+
+/**
+ * The Broker, Triggers and SinkBindings of an application, as files of a flat folder, by their names.
+ * @param modules with `@MeshFeature`
+ */
+export function eventingManifests(modules: readonly Type[], place: Place, services: Services): Map<string, string> {
+  const { hostOf, deadLetters } = services;
+  const consumers = consumersOf(modules);
+  const hosts = [...new Set(modules.map((it) => hostOf(meshFeatureOf(it).name)))].sort();
+  const files: [string, object][] = [
+    ['broker.yaml', broker(place, deadLetters)],
+    ...hosts.map((it): [string, object] => [`${it}-binding.yaml`, binding(place, it)]),
+    ...consumers.map((it): [string, object] => [`${it.module}-trigger.yaml`, trigger(place, it, hostOf(it.module))]),
+  ];
+  const kustomization = {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1',
+    kind: 'Kustomization',
+    resources: files.map(([file]) => file),
+  };
+  return new Map([['kustomization.yaml', kustomization] as const, ...files].map(([file, it]) => [file, toYaml([it])]));
+}
+
+/** The modules that handle messages, with the types in alphabetical order. */
+function consumersOf(modules: readonly Type[]): Consumer[] {
+  const types = consumersByType(modules);
+  return modules.flatMap((it) => {
+    const { name } = meshFeatureOf(it);
+    const handles = [...types].filter(([, consumers]) => consumers.includes(name)).map(([type]) => type);
+    return handles.length > 0 ? [{ module: name, handles: handles.sort() }] : [];
+  });
 }

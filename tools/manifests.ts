@@ -2,13 +2,12 @@ import 'reflect-metadata';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Type } from '@nestjs/common';
-import { stringify } from 'yaml';
 import { disruptionBudget } from './availability.js';
 import { runCommand } from './command-line.js';
 import { components, type Variant } from './components.js';
 import { UsageError } from './errors.js';
 import { binding, broker, trigger, type Consumer } from './eventing.js';
-import { HEADER, writeManifests } from './manifest-folder.js';
+import { toYaml, writeManifests } from './manifest-folder.js';
 import { declaredMessages, messagesOfModules } from './module-messages.js';
 import { networkPolicy, restService } from './network.js';
 import { readSources, ROOT, type Sources } from './source.js';
@@ -132,12 +131,8 @@ const namespace = {
 };
 
 function yaml(objects: readonly Manifest[]): string {
-  const documents = objects.map((it) => {
-    it.validate?.();
-    // Kubernetes reads YAML 1.1, where `yes` is a boolean.
-    return stringify(it, { compat: 'yaml-1.1', lineWidth: 0, singleQuote: true, aliasDuplicateObjects: false });
-  });
-  return HEADER + documents.join('---\n');
+  for (const it of objects) it.validate?.();
+  return toYaml(objects);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -1,16 +1,16 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { formatRequestError, oneUrlOf, print, runCommand } from './command-line.js';
+import { formatRequestError, oneUrlOf, print, runCommand, type Call } from './command-line.js';
 
-const USAGE = `npm run reconcile -- [options]
+const usage = (program: string) => `${program} [options]
 
   Starts a run of the reconcile loops and prints what they find. A reconcile loop compares the
-  rides with the data of the other modules, and sends missing commands again. It skips rides
-  that changed less than MESH_RECONCILE_AFTER ago (5 minutes): their messages may still be in
-  flight. The application also runs it every MESH_RECONCILE_EVERY.
+  objects of its module with the data of the other modules, and sends missing commands again. It
+  skips what changed a short time ago (5 minutes, unless the application says otherwise): its
+  messages may still be in flight. An application may also run it by itself, in intervals.
 
   --dry-run      prints what is missing, but sends nothing
-  --after D      how long ago a ride must have changed last, as an ISO 8601 duration; PT0S
-                 examines all rides; default: MESH_RECONCILE_AFTER of the application
+  --after D      how long ago an object must have changed last, as an ISO 8601 duration; PT0S
+                 examines all; default: as the application has it
   --url U        the application; default: the environment variable MESH_URL, else http://localhost:3000.
                  In production it is the address of MESH_PORT.
 
@@ -60,25 +60,17 @@ async function waitForEnd(started: ReconciliationRun, url: string): Promise<Reco
   throw new Error(`${started.module}: no process has reported the run for ${PROGRESS_TIMEOUT_MS / 1000} s.`);
 }
 
-function printRun({
-  module,
-  examined,
-  skipped,
-  minAgeMs,
-  missing,
-  sent,
-  isDryRun,
-  interrupted,
-}: ReconciliationRun): void {
+function printRun(run: ReconciliationRun, program: string): void {
+  const { module, examined, skipped, minAgeMs, missing, sent, isDryRun, interrupted } = run;
   const found = Object.entries(missing).map(([what, n]) => `${what} ${n}`);
   print(`${module}: ${examined} examined, missing: ${found.join(', ') || 'nothing'}`);
   if (isDryRun) print('  Dry run: no commands were sent.');
   else if (sent > 0) print(`  Commands sent again: ${sent}`);
   if (skipped > 0) {
-    const rides = skipped === 1 ? '1 ride was' : `${skipped} rides were`;
+    const were = skipped === 1 ? 'was' : 'were';
     print(
-      `  ${rides} skipped, with a last change in the last ${inWords(minAgeMs)} or, by a wrong clock, in the future: ` +
-        'messages may still be in flight. To examine all rides: npm run reconcile -- --after PT0S',
+      `  ${skipped} ${were} skipped, with a last change in the last ${inWords(minAgeMs)} or, by a wrong clock, in the ` +
+        `future: messages may still be in flight. To examine all: ${program} --after PT0S`,
     );
   }
   if (interrupted) print(`  Interrupted: ${interrupted}. The next run continues from there.`);
@@ -91,15 +83,23 @@ function inWords(ms: number): string {
   return ms === length ? unit : `${ms / length} ${unit}s`;
 }
 
-await runCommand({ usage: USAGE, options, formatError: formatRequestError }, async (values) => {
-  const url = `${oneUrlOf(values.url, 'MESH_URL')}/mesh/reconciliations`;
-  const query = new URLSearchParams({ 'dry-run': String(values['dry-run']) });
-  if (values.after !== undefined) query.set('after', values.after);
-  const runs = await call(`${url}/run?${query}`, 'POST');
-  if (runs.length === 0) throw new Error('No module of this application has a reconcile loop.');
-  for (const started of runs) {
-    const run = await waitForEnd(started, url);
-    printRun(run);
-    if (run.interrupted) process.exitCode = 1;
-  }
-});
+/** `meshy reconcile` */
+export function reconcile({ program, args }: Call): Promise<void> {
+  const commandLine = { usage: usage(program), options, formatError: formatRequestError };
+  return runCommand(
+    commandLine,
+    async (values) => {
+      const url = `${oneUrlOf(values.url, 'MESH_URL')}/mesh/reconciliations`;
+      const query = new URLSearchParams({ 'dry-run': String(values['dry-run']) });
+      if (values.after !== undefined) query.set('after', values.after);
+      const runs = await call(`${url}/run?${query}`, 'POST');
+      if (runs.length === 0) throw new Error('No module of this application has a reconcile loop.');
+      for (const started of runs) {
+        const run = await waitForEnd(started, url);
+        printRun(run, program);
+        if (run.interrupted) process.exitCode = 1;
+      }
+    },
+    args,
+  );
+}

@@ -167,7 +167,7 @@ test.each(CHANNEL_KINDS)('%s: a request whose body does not arrive is refused af
 
 describe('the process', () => {
   async function spawned(...options: string[]): Promise<{ child: ChildProcess; url: string; output: () => string }> {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'tools/mesh.ts', ...options], {
+    const child = spawn(process.execPath, ['--import', 'tsx', 'tools/meshy.ts', 'broker', ...options], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let output = '';

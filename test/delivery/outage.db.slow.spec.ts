@@ -39,7 +39,7 @@ const BREAK_LOYALTY = {
 };
 const REPAIR_LOYALTY = { sqlite: ['DROP TRIGGER broken'], postgres: ['DROP TRIGGER broken ON loyalty_miles'] };
 
-const CLI = fileURLToPath(new URL('../../tools/dead-letters.ts', import.meta.url));
+const CLI = fileURLToPath(new URL('../../tools/meshy.ts', import.meta.url));
 const TSX = fileURLToPath(new URL('../../node_modules/.bin/tsx', import.meta.url));
 
 describe.each(ONE_DATABASE)('An application whose loyalty module fails on $kind', ({ kind, fresh }) => {
@@ -62,7 +62,7 @@ describe.each(ONE_DATABASE)('An application whose loyalty module fails on $kind'
   const statistics = async () =>
     (await call<{ pending: number; deadLetters: number }>('GET', `${server.url}/mesh/outbox`)).body;
   const cli = async (...args: string[]) =>
-    (await promisify(execFile)(TSX, [CLI, ...args, '--url', server.url], { encoding: 'utf8' })).stdout;
+    (await promisify(execFile)(TSX, [CLI, 'dead-letters', ...args, '--url', server.url], { encoding: 'utf8' })).stdout;
 
   it('completes transits and settles all but the miles, and settles the miles by a replay after the repair', async () => {
     const transits = await prepareRides(server.url, 3);

@@ -23,7 +23,7 @@ describe('npm run reconcile', () => {
   const reconcile = (url: string, ...args: string[]) =>
     new Promise<{ code: number; output: string }>((resolve) => {
       const { NODE_OPTIONS: _, ...env } = process.env;
-      const all = ['--import', 'tsx', 'tools/reconcile.ts', '--url', url, ...args];
+      const all = ['--import', 'tsx', 'tools/meshy.ts', 'reconcile', '--url', url, ...args];
       execFile(process.execPath, all, { cwd: ROOT, env }, (error, stdout, stderr) =>
         resolve({ code: error ? Number(error.code) : 0, output: stdout + stderr }),
       );
@@ -84,15 +84,15 @@ describe('npm run reconcile', () => {
     const { output } = await reconcile(deployment.url);
     expect(output).toContain('rides: 0 examined, missing: nothing');
     expect(output).toContain(
-      '2 rides were skipped, with a last change in the last 5 minutes or, by a wrong clock, in the future: ' +
-        'messages may still be in flight. To examine all rides: npm run reconcile -- --after PT0S',
+      '2 were skipped, with a last change in the last 5 minutes or, by a wrong clock, in the future: ' +
+        'messages may still be in flight. To examine all: npx meshy reconcile --after PT0S',
     );
     expect(await reconcile(deployment.url, '--after', 'PT0S')).toEqual({
       code: 0,
       output: 'rides: 2 examined, missing: nothing\n',
     });
     expect((await reconcile(deployment.url, '--after', 'PT1H')).output).toContain(
-      '2 rides were skipped, with a last change in the last hour',
+      '2 were skipped, with a last change in the last hour',
     );
     const invalid = await reconcile(deployment.url, '--after', '5m');
     expect(invalid).toMatchObject({

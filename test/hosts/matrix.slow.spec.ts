@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { startBroker } from '../../tools/broker/broker.js';
 import { freePort } from '../../tools/ports.js';
-import { broker as brokerManifest, manifests, trigger } from '../support/broker-requests.js';
 import { eventually, expectFasterThan } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { HostApplication, packPackage, type HostKind, type RunningShop } from '../support/host-application.js';
@@ -67,6 +66,19 @@ describe.each(IS_THOROUGH ? kinds : SHORT)('Nest $nest, TypeORM $typeorm, $forma
       await shop.end('SIGKILL');
       await broker.stop();
       await mails.stop();
+    });
+
+    it('is migrated by the command line', async () => {
+      const other = ['--app', 'dist/shop.module.js', '--database', await fresh()];
+      expect(() => host.meshy('status', ...other)).toThrow(/shipping: 1 missing/);
+      expect(host.meshy('sql', ...other)).toMatch(/CREATE TABLE .*mesh_outbox/);
+      expect(host.meshy('migrate', ...other)).toMatch(/^Applied:\n- mesh\//);
+      expect(host.meshy('status', ...other)).toMatch(
+        /^mesh: \d applied\nmails: 0 applied\norders: 0 applied\nshipping: 1 applied/,
+      );
+      // The shop has migrated its database at the start.
+      const own = ['--app', 'dist/shop.module.js', '--database', database];
+      expect(host.meshy('migrate', ...own)).toBe('Nothing to apply.\n');
     });
 
     it('an order and its mail', async () => {
@@ -144,6 +156,8 @@ describe.each(IS_THOROUGH ? kinds : SHORT)('Nest $nest, TypeORM $typeorm, $forma
       expect(await shop.mesh(`/dead-letters/${items[0]!.id}`)).toMatchObject({
         event: { source: 'usvc://shop/orders', type: 'shop.shipping.ship-order', subject: 'd', data: { item: 'air' } },
       });
+      expect(host.meshy('dead-letters', 'list', '--url', shop.url)).toContain('Reject: Nothing to ship');
+      expect(host.meshy('dead-letters', 'discard', items[0]!.id, '--url', shop.url)).toBe('Discarded.\n');
       expect(await shop.mesh('/dead-letters?size=many')).toMatchObject({ status: 400, title: 'Malformed request' });
     });
 
@@ -170,7 +184,7 @@ describe.each(IS_THOROUGH ? kinds : SHORT)('Nest $nest, TypeORM $typeorm, $forma
 
     it('sends over a broker, and leaves the other routes of the application alone', async () => {
       const port = await freePort();
-      broker = await brokerFor(port);
+      broker = await brokerFor(host, port);
       shop = await host.start(database, {
         SMTP_URL: mails.url,
         K_SINK: `${broker.url}/shop/default`,
@@ -191,21 +205,20 @@ describe.each(IS_THOROUGH ? kinds : SHORT)('Nest $nest, TypeORM $typeorm, $forma
   });
 });
 
-/** A laptop broker with a trigger for each module of a shop at `port`. */
-async function brokerFor(port: number) {
-  const to = (consumer: string, type: string) => {
-    const subscriber = { uri: `http://127.0.0.1:${port}/mesh/${consumer}` };
-    return trigger(consumer, { broker: 'default', filter: { attributes: { type } }, subscriber }, 'shop');
-  };
-  const resources = manifests(
-    brokerManifest('default', { retry: 3, backoffPolicy: 'linear', backoffDelay: 'PT0.1S' }, 'shop'),
-    to('shipping', 'shop.shipping.ship-order'),
-    to('orders', 'shop.shipping.order-shipped'),
-    to('mails', 'shop.orders.order-placed'),
-  );
-  const database = `sqlite:${join(mkdtempSync(join(tmpdir(), 'shop-broker-')), 'mesh.db')}`;
+/** A laptop broker with the manifests that the command line generates, for a shop at `port`. */
+async function brokerFor(host: HostApplication, port: number) {
+  const folder = mkdtempSync(join(tmpdir(), 'shop-broker-'));
+  const manifests = join(folder, 'manifests');
+  host.meshy('manifests', '--app', 'dist/shop.module.js', '--service', 'shop', '--namespace', 'shop', manifests);
+  const services = { shop: `http://127.0.0.1:${port}` };
   const printed: string[] = [];
   const print = (line: string) => void printed.push(line);
-  const broker = await startBroker({ manifests: resources, port: 0, database, services: {}, print });
+  const broker = await startBroker({
+    manifests,
+    port: 0,
+    database: `sqlite:${join(folder, 'mesh.db')}`,
+    services,
+    print,
+  });
   return { url: broker.url, printed: () => printed.join('\n'), stop: () => broker.stop(0) };
 }

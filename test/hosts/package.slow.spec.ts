@@ -7,7 +7,7 @@ import { ROOT } from '../../tools/source.js';
 /* The package as a host sees it: installed from its folder beside the packages of this project. */
 
 const NAME = 'nestjs-meshy';
-const ENTRIES = ['', '/http', '/cloudevents', '/testing'];
+const ENTRIES = ['', '/http', '/cloudevents', '/testing', '/knative'];
 
 describe('The package', () => {
   let host: string;
@@ -26,7 +26,7 @@ describe('The package', () => {
       'reflect-metadata',
       'rxjs',
     ];
-    for (const name of [...packages, 'typeorm', 'undici', 'uuid', 'zod'])
+    for (const name of [...packages, 'typeorm', 'undici', 'uuid', 'yaml', 'zod'])
       symlinkSync(join(ROOT, 'node_modules', name), join(host, 'node_modules', name));
     symlinkSync(join(ROOT, 'dist-package'), join(host, 'node_modules', NAME));
   });
@@ -58,6 +58,9 @@ describe('The package', () => {
       'cjs/http.js',
       'cjs/cloudevents.js',
       'cjs/testing.js',
+      'esm/knative.js',
+      'cjs/knative.js',
+      'esm/meshy.js',
     ]) {
       const code = readFileSync(join(ROOT, 'dist-package', file), 'utf8');
       expect(code).not.toMatch(/\b(cabs|transit|driver_fee|invoic)/i);

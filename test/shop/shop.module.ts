@@ -43,6 +43,9 @@ const database = (): DataSourceOptions => ({
   synchronize: true,
 });
 
+/** Also for `npx meshy migrate`. */
+export const migrations = [{ owner: 'shipping', migrations: [ShippingTables1763900000000] }];
+
 @Module({
   imports: [
     TypeOrmModule.forRootAsync({ useFactory: database }),
@@ -52,7 +55,7 @@ const database = (): DataSourceOptions => ({
         application: 'shop',
         modules: [OrdersModule, ShippingModule, MailsModule],
         database: host,
-        migrations: [{ owner: 'shipping', migrations: [ShippingTables1763900000000] }],
+        migrations,
         migrate: true,
         administration: { isDevelopment: true },
         ...(process.env.K_SINK && { broker: { sink: process.env.K_SINK } }),

@@ -105,6 +105,11 @@ export class HostApplication {
     this.run('npx', runner, environment);
   }
 
+  /** Runs the command line of the package. @throws Error with its output when it fails */
+  meshy(...args: string[]): string {
+    return this.run('npx', ['--no-install', 'meshy', ...args]);
+  }
+
   start(database: string, environment: Record<string, string> = {}, node = process.execPath): Promise<RunningShop> {
     return RunningShop.start(this.folder, database, environment, node);
   }
@@ -152,7 +157,7 @@ export interface OrderView {
 export class RunningShop {
   private constructor(
     private readonly process: ChildProcess,
-    private readonly url: string,
+    readonly url: string,
     private readonly output: () => string,
   ) {}
 

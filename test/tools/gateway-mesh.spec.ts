@@ -235,7 +235,7 @@ describe('The gateway in front of processes that keep dead letters', () => {
     const id = await second.deadLetter('a.b', 'no way');
     const run = promisify(execFile);
     const mesh = async (...args: string[]) => {
-      const command = ['--import', 'tsx', 'tools/dead-letters.ts', ...args, '--url', gateway.url];
+      const command = ['--import', 'tsx', 'tools/meshy.ts', 'dead-letters', ...args, '--url', gateway.url];
       return (await run(process.execPath, command, { cwd: ROOT })).stdout;
     };
     expect(await mesh('list')).toMatch(new RegExp(`${id}.*a\\.b[^]*no way[^]*1 in all`));

@@ -103,7 +103,8 @@ export function planOf(options: PlanOptions): Plan {
       environment: {},
       command: [
         ...tool,
-        'tools/mesh.ts',
+        'tools/meshy.ts',
+        'broker',
         '--channel',
         channel,
         '--port',

@@ -7,7 +7,7 @@ export function processes({ application, database, tool, url }: ProcessPlanner):
     application('cabs', { DATABASE_URL: `sqlite:${database('cabs')}`, ...mesh }),
     application('dead-letters', { DATABASE_URL: `sqlite:${database('dead-letters')}`, ...mesh, MODULES: 'none' }),
     // The lab makes messages arrive twice in the rows of the broker, and a synchronous channel stores none.
-    tool('broker', 'tools/mesh.ts', [
+    tool('broker', 'tools/meshy.ts broker', [
       '--channel',
       'asynchronous',
       '--database',

@@ -49,8 +49,8 @@ export function processPlanner(folder: string, data: string, port: number): Proc
     }),
     tool: (name, file, words) => ({
       ...common(name),
-      ...(file === 'tools/mesh.ts' && { readyPath: '/mesh/outbox' }),
-      command: ['--import', 'tsx', file, '--port', String(portOf(name)), ...words],
+      ...(file === 'tools/meshy.ts broker' && { readyPath: '/mesh/outbox' }),
+      command: ['--import', 'tsx', ...file.split(' '), '--port', String(portOf(name)), ...words],
       environment: {},
     }),
     database: (name) => join(data, `${name}.db`),

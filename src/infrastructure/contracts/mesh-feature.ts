@@ -14,7 +14,8 @@ export interface MeshFeatureOptions {
   readonly entities?: readonly (new () => object)[];
 }
 
-const MESH_FEATURE = Symbol('mesh-feature');
+/** One for all copies: the command line may load the package as ES modules, and the application as CommonJS. */
+const MESH_FEATURE = Symbol.for('nestjs-meshy:mesh-feature');
 
 /** Puts a Nest module on the mesh, and gives it buses of its own; stands above `@Module`. */
 export function MeshFeature(options: MeshFeatureOptions): ClassDecorator {

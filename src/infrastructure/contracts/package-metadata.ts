@@ -11,8 +11,8 @@ export const CQRS_KEYS = {
   saga: '__saga__',
 } as const;
 
-/** Keys of `@nestjs/common`: providers on a module class, path and method on the method of a route. */
-export const NEST_KEYS = { providers: 'providers', path: 'path', method: 'method' } as const;
+/** Keys of `@nestjs/common`: imports and providers on a module class, path and method on the method of a route. */
+export const NEST_KEYS = { imports: 'imports', providers: 'providers', path: 'path', method: 'method' } as const;
 
 /** Keys of `@nestjs/swagger`: operation and response on the method of a route, tags on a controller class. */
 export const SWAGGER_KEYS = {

@@ -176,7 +176,9 @@ async function assertMigrated(dataSource: DataSource, histories: MigrationHistor
   const pending = await pendingMigrations(dataSource, histories);
   if (pending.length === 0) return;
   await assertVisible(dataSource, histories, pending);
-  throw new Error(`The database lacks migrations; apply them first (npm run migrate): ${pending.join(', ')}`);
+  throw new Error(
+    `The database lacks migrations; apply them first (npm run migrate, or npx meshy migrate): ${pending.join(', ')}`,
+  );
 }
 
 function poolOf(dataSource: DataSource): Pool {
