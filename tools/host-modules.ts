@@ -49,15 +49,14 @@ async function exportsOf(path: string): Promise<unknown[]> {
 }
 
 /** Follows the imports of Nest modules, static and dynamic. */
-async function walk(value: unknown, found: Set<unknown>): Promise<void> {
-  const it = await value;
+async function walk(it: unknown, found: Set<unknown>): Promise<void> {
   if (it === null || it === undefined || found.has(it)) return;
   found.add(it);
   const { module, imports, forwardRef } = it as { module?: unknown; imports?: unknown[]; forwardRef?: () => unknown };
   if (typeof forwardRef === 'function') return walk(forwardRef(), found);
   if (module) await walk(module, found);
   const own = isClass(it) ? (Reflect.getMetadata(NEST_KEYS.imports, it) as unknown[] | undefined) : imports;
-  if (Array.isArray(own)) for (const imported of own) await walk(imported, found);
+  if (Array.isArray(own)) for (const imported of own) await walk(await imported, found);
 }
 
 function isClass(value: unknown): value is Type {
