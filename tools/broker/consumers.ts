@@ -85,7 +85,7 @@ function requestOf(event: StoredEvent, to: keyof Addresses, namespace: string) {
   const { headers, body } = toHttp(event, to);
   headers['kn-namespace'] = namespace;
   headers.traceparent = continueTrace(headers.traceparent).replace(/..$/, '00');
-  headers['user-agent'] = 'meshy-cabs-laptop-broker';
+  headers['user-agent'] = 'meshy-laptop-broker';
   // A real broker is written in Go, whose client asks for gzip and decodes it.
   headers['accept-encoding'] = 'gzip';
   if (to === 'subscriber') headers.prefer = 'reply';

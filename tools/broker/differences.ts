@@ -114,7 +114,7 @@ export const DIFFERENCES: readonly Difference[] = [
     captures: ['filter-direct: filter answer: subscriber 200 structured event'],
   },
   {
-    difference: 'The User-Agent is meshy-cabs-laptop-broker instead of Go-http-client/1.1.',
+    difference: 'The User-Agent is meshy-laptop-broker instead of Go-http-client/1.1.',
     reason: 'The log of a subscriber should show that the request came from a development tool.',
     captures: [],
     headers: ['user-agent'],
