@@ -110,4 +110,5 @@ function writeJson(path: string, value: object): void {
 }
 
 await buildPackage();
-if (!OPTIONS['no-pack']) execFileSync('npm', ['pack', '--silent', '--pack-destination', '.'], { cwd: TARGET, stdio: 'inherit' });
+if (!OPTIONS['no-pack'])
+  execFileSync('npm', ['pack', '--silent', '--pack-destination', '.'], { cwd: TARGET, stdio: 'inherit' });
