@@ -14,6 +14,7 @@ import { RemoteQueries } from './cqrs/remote-queries.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
 import { Connections } from './http/connections.js';
 import { MeshListener } from './http/mesh-listener.js';
+import { Metrics } from './maintenance/metrics.js';
 import { Reconciliation } from './maintenance/reconciliation.js';
 import { Retention } from './maintenance/retention.js';
 import { SnapshotWatch } from './maintenance/snapshot-watch.js';
@@ -35,6 +36,7 @@ export class MeshLifecycle
     private readonly retention: Retention,
     private readonly reconciliation: Reconciliation,
     private readonly snapshots: SnapshotWatch,
+    private readonly metrics: Metrics,
     private readonly queries: RemoteQueries,
     private readonly client: CloudEventsClient,
     private readonly listener: MeshListener,
@@ -46,6 +48,7 @@ export class MeshLifecycle
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
+    this.metrics.start();
     await this.relay.start(this.receiver.consumers);
     this.retention.start();
     this.reconciliation.start();
@@ -75,6 +78,7 @@ export class MeshLifecycle
   async onApplicationShutdown(): Promise<void> {
     await this.listener.drained();
     this.snapshots.stop();
+    this.metrics.stop();
     const deadline = performance.now() + this.graceMs;
     const maintenance = Promise.all([this.retention.stop(), this.reconciliation.stop()]);
     // A reconciler is code of a module, and may wait for another system.

@@ -25,6 +25,7 @@ import { REST_TOKENS } from './http/rest-tokens.guard.js';
 import { SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
 import { HealthRoutes } from './maintenance/health.routes.js';
+import { MetricsRoutes } from './maintenance/metrics.routes.js';
 import { OutboxRoutes } from './maintenance/outbox.routes.js';
 import { ReconciliationRoutes } from './maintenance/reconciliation.routes.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
@@ -180,6 +181,7 @@ export function restTokens(isWhole: boolean): Provider {
 export function meshRoutes(isWhole: boolean): Provider {
   const groups = [
     OutboxRoutes,
+    MetricsRoutes,
     DeadLettersRoutes,
     ReconciliationRoutes,
     QueriesRoutes,

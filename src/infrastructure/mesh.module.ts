@@ -31,6 +31,8 @@ import { HealthRoutes } from './maintenance/health.routes.js';
 import { OutboxRoutes } from './maintenance/outbox.routes.js';
 import { ReconciliationRoutes } from './maintenance/reconciliation.routes.js';
 import { Reconciliation } from './maintenance/reconciliation.js';
+import { Metrics } from './maintenance/metrics.js';
+import { MetricsRoutes } from './maintenance/metrics.routes.js';
 import { Retention } from './maintenance/retention.js';
 import { SnapshotWatch } from './maintenance/snapshot-watch.js';
 import { IS_WHOLE, MeshHttp } from './mesh-http.js';
@@ -69,6 +71,8 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     MeshLifecycle,
     MeshListener,
     MeshRouter,
+    Metrics,
+    MetricsRoutes,
     Outbox,
     OutboxRoutes,
     Permissions,

@@ -5,6 +5,7 @@ import { MalformedEvent } from '../cloudevents/attributes.js';
 import { toEvents } from '../cloudevents/http-parser.js';
 import { DeadLetterSink } from './dead-letter-sink.js';
 import { isTraceparent } from '../observability/request-context.js';
+import { DELIVERY } from '../observability/telemetry.js';
 import { Reject } from '../contracts/message.js';
 import { InboxReceiver } from '../delivery/inbox-receiver.js';
 import { UnknownType } from '../delivery/unknown-type.js';
@@ -148,7 +149,7 @@ export class BrokerIngress {
     if (consumer === 'dead-letters' && this.deadLetters.isOpen) return this.deadLetters.store(event);
     const began = Date.now();
     try {
-      const outcome = await this.receiver.receive(consumer, event);
+      const outcome = await DELIVERY.run({ consumer, event }, () => this.receiver.receive(consumer, event), String);
       const times = { lagMs: began - Date.parse(event.time ?? ''), ms: Date.now() - began };
       this.logger.message({ ...factsOf(event, consumer), ...times }, outcome);
     } catch (error) {

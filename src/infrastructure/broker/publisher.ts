@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { requestContextOf, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { DATABASE_PAUSE_MS, MESSAGE_UNIT } from '../delivery/consumer.js';
 import type { Leases } from '../leases/leases.js';
+import { DEAD_LETTER, PUBLISHING } from '../observability/telemetry.js';
 import { runInContext } from '../observability/request-context.js';
 import type { BrokerState, OutboxDispatcher } from '../outbox/outbox-dispatcher.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -202,7 +203,8 @@ export class Publisher implements OutboxDispatcher {
     if (this.isStopped || !this.queues.isOurs(partition)) return this.queues.unload(partition);
     message.attempts++;
     const began = Date.now();
-    const outcome = await publish(this.client, this.url, event, () => this.health.isFaultOfMessage(message));
+    const post = () => publish(this.client, this.url, event, () => this.health.isFaultOfMessage(message));
+    const outcome = await PUBLISHING.run({ event }, post, ({ kind }) => kind);
     await runInContext(requestContextOf(event), async () => {
       if (outcome.kind === 'dead') return this.deadLetter(partition, event, outcome.error);
       if (outcome.kind !== 'accepted') return this.retryLater(partition, event, outcome);
@@ -260,6 +262,7 @@ export class Publisher implements OutboxDispatcher {
       return;
     }
     this.queues.removed([seq]);
+    DEAD_LETTER.publish({ consumer: UNPUBLISHED, event, attempts });
     this.logger.error({ ...factsOf(event), attempts, err: error }, 'The broker refuses the event: now a dead letter');
     this.advance(partition);
   }

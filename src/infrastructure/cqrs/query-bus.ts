@@ -5,6 +5,7 @@ import { HandlerRegistry } from '../contracts/handler-registry.js';
 import type { QueryClass } from '../contracts/message.js';
 import type { ModuleBus } from '../contracts/module-buses.js';
 import { Permissions } from '../contracts/permissions.js';
+import { QUERY } from '../observability/telemetry.js';
 import { requestContext } from '../observability/request-context.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { RemoteQueries } from './remote-queries.js';
@@ -45,7 +46,12 @@ export class MeshQueryBus extends QueryBus implements ModuleBus<QueryBus> {
     }
     const asker = this.asker ?? requestContext()?.module;
     if (owner !== undefined && asker !== undefined) this.permissions.assertAllows(declaration, asker);
-    if (owner === undefined || this.registry.hosts(owner)) return super.execute<Q, Result>(query);
-    return this.remote.ask(owner, declaration, (query as unknown as { data: unknown }).data) as Promise<Result>;
+    if (owner === undefined) return super.execute<Q, Result>(query);
+    const isRemote = !this.registry.hosts(owner);
+    const ask = (): Promise<Result> =>
+      isRemote
+        ? (this.remote.ask(owner, declaration, (query as unknown as { data: unknown }).data) as Promise<Result>)
+        : super.execute<Q, Result>(query);
+    return QUERY.run({ type: declaration.queryName, module: owner, isRemote }, ask);
   }
 }

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { requestContextOf } from '../cloudevents/cloud-event.js';
 import type { LeaseScope } from '../leases/leases.js';
 import { runInContext } from '../observability/request-context.js';
+import { DELIVERY } from '../observability/telemetry.js';
 import { DatabaseUnavailable, isDatabaseUnusable, type SqlValue } from '../persistence/sql.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { dueDeliveries, nextRetryAt, type Delivery } from '../store/delivery-rows.js';
@@ -199,7 +200,7 @@ export class DeliveryWorker {
     let current: Delivery | undefined = delivery;
     try {
       if (this.consumer.begin) current = await this.consumer.begin(delivery);
-      const outcome = current ? await this.consumer.deliver(current) : 'lease-lost';
+      const outcome = current ? await this.deliver(current) : 'lease-lost';
       this.logOutcome(delivery, outcome, began);
       if (outcome === 'lease-lost') return this.leaseLost();
       this.backlog.ended(true);
@@ -207,6 +208,11 @@ export class DeliveryWorker {
     } catch (error) {
       return await runInContext(requestContextOf(delivery.event), () => this.failed(current ?? delivery, error));
     }
+  }
+
+  private deliver(delivery: Delivery): Promise<string> {
+    const { consumer, event } = delivery;
+    return DELIVERY.run({ consumer, event }, () => this.consumer.deliver(delivery), String);
   }
 
   private logOutcome(delivery: Delivery, outcome: string, began: number): void {

@@ -2,6 +2,7 @@ import type { Effect } from '../contracts/find-handlers.js';
 import { Reject, type EffectPolicy, type MessageClass } from '../contracts/message.js';
 import { parseMessage } from '../cloudevents/mapping.js';
 import { runInContext } from '../observability/request-context.js';
+import { HANDLING } from '../observability/telemetry.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { claimDelivery, postponeDelivery, type Delivery } from '../store/delivery-rows.js';
 import { MESSAGE_UNIT, type Consumer } from './consumer.js';
@@ -43,7 +44,9 @@ export function effectConsumer(
       const attempt = { id: event.id, number: delivery.attempts };
       const perform = (signal: AbortSignal) => effect.perform(parseMessage(event, message), { ...attempt, signal });
       await runInContext(messageContext(event, module), () =>
-        withinTime(own.timeoutMs, `perform() of ${effect.name}`, perform),
+        HANDLING.run({ consumer: effect.consumer, event }, () =>
+          withinTime(own.timeoutMs, `perform() of ${effect.name}`, perform),
+        ),
       );
       const isOurs = await work.run(() => claimDelivery(work.sql, delivery), MESSAGE_UNIT);
       return isOurs ? 'performed' : 'lease-lost';

@@ -1,5 +1,6 @@
 import { Reject } from '../contracts/message.js';
 import { formatError } from '../observability/format-error.js';
+import { DEAD_LETTER } from '../observability/telemetry.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertDeadLetter, type FailedMessage } from '../store/dead-letter-rows.js';
 import { claimDelivery, postponeDelivery, waitingUntil, type Delivery } from '../store/delivery-rows.js';
@@ -56,6 +57,7 @@ export class FailedAttempts {
     }, MESSAGE_UNIT);
     if (!isOurs) return 'lease-lost';
     const { attempts, error } = message;
+    DEAD_LETTER.publish({ consumer: this.consumer.name, event: delivery.event, attempts });
     this.logger.error({ ...deliveryFacts(delivery), attempts, err: error }, 'Failed for good: now a dead letter');
     return 'dead';
   }

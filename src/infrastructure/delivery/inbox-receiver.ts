@@ -6,6 +6,7 @@ import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { Permissions } from '../contracts/permissions.js';
 import { Reject } from '../contracts/message.js';
 import { runInContext } from '../observability/request-context.js';
+import { HANDLING } from '../observability/telemetry.js';
 import { isDataException } from '../persistence/sql.js';
 import type { BatchPrelude } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -84,7 +85,7 @@ export class InboxReceiver {
     const incoming = { consumer, event: plain, ...(delivery && { delivery }) };
     const handle = async (outcome: InboxOutcome) => {
       if (outcome !== 'new') return outcome;
-      await handler?.handle(message, prepared);
+      if (handler) await HANDLING.run({ consumer, event: plain }, () => handler.handle(message, prepared));
       if (effect) await this.addEffect(effect.consumer, plain);
       return 'handled';
     };

@@ -38,8 +38,10 @@ export interface MeshRoute<Params = never, Query = never> {
   readonly status?: number;
   /** Whether it is also served on the public port where the mesh has a port of its own. */
   readonly isPublic?: boolean;
-  /** @returns the body of the answer, as JSON */
-  handle(input: RouteInput<Params, Query>): Promise<object | void>;
+  /** Of an answer that is a text. */
+  readonly contentType?: string;
+  /** @returns the body of the answer, as JSON, or a text */
+  handle(input: RouteInput<Params, Query>): Promise<object | string | void>;
 }
 
 /** Gives the handler of a route the types of its schemas. */

@@ -56,17 +56,14 @@ export class MeshRouter {
   private async answer(
     request: IncomingMessage,
     response: ServerResponse,
-    call: () => Promise<{ status: number; body: object | void }>,
+    call: () => Promise<{ status: number; body: object | string | void; contentType: string }>,
   ): Promise<void> {
     const context = incomingContext(request);
     const headers = { ...SECURITY_HEADERS, 'X-Correlation-Id': context.correlationId };
     await runInContext(context, async () => {
       try {
-        const { status, body } = await call();
-        send(response, status, body, {
-          ...headers,
-          ...(body && { 'Content-Type': 'application/json; charset=utf-8' }),
-        });
+        const { status, body, contentType } = await call();
+        send(response, status, body, { ...headers, ...(body && { 'Content-Type': contentType }) });
       } catch (error) {
         const { problem, headers: more } = problemOf(error, splitUrl(request).pathname);
         this.log(request, problem.status, isWorthLogging(error, problem) ? error : undefined);
@@ -81,7 +78,7 @@ export class MeshRouter {
     const match = matches.find(({ route }) => route.method === method);
     if (!match) throw new MethodNotAllowed(request, matches);
     const { route, params } = match;
-    const { status = 200 } = route;
+    const { status = 200, contentType = 'application/json; charset=utf-8' } = route;
     await route.guard?.authorize(request);
     const { pathname, search } = splitUrl(request);
     const parameters = knownParameters(request, search, Object.keys(route.query?.shape ?? {}), route.takesBody);
@@ -94,7 +91,7 @@ export class MeshRouter {
     const body = await route.handle(input);
     // Queries change nothing.
     if (method !== 'GET' && !route.takesBody) this.log(request, status);
-    return { status, body };
+    return { status, body, contentType };
   }
 
   /** Without the query string and the text of an error that a client causes: they may hold data of users. */
@@ -138,9 +135,14 @@ function decoded(params: Record<string, string>, pathname: string): Record<strin
   }
 }
 
-function send(response: ServerResponse, status: number, body: object | void, headers: Record<string, string>): void {
+function send(
+  response: ServerResponse,
+  status: number,
+  body: object | string | void,
+  headers: Record<string, string>,
+): void {
   if (response.headersSent || response.destroyed) return void response.destroy();
   if (body === undefined) return void response.writeHead(status, headers).end();
-  const text = JSON.stringify(body);
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
   response.writeHead(status, { ...headers, 'Content-Length': Buffer.byteLength(text) }).end(text);
 }

@@ -39,6 +39,11 @@ export function addPage(run: ReconciliationRun, page: ReconciliationPage): Recon
   };
 }
 
+/** What the log says of a run. */
+export function factsOf({ module, examined, skipped, missing, sent, isDryRun }: ReconciliationRun) {
+  return { module, examined, skipped, missing, sent, isDryRun };
+}
+
 /** The run that started last. */
 export function latestRun(
   one: ReconciliationRun | undefined,

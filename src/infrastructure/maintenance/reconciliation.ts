@@ -4,13 +4,14 @@ import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import { Conflict } from '../contracts/domain-errors.js';
 import { errorMessage } from '../observability/error-message.js';
+import { RECONCILIATION } from '../observability/telemetry.js';
 import { continueTrace, runInContext } from '../observability/request-context.js';
 import { Database } from '../persistence/database.js';
 import type { Lock } from '../persistence/lock.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { findReconciliation, storeReconciliation } from '../store/reconciliation-rows.js';
 import { findReconcilers, type Reconciler, type ReconciliationPage } from './reconciler.js';
-import { addPage, latestRun, startRun, type ReconciliationRun } from './reconciliation-run.js';
+import { addPage, factsOf, latestRun, startRun, type ReconciliationRun } from './reconciliation-run.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** The injection token of `ReconciliationPolicy`. */
@@ -142,7 +143,7 @@ export class Reconciliation implements OnModuleInit {
     let interrupted: string | undefined;
     try {
       if (!isDryRun && !(await lock.acquire())) throw new Error('Another process is reconciling this module');
-      let position = isDryRun ? undefined : ((await this.storedState(module))?.position ?? undefined);
+      let position = isDryRun ? undefined : ((await findReconciliation(this.work.sql, module))?.position ?? undefined);
       do {
         const page = await this.reconcilers.get(module)!.page(position, PAGE_SIZE, minAgeMs);
         run = await this.repair(run, page);
@@ -158,8 +159,8 @@ export class Reconciliation implements OnModuleInit {
     if (!isDryRun && !interrupted) await this.store(ended);
     if (!isDryRun) await lock.release();
     this.lastRuns.set(module, ended);
-    const { examined, skipped, missing, sent } = ended;
-    this.logger.log({ module, examined, skipped, missing, sent, isDryRun }, interrupted ? 'Ended early' : 'Reconciled');
+    RECONCILIATION.publish(ended);
+    this.logger.log(factsOf(ended), interrupted ? 'Ended early' : 'Reconciled');
     return ended;
   }
 
@@ -181,12 +182,8 @@ export class Reconciliation implements OnModuleInit {
     return after;
   }
 
-  private storedState(module: string) {
-    return findReconciliation(this.work.sql, module);
-  }
-
   private async lastStoredRun(module: string): Promise<ReconciliationRun | undefined> {
-    const state = await this.storedState(module);
+    const state = await findReconciliation(this.work.sql, module);
     return state && (JSON.parse(state.pass) as ReconciliationRun);
   }
 

@@ -7,6 +7,7 @@ import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { APPLICATION, Permissions } from '../contracts/permissions.js';
 import { durableClass, type DurableMessage } from '../contracts/message.js';
 import { requestContext } from '../observability/request-context.js';
+import { ADDED } from '../observability/telemetry.js';
 import type { Unit } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertIntoOutbox, OUTBOX_COLUMNS, outboxValues } from '../store/outbox-rows.js';
@@ -54,7 +55,11 @@ export class Outbox {
     message?: DurableMessage | CloudEvent,
     { from }: { from?: string } = {},
   ): void | Promise<void> {
-    if (message === undefined) return this.stage(this.eventOf(first as DurableMessage | CloudEvent));
+    if (message === undefined) {
+      const event = this.eventOf(first as DurableMessage | CloudEvent);
+      this.stage(event);
+      return ADDED.publish(event);
+    }
     return this.insert(first as EntityManager, message, from);
   }
 
@@ -89,6 +94,7 @@ export class Outbox {
       `INSERT INTO ${table} (${OUTBOX_COLUMNS.join(', ')}) VALUES (${parameters})`,
       outboxValues(event),
     );
+    ADDED.publish(event);
     const unit = this.work.open;
     // TypeORM doesn't see the commit of one of our units.
     if (unit?.manager === manager) return unit.afterCommit(() => this.relay.wake());

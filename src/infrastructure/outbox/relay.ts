@@ -87,6 +87,14 @@ export class Relay {
     return this.scope.leases.areLost;
   }
 
+  /** How many shards this process holds; none where it shares the database with no other process. */
+  get heldShards(): Record<'outbox' | 'deliveries', number> | Record<string, never> {
+    const { leases, resource } = this.scope;
+    const outbox = leases.held(OUTBOX_RESOURCE)?.size;
+    const deliveries = leases.held(resource)?.size;
+    return outbox === undefined || deliveries === undefined ? {} : { outbox, deliveries };
+  }
+
   /** Why messages don't leave although the relay runs, if that is so. */
   get suspendedReason(): string | undefined {
     return this.dispatcher.suspendedReason;

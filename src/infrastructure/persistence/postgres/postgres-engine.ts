@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ClientBase } from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
+import { TRANSACTION } from '../../observability/telemetry.js';
 import { DatabaseUnavailable, isConflict, PartlyUnavailable, UNIT_LIMIT_MS, UnitTimedOut } from '../sql.js';
 import { Unit, type BatchPrelude, type UnitEngine } from '../unit.js';
 import type { AbandonedSessions } from './abandoned-sessions.js';
@@ -72,7 +73,7 @@ export class PostgresEngine implements UnitEngine {
         units.push(await this.runUnit(transaction, (unit) => batched.run(unit, results[index])));
       }
       return units;
-    });
+    }, batch.length);
     for (const [index, { unit, value }] of completed.entries()) {
       unit.committed();
       batch[index]!.resolve(value);
@@ -80,10 +81,10 @@ export class PostgresEngine implements UnitEngine {
   }
 
   /** As `transaction()`, and again when other transactions or stale statements stood in its way. */
-  private async repeatedly<T>(body: (transaction: Transaction) => Promise<T>): Promise<T> {
+  private async repeatedly<T>(body: (transaction: Transaction) => Promise<T>, units = 1): Promise<T> {
     for (let repetitions = 0; ; repetitions++) {
       try {
-        return await repeatStale(this.abandoned.poolSize, () => this.transaction(body));
+        return await repeatStale(this.abandoned.poolSize, () => this.transaction(body, units));
       } catch (error) {
         if (!isConflict(error)) throw error;
         if (repetitions === MAX_REPETITIONS)
@@ -98,7 +99,7 @@ export class PostgresEngine implements UnitEngine {
    * the COMMIT times out, its outcome is unknown and it counts as lost. The repetition finds out: a message by its delivery,
    * which is gone, or by the inbox; a request by its idempotency key.
    */
-  private async transaction<T>(body: (transaction: Transaction) => Promise<T>): Promise<T> {
+  private async transaction<T>(body: (transaction: Transaction) => Promise<T>, units: number): Promise<T> {
     await this.abandoned.assertRoom();
     const runner = this.dataSource.createQueryRunner();
     let statements: StatementWatch | undefined;
@@ -111,7 +112,9 @@ export class PostgresEngine implements UnitEngine {
         // Without the time in which this process was busy itself, as with a handler that computes.
         const { idle: beginMs } = performance.eventLoopUtilization(before);
         const value = await body({ runner, client, beginMs });
+        const committing = performance.now();
         await this.commit(client);
+        TRANSACTION.publish({ units, ms: performance.now() - committing });
         return value;
       } catch (error) {
         const cause = await this.rollBack(client, error);

@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type BetterSqlite3 from 'better-sqlite3';
 import type { DataSource } from 'typeorm';
 import { errorMessage } from '../../observability/error-message.js';
+import { TRANSACTION } from '../../observability/telemetry.js';
 import { BatchSize } from '../batch-size.js';
 import { DatabaseUnavailable } from '../sql.js';
 import type { BatchPrelude, Unit, UnitEngine, UnitOptions } from '../unit.js';
@@ -120,11 +121,13 @@ export class SqliteEngine implements UnitEngine {
     const isolated = this.queue.nextIsolated();
     const completed = isolated ? await this.savepoints.run(isolated, 1) : await this.runUnits();
     if (!this.db.inTransaction) return rejectUncommitted(completed, this.savepoints.rollbackCause);
+    const began = performance.now();
     try {
       this.statements.control('COMMIT');
     } catch (error) {
       return this.commitFailed(completed, error);
     }
+    TRANSACTION.publish({ units: completed.length, ms: performance.now() - began });
     if (this.isolations.size > 0) {
       const keys = new Set(completed.map(({ queued }) => batchKeyOf(queued)));
       for (const key of keys) this.isolations.get(key)?.succeeded(completed.length, 0);

@@ -1,0 +1,198 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Injectable } from '@nestjs/common';
+import type { Registry } from 'prom-client';
+import { HandlerRegistry } from '../contracts/handler-registry.js';
+import * as telemetry from '../observability/telemetry.js';
+import { Relay } from '../outbox/relay.js';
+import { DatabaseUnavailable, isDatabaseUnusable } from '../persistence/sql.js';
+import { UnitOfWork } from '../persistence/unit-of-work.js';
+import { UNKNOWN_CONSUMER, UNPUBLISHED } from '../store/dead-letter-rows.js';
+import { outboxStatistics } from '../store/statistics.js';
+import { countedMetrics, currentMetrics, type CountedMetrics, type CurrentMetrics } from './metric-definitions.js';
+import { SnapshotWatch } from './snapshot-watch.js';
+
+type Note = (counted: CountedMetrics) => void;
+
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'];
+/** For whatever stands in no contract, so that strangers can't make new time series. */
+const OTHER = 'other';
+
+/**
+ * The figures of this process in Prometheus's text format, counted by listening to the telemetry of the process. Where the
+ * package `prom-client` isn't installed, nothing is counted.
+ */
+@Injectable()
+export class Metrics {
+  private registry?: Registry;
+  private current?: CurrentMetrics;
+  private counted?: CountedMetrics;
+  /** What happened while `prom-client` was being loaded. */
+  private readonly early: Note[] = [];
+  private stopListening: (() => void)[] = [];
+  private readonly consumers = new Set<string>();
+
+  constructor(
+    private readonly handlers: HandlerRegistry,
+    private readonly relay: Relay,
+    private readonly work: UnitOfWork,
+    private readonly snapshots: SnapshotWatch,
+  ) {}
+
+  /** Counts from now on. Loading `prom-client` takes a while, so the caller doesn't wait for it. */
+  start(): void {
+    const effects = this.handlers.effects.map(({ effect }) => effect.consumer);
+    for (const it of [...this.handlers.hosted, ...effects, UNPUBLISHED, UNKNOWN_CONSUMER]) this.consumers.add(it);
+    this.listen();
+    void import('prom-client').then(
+      (prom) => this.define(prom),
+      () => this.stop(),
+    );
+  }
+
+  stop(): void {
+    for (const stop of this.stopListening.splice(0)) stop();
+    this.early.length = 0;
+  }
+
+  /** @returns undefined without `prom-client` */
+  async text(): Promise<string | undefined> {
+    if (!this.registry || !this.current) return undefined;
+    await this.read(this.current);
+    return this.registry.metrics();
+  }
+
+  private define(prom: typeof import('prom-client')): void {
+    const counted = (this.counted = countedMetrics(prom, (this.registry = new prom.Registry())));
+    this.current = currentMetrics(prom, this.registry);
+    for (const note of this.early.splice(0)) note(counted);
+    prom.collectDefaultMetrics({ register: this.registry });
+  }
+
+  private count(note: Note): void {
+    if (this.counted) note(this.counted);
+    else this.early.push(note);
+  }
+
+  private async read(gauges: CurrentMetrics): Promise<void> {
+    const statistics = await outboxStatistics(this.work.sql);
+    const { refused, unreachable, waiting } = this.relay.brokerState ?? {};
+    gauges.pending.set(statistics.pending);
+    gauges.ready.set(statistics.ready);
+    gauges.retrying.set(statistics.retrying);
+    gauges.deadLetters.set(statistics.deadLetters);
+    gauges.lagSeconds.set(statistics.lagMs / 1000);
+    gauges.backlogSeconds.set(this.relay.backlogAgeMs / 1000);
+    gauges.waitingRequests.set(waiting?.requests ?? 0);
+    gauges.isRefused.set(refused ? 1 : 0);
+    gauges.isUnreachable.set(unreachable ? 1 : 0);
+    gauges.oldSnapshotSeconds.set(((await this.snapshots.look())?.ageMs ?? 0) / 1000);
+    for (const [resource, held] of Object.entries(this.relay.heldShards)) gauges.leasesHeld.set({ resource }, held);
+    gauges.consumerPending.reset();
+    for (const it of this.handlers.hosted) gauges.consumerPending.set({ consumer: it }, 0);
+    for (const [name, pending] of Object.entries(statistics.consumers))
+      gauges.consumerPending.inc({ consumer: this.consumerOf(name) }, pending);
+  }
+
+  private listen(): void {
+    this.stopListening = [
+      telemetry.ADDED.onPublish((event) => this.count(({ added }) => added.inc({ type: this.typeOf(event) }))),
+      telemetry.DELIVERY.onEnd((delivery, _, error) => this.delivered(delivery, error)),
+      telemetry.HANDLING.onEnd((it, ms) =>
+        this.count(({ handleSeconds }) => handleSeconds.observe(this.labelsOf(it), ms / 1000)),
+      ),
+      telemetry.DEAD_LETTER.onPublish((it) => this.count(({ deadLettered }) => deadLettered.inc(this.labelsOf(it)))),
+      telemetry.PUBLISHING.onEnd(({ event, outcome = 'failed' }, ms) =>
+        this.count(({ published, publishSeconds }) => {
+          published.inc({ type: this.typeOf(event), outcome });
+          publishSeconds.observe(ms / 1000);
+        }),
+      ),
+      telemetry.QUERY.onEnd(({ type }, ms, error) =>
+        this.count(({ queries, querySeconds }) => {
+          queries.inc({ type, outcome: error === undefined ? 'answered' : 'failed' });
+          querySeconds.observe({ type }, ms / 1000);
+        }),
+      ),
+      telemetry.TRANSACTION.onPublish(({ units, ms }) =>
+        this.count(({ transactionUnits, commitSeconds }) => {
+          transactionUnits.observe(units);
+          commitSeconds.observe(ms / 1000);
+        }),
+      ),
+      telemetry.RECONCILIATION.onPublish((run) => this.count((counted) => countRun(counted, run))),
+      onAnswer((labels, ms) =>
+        this.count(({ requests, requestSeconds }) => {
+          requests.inc(labels);
+          const { part, method } = labels;
+          if (ms >= 0) requestSeconds.observe({ part, method }, ms / 1000);
+        }),
+      ),
+    ];
+  }
+
+  private delivered({ consumer, event, outcome }: telemetry.ObservedDelivery, error: unknown): void {
+    const labels = this.labelsOf({ consumer, event });
+    const ageMs = Date.now() - Date.parse(event.time ?? '');
+    this.count(({ failed, handled, endToEndSeconds }) => {
+      if (outcome === undefined) {
+        if (!isFaultOfDatabase(error)) failed.inc(labels);
+        return;
+      }
+      handled.inc({ ...labels, outcome });
+      const isLate = outcome === 'duplicate' || outcome === 'lease-lost';
+      if (!isLate && ageMs >= 0) endToEndSeconds.observe(labels, ageMs / 1000);
+    });
+  }
+
+  private labelsOf({ consumer, event }: { consumer: string; event: telemetry.ObservedEvent }) {
+    return { consumer: this.consumerOf(consumer), type: this.typeOf(event) };
+  }
+
+  private typeOf({ type }: telemetry.ObservedEvent): string {
+    return this.handlers.message(type) ? type : OTHER;
+  }
+
+  /** The address of a module in another process is one of a few, but it is no name. */
+  private consumerOf(name: string): string {
+    return this.consumers.has(name) ? name : OTHER;
+  }
+}
+
+function countRun(counted: CountedMetrics, run: telemetry.ObservedReconciliation): void {
+  const { module, isDryRun, missing, sent, interrupted } = run;
+  const outcome = interrupted ? 'interrupted' : isDryRun ? 'dry-run' : 'completed';
+  counted.reconciliations.inc({ module, outcome });
+  const found = Object.values(missing).reduce((sum, n) => sum + n, 0);
+  counted.discrepancies.inc({ module }, found);
+  counted.repairs.inc({ module }, sent);
+}
+
+interface RequestLabels {
+  readonly part: string;
+  readonly method: string;
+  readonly status: string;
+}
+
+/** Node reports the requests of all HTTP servers of the process. @returns a function that stops listening */
+function onAnswer(answered: (labels: RequestLabels, ms: number) => void): () => void {
+  const begun = new WeakMap<IncomingMessage, number>();
+  const start = (it: unknown) => void begun.set((it as { request: IncomingMessage }).request, performance.now());
+  const finish = (it: unknown) => {
+    const { request, response } = it as { request: IncomingMessage; response: ServerResponse };
+    const method = METHODS.find((known) => known === request.method) ?? OTHER;
+    const part = /^\/(mesh|health)\b/.exec(request.url ?? '')?.[1] ?? 'application';
+    const ms = performance.now() - (begun.get(request) ?? NaN);
+    answered({ part, method, status: String(response.statusCode) }, ms);
+  };
+  subscribe('http.server.request.start', start);
+  subscribe('http.server.response.finish', finish);
+  return () => {
+    unsubscribe('http.server.request.start', start);
+    unsubscribe('http.server.response.finish', finish);
+  };
+}
+
+function isFaultOfDatabase(error: unknown): boolean {
+  return error instanceof DatabaseUnavailable || isDatabaseUnusable(error);
+}

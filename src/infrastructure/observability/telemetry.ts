@@ -1,0 +1,132 @@
+import { channel, tracingChannel, type Channel, type TracingChannel } from 'node:diagnostics_channel';
+
+/*
+ * What happens in this process, for metrics, traces and any other tool that listens: channels of node:diagnostics_channel, whose
+ * names docs/observability.md lists. Without a listener they cost nothing.
+ */
+
+/** A CloudEvent on its way. Its data isn't for telemetry: it may hold personal data. */
+export interface ObservedEvent {
+  readonly id: string;
+  readonly type: string;
+  readonly source: string;
+  readonly subject?: string | null | undefined;
+  readonly time?: string | undefined;
+}
+
+/** One attempt to give an event to a consumer, from a delivery of this database or from a broker. */
+export interface ObservedDelivery {
+  readonly consumer: string;
+  readonly event: ObservedEvent;
+  /** `handled`, `performed`, `forwarded`, `duplicate` or `lease-lost`, when it has ended without an error. */
+  outcome?: string;
+}
+
+/** The run of a handler, inside of its attempt: again when units that share a transaction are run apart. */
+export interface ObservedHandling {
+  readonly consumer: string;
+  readonly event: ObservedEvent;
+}
+
+/** A request that gives an event to a broker. */
+export interface ObservedPublishing {
+  readonly event: ObservedEvent;
+  /** `accepted`, `dead`, `refused`, `unreachable` or `undelivered`. */
+  outcome?: string;
+}
+
+export interface ObservedQuery {
+  readonly type: string;
+  readonly module: string;
+  readonly isRemote: boolean;
+}
+
+/** A COMMIT, which may be shared by several units of work. */
+export interface ObservedTransaction {
+  readonly units: number;
+  readonly ms: number;
+}
+
+export interface ObservedDeadLetter {
+  readonly consumer: string;
+  readonly event: ObservedEvent;
+  readonly attempts: number;
+}
+
+/** A run of a reconcile loop that has ended. */
+export interface ObservedReconciliation {
+  readonly module: string;
+  readonly isDryRun: boolean;
+  /** Discrepancies by kind. */
+  readonly missing: Readonly<Record<string, number>>;
+  /** Messages that were sent again. */
+  readonly sent: number;
+  readonly interrupted?: string;
+}
+
+/** Something that begins and ends: a tracing channel. */
+export class Operation<Context extends object> {
+  private readonly channel: TracingChannel<string, Context>;
+
+  constructor(name: string) {
+    this.channel = tracingChannel(name);
+  }
+
+  /** Runs `work`. @param outcomeOf its result, noted in the context before the end */
+  run<Result>(context: Context, work: () => Promise<Result>, outcomeOf?: (result: Result) => string): Promise<Result> {
+    if (!this.channel.hasSubscribers) return work();
+    return this.channel.tracePromise(async () => {
+      const result = await work();
+      if (outcomeOf) Object.assign(context, { outcome: outcomeOf(result) });
+      return result;
+    }, context);
+  }
+
+  /** @param ended gets the duration in ms, and the error, if it ended with one. @returns a function that stops listening */
+  onEnd(ended: (context: Context, ms: number, error: unknown) => void): () => void {
+    const begun = new WeakMap<object, number>();
+    const ignore = () => undefined;
+    const listeners = {
+      start: (context: object) => void begun.set(context, performance.now()),
+      asyncEnd: (context: object) => {
+        const ms = performance.now() - (begun.get(context) ?? NaN);
+        ended(context as Context, ms, (context as { error?: unknown }).error);
+      },
+      end: ignore,
+      asyncStart: ignore,
+      error: ignore,
+    };
+    this.channel.subscribe(listeners);
+    return () => void this.channel.unsubscribe(listeners);
+  }
+}
+
+/** Something that happened: a channel. */
+export class Occurrence<Facts extends object> {
+  private readonly channel: Channel;
+
+  constructor(name: string) {
+    this.channel = channel(name);
+  }
+
+  publish(facts: Facts): void {
+    if (this.channel.hasSubscribers) this.channel.publish(facts);
+  }
+
+  /** @returns a function that stops listening */
+  onPublish(listener: (facts: Facts) => void): () => void {
+    const listen = (facts: unknown) => listener(facts as Facts);
+    this.channel.subscribe(listen);
+    return () => void this.channel.unsubscribe(listen);
+  }
+}
+
+export const DELIVERY = new Operation<ObservedDelivery>('meshy.delivery');
+export const HANDLING = new Operation<ObservedHandling>('meshy.handling');
+export const PUBLISHING = new Operation<ObservedPublishing>('meshy.publishing');
+export const QUERY = new Operation<ObservedQuery>('meshy.query');
+/** A message was added to a transaction, which may still be rolled back. */
+export const ADDED = new Occurrence<ObservedEvent>('meshy.added');
+export const DEAD_LETTER = new Occurrence<ObservedDeadLetter>('meshy.dead-letter');
+export const TRANSACTION = new Occurrence<ObservedTransaction>('meshy.transaction');
+export const RECONCILIATION = new Occurrence<ObservedReconciliation>('meshy.reconciliation');
