@@ -2,15 +2,23 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { nodeResolve } from '@rollup/plugin-node-resolve';
 import { rollup, type OutputOptions } from 'rollup';
+import { runCommand } from '../tools/command-line.js';
 
-/*
- * `npm run package [-- --target FOLDER --no-pack]`: compiles the library for `import` and for `require` into dist-package/ and packs
- * it. Both builds are
- * whole, because Jest in a CommonJS application can't load ES modules, nor can it load CommonJS that requires those of Nest 12.
- */
+/* Both builds are whole: Jest in a CommonJS application can't load ES modules, nor CommonJS that requires those of Nest 12. */
+
+const USAGE = `npm run package -- [options]
+
+  Compiles the library for import and for require into a folder, and packs it.
+
+  --target FOLDER   replaced; default dist-package
+  --no-pack         makes no tarball`;
+
+const options = {
+  'no-pack': { type: 'boolean', default: false },
+  target: { type: 'string', default: 'dist-package' },
+} as const;
 
 interface Manifest {
   readonly peerDependencies: Record<string, string>;
@@ -19,11 +27,6 @@ interface Manifest {
 }
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const { values: OPTIONS } = parseArgs({
-  options: { 'no-pack': { type: 'boolean' }, target: { type: 'string', default: 'dist-package' } },
-});
-const TARGET = join(ROOT, OPTIONS.target);
-const BUILD = join(TARGET, '.build');
 /** Small packages that exist as ES modules only, so that `require` needs them inside. */
 const BUNDLED = ['uuid', 'p-retry', 'is-network-error'];
 /** `cloudevents` for its types, `yaml` for manifests. */
@@ -39,51 +42,50 @@ const entries = readdirSync(join(ROOT, 'package'))
   .map((file) => file.slice(0, -'.ts'.length))
   .filter((name) => name !== PROGRAM);
 
-async function buildPackage(): Promise<void> {
-  rmSync(TARGET, { recursive: true, force: true });
+async function buildPackage(target: string): Promise<void> {
+  const build = join(target, '.build');
+  rmSync(target, { recursive: true, force: true });
   const compiler = join(ROOT, 'node_modules/.bin/tsc');
-  execFileSync(compiler, ['-p', 'tsconfig.package.json', '--outDir', BUILD], { cwd: ROOT, stdio: 'inherit' });
-  await bundle();
+  execFileSync(compiler, ['-p', 'tsconfig.package.json', '--outDir', build], { cwd: ROOT, stdio: 'inherit' });
+  await bundle(build, target);
   for (const [format, type] of [
     ['esm', 'module'],
     ['cjs', 'commonjs'],
   ] as const) {
-    cpSync(BUILD, join(TARGET, 'types', format), { recursive: true, filter: (path) => !/\.js(\.map)?$/.test(path) });
-    for (const folder of [format, `types/${format}`]) writeJson(`${folder}/package.json`, { type });
+    cpSync(build, join(target, 'types', format), { recursive: true, filter: (path) => !/\.js(\.map)?$/.test(path) });
+    for (const folder of [format, `types/${format}`]) writeJson(join(target, folder, 'package.json'), { type });
   }
-  rmSync(BUILD, { recursive: true });
-  writeJson('package.json', manifest());
-  for (const file of ['LICENSE', 'CHANGELOG.md']) cpSync(join(ROOT, file), join(TARGET, file));
-  cpSync(join(ROOT, 'package/README.md'), join(TARGET, 'README.md'));
-  for (const page of PAGES) cpSync(join(ROOT, 'docs', page), join(TARGET, 'docs', page));
+  rmSync(build, { recursive: true });
+  writeJson(join(target, 'package.json'), manifest());
+  for (const file of ['LICENSE', 'CHANGELOG.md']) cpSync(join(ROOT, file), join(target, file));
+  cpSync(join(ROOT, 'package/README.md'), join(target, 'README.md'));
+  for (const page of PAGES) cpSync(join(ROOT, 'docs', page), join(target, 'docs', page));
 }
 
-async function bundle(): Promise<void> {
+async function bundle(build: string, target: string): Promise<void> {
   const options: OutputOptions = { sourcemap: true, chunkFileNames: '[name]-[hash].js', generatedCode: 'es2015' };
-  await bundleAs([...entries, PROGRAM], { ...options, format: 'es', dir: join(TARGET, 'esm') });
+  await bundleAs(build, [...entries, PROGRAM], { ...options, format: 'es', dir: join(target, 'esm') });
   // import() of an optional package becomes require(), which Jest can follow.
-  await bundleAs(entries, { ...options, format: 'cjs', dir: join(TARGET, 'cjs'), dynamicImportInCjs: false });
+  await bundleAs(build, entries, { ...options, format: 'cjs', dir: join(target, 'cjs'), dynamicImportInCjs: false });
 }
 
-async function bundleAs(names: readonly string[], output: OutputOptions): Promise<void> {
-  const build = await rollup({
-    input: Object.fromEntries(names.map((name) => [name, join(BUILD, 'package', `${name}.js`)])),
+async function bundleAs(build: string, names: readonly string[], output: OutputOptions): Promise<void> {
+  const bundled = await rollup({
+    input: Object.fromEntries(names.map((name) => [name, join(build, 'package', `${name}.js`)])),
     external: (id) => /^(node:)?[@\w]/.test(id) && !BUNDLED.some((name) => id === name || id.startsWith(`${name}/`)),
-    plugins: [nodeResolve({ exportConditions: ['node'] }), { name: 'source maps', load: withSourceMap }],
+    plugins: [nodeResolve({ exportConditions: ['node'] }), { name: 'source maps', load: withSourceMap(build) }],
     onwarn: ({ code, message }) => {
       // The helper for decorators that the compiler writes asks for `this`.
       if (code !== 'THIS_IS_UNDEFINED') throw new Error(message);
     },
   });
-  await build.write(output);
-  await build.close();
+  await bundled.write(output);
+  await bundled.close();
 }
 
 /** Rollup doesn't look for the source map of a file itself. */
-function withSourceMap(path: string): { code: string; map: string } | null {
-  if (!path.startsWith(BUILD)) return null;
-  return { code: readFileSync(path, 'utf8'), map: readFileSync(`${path}.map`, 'utf8') };
-}
+const withSourceMap = (build: string) => (path: string) =>
+  path.startsWith(build) ? { code: readFileSync(path, 'utf8'), map: readFileSync(`${path}.map`, 'utf8') } : null;
 
 function manifest(): object {
   const { optional, ...fields } = JSON.parse(readFileSync(join(ROOT, 'package/manifest.json'), 'utf8')) as Manifest;
@@ -106,9 +108,12 @@ function manifest(): object {
 }
 
 function writeJson(path: string, value: object): void {
-  writeFileSync(join(TARGET, path), `${JSON.stringify(value, null, 2)}\n`);
+  writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
-await buildPackage();
-if (!OPTIONS['no-pack'])
-  execFileSync('npm', ['pack', '--silent', '--pack-destination', '.'], { cwd: TARGET, stdio: 'inherit' });
+await runCommand({ usage: USAGE, options }, async ({ target, 'no-pack': isUnpacked }) => {
+  const folder = join(ROOT, target);
+  await buildPackage(folder);
+  if (isUnpacked) return;
+  execFileSync('npm', ['pack', '--silent', '--pack-destination', '.'], { cwd: folder, stdio: 'inherit' });
+});

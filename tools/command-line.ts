@@ -110,12 +110,12 @@ export function urlOf(name: string, text: string): string {
 const isHttpUrl = (text: string) => /^https?:\/\/[^\s,]+$/i.test(text) && URL.canParse(text);
 
 /**
- * The URLs of --url; default: those of an environment variable, separated by commas, else the application on this machine.
+ * The URLs of --url; default: those of an environment variable, separated by commas, else the application on this machine, at PORT.
  * @throws UsageError
  */
 export function urlsOf(given: readonly string[] | undefined, variable: string): string[] {
   if (given) return given.map((it) => urlOf('--url', it));
-  const urls = (process.env[variable] || 'http://localhost:3000').split(',');
+  const urls = (process.env[variable] || `http://localhost:${process.env.PORT || 3000}`).split(',');
   return urls.map((it) => urlOf(variable, it.trim()));
 }
 

@@ -14,8 +14,8 @@ const usage = (program: string) => `${program} <command> [options]
   discard <id>               deletes it
 
   --url U                    a process that keeps dead letters; default: MESH_URL (a list with commas), else
-                             http://localhost:3000. Repeat it to combine several processes. In production it is the
-                             address of MESH_PORT.
+                             http://localhost:3000 or the port of PORT. Repeat it to combine several processes. In
+                             production it is the address of MESH_PORT.
 
   The token of the environment variable MESH_ADMIN_TOKEN is sent along when set.`;
 

@@ -5,7 +5,8 @@ const USAGE = `npm run demo -- [options]
   Plays one transit against a running application: a client who collects miles, a driver, the transit, its completion,
   and how it is settled.
 
-  --url U    the application; default: the environment variable CABS_URL, else http://localhost:3000`;
+  --url U    the application; default: the environment variable CABS_URL, else http://localhost:3000, or the port
+             of the environment variable PORT`;
 
 const correlationId = `demo-${Date.now().toString(36)}`;
 let url: string;

@@ -11,7 +11,8 @@ const usage = (program: string) => `${program} [options]
   --dry-run      prints what is missing, but sends nothing
   --after D      how long ago an object must have changed last, as an ISO 8601 duration; PT0S
                  examines all; default: as the application has it
-  --url U        the application; default: the environment variable MESH_URL, else http://localhost:3000.
+  --url U        the application; default: the environment variable MESH_URL, else http://localhost:3000
+                 or the port of PORT.
                  In production it is the address of MESH_PORT.
 
   The token of the environment variable MESH_ADMIN_TOKEN is sent along when set.

@@ -168,6 +168,6 @@ try {
 } catch (error) {
   const { message, code } = error as Error & { code?: string };
   const isUsageError = error instanceof UsageError || code?.startsWith('ERR_PARSE_ARGS');
-  console.error(isUsageError ? `${message}\n\nnpm run workshop shows the commands.` : message);
+  console.error(isUsageError ? `${message.split(/\. |\n/)[0]}\n\nnpm run workshop shows the commands.` : message);
   process.exitCode = 1;
 }

@@ -49,10 +49,13 @@ it('Two URLs for one service are refused', () => {
 });
 
 describe('The URL of an application', () => {
-  const { MESH_URL } = process.env;
+  const { MESH_URL, PORT } = process.env;
+  beforeEach(() => delete process.env.PORT);
   afterEach(() => {
-    if (MESH_URL === undefined) delete process.env.MESH_URL;
-    else process.env.MESH_URL = MESH_URL;
+    for (const [name, value] of Object.entries({ MESH_URL, PORT })) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
   });
   const invalid = (name: string, url: string) =>
     new UsageError(`Invalid ${name} "${url}": expected an absolute URL such as http://localhost:3000.`);
@@ -64,6 +67,8 @@ describe('The URL of an application', () => {
     expect(oneUrlOf('http://c/', 'MESH_URL')).toBe('http://c');
     process.env.MESH_URL = '';
     expect(oneUrlOf(undefined, 'MESH_URL')).toBe('http://localhost:3000');
+    process.env.PORT = '4000';
+    expect(oneUrlOf(undefined, 'MESH_URL')).toBe('http://localhost:4000');
   });
 
   it.each(['localhost:3000', 'localhost', '', 'ftp://a', 'http://', 'http://a,http://b'])('is refused: %j', (url) => {

@@ -25,6 +25,7 @@ const COMMANDS: readonly [usage: string, nodeArgs: string[]][] = [
   ['npx meshy status', [...TSX, 'tools/meshy.ts', 'status']],
   ['npx meshy sql', [...TSX, 'tools/meshy.ts', 'sql']],
   ['npx meshy manifests', [...TSX, 'tools/meshy.ts', 'manifests']],
+  ['npm run package', [...TSX, 'package/build.ts']],
   ['npm run extract', [...TSX, 'tools/extract.ts']],
   ['npm run demo', [...TSX, 'tools/demo.ts']],
   ['npm run faults', [...SWC, 'faults/faults.ts']],
