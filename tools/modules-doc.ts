@@ -11,6 +11,7 @@ import {
   eventsOf,
   meshFeatureOf,
 } from '../src/infrastructure/contracts/mesh-feature.js';
+import { asyncApiDoc } from './asyncapi-doc.js';
 import { runCommand } from './command-line.js';
 import { classSourcesOf } from './message-sources.js';
 import { schemaTable } from './schema-table.js';
@@ -23,9 +24,11 @@ import { readSources, ROOT, type Sources } from './source.js';
 
 const USAGE = `npm run docs
 
-  Generates docs/modules.md: the commands, events and queries of all modules.`;
+  Generates docs/modules.md, the commands, events and queries of all modules, and docs/asyncapi.yaml, the same commands
+  and events for machines.`;
 
 const PAGE = 'docs/modules.md';
+const ASYNCAPI = 'docs/asyncapi.yaml';
 
 type Message = MessageClass | QueryClass;
 
@@ -140,7 +143,9 @@ function handles(handler: Type, message: Message): boolean {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   await runCommand({ usage: USAGE, options: {} }, async () => {
     const { MODULES } = await import('../src/app.module.js');
-    writeFileSync(join(ROOT, PAGE), modulesDoc(MODULES, readSources('src')));
-    console.log(`Wrote ${PAGE}`);
+    const sources = readSources('src');
+    const files = { [PAGE]: modulesDoc(MODULES, sources), [ASYNCAPI]: asyncApiDoc(MODULES, sources) };
+    for (const [path, text] of Object.entries(files)) writeFileSync(join(ROOT, path), text);
+    console.log(`Wrote ${PAGE} and ${ASYNCAPI}`);
   });
 }

@@ -9,10 +9,9 @@ import { remoteConsumer } from './broker/remote-consumer.js';
 import { ALL_MODULES, HandlerRegistry } from './contracts/handler-registry.js';
 import { meshFeatureOf } from './contracts/mesh-feature.js';
 import { APPLICATION } from './contracts/permissions.js';
-import { ANSWERS_QUERIES, QueriesRoutes } from './cqrs/queries.routes.js';
+import { ANSWERS_QUERIES } from './cqrs/queries.routes.js';
 import { QUERY_CALLERS } from './cqrs/query-callers.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
-import { DeadLettersRoutes } from './dead-letters/dead-letters.routes.js';
 import { ConsumerAddresses } from './delivery/consumer-addresses.js';
 import { DeliveryWorkers } from './delivery/delivery-workers.js';
 import { DELIVERY_POLICY, WAKE_CONSUMER } from './delivery/inbox-receiver.js';
@@ -20,14 +19,9 @@ import { ADMINISTRATION } from './http/administration.js';
 import { BACKLOG_AGE, MAX_WAITERS } from './http/admission.js';
 import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
 import { MESH_LISTENER } from './http/mesh-listener.js';
-import { MESH_ROUTES, type MeshRoute } from './http/mesh-route.js';
 import { REST_TOKENS } from './http/rest-tokens.guard.js';
 import { SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
 import { PostgresLeases } from './leases/postgres-leases.js';
-import { HealthRoutes } from './maintenance/health.routes.js';
-import { MetricsRoutes } from './maintenance/metrics.routes.js';
-import { OutboxRoutes } from './maintenance/outbox.routes.js';
-import { ReconciliationRoutes } from './maintenance/reconciliation.routes.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
 import { clientOf, publishingClient, remoteQueriesOf } from './mesh-clients.js';
 import { MESH_OPTIONS, type MeshOptions, type TokenOptions } from './mesh-options.js';
@@ -175,20 +169,6 @@ export function restTokens(isWhole: boolean): Provider {
     if (options && !isWhole) throw new Error("restTokens needs http: 'whole': set both, or guard your routes yourself");
     return options && { ...options, verifier: await verifierOf(options) };
   });
-}
-
-/** All routes of the mesh. An application with HTTP conventions of its own has its own /health. */
-export function meshRoutes(isWhole: boolean): Provider {
-  const groups = [
-    OutboxRoutes,
-    MetricsRoutes,
-    DeadLettersRoutes,
-    ReconciliationRoutes,
-    QueriesRoutes,
-    ...(isWhole ? [HealthRoutes] : []),
-  ];
-  const all = (...found: { routes: readonly MeshRoute[] }[]) => found.flatMap(({ routes }) => routes);
-  return { provide: MESH_ROUTES, useFactory: all, inject: groups };
 }
 
 /** JOSE is loaded on demand: loading it takes a while, and only processes that check tokens need it. */

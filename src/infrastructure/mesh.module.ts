@@ -27,6 +27,7 @@ import { MeshListener } from './http/mesh-listener.js';
 import { MeshRouter } from './http/mesh-router.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { RestTokensGuard } from './http/rest-tokens.guard.js';
+import { AsyncApiRoutes } from './maintenance/asyncapi.routes.js';
 import { HealthRoutes } from './maintenance/health.routes.js';
 import { OutboxRoutes } from './maintenance/outbox.routes.js';
 import { ReconciliationRoutes } from './maintenance/reconciliation.routes.js';
@@ -38,7 +39,8 @@ import { SnapshotWatch } from './maintenance/snapshot-watch.js';
 import { IS_WHOLE, MeshHttp } from './mesh-http.js';
 import { MeshLifecycle } from './mesh-lifecycle.js';
 import { MESH_OPTIONS, type MeshExtras, type MeshOptions } from './mesh-options.js';
-import { meshRoutes, optionProviders, restTokens } from './mesh-providers.js';
+import { optionProviders, restTokens } from './mesh-providers.js';
+import { meshRoutes } from './mesh-routes.js';
 import { Clock } from './observability/clock.js';
 import { Outbox } from './outbox/outbox.js';
 import { Relay } from './outbox/relay.js';
@@ -57,6 +59,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     ...optionProviders,
     AdministrationGuard,
     Admission,
+    AsyncApiRoutes,
     BrokerIngress,
     Clock,
     Connections,
