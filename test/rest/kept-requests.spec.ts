@@ -18,7 +18,7 @@ describe('Requests that are not being handled', () => {
   let accepted: Parsing[];
 
   /** Sends the text to a server, on one connection that doesn't read. */
-  const send = async (text: string, handle: RequestListener) => {
+  const send = async (text: string, handle: RequestListener, configure = (_: Server) => {}) => {
     const connections = new Connections();
     requests = [];
     accepted = [];
@@ -27,6 +27,7 @@ describe('Requests that are not being handled', () => {
       connections.take(request.socket, response, () => handle(request, response));
     });
     configureServer(server, connections);
+    configure(server);
     connections.watch(server);
     server.on('connection', (socket: Socket) => accepted.push(socket));
     server.listen(0, '127.0.0.1');
@@ -77,6 +78,17 @@ describe('Requests that are not being handled', () => {
       'HTTP/1.1 200 ',
       'Connection: close',
     ]);
+  });
+
+  it('are dropped when the connection has had its last request', async () => {
+    let dropped = 0;
+    const limit = (it: Server) => {
+      it.maxRequestsPerSocket = 2;
+      it.on('dropRequest', () => dropped++);
+    };
+    await send(GET.repeat(500), () => undefined, limit);
+    expect(requests).toHaveLength(2);
+    expect(dropped).toBe(1);
   });
 
   it('keep nothing of their bodies when they are dropped', async () => {

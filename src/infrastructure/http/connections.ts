@@ -95,6 +95,8 @@ export class Connections {
     server.on('request', ({ socket }: IncomingMessage) => {
       if (sockets.delete(socket)) sockets.add(socket);
     });
+    // Node itself answers what comes after the last request of a connection, and keeps each until the answers before are sent.
+    server.on('dropRequest', (_request: IncomingMessage, socket: Socket) => ignoreRest(socket));
   }
 
   /** Closes the connection that sent no request for the longest time, unless this process works on its last one. */
