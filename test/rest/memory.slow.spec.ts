@@ -81,6 +81,7 @@ describe('Memory under hostile bodies', () => {
   it.each([
     ['bodies that come byte by byte', 60, `${CHUNKED}${'1\r\nx\r\n'.repeat(60_000)}`],
     ['bodies behind answers that nothing reads', 60, `${GETS}${CHUNKED}${'1\r\nx\r\n'.repeat(60_000)}`],
+    ['headers without an end', 1000, `GET / HTTP/1.1\r\nHost: x\r\n${'ab:\r\n'.repeat(8000)}`],
     ['thousands of headers', 1000, `POST /clients HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n${HEADERS}\r\n`],
     [
       'thousands of headers behind answers that nothing reads',

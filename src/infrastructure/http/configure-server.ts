@@ -2,6 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { answerBrokenRequests } from './broken-requests.js';
 import type { Connections } from './connections.js';
 import { deferContinue } from './request-body.js';
+import { MAX_HEADERS } from './request-checks.js';
 
 /*
  * Limits of both HTTP servers. A proxy that keeps a connection longer than the server may send a request just when the
@@ -38,8 +39,9 @@ export function configureServer(server: Server, connections?: Connections): void
   Object.assign(server, { connectionsCheckingInterval: CHECK_MS });
   server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
   server.maxConnections = MAX_CONNECTIONS;
-  // The size of the headers is limited. Node would ignore those after the thousandth, for instance a second Authorization.
-  server.maxHeadersCount = 0;
+  // One more than is accepted, so that a request with more is refused, and none is ignored. Without a limit Node keeps
+  // thousands of a request that hasn't arrived completely.
+  server.maxHeadersCount = MAX_HEADERS + 1;
   answerBrokenRequests(server, (socket) => connections?.endAfterAnswer(socket) ?? false);
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     deferContinue(request);

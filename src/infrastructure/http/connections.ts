@@ -1,8 +1,9 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Injectable } from '@nestjs/common';
+import { dropRequest, ignoreRest } from './dropped-requests.js';
 import { hasBody } from './request-body.js';
-import { hasManyHeaders } from './request-checks.js';
+import { headBytes } from './request-checks.js';
 import { UnreadAnswers } from './unread-answers.js';
 import { limitUnreadBody } from './unread-body.js';
 
@@ -13,6 +14,8 @@ const MAX_PIPELINED = 100;
  * the connection that brings one more is closed.
  */
 const MAX_HELD = 10_000;
+/** What the head of a request that waits may take up, in bytes. */
+const MAX_HELD_HEAD = 4096;
 /** How long a connection on which a request may be arriving is kept when the server stops, in ms. */
 const ARRIVING_MS = 500;
 /** Pause between two searches for connections to close while the servers stop, in ms. */
@@ -92,6 +95,8 @@ export class Connections {
     server.on('request', ({ socket }: IncomingMessage) => {
       if (sockets.delete(socket)) sockets.add(socket);
     });
+    // Node itself answers what comes after the last request of a connection, and keeps each until the answers before are sent.
+    server.on('dropRequest', (_request: IncomingMessage, socket: Socket) => ignoreRest(socket));
   }
 
   /** Closes the connection that sent no request for the longest time, unless this process works on its last one. */
@@ -138,9 +143,9 @@ export class Connections {
       ignoreRest(socket);
       return void socket.destroy();
     }
-    // What waits must be small: neither thousands of headers, nor a body that comes in many pieces.
+    // What waits must be small: neither many or long headers, nor a body that comes in many pieces.
     const { req: request } = response;
-    const isSmall = !hasManyHeaders(request) && !hasBody(request);
+    const isSmall = headBytes(request) <= MAX_HELD_HEAD && !hasBody(request);
     if (exchange.waiting.length < MAX_PIPELINED && !exchange.isFull && isSmall) {
       exchange.waiting.push({ response, next });
       return;
@@ -148,7 +153,7 @@ export class Connections {
     // The last answer closes the connection, which tells the client to send the rest again.
     exchange.isFull = true;
     ignoreRest(socket);
-    request.resume();
+    dropRequest(request);
     socket.pause();
   }
 
@@ -166,7 +171,7 @@ export class Connections {
     response.once('prefinish', () => {
       // By then the kernel has taken what it can.
       setImmediate(() => {
-        if (this.exchanges.get(socket)?.response === response) this.unread.note(socket);
+        if (this.exchanges.get(socket)?.response === response) this.unread.note(socket, headBytes(response.req));
       });
     });
     response.once('close', () => {
@@ -188,13 +193,4 @@ export class Connections {
 /** Has no effect on an answer whose headers have been sent: its connection is closed as an idle one. */
 function endConnection(response: ServerResponse): void {
   response.shouldKeepAlive = false;
-}
-
-/**
- * Drops the requests that have arrived on a connection and aren't parsed yet. Node would parse all of them, thousands in 64 KB,
- * and keep each until the connection is closed; it has no public way to stop.
- */
-function ignoreRest(socket: Socket): void {
-  const { parser } = socket as Socket & { parser?: { onIncoming?: () => number } };
-  if (parser) parser.onIncoming = () => 0;
 }

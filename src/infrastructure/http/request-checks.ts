@@ -7,10 +7,18 @@ const HOST = /^(?:\[[\da-f:.]+\]|[\w.~%!$&'()*+,;=-]*)(?::\d*)?$/i;
 const LOOPBACK = /^(?:(?:[\w-]+\.)*localhost|127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\[::1\])(?::\d+)?$/i;
 
 /** Most headers of a request. Node would ignore those beyond its own limit, for instance a second Authorization. */
-const MAX_HEADERS = 200;
+export const MAX_HEADERS = 200;
+/** What a name or value of a header takes up besides its characters, and how often it is kept. */
+const HEADER_BYTES = 50;
+const HEADER_COPIES = 2;
 
 export function hasManyHeaders({ rawHeaders }: IncomingMessage): boolean {
   return rawHeaders.length > 2 * MAX_HEADERS;
+}
+
+/** What the address and the headers of a request take up in memory, in bytes: about. */
+export function headBytes({ url = '', rawHeaders }: IncomingMessage): number {
+  return rawHeaders.reduce((sum, it) => sum + HEADER_BYTES + HEADER_COPIES * it.length, url.length);
 }
 
 /** Requests with an `Expect` that isn't 100-continue. */

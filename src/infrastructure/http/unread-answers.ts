@@ -10,6 +10,8 @@ const MIN_BYTES = CHECK_MS;
 interface Unread {
   /** In memory when the answer was noted. */
   readonly bytes: number;
+  /** Those of them that are not the answer. */
+  readonly kept: number;
   /** `leftOf()` when the connection was noted. */
   readonly left: number;
   readonly timer: NodeJS.Timeout;
@@ -24,15 +26,14 @@ export class UnreadAnswers {
   private readonly connections = new Map<Socket, Unread>();
   private bytes = 0;
 
-  /** Takes note of an answer that has been written. */
-  note(socket: Socket): void {
-    const bytes = socket.destroyed ? 0 : socket.writableLength;
-    if (bytes === 0) return;
-    this.set(socket, bytes);
-    for (const [slow, { left }] of this.connections) {
+  /** Takes note of an answer that has been written. @param kept what else is in memory until the client takes it, in bytes */
+  note(socket: Socket, kept: number): void {
+    if (socket.destroyed || socket.writableLength === 0) return;
+    this.set(socket, kept);
+    for (const [slow, { left, kept: keptOfSlow }] of this.connections) {
       if (this.bytes <= MAX_BYTES) return;
       this.forget(slow);
-      if (leftOf(slow) < left) this.set(slow, slow.writableLength);
+      if (leftOf(slow) < left) this.set(slow, keptOfSlow);
       else slow.destroy();
     }
   }
@@ -45,14 +46,15 @@ export class UnreadAnswers {
     this.connections.delete(socket);
   }
 
-  private set(socket: Socket, bytes: number): void {
+  private set(socket: Socket, kept: number): void {
+    const bytes = socket.writableLength + kept;
     const noted = leftOf(socket);
     let left = noted;
     const look = () => {
       if (leftOf(socket) > left - MIN_BYTES) socket.destroy();
       left = leftOf(socket);
     };
-    this.connections.set(socket, { bytes, left: noted, timer: setInterval(look, CHECK_MS).unref() });
+    this.connections.set(socket, { bytes, kept, left: noted, timer: setInterval(look, CHECK_MS).unref() });
     this.bytes += bytes;
   }
 }

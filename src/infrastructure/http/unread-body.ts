@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { hasBody } from './request-body.js';
+import { hasManyHeaders } from './request-checks.js';
 
 /** Pieces of bodies that may wait in the memory of this process. Each is an object, be it of a single byte. */
 const MAX_PIECES = 30_000;
@@ -15,7 +16,8 @@ let waiting = 0;
  */
 export function limitUnreadBody(response: ServerResponse): void {
   const { req: request } = response;
-  if (!hasBody(request)) return;
+  // Node leaves out headers when there are many: that of the body may be among them.
+  if (!hasManyHeaders(request) && !hasBody(request)) return;
   let pieces = 0;
   const push = request.push.bind(request);
   request.push = (chunk, encoding) => {

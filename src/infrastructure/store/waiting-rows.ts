@@ -30,14 +30,25 @@ export async function listWaiting(
   );
 }
 
-/** Waiting deliveries by their sequence numbers, as far as they still wait, in their order. */
-export async function findWaiting(sql: Sql, seqs: readonly SqlValue[]): Promise<Delivery[]> {
+/**
+ * Waiting deliveries by their sequence numbers, as far as they still wait, in their order.
+ * @param maxBytes of their events together: those that follow are left out, but for the first one
+ */
+export async function findWaiting(sql: Sql, seqs: readonly SqlValue[], maxBytes: number): Promise<Delivery[]> {
+  const sizes = await waitingRows<{ seq: SqlValue; size: number }>(sql, 'seq, octet_length(event) AS size', seqs);
+  let bytes = 0;
+  const end = sizes.findIndex(({ size }, index) => (bytes += size) > maxBytes && index > 0);
+  const some = end < 0 ? seqs : sizes.slice(0, end).map(({ seq }) => seq);
+  const columns = 'seq, consumer, partition_key AS key, event, attempts';
+  const rows = await waitingRows<Omit<Delivery, 'event'> & { event: string }>(sql, columns, some);
+  return rows.map((row) => ({ ...row, event: JSON.parse(row.event) as CloudEvent, isWaiting: true }));
+}
+
+async function waitingRows<Row extends object>(sql: Sql, columns: string, seqs: readonly SqlValue[]): Promise<Row[]> {
   if (seqs.length === 0) return [];
   const those = sql.dialect === 'postgres' ? `= ANY(ARRAY${sequenceList(sql)})` : `IN ${sequenceList(sql)}`;
-  const rows = await sql.all<Omit<Delivery, 'event'> & { event: string }>(
-    `SELECT seq, consumer, partition_key AS key, event, attempts FROM mesh_delivery
-     WHERE seq ${those} AND due_at >= ${WAITING} ORDER BY due_at, seq`,
+  return sql.all<Row>(
+    `SELECT ${columns} FROM mesh_delivery WHERE seq ${those} AND due_at >= ${WAITING} ORDER BY due_at, seq`,
     [JSON.stringify(seqs)],
   );
-  return rows.map((row) => ({ ...row, event: JSON.parse(row.event) as CloudEvent, isWaiting: true }));
 }
