@@ -103,14 +103,17 @@ describe('The keys of an issuer', () => {
     expect(await outcome(tokens, await sent(next))).toBe('good');
   });
 
-  it('are waited for by few tokens, and tokens with a known key wait for nothing', async () => {
+  it.each([
+    ['an invented key', () => ({ ...next, kid: randomUUID() })],
+    ['a known key with another algorithm', () => ({ ...next, kid: key.kid })],
+  ])('are waited for by few tokens of %s, and others wait for nothing', async (_, forgedKey) => {
     expect(await outcome(tokens, await sent())).toBe('good');
     clock.aheadMs = PAUSE_MS;
     issuer.behaviour = 'hanging';
-    const forged = await Promise.all(Array.from({ length: MAX_WAITING }, () => sent({ ...next, kid: randomUUID() })));
+    const forged = await Promise.all(Array.from({ length: MAX_WAITING }, () => sent(forgedKey())));
     const waiting = forged.map((header) => outcome(tokens, header));
     while (issuer.asked.length < 2) await wait(5);
-    expect(await outcome(tokens, await sent({ ...next, kid: randomUUID() }))).toBe('keys unavailable');
+    expect(await outcome(tokens, await sent(forgedKey()))).toBe('keys unavailable');
     expect(await outcome(tokens, await sent(key, { jti: 'another' }))).toBe('good');
     issuer.release();
     expect(new Set(await Promise.all(waiting))).toEqual(new Set(['unknown key']));

@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 
 import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
 import { KeysUnavailable } from '../bearer-tokens.js';
+import { isKeyOf } from './key-match.js';
 import { isKeyUrl } from './key-url.js';
 import { MeshLogger } from '../../observability/mesh-logger.js';
 
@@ -77,7 +78,7 @@ export class KeySet {
       const renewed = this.renew();
       if (ageMs > MAX_KEYS_AGE_MS) await Promise.race([renewed, wait(RENEWAL_WAIT_MS, undefined, { ref: false })]);
     }
-    const isKnown = this.keys.jwks()?.keys.some(({ kid }) => kid === header.kid);
+    const isKnown = this.keys.jwks()?.keys.some((key) => isKeyOf(header, key));
     if (!isKnown && this.waiting >= MAX_WAITING) throw this.unavailable(new Error('many tokens wait for them'));
     if (!isKnown) this.waiting++;
     try {
