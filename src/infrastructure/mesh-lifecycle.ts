@@ -13,6 +13,7 @@ import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
 import { Connections } from './http/connections.js';
+import { guardMemory } from './http/memory-guard.js';
 import { MeshListener } from './http/mesh-listener.js';
 import { Metrics } from './maintenance/metrics.js';
 import { Reconciliation } from './maintenance/reconciliation.js';
@@ -29,6 +30,8 @@ import { DEFAULT_SHUTDOWN_GRACE_MS } from './policies.js';
 export class MeshLifecycle
   implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
 {
+  private stopGuarding = () => {};
+
   constructor(
     private readonly database: Database,
     private readonly relay: Relay,
@@ -56,6 +59,7 @@ export class MeshLifecycle
     // An application context without HTTP has no adapter.
     const adapter = this.host.httpAdapter as HttpAdapterHost['httpAdapter'] | undefined;
     if (adapter && this.isWhole) this.connections.watch(adapter.getHttpServer() as Server);
+    this.stopGuarding = guardMemory(() => this.connections.closeUnworked());
     await this.listener.open((request: IncomingMessage, response: ServerResponse) =>
       this.http.takeMesh(request, response),
     );
@@ -78,6 +82,7 @@ export class MeshLifecycle
   async onApplicationShutdown(): Promise<void> {
     await this.listener.drained();
     this.snapshots.stop();
+    this.stopGuarding();
     this.metrics.stop();
     const deadline = performance.now() + this.graceMs;
     const maintenance = Promise.all([this.retention.stop(), this.reconciliation.stop()]);

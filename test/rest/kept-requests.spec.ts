@@ -119,4 +119,21 @@ describe('Unread answers', () => {
     expect(sockets.filter(({ destroyed }) => !destroyed)).toHaveLength(7);
     for (const socket of sockets) answers.forget(socket);
   });
+
+  it('are kept of a client that reads slowly, while those of others are dropped', () => {
+    const answers = new UnreadAnswers();
+    const taking: (() => void)[] = [];
+    const sockets = Array.from({ length: 12 }, (_, index) => {
+      const socket = new Writable({
+        write: (_chunk, _encoding, taken) => void (taking[index] = taken),
+      }) as unknown as Socket;
+      // The first client takes a piece now and then, the others nothing.
+      for (let n = 0; n < 20; n++) socket.write('a piece');
+      answers.note(socket, 4 * 1024 * 1024);
+      taking[0]!();
+      return socket;
+    });
+    expect(sockets.map(({ destroyed }) => !destroyed).slice(0, 6)).toEqual([true, false, false, false, false, false]);
+    for (const socket of sockets) answers.forget(socket);
+  });
 });

@@ -101,11 +101,17 @@ export class Connections {
 
   /** Closes the connection that sent no request for the longest time, unless this process works on its last one. */
   private makeRoom(sockets: Iterable<Socket>, newest: Socket): void {
-    for (const socket of sockets) {
-      const response = this.exchanges.get(socket)?.response;
-      const isWorkedOn = response !== undefined && response.req.complete && !response.writableEnded;
-      if (socket !== newest && !isWorkedOn) return void socket.destroy();
-    }
+    for (const socket of sockets) if (socket !== newest && !this.worksFor(socket)) return void socket.destroy();
+  }
+
+  /** Closes all connections for which this process doesn't work on a request. @returns how many */
+  closeUnworked(): number {
+    return [...this.sockets].filter((it) => !this.worksFor(it)).map((it) => it.destroy()).length;
+  }
+
+  private worksFor(socket: Socket): boolean {
+    const response = this.exchanges.get(socket)?.response;
+    return response !== undefined && response.req.complete && !response.writableEnded;
   }
 
   /** From now on each answer ends its connection. New connections are accepted as before. */
@@ -146,10 +152,8 @@ export class Connections {
     // What waits must be small: neither many or long headers, nor a body that comes in many pieces.
     const { req: request } = response;
     const isSmall = headBytes(request) <= MAX_HELD_HEAD && !hasBody(request);
-    if (exchange.waiting.length < MAX_PIPELINED && !exchange.isFull && isSmall) {
-      exchange.waiting.push({ response, next });
-      return;
-    }
+    if (exchange.waiting.length < MAX_PIPELINED && !exchange.isFull && isSmall)
+      return void exchange.waiting.push({ response, next });
     // The last answer closes the connection, which tells the client to send the rest again.
     exchange.isFull = true;
     ignoreRest(socket);
