@@ -9,6 +9,7 @@ import { MeshListener } from './http/mesh-listener.js';
 import { MeshRouter, type Port } from './http/mesh-router.js';
 import { otherSiteProblem, protocolProblem } from './http/request-checks.js';
 import { incomingContext, runInContext } from './observability/request-context.js';
+import { inRequestSpan } from './observability/tracing.js';
 
 /** The injection token of a boolean: whether all requests follow the HTTP conventions of the mesh (`http: 'whole'`). */
 export const IS_WHOLE = Symbol('IS_WHOLE');
@@ -40,8 +41,8 @@ export class MeshHttp {
   /** Answers a request to the mesh's own port. */
   takeMesh(request: IncomingMessage, response: ServerResponse): void {
     this.connections.take(request.socket, response, () => {
-      if (this.refuses(request, response) || this.answers(request, response, 'mesh')) return;
-      this.router.refuse(request, response);
+      if (this.refuses(request, response)) return;
+      this.answer(request, response, 'mesh', () => this.router.refuse(request, response));
     });
   }
 
@@ -49,12 +50,11 @@ export class MeshHttp {
     const port = this.listener.isSeparate ? 'public' : 'mesh';
     if (!this.isWhole) {
       if (this.isForMesh(request) && this.refuses(request, response)) return;
-      if (this.answers(request, response, port)) return;
-      return runInContext(incomingContext(request), next);
+      return this.answer(request, response, port, () => runInContext(incomingContext(request), next));
     }
     this.connections.take(request.socket, response, () => {
       if (this.refuses(request, response)) return;
-      if (!this.answers(request, response, port)) this.admission.refuseExcess(request, response, next);
+      this.answer(request, response, port, () => this.admission.refuseExcess(request, response, next));
     });
   }
 
@@ -71,7 +71,12 @@ export class MeshHttp {
     return problem !== undefined;
   }
 
-  private answers(request: IncomingMessage, response: ServerResponse, port: Port): boolean {
-    return (port === 'mesh' && this.ingress.take(request, response)) || this.router.take(request, response, port);
+  /** @param otherwise handles what is for no route of the mesh */
+  private answer(request: IncomingMessage, response: ServerResponse, port: Port, otherwise: () => void): void {
+    // The span of a delivery is below that of its message, not below the request of the broker.
+    if (port === 'mesh' && this.ingress.take(request, response)) return;
+    inRequestSpan(request, response, () => {
+      if (!this.router.take(request, response, port)) otherwise();
+    });
   }
 }

@@ -21,6 +21,7 @@ import { Retention } from './maintenance/retention.js';
 import { SnapshotWatch } from './maintenance/snapshot-watch.js';
 import { IS_WHOLE, MeshHttp } from './mesh-http.js';
 import { MESH_OPTIONS, type MeshOptions } from './mesh-options.js';
+import { startTracing } from './observability/tracing.js';
 import { Relay } from './outbox/relay.js';
 import { Database } from './persistence/database.js';
 import { DEFAULT_SHUTDOWN_GRACE_MS } from './policies.js';
@@ -51,6 +52,7 @@ export class MeshLifecycle
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
+    await startTracing();
     this.metrics.start();
     await this.relay.start(this.receiver.consumers);
     this.retention.start();

@@ -116,10 +116,10 @@ export class BrokerIngress {
       throw new MalformedEvent('body', `more than ${MAX_PARTS} fields and elements`);
     // What is malformed in a batch keeps nothing else from being handled.
     const malformed: MalformedEvent[] = [];
-    const events = toEvents({ headers: request.headersDistinct, body }, MAX_BATCH, malformed).map((it, _, all) =>
-      // The spans of the broker are in the trace of the header. The events of a batch have traces of their own.
-      all.length === 1 ? inTrace(it, request.headers.traceparent) : it,
-    );
+    const { headersDistinct, headers } = request;
+    const parsed = toEvents({ headers: headersDistinct, body }, MAX_BATCH, malformed);
+    // The events of a batch have traces of their own.
+    const events = parsed.length === 1 ? parsed.map((it) => inTrace(it, headers.traceparent)) : parsed;
     const failures: unknown[] = [...malformed];
     const bySubject = new Map<string | undefined, CloudEvent[]>();
     for (const event of events) bySubject.set(event.subject, [...(bySubject.get(event.subject) ?? []), event]);
@@ -193,7 +193,9 @@ function consumerSegment(url: string): string | undefined {
   return path === '/' ? '' : /^\/mesh\/([^/]+)\/?$/.exec(path)?.[1];
 }
 
-/** The event in the trace of an HTTP header, if that is well formed. */
+/** The event in the trace of an HTTP header, if that is another one: the spans of a broker are often collected nowhere. */
 function inTrace(event: CloudEvent, header: string | string[] | undefined): CloudEvent {
-  return typeof header === 'string' && isTraceparent(header) ? { ...event, traceparent: header } : event;
+  const traceId = (traceparent: unknown) => String(traceparent).split('-')[1];
+  const isOther = typeof header === 'string' && isTraceparent(header) && traceId(header) !== traceId(event.traceparent);
+  return isOther ? { ...event, traceparent: header } : event;
 }

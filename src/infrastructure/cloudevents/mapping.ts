@@ -2,7 +2,9 @@ import { v7 as uuidv7 } from 'uuid';
 import { issuesOf, ValidationFailed } from '../contracts/domain-errors.js';
 import { Reject, type DurableMessage, type MessageClass } from '../contracts/message.js';
 import { sourceOf } from '../contracts/permissions.js';
+import { messageSpan } from '../observability/message-span.js';
 import { continueTrace, requestContext } from '../observability/request-context.js';
+import { markedBySpan } from '../observability/tracing.js';
 import { checkAttribute, isWithinNameLimit, MalformedEvent, MAX_NAME_BYTES } from './attributes.js';
 import { extension, type CloudEvent } from './cloud-event.js';
 
@@ -22,19 +24,23 @@ export function toCloudEvent(
   if (!isWithinNameLimit(message.subject)) throw new MalformedEvent('subject', `longer than ${MAX_NAME_BYTES} bytes`);
   const id = uuidv7();
   const context = requestContext();
+  const { subject } = message;
+  const source = sourceOf(application, sender);
+  const parent = context?.traceparent;
+  const traceparent = markedBySpan(() => messageSpan('create', 'PRODUCER', { id, type, source, subject, traceparent: parent })); // prettier-ignore
   return {
     specversion: '1.0',
     id,
-    source: sourceOf(application, sender),
+    source,
     type,
-    subject: message.subject,
+    subject,
     time: new Date().toISOString(),
     datacontenttype: 'application/json',
     dataschema: schemaOf(application, type),
     correlationid: context?.correlationId ?? id,
     ...(context?.causationId && { causationid: context.causationId }),
-    partitionkey: message.subject,
-    traceparent: continueTrace(context?.traceparent),
+    partitionkey: subject,
+    traceparent: traceparent ?? continueTrace(parent),
     data: toWire(strict.parse(message.data)),
   };
 }

@@ -1,4 +1,7 @@
 import { channel, tracingChannel, type Channel, type TracingChannel } from 'node:diagnostics_channel';
+import { messageSpan } from './message-span.js';
+import { requestContext } from './request-context.js';
+import { inSpan, type SpanFacts } from './tracing.js';
 
 /*
  * What happens in this process, for metrics, traces and any other tool that listens: channels of node:diagnostics_channel, whose
@@ -12,6 +15,7 @@ export interface ObservedEvent {
   readonly source: string;
   readonly subject?: string | null | undefined;
   readonly time?: string | undefined;
+  readonly traceparent?: unknown;
 }
 
 /** One attempt to give an event to a consumer, from a delivery of this database or from a broker. */
@@ -64,22 +68,26 @@ export interface ObservedReconciliation {
   readonly interrupted?: string;
 }
 
-/** Something that begins and ends: a tracing channel. */
+/** Something that begins and ends: a tracing channel, and a span where there is OpenTelemetry. */
 export class Operation<Context extends object> {
   private readonly channel: TracingChannel<string, Context>;
 
-  constructor(name: string) {
+  constructor(
+    name: string,
+    private readonly spanOf: (context: Context) => SpanFacts,
+  ) {
     this.channel = tracingChannel(name);
   }
 
   /** Runs `work`. @param outcomeOf its result, noted in the context before the end */
   run<Result>(context: Context, work: () => Promise<Result>, outcomeOf?: (result: Result) => string): Promise<Result> {
-    if (!this.channel.hasSubscribers) return work();
-    return this.channel.tracePromise(async () => {
+    const observed = async () => {
       const result = await work();
       if (outcomeOf) Object.assign(context, { outcome: outcomeOf(result) });
       return result;
-    }, context);
+    };
+    const run = () => (this.channel.hasSubscribers ? this.channel.tracePromise(observed, context) : work());
+    return inSpan(() => this.spanOf(context), run);
   }
 
   /** @param ended gets the duration in ms, and the error, if it ended with one. @returns a function that stops listening */
@@ -121,10 +129,21 @@ export class Occurrence<Facts extends object> {
   }
 }
 
-export const DELIVERY = new Operation<ObservedDelivery>('meshy.delivery');
-export const HANDLING = new Operation<ObservedHandling>('meshy.handling');
-export const PUBLISHING = new Operation<ObservedPublishing>('meshy.publishing');
-export const QUERY = new Operation<ObservedQuery>('meshy.query');
+export const DELIVERY = new Operation<ObservedDelivery>('meshy.delivery', ({ event, consumer }) =>
+  messageSpan('process', 'CONSUMER', event, consumer),
+);
+export const HANDLING = new Operation<ObservedHandling>('meshy.handling', ({ event, consumer }) =>
+  messageSpan('handle', 'INTERNAL', event, consumer),
+);
+export const PUBLISHING = new Operation<ObservedPublishing>('meshy.publishing', ({ event }) =>
+  messageSpan('send', 'PRODUCER', event),
+);
+export const QUERY = new Operation<ObservedQuery>('meshy.query', ({ type, module, isRemote }) => ({
+  name: `query ${type}`,
+  kind: isRemote ? 'CLIENT' : 'INTERNAL',
+  parent: requestContext()?.traceparent,
+  attributes: { 'meshy.query': type, 'meshy.module': module },
+}));
 /** A message was added to a transaction, which may still be rolled back. */
 export const ADDED = new Occurrence<ObservedEvent>('meshy.added');
 export const DEAD_LETTER = new Occurrence<ObservedDeadLetter>('meshy.dead-letter');
