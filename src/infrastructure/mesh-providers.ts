@@ -30,6 +30,7 @@ import { ReconciliationRoutes } from './maintenance/reconciliation.routes.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
 import { clientOf, publishingClient, remoteQueriesOf } from './mesh-clients.js';
 import { MESH_OPTIONS, type MeshOptions, type TokenOptions } from './mesh-options.js';
+import { loadJose } from './http/optional-packages.js';
 import { InProcessDispatcher } from './outbox/in-process-dispatcher.js';
 import { Relay } from './outbox/relay.js';
 import { unaddressedMessages } from './outbox/unaddressed-messages.js';
@@ -189,9 +190,9 @@ export function meshRoutes(isWhole: boolean): Provider {
   return { provide: MESH_ROUTES, useFactory: all, inject: groups };
 }
 
-/** JOSE is loaded on demand: loading it takes a while, and only processes that check tokens need it. */
 async function verifierOf(options: Omit<TokenOptions, 'senders'>): Promise<TokenVerifier> {
   const { issuer, audience, jwksUrl, credentialsFile } = options;
+  await loadJose();
   const { OidcTokens } = await import('./http/oidc/oidc-tokens.js');
   const credentials = credentialsFile && { credentials: new TokenFile(credentialsFile) };
   return new OidcTokens({ issuer, audience, ...(jwksUrl && { jwksUrl }), ...credentials });

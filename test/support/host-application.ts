@@ -32,6 +32,8 @@ const OF_TESTS = {
   '@nestjs-cls/transactional': '^3.3.0',
   '@nestjs-cls/transactional-adapter-typeorm': '^1.4.0',
   '@types/nodemailer': '*',
+  // Of the application itself, and too old for the tokens of the mesh.
+  jose: '^5.0.0',
   'nestjs-cls': '^6.3.0',
   'typeorm-transactional': '^0.5.0',
 };
