@@ -7,7 +7,7 @@ import { ADMINISTRATION, type Administration } from './http/administration.js';
 import { Connections } from './http/connections.js';
 import { MeshListener } from './http/mesh-listener.js';
 import { MeshRouter, type Port } from './http/mesh-router.js';
-import { otherSiteProblem, protocolProblem } from './http/request-checks.js';
+import { addDistinctHeaders, otherSiteProblem, protocolProblem } from './http/request-checks.js';
 import { incomingContext, runInContext } from './observability/request-context.js';
 
 /** The injection token of a boolean: whether all requests follow the HTTP conventions of the mesh (`http: 'whole'`). */
@@ -48,7 +48,10 @@ export class MeshHttp {
   private takePublic(request: IncomingMessage, response: ServerResponse, next: () => void): void {
     const port = this.listener.isSeparate ? 'public' : 'mesh';
     if (!this.isWhole) {
-      if (this.isForMesh(request) && this.refuses(request, response)) return;
+      if (this.isForMesh(request)) {
+        addDistinctHeaders(request);
+        if (this.refuses(request, response)) return;
+      }
       if (this.answers(request, response, port)) return;
       return runInContext(incomingContext(request), next);
     }
