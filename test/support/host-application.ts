@@ -25,6 +25,9 @@ interface Manifest {
   devDependencies: Record<string, string>;
 }
 
+/** The oldest versions that the manifest of the package takes: half of the applications on Nest 11 have them. */
+const OLDEST = { '@nestjs/common': '11.1.4', '@nestjs/core': '11.1.4' };
+
 /** Development tools that nothing here uses. */
 const UNUSED = /eslint|prettier|globals|oxlint|coverage|mau$/;
 
@@ -81,7 +84,7 @@ export class HostApplication {
       undici: '^7.0.0',
       zod: '^4.0.0',
     };
-    Object.assign(manifest.dependencies, added);
+    Object.assign(manifest.dependencies, added, nest === 11 && format === 'cjs' && OLDEST);
     manifest.devDependencies = Object.fromEntries(
       Object.entries({ ...manifest.devDependencies, ...OF_TESTS }).filter(([name]) => !UNUSED.test(name)),
     );
