@@ -29,6 +29,8 @@ export class MeshHttp {
     @Inject(IS_WHOLE) private readonly isWhole: boolean,
     @Inject(ADMINISTRATION) private readonly administration: Administration,
   ) {
+    // pnpm and yarn only warn of a Nest that the manifest excludes.
+    if (!('init$' in host)) throw new Error('The mesh needs Nest 11.1.4 or later: update @nestjs/core');
     // An application context without HTTP never has an adapter.
     host.init$.subscribe(() => {
       host.httpAdapter?.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>

@@ -1,7 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checked, loadJose, loadUndici } from '../../src/infrastructure/http/optional-packages.js';
+import { MeshHttp } from '../../src/infrastructure/mesh-http.js';
 import { ROOT } from '../../tools/source.js';
+
+const peersIn = (path: string) =>
+  (JSON.parse(readFileSync(join(ROOT, path), 'utf8')) as { peerDependencies: Record<string, string> }).peerDependencies;
 
 describe('Packages that only a broker or tokens need', () => {
   it('are taken in the versions of this project', async () => {
@@ -14,9 +18,18 @@ describe('Packages that only a broker or tokens need', () => {
   });
 
   it('keep no application with another version from installing the mesh', () => {
-    const { peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package/manifest.json'), 'utf8')) as {
-      peerDependencies: Record<string, string>;
-    };
-    expect(peerDependencies).toMatchObject({ express: '*', jose: '*', 'swagger-ui-dist': '*', undici: '*' });
+    const any = { express: '*', jose: '*', 'swagger-ui-dist': '*', undici: '*' };
+    expect(peersIn('package/manifest.json')).toMatchObject(any);
+  });
+});
+
+describe('Nest', () => {
+  it('decides which RxJS an application has', () => {
+    const { rxjs } = peersIn('node_modules/@nestjs/cqrs/package.json');
+    expect(peersIn('package/manifest.json').rxjs).toBe(rxjs);
+  });
+
+  it('is refused when it is too old', () => {
+    expect(() => Reflect.construct(MeshHttp, [{ httpAdapter: {} }])).toThrow('Nest 11.1.4');
   });
 });
