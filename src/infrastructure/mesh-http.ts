@@ -7,7 +7,7 @@ import { ADMINISTRATION, type Administration } from './http/administration.js';
 import { Connections } from './http/connections.js';
 import { MeshListener } from './http/mesh-listener.js';
 import { MeshRouter, type Port } from './http/mesh-router.js';
-import { otherSiteProblem, protocolProblem } from './http/request-checks.js';
+import { addDistinctHeaders, otherSiteProblem, protocolProblem } from './http/request-checks.js';
 import { incomingContext, runInContext } from './observability/request-context.js';
 import { inRequestSpan } from './observability/tracing.js';
 
@@ -30,6 +30,8 @@ export class MeshHttp {
     @Inject(IS_WHOLE) private readonly isWhole: boolean,
     @Inject(ADMINISTRATION) private readonly administration: Administration,
   ) {
+    // pnpm and yarn only warn of a Nest that the manifest excludes.
+    if (!('init$' in host)) throw new Error('The mesh needs Nest 11.1.4 or later: update @nestjs/core');
     // An application context without HTTP never has an adapter.
     host.init$.subscribe(() => {
       host.httpAdapter?.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>
@@ -49,7 +51,10 @@ export class MeshHttp {
   private takePublic(request: IncomingMessage, response: ServerResponse, next: () => void): void {
     const port = this.listener.isSeparate ? 'public' : 'mesh';
     if (!this.isWhole) {
-      if (this.isForMesh(request) && this.refuses(request, response)) return;
+      if (this.isForMesh(request)) {
+        addDistinctHeaders(request);
+        if (this.refuses(request, response)) return;
+      }
       return this.answer(request, response, port, () => runInContext(incomingContext(request), next));
     }
     this.connections.take(request.socket, response, () => {

@@ -25,6 +25,7 @@ import { PostgresLeases } from './leases/postgres-leases.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
 import { clientOf, publishingClient, remoteQueriesOf } from './mesh-clients.js';
 import { MESH_OPTIONS, type MeshOptions, type TokenOptions } from './mesh-options.js';
+import { loadJose } from './http/optional-packages.js';
 import { InProcessDispatcher } from './outbox/in-process-dispatcher.js';
 import { Relay } from './outbox/relay.js';
 import { unaddressedMessages } from './outbox/unaddressed-messages.js';
@@ -171,9 +172,9 @@ export function restTokens(isWhole: boolean): Provider {
   });
 }
 
-/** JOSE is loaded on demand: loading it takes a while, and only processes that check tokens need it. */
 async function verifierOf(options: Omit<TokenOptions, 'senders'>): Promise<TokenVerifier> {
   const { issuer, audience, jwksUrl, credentialsFile } = options;
+  await loadJose();
   const { OidcTokens } = await import('./http/oidc/oidc-tokens.js');
   const credentials = credentialsFile && { credentials: new TokenFile(credentialsFile) };
   return new OidcTokens({ issuer, audience, ...(jwksUrl && { jwksUrl }), ...credentials });

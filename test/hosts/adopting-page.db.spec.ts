@@ -18,6 +18,11 @@ describe('docs/adopting.md', () => {
     }
   });
 
+  it('and the README name a version of @nestjs/cqrs: npm refuses the latest beside Nest 11', () => {
+    for (const text of [page, readFileSync(join(ROOT, 'package/README.md'), 'utf8')])
+      expect(text.match(/^npm i .*@nestjs\/cqrs.*/m)?.[0]).toContain('@nestjs/cqrs@11');
+  });
+
   it('and the manifest of the package name each package that the library needs', () => {
     const { peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package/manifest.json'), 'utf8')) as {
       peerDependencies: Record<string, string>;

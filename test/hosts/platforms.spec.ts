@@ -1,3 +1,4 @@
+import type { Server } from 'node:http';
 import { Body, Controller, Module, Post, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { EventBus, EventsHandler } from '@nestjs/cqrs';
@@ -122,6 +123,23 @@ describe.each([
     expect((await post(`${mesh}/mesh/bell`, { times: 3 }, eventHeaders)).status).toBe(204);
     expect((await post(`${mesh}/bell`, { times: 2 })).status).toBe(404);
   });
+});
+
+it("answers requests without headersDistinct, as Fastify's inject() makes them up, which Jest can't load here", async () => {
+  const token = 'a'.repeat(32);
+  const root = await rootModule({ administration: { isDevelopment: false, token } });
+  const app = await NestFactory.create(root, { logger: false, abortOnError: false });
+  (app.getHttpServer() as Server).prependListener('request', (request) => {
+    Object.defineProperty(request, 'headersDistinct', { value: undefined, writable: true });
+  });
+  try {
+    await app.listen(0, '127.0.0.1');
+    const outbox = `${await app.getUrl()}/mesh/outbox`;
+    expect((await fetch(outbox)).status).toBe(401);
+    expect((await fetch(outbox, { headers: { authorization: `Bearer ${token}` } })).status).toBe(200);
+  } finally {
+    await app.close();
+  }
 });
 
 it('runs in a worker without HTTP, also with a broker and a port of its own', async () => {

@@ -25,6 +25,9 @@ interface Manifest {
   devDependencies: Record<string, string>;
 }
 
+/** The oldest versions that the manifest of the package takes: half of the applications on Nest 11 have them. */
+const OLDEST = { '@nestjs/common': '11.1.4', '@nestjs/core': '11.1.4' };
+
 /** Development tools that nothing here uses. */
 const UNUSED = /eslint|prettier|globals|oxlint|coverage|mau$/;
 
@@ -32,6 +35,8 @@ const OF_TESTS = {
   '@nestjs-cls/transactional': '^3.3.0',
   '@nestjs-cls/transactional-adapter-typeorm': '^1.4.0',
   '@types/nodemailer': '*',
+  // Of the application itself, and too old for the tokens of the mesh.
+  jose: '^5.0.0',
   'nestjs-cls': '^6.3.0',
   'typeorm-transactional': '^0.5.0',
 };
@@ -79,7 +84,7 @@ export class HostApplication {
       undici: '^7.0.0',
       zod: '^4.0.0',
     };
-    Object.assign(manifest.dependencies, added);
+    Object.assign(manifest.dependencies, added, nest === 11 && format === 'cjs' && OLDEST);
     manifest.devDependencies = Object.fromEntries(
       Object.entries({ ...manifest.devDependencies, ...OF_TESTS }).filter(([name]) => !UNUSED.test(name)),
     );

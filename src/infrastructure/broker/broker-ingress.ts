@@ -116,10 +116,9 @@ export class BrokerIngress {
       throw new MalformedEvent('body', `more than ${MAX_PARTS} fields and elements`);
     // What is malformed in a batch keeps nothing else from being handled.
     const malformed: MalformedEvent[] = [];
-    const { headersDistinct, headers } = request;
-    const parsed = toEvents({ headers: headersDistinct, body }, MAX_BATCH, malformed);
+    const parsed = toEvents({ headers: request.headersDistinct, body }, MAX_BATCH, malformed);
     // The events of a batch have traces of their own.
-    const events = parsed.length === 1 ? parsed.map((it) => inTrace(it, headers.traceparent)) : parsed;
+    const events = parsed.length === 1 ? parsed.map((it) => inTrace(it, request.headers.traceparent)) : parsed;
     const failures: unknown[] = [...malformed];
     const bySubject = new Map<string | undefined, CloudEvent[]>();
     for (const event of events) bySubject.set(event.subject, [...(bySubject.get(event.subject) ?? []), event]);

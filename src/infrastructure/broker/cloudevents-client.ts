@@ -4,6 +4,7 @@ import type { Agent } from 'undici';
 import { assertExtensions } from '../cloudevents/attributes.js';
 import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { HTTP, type OutgoingMessage } from '../cloudevents/http-binding.js';
+import { loadUndici } from '../http/optional-packages.js';
 import { isTraceparent } from '../observability/request-context.js';
 import { ResponseHandler, type ClientResponse } from './response-handler.js';
 import { isSuccess } from './response-classes.js';
@@ -88,9 +89,8 @@ export function meshTransport(client: CloudEventsClient, url: string): Transport
   };
 }
 
-/** Undici is loaded on demand: loading it takes a while, and many processes post nothing. */
 async function agentOf({ timeoutMs, caCerts, connections = 64 }: CloudEventsClientOptions): Promise<Agent> {
-  const { Agent } = await import('undici');
+  const { Agent } = await loadUndici();
   return new Agent({
     connections,
     headersTimeout: timeoutMs,

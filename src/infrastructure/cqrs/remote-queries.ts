@@ -6,6 +6,7 @@ import { requestContext } from '../observability/request-context.js';
 import { fromWire, toWire } from '../cloudevents/mapping.js';
 import type { QueryClass } from '../contracts/message.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
+import { loadUndici } from '../http/optional-packages.js';
 
 /** Longest wait for one answer, in ms: a user waits for the result. */
 const TIMEOUT_MS = 1000;
@@ -78,9 +79,8 @@ export class RemoteQueries {
   }
 }
 
-/** Undici is loaded on demand: a process that hosts all modules doesn't need it. */
 async function agentOf(): Promise<Agent> {
-  const { Agent } = await import('undici');
+  const { Agent } = await loadUndici();
   return new Agent({
     headersTimeout: TIMEOUT_MS,
     bodyTimeout: TIMEOUT_MS,

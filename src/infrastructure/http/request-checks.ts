@@ -21,6 +21,12 @@ export function headBytes({ url = '', rawHeaders }: IncomingMessage): number {
   return rawHeaders.reduce((sum, it) => sum + HEADER_BYTES + HEADER_COPIES * it.length, url.length);
 }
 
+/** Adds `headersDistinct` to a request that Fastify's `inject()` has made up, as in tests. */
+export function addDistinctHeaders(request: Partial<IncomingMessage>): void {
+  const all = Object.entries(request.headers ?? {}).map(([name, value = []]) => [name, [value].flat()]);
+  request.headersDistinct ??= Object.fromEntries(all) as NodeJS.Dict<string[]>;
+}
+
 /** Requests with an `Expect` that isn't 100-continue. */
 const expecting = new WeakSet<IncomingMessage>();
 

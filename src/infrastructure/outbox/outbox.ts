@@ -8,6 +8,7 @@ import { APPLICATION, Permissions } from '../contracts/permissions.js';
 import { durableClass, type DurableMessage } from '../contracts/message.js';
 import { requestContext } from '../observability/request-context.js';
 import { ADDED } from '../observability/telemetry.js';
+import { Database } from '../persistence/database.js';
 import type { Unit } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertIntoOutbox, OUTBOX_COLUMNS, outboxValues } from '../store/outbox-rows.js';
@@ -24,6 +25,7 @@ export class Outbox {
   private readonly staged = new WeakMap<Unit, CloudEvent[]>();
 
   constructor(
+    private readonly database: Database,
     private readonly work: UnitOfWork,
     private readonly registry: HandlerRegistry,
     private readonly permissions: Permissions,
@@ -43,8 +45,8 @@ export class Outbox {
    */
   add(message: DurableMessage | CloudEvent): void;
   /**
-   * Adds a message to a transaction of TypeORM: for code that opens and commits its own. The relay is woken when TypeORM
-   * commits, and polls as a safety net.
+   * Adds a message to a transaction of TypeORM, of any data source on the database of the mesh: for code that opens and
+   * commits its own. The relay is woken when TypeORM commits, and polls as a safety net.
    * @param options `from`: name of the sending module; by default the module that handles a message now, if the contract
    *   lets it send this one, else the owner of the message, if it may, else the first module that may
    * @throws Error when `manager` has no open transaction, and as above
@@ -88,7 +90,8 @@ export class Outbox {
     // TypeORM 0.3 has no `dataSource`; 1.x has both.
     const isPostgres = manager.connection.options.type === 'postgres';
     const parameters = OUTBOX_COLUMNS.map((_, index) => (isPostgres ? `$${index + 1}` : '?')).join(', ');
-    const { schema } = manager.connection.options as { schema?: string };
+    // The manager may be of another data source on this database, with the schema of a tenant.
+    const { schema } = this.database;
     const table = schema ? `"${schema.replaceAll('"', '""')}".mesh_outbox` : 'mesh_outbox';
     await manager.query(
       `INSERT INTO ${table} (${OUTBOX_COLUMNS.join(', ')}) VALUES (${parameters})`,

@@ -136,6 +136,11 @@ export class Database {
     return sessionConfig(this.writer);
   }
 
+  /** Where the tables of the mesh are on PostgreSQL, whatever the search path of another connection is. */
+  get schema(): string | undefined {
+    return this.writer.driver.schema;
+  }
+
   /** Closes all connections. Those in use are destroyed after a second; those being opened are not waited for. */
   async close(): Promise<void> {
     this.abandoned.forEach((it) => it.close());
