@@ -50,15 +50,36 @@ export class Aggregator {
 
   /** @returns undefined when the process can't be reached, or answers with 500 or above */
   async request(service: Service, method: Dispatcher.HttpMethod, path: string): Promise<Answer | undefined> {
+    const answer = await this.send(service, method, path);
+    if (!answer || answer.status >= 500) return undefined;
+    try {
+      const body = (answer.text === '' ? {} : JSON.parse(answer.text)) as Record<string, unknown>;
+      return { service, status: answer.status, body };
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * @returns the text that a process answers; undefined when it can't be reached, or has none
+   * @throws ErrorAnswer when it refuses the request
+   */
+  async text(service: Service, path: string): Promise<string | undefined> {
+    const answer = await this.send(service, 'GET', path);
+    if (answer?.status === 200) return answer.text;
+    const refused = answer && answer.status < 500 && (await this.request(service, 'GET', path));
+    if (refused) throw new ErrorAnswer(refused);
+    return undefined;
+  }
+
+  private async send(service: Service, method: Dispatcher.HttpMethod, path: string) {
     const { headers } = this;
     const { dispatcher } = this.upstreams;
     // Only reading has a timeout: a person is waiting, and wants to know that a process hangs.
     const signal = method === 'GET' ? AbortSignal.timeout(READ_TIMEOUT_MS) : undefined;
     try {
       const answer = await send(service.url + path, { method, headers, dispatcher, signal });
-      const text = await answer.body.text();
-      const body = (text === '' ? {} : JSON.parse(text)) as Record<string, unknown>;
-      return answer.statusCode < 500 ? { service, status: answer.statusCode, body } : undefined;
+      return { status: answer.statusCode, text: await answer.body.text() };
     } catch {
       return undefined;
     }
@@ -103,6 +124,16 @@ export class Aggregator {
       consumers: Object.fromEntries(consumers),
       processes: { ...Object.fromEntries(each), ...Object.fromEntries(missing.map((name) => [name, 'unreachable'])) },
     };
+  }
+
+  /** The AsyncAPI document, which every process has. @throws ErrorAnswer, Unreachable */
+  async asyncApi(query: string): Promise<object> {
+    const { services } = this.upstreams;
+    const answers = await Promise.all(services.map((it) => this.request(it, 'GET', `/asyncapi.json?${query}`)));
+    const [first] = answers.filter((it) => it !== undefined);
+    if (!first) throw new Unreachable('No process is running that could describe its messages');
+    if (first.status >= 400) throw new ErrorAnswer(first);
+    return first.body;
   }
 
   /** The reconciliation runs of all modules. @throws ErrorAnswer */

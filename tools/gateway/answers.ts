@@ -31,6 +31,13 @@ export function sendJson({ response, correlationId }: Exchange, status: number, 
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) }).end(text);
 }
 
+/** Sends a text with status 200. */
+export function sendText({ response, correlationId }: Exchange, type: string, text: string): void {
+  response.setHeader('X-Correlation-Id', correlationId);
+  for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
+  response.writeHead(200, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(text) }).end(text);
+}
+
 const TITLES = {
   400: 'Malformed request',
   403: 'Not allowed',

@@ -2,6 +2,7 @@ import { hasBody } from '../../src/infrastructure/http/request-body.js';
 import type { Aggregator } from './aggregator.js';
 import { sendJson, sendProblem, type Exchange } from './answers.js';
 import { listDeadLetters, replayDeadLetters } from './dead-letters.js';
+import { sendMetrics } from './metrics.js';
 import type { ModuleRoute, Route, RouteTable } from './routes.js';
 
 /** A route that the gateway answers itself. */
@@ -20,13 +21,15 @@ export function aggregatedRoutes(table: RouteTable<ModuleRoute>): OwnRoute[] {
     },
   });
   const shown = (path: string) =>
-    /^\/(health|mesh\/(outbox|dead-letters|reconciliations))\b/.test(path) ||
+    /^\/(health|mesh\/(outbox|metrics|dead-letters|reconciliations)|asyncapi\.json)\b/.test(path) ||
     table.findPath(path.replace(/[{}]/g, '')) !== undefined;
   return [
     { method: 'GET', path: '/health/live', ...reply(200, async () => ({ status: 'live' })) },
     { method: 'GET', path: '/health/ready', ...reply(200, (it) => it.ready()) },
     { method: 'GET', path: '/api-json', ...reply(200, (it) => it.document(shown)) },
     { method: 'GET', path: '/mesh/outbox', ...reply(200, (it, query) => it.outbox(query)) },
+    { method: 'GET', path: '/mesh/metrics', answer: sendMetrics },
+    { method: 'GET', path: '/asyncapi.json', ...reply(200, (it, query) => it.asyncApi(query)) },
     { method: 'GET', path: '/mesh/dead-letters', ...reply(200, listDeadLetters) },
     {
       method: 'GET',

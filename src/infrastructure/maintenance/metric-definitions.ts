@@ -6,6 +6,14 @@ type PromClient = typeof import('prom-client');
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600];
 const UNITS = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
+let ofProcess: Registry | undefined;
+
+/** The metrics of Node, made once: they observe the process until it ends. */
+export function processMetrics({ collectDefaultMetrics, Registry: Metrics }: PromClient): Registry {
+  if (!ofProcess) collectDefaultMetrics({ register: (ofProcess = new Metrics()) });
+  return ofProcess;
+}
+
 /** The figures that are counted while things happen. Labels have few values: types of contracts, never ids. */
 export function countedMetrics({ Counter, Histogram }: PromClient, registry: Registry) {
   const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>

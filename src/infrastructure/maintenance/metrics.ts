@@ -1,20 +1,24 @@
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Injectable } from '@nestjs/common';
 import type { Registry } from 'prom-client';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
+import { onAnswer } from '../observability/answered-requests.js';
 import * as telemetry from '../observability/telemetry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable, isDatabaseUnusable } from '../persistence/sql.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { UNKNOWN_CONSUMER, UNPUBLISHED } from '../store/dead-letter-rows.js';
 import { outboxStatistics } from '../store/statistics.js';
-import { countedMetrics, currentMetrics, type CountedMetrics, type CurrentMetrics } from './metric-definitions.js';
+import {
+  countedMetrics,
+  currentMetrics,
+  processMetrics,
+  type CountedMetrics,
+  type CurrentMetrics,
+} from './metric-definitions.js';
 import { SnapshotWatch } from './snapshot-watch.js';
 
 type Note = (counted: CountedMetrics) => void;
 
-const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'];
 /** For whatever stands in no contract, so that strangers can't make new time series. */
 const OTHER = 'other';
 
@@ -24,6 +28,7 @@ const OTHER = 'other';
  */
 @Injectable()
 export class Metrics {
+  private prom?: typeof import('prom-client');
   private registry?: Registry;
   private current?: CurrentMetrics;
   private counted?: CountedMetrics;
@@ -57,16 +62,17 @@ export class Metrics {
 
   /** @returns undefined without `prom-client` */
   async text(): Promise<string | undefined> {
-    if (!this.registry || !this.current) return undefined;
+    if (!this.prom || !this.registry || !this.current) return undefined;
     await this.read(this.current);
-    return this.registry.metrics();
+    return this.prom.Registry.merge([this.registry, processMetrics(this.prom)]).metrics();
   }
 
   private define(prom: typeof import('prom-client')): void {
+    this.prom = prom;
     const counted = (this.counted = countedMetrics(prom, (this.registry = new prom.Registry())));
     this.current = currentMetrics(prom, this.registry);
     for (const note of this.early.splice(0)) note(counted);
-    prom.collectDefaultMetrics({ register: this.registry });
+    processMetrics(prom);
   }
 
   private count(note: Note): void {
@@ -166,31 +172,6 @@ function countRun(counted: CountedMetrics, run: telemetry.ObservedReconciliation
   const found = Object.values(missing).reduce((sum, n) => sum + n, 0);
   counted.discrepancies.inc({ module }, found);
   counted.repairs.inc({ module }, sent);
-}
-
-interface RequestLabels {
-  readonly part: string;
-  readonly method: string;
-  readonly status: string;
-}
-
-/** Node reports the requests of all HTTP servers of the process. @returns a function that stops listening */
-function onAnswer(answered: (labels: RequestLabels, ms: number) => void): () => void {
-  const begun = new WeakMap<IncomingMessage, number>();
-  const start = (it: unknown) => void begun.set((it as { request: IncomingMessage }).request, performance.now());
-  const finish = (it: unknown) => {
-    const { request, response } = it as { request: IncomingMessage; response: ServerResponse };
-    const method = METHODS.find((known) => known === request.method) ?? OTHER;
-    const part = /^\/(mesh|health)\b/.exec(request.url ?? '')?.[1] ?? 'application';
-    const ms = performance.now() - (begun.get(request) ?? NaN);
-    answered({ part, method, status: String(response.statusCode) }, ms);
-  };
-  subscribe('http.server.request.start', start);
-  subscribe('http.server.response.finish', finish);
-  return () => {
-    unsubscribe('http.server.request.start', start);
-    unsubscribe('http.server.response.finish', finish);
-  };
 }
 
 function isFaultOfDatabase(error: unknown): boolean {

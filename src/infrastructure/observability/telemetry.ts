@@ -1,4 +1,5 @@
 import { channel, tracingChannel, type Channel, type TracingChannel } from 'node:diagnostics_channel';
+import { MeshLogger } from './mesh-logger.js';
 import { messageSpan } from './message-span.js';
 import { requestContext } from './request-context.js';
 import { inSpan, type SpanFacts } from './tracing.js';
@@ -7,6 +8,8 @@ import { inSpan, type SpanFacts } from './tracing.js';
  * What happens in this process, for metrics, traces and any other tool that listens: channels of node:diagnostics_channel, whose
  * names docs/observability.md lists. Without a listener they cost nothing.
  */
+
+const logger = new MeshLogger('Telemetry');
 
 /** A CloudEvent on its way. Its data isn't for telemetry: it may hold personal data. */
 export interface ObservedEvent {
@@ -68,6 +71,15 @@ export interface ObservedReconciliation {
   readonly interrupted?: string;
 }
 
+/** Node ends the process for an error of a listener. */
+function safely(listen: () => void): void {
+  try {
+    listen();
+  } catch (error) {
+    logger.warn({ err: error }, 'A listener of telemetry has failed');
+  }
+}
+
 /** Something that begins and ends: a tracing channel, and a span where there is OpenTelemetry. */
 export class Operation<Context extends object> {
   private readonly channel: TracingChannel<string, Context>;
@@ -97,8 +109,11 @@ export class Operation<Context extends object> {
     const listeners = {
       start: (context: object) => void begun.set(context, performance.now()),
       asyncEnd: (context: object) => {
-        const ms = performance.now() - (begun.get(context) ?? NaN);
-        ended(context as Context, ms, (context as { error?: unknown }).error);
+        const began = begun.get(context);
+        // What began before somebody listened has no duration.
+        if (began === undefined) return;
+        const { error } = context as { error?: unknown };
+        safely(() => ended(context as Context, performance.now() - began, error));
       },
       end: ignore,
       asyncStart: ignore,
@@ -123,7 +138,7 @@ export class Occurrence<Facts extends object> {
 
   /** @returns a function that stops listening */
   onPublish(listener: (facts: Facts) => void): () => void {
-    const listen = (facts: unknown) => listener(facts as Facts);
+    const listen = (facts: unknown) => safely(() => listener(facts as Facts));
     this.channel.subscribe(listen);
     return () => void this.channel.unsubscribe(listen);
   }
