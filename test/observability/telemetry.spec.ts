@@ -1,6 +1,8 @@
+import { tracingChannel } from 'node:diagnostics_channel';
 import { Occurrence, Operation } from '../../src/infrastructure/observability/telemetry.js';
 import { combined } from '../../tools/gateway/metrics.js';
 
+const ignore = () => undefined;
 const span = () => ({ name: 'test', kind: 'INTERNAL', attributes: {} }) as const;
 
 describe('Telemetry', () => {
@@ -19,18 +21,25 @@ describe('Telemetry', () => {
     ]);
   });
 
-  it('tells nothing of an operation that began before somebody listened', async () => {
-    const operation = new Operation<{ outcome?: string }>('test.late', span);
-    const first = operation.onEnd(() => undefined);
-    let end = () => {};
-    const running = operation.run({}, () => new Promise<void>((resolve) => (end = resolve)));
-    const ended: number[] = [];
-    const stop = operation.onEnd((_, ms) => ended.push(ms));
-    end();
-    await running;
-    first();
-    stop();
-    expect(ended).toEqual([]);
+  it('is on a channel of Node, too', async () => {
+    const operation = new Operation<{ n: number; outcome?: string }>('test.channel', span);
+    const seen: unknown[] = [];
+    const note = (name: string) => (context: object) => void seen.push([name, { ...context }]);
+    const listeners = {
+      start: note('start'),
+      asyncEnd: note('asyncEnd'),
+      end: ignore,
+      asyncStart: ignore,
+      error: ignore,
+    };
+    tracingChannel('test.channel').subscribe(listeners);
+    await operation.run({ n: 1 }, async () => 7, String);
+    tracingChannel('test.channel').unsubscribe(listeners);
+    await operation.run({ n: 2 }, async () => 7, String);
+    expect(seen).toEqual([
+      ['start', { n: 1 }],
+      ['asyncEnd', { n: 1, outcome: '7', result: 7 }],
+    ]);
   });
 
   it('goes on when a listener fails', async () => {

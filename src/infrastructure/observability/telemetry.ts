@@ -80,9 +80,15 @@ function safely(listen: () => void): void {
   }
 }
 
-/** Something that begins and ends: a tracing channel, and a span where there is OpenTelemetry. */
+type Ended<Context> = (context: Context, ms: number, error: unknown) => void;
+
+/**
+ * Something that begins and ends: a tracing channel for other tools, and a span where there is OpenTelemetry. Listeners of the mesh
+ * itself are called without the channel, whose events cost several microseconds.
+ */
 export class Operation<Context extends object> {
   private readonly channel: TracingChannel<string, Context>;
+  private readonly listeners = new Set<Ended<Context>>();
 
   constructor(
     name: string,
@@ -93,34 +99,39 @@ export class Operation<Context extends object> {
 
   /** Runs `work`. @param outcomeOf its result, noted in the context before the end */
   run<Result>(context: Context, work: () => Promise<Result>, outcomeOf?: (result: Result) => string): Promise<Result> {
-    const observed = async () => {
-      const result = await work();
-      if (outcomeOf) Object.assign(context, { outcome: outcomeOf(result) });
-      return result;
-    };
-    const run = () => (this.channel.hasSubscribers ? this.channel.tracePromise(observed, context) : work());
-    return inSpan(() => this.spanOf(context), run);
+    const run = () => this.measured(context, work, outcomeOf);
+    const { channel } = this;
+    return inSpan(
+      () => this.spanOf(context),
+      () => (channel.hasSubscribers ? channel.tracePromise(run, context) : run()),
+    );
   }
 
   /** @param ended gets the duration in ms, and the error, if it ended with one. @returns a function that stops listening */
-  onEnd(ended: (context: Context, ms: number, error: unknown) => void): () => void {
-    const begun = new WeakMap<object, number>();
-    const ignore = () => undefined;
-    const listeners = {
-      start: (context: object) => void begun.set(context, performance.now()),
-      asyncEnd: (context: object) => {
-        const began = begun.get(context);
-        // What began before somebody listened has no duration.
-        if (began === undefined) return;
-        const { error } = context as { error?: unknown };
-        safely(() => ended(context as Context, performance.now() - began, error));
-      },
-      end: ignore,
-      asyncStart: ignore,
-      error: ignore,
-    };
-    this.channel.subscribe(listeners);
-    return () => void this.channel.unsubscribe(listeners);
+  onEnd(ended: Ended<Context>): () => void {
+    this.listeners.add(ended);
+    return () => void this.listeners.delete(ended);
+  }
+
+  private async measured<Result>(
+    context: Context,
+    work: () => Promise<Result>,
+    outcomeOf?: (result: Result) => string,
+  ): Promise<Result> {
+    if (this.listeners.size === 0 && !this.channel.hasSubscribers) return work();
+    const began = performance.now();
+    let failure: unknown;
+    try {
+      const result = await work();
+      if (outcomeOf) Object.assign(context, { outcome: outcomeOf(result) });
+      return result;
+    } catch (error) {
+      failure = error;
+      throw error;
+    } finally {
+      const ms = performance.now() - began;
+      for (const ended of this.listeners) safely(() => ended(context, ms, failure));
+    }
   }
 }
 
