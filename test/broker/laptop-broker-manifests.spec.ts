@@ -238,7 +238,14 @@ describe('the manifests', () => {
   test('that are no YAML end the command with exit code 1', () => {
     const { path, remove } = temporaryFolder();
     writeFileSync(join(path, 'broken.yaml'), 'kind: [Broker\n');
-    const { status, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'tools/meshy.ts', 'broker', '--manifests', path]);
+    const { status, stderr } = spawnSync(process.execPath, [
+      '--import',
+      'tsx',
+      'tools/meshy.ts',
+      'broker',
+      '--manifests',
+      path,
+    ]);
     expect(stderr.toString().trim()).toMatch(/^\S+broken\.yaml: .*$/);
     expect(status).toBe(1);
     remove();

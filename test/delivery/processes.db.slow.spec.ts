@@ -90,7 +90,14 @@ describe.each(selected(DATABASES, ({ kind }) => kind === 'sqlite'))(
         it('lists, replays and discards dead letters of the relay and of the broker with one command', async () => {
           const urls = transport === 'split' ? [cabs.url] : [cabs.url, cabs.services.get('dead-letters')!.url];
           const cli = async (...args: string[]) => {
-            const all = ['--import', 'tsx', 'tools/meshy.ts', 'dead-letters', ...args, ...urls.flatMap((url) => ['--url', url])];
+            const all = [
+              '--import',
+              'tsx',
+              'tools/meshy.ts',
+              'dead-letters',
+              ...args,
+              ...urls.flatMap((url) => ['--url', url]),
+            ];
             return (await promisify(execFile)(process.execPath, all, { cwd: ROOT, encoding: 'utf8' })).stdout;
           };
           const event = {

@@ -224,11 +224,15 @@ export async function startBrokerProcess(options: {
   const serviceOptions = Object.entries(services).flatMap(([name, url]) => ['--service', `${name}=${url}`]);
   const words = { port: String(port), database, manifests, channel };
   const args = Object.entries(words).flatMap(([name, value]) => [`--${name}`, value]);
-  const child = spawn(process.execPath, ['--import', 'tsx', 'tools/meshy.ts', 'broker', ...args, '--quiet', ...serviceOptions], {
-    cwd: ROOT,
-    env: { PATH: process.env.PATH },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  const child = spawn(
+    process.execPath,
+    ['--import', 'tsx', 'tools/meshy.ts', 'broker', ...args, '--quiet', ...serviceOptions],
+    {
+      cwd: ROOT,
+      env: { PATH: process.env.PATH },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  );
   let output = '';
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const url = `http://127.0.0.1:${port}`;
