@@ -182,8 +182,12 @@ describe('Admission', () => {
     expect((await send('/work')).status).toBe(200);
   });
 
-  it('requests that read without a pause leave others their turn, and are refused when they are too many', async () => {
-    handle = (_, response) => {
+  it.each([
+    ['at once', undefined],
+    ['after promises, as behind guards', 10],
+  ])('requests that read without a pause, %s, leave others their turn', async (_name, promises = 0) => {
+    handle = async (_, response) => {
+      for (let n = 0; n < promises; n++) await Promise.resolve();
       for (const until = performance.now() + 30; performance.now() < until;);
       response.end('{}');
     };

@@ -160,16 +160,18 @@ export class Admission {
     this.fullSince = now;
   }
 
-  /** A request that is answered at once makes room within this loop. */
+  /** Begins one after the other: what a request does at once, also in promises, is done before the next one begins. */
   private beginQueued(): void {
-    if (this.isBeginning) return;
+    if (this.isBeginning || this.queue.length === 0 || !this.hasRoom()) return;
     this.isBeginning = true;
-    while (this.queue.length > 0 && this.hasRoom()) {
-      const queued = this.queue.shift()!;
-      if (queued.response.destroyed || queued.response.closed) continue; // the client has gone
-      this.begin(queued.response, queued.next);
-    }
-    this.isBeginning = false;
+    const { response, next } = this.queue.shift()!;
+    if (!response.destroyed && !response.closed) this.begin(response, next); // or the client has gone
+    const goOn = () => {
+      this.isBeginning = false;
+      this.beginQueued();
+    };
+    // What a microtask leaves for the next tick comes after all microtasks.
+    queueMicrotask(() => process.nextTick(goOn));
   }
 
   private leave(response: ServerResponse): void {
