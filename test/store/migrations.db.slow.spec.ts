@@ -112,7 +112,7 @@ describe.each(DATABASES)('Migrations on $kind', ({ fresh, kind }) => {
 
   it('refuse the start when some are missing and may not be applied', async () => {
     const steps = history('CREATE TABLE step1 (n integer)');
-    await expect(open([steps], false)).rejects.toThrow('npm run migrate): test/Step1763900000000');
+    await expect(open([steps], false)).rejects.toThrow('npx meshy migrate): test/Step1763900000000');
     expect(await tables()).toEqual([]);
     await open([steps]);
     await open([steps], false);
