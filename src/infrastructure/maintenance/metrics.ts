@@ -19,7 +19,7 @@ import { SnapshotWatch } from './snapshot-watch.js';
 
 type Note = (counted: CountedMetrics) => void;
 
-/** For whatever stands in no contract, so that strangers can't make new time series. */
+/** The label of types and consumers that stand in no contract: clients could make new time series with their names. */
 const OTHER = 'other';
 
 /**

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'];
 
-/** Few values each, whatever clients send. */
+/** The labels of a request. Clients can't add values: unknown methods are `other`, and paths are left out. */
 export interface RequestLabels {
   readonly part: string;
   readonly method: string;

@@ -136,7 +136,7 @@ export class Database {
     return sessionConfig(this.writer);
   }
 
-  /** Where the tables of the mesh are on PostgreSQL, whatever the search path of another connection is. */
+  /** The schema of the mesh's tables on PostgreSQL, for connections with another search path. */
   get schema(): string | undefined {
     return this.writer.driver.schema;
   }
