@@ -146,8 +146,8 @@ export class Metrics {
         return;
       }
       handled.inc({ ...labels, outcome });
-      const isLate = outcome === 'duplicate' || outcome === 'lease-lost';
-      if (!isLate && ageMs >= 0) endToEndSeconds.observe(labels, ageMs / 1000);
+      const didNothing = outcome === 'duplicate' || outcome === 'lease-lost';
+      if (!didNothing && ageMs >= 0) endToEndSeconds.observe(labels, ageMs / 1000);
     });
   }
 
