@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { Registry } from 'prom-client';
 import { HandlerRegistry } from '../contracts/handler-registry.js';
 import { onAnswer } from '../observability/answered-requests.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 import * as telemetry from '../observability/telemetry.js';
 import { Relay } from '../outbox/relay.js';
 import { DatabaseUnavailable, isDatabaseUnusable } from '../persistence/sql.js';
@@ -28,6 +29,7 @@ const OTHER = 'other';
  */
 @Injectable()
 export class Metrics {
+  private readonly logger = new MeshLogger('Metrics');
   private prom?: typeof import('prom-client');
   private registry?: Registry;
   private current?: CurrentMetrics;
@@ -49,10 +51,11 @@ export class Metrics {
     const effects = this.handlers.effects.map(({ effect }) => effect.consumer);
     for (const it of [...this.handlers.hosted, ...effects, UNPUBLISHED, UNKNOWN_CONSUMER]) this.consumers.add(it);
     this.listen();
-    void import('prom-client').then(
-      (prom) => this.define(prom),
-      () => this.stop(),
-    );
+    const loading = import('prom-client').then((prom) => this.define(prom));
+    loading.catch((error: unknown) => {
+      this.stop();
+      this.logger.debug({ err: error }, 'There are no metrics: prom-client is missing, or of no use');
+    });
   }
 
   stop(): void {
