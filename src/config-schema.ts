@@ -93,6 +93,7 @@ export const environmentSchema = z.object({
   MESH_INBOX_RETENTION: duration.default(14 * DAY_MS),
   MESH_DEAD_LETTER_RETENTION: duration.default(30 * DAY_MS),
   MESH_REPLAY_WINDOW: duration.default(7 * DAY_MS),
+  MESH_JOURNAL: duration.optional(),
   MESH_NOTIFY: boolean.default('true'),
   MESH_RECONCILE_EVERY: timer.default(3_600_000),
   MESH_RECONCILE_AFTER: duration.default(300_000),

@@ -15,6 +15,7 @@ import { RemoteQueries } from './cqrs/remote-queries.js';
 import { ConsumerAddresses } from './delivery/consumer-addresses.js';
 import { DeliveryWorkers } from './delivery/delivery-workers.js';
 import { DELIVERY_POLICY, WAKE_CONSUMER } from './delivery/inbox-receiver.js';
+import { Journal } from './delivery/journal.js';
 import { ADMINISTRATION } from './http/administration.js';
 import { BACKLOG_AGE, MAX_WAITERS } from './http/admission.js';
 import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
@@ -82,7 +83,7 @@ export const optionProviders: Provider[] = [
   {
     provide: Relay,
     useFactory: relayOf,
-    inject: [MESH_OPTIONS, UnitOfWork, Database, HandlerRegistry, CloudEventsClient, ConsumerAddresses],
+    inject: [MESH_OPTIONS, UnitOfWork, Database, HandlerRegistry, Journal, CloudEventsClient, ConsumerAddresses],
   },
 ];
 
@@ -111,6 +112,7 @@ function relayOf(
   work: UnitOfWork,
   database: Database,
   registry: HandlerRegistry,
+  journal: Journal,
   client: CloudEventsClient,
   addresses: ConsumerAddresses,
 ): Relay {
@@ -124,6 +126,7 @@ function relayOf(
         broker.sink,
         scope.leases,
         publishRouting(options.modules),
+        journal,
         new MeshLogger(Publisher.name),
       )
     : new InProcessDispatcher(
@@ -134,7 +137,9 @@ function relayOf(
         policy.unknownTypeGraceMs,
       );
   const remote = (name: string) =>
-    broker && /^https?:/.test(name) ? remoteConsumer(name, addresses.isAddress(name), client, work, policy) : undefined;
+    broker && /^https?:/.test(name)
+      ? remoteConsumer(name, addresses.isAddress(name), client, work, policy, journal)
+      : undefined;
   const workers = new DeliveryWorkers(work, scope, new MeshLogger(DeliveryWorkers.name), remote);
   const toOutbox = { consumersOf: () => undefined, wake: () => dispatcher.wake() };
   const toConsumers = (types: () => readonly string[]) => ({
@@ -145,8 +150,8 @@ function relayOf(
   const unsent = broker?.sink ? toOutbox : toConsumers(() => registry.knownTypes);
   const received = toConsumers(() => registry.handledTypes());
   return new Relay(dispatcher, workers, scope, [
-    unaddressedMessages(UNPUBLISHED, work, policy, unsent),
-    ...(broker ? [unaddressedMessages(UNKNOWN_CONSUMER, work, policy, received)] : []),
+    unaddressedMessages(UNPUBLISHED, work, policy, journal, unsent),
+    ...(broker ? [unaddressedMessages(UNKNOWN_CONSUMER, work, policy, journal, received)] : []),
   ]);
 }
 

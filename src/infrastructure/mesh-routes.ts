@@ -3,6 +3,7 @@ import { QueriesRoutes } from './cqrs/queries.routes.js';
 import { DeadLettersRoutes } from './dead-letters/dead-letters.routes.js';
 import { MESH_ROUTES, type MeshRoute } from './http/mesh-route.js';
 import { AsyncApiRoutes } from './maintenance/asyncapi.routes.js';
+import { JournalRoutes } from './maintenance/journal.routes.js';
 import { HealthRoutes } from './maintenance/health.routes.js';
 import { MetricsRoutes } from './maintenance/metrics.routes.js';
 import { OutboxRoutes } from './maintenance/outbox.routes.js';
@@ -15,6 +16,7 @@ export function meshRoutes(isWhole: boolean): Provider {
     MetricsRoutes,
     AsyncApiRoutes,
     DeadLettersRoutes,
+    JournalRoutes,
     ReconciliationRoutes,
     QueriesRoutes,
     ...(isWhole ? [HealthRoutes] : []),

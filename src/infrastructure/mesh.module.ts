@@ -17,6 +17,7 @@ import { DeadLettersRoutes } from './dead-letters/dead-letters.routes.js';
 import { DeadLetters } from './dead-letters/dead-letters.js';
 import { RequeueTargets } from './dead-letters/requeue-targets.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
+import { Journal } from './delivery/journal.js';
 import { AdministrationGuard } from './http/administration.js';
 import { Admission } from './http/admission.js';
 import { AllowedMethods } from './http/allowed-methods.js';
@@ -28,6 +29,7 @@ import { MeshRouter } from './http/mesh-router.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { RestTokensGuard } from './http/rest-tokens.guard.js';
 import { AsyncApiRoutes } from './maintenance/asyncapi.routes.js';
+import { JournalRoutes } from './maintenance/journal.routes.js';
 import { HealthRoutes } from './maintenance/health.routes.js';
 import { OutboxRoutes } from './maintenance/outbox.routes.js';
 import { ReconciliationRoutes } from './maintenance/reconciliation.routes.js';
@@ -70,6 +72,8 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     HealthRoutes,
     HostBuses,
     InboxReceiver,
+    Journal,
+    JournalRoutes,
     MeshHttp,
     MeshLifecycle,
     MeshListener,

@@ -7,7 +7,7 @@ import { Permissions } from '../contracts/permissions.js';
 import { Reject } from '../contracts/message.js';
 import { runInContext } from '../observability/request-context.js';
 import { HANDLING } from '../observability/telemetry.js';
-import { isDataException } from '../persistence/sql.js';
+import { isDataException, type Sql } from '../persistence/sql.js';
 import type { BatchPrelude } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { UNKNOWN_CONSUMER } from '../store/dead-letter-rows.js';
@@ -15,6 +15,7 @@ import { claimDelivery, insertDeliveries, type Delivery } from '../store/deliver
 import { isInInbox, recordInInbox, type IncomingMessage, type InboxOutcome } from '../store/inbox-rows.js';
 import type { Consumer } from './consumer.js';
 import { effectConsumer } from './effect-consumer.js';
+import { Journal } from './journal.js';
 import { messageContext } from './message-context.js';
 import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import { withinTime } from './time-limit.js';
@@ -42,6 +43,7 @@ export class InboxReceiver {
     private readonly work: UnitOfWork,
     private readonly registry: HandlerRegistry,
     private readonly permissions: Permissions,
+    private readonly journal: Journal,
     @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
     @Inject(WAKE_CONSUMER) private readonly wakeConsumer: WakeConsumer,
   ) {}
@@ -51,11 +53,12 @@ export class InboxReceiver {
     const modules = this.registry.hosted.map((name) => ({
       name,
       policy: this.policy,
+      journal: this.journal,
       types: this.registry.handledTypes(name),
       deliver: (delivery: Delivery) => this.receive(name, delivery.event, delivery),
     }));
     const effects = this.registry.effects.map(({ effect, message, module }) =>
-      effectConsumer(effect, message, module, this.work, this.policy),
+      effectConsumer(effect, message, module, this.work, this.policy, this.journal),
     );
     return [...modules, ...effects];
   }
@@ -138,7 +141,9 @@ export class InboxReceiver {
   private preludeOf(consumer: string): BatchPrelude<IncomingMessage, InboxOutcome> {
     const known = this.preludes.get(consumer);
     if (known) return known;
-    const prelude = { batchKey: consumer, load: recordInInbox };
+    const { isOn } = this.journal;
+    const load = (sql: Sql, messages: readonly IncomingMessage[]) => recordInInbox(sql, messages, isOn);
+    const prelude = { batchKey: consumer, load };
     this.preludes.set(consumer, prelude);
     return prelude;
   }
