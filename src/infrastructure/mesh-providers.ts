@@ -6,6 +6,7 @@ import { TokenFile } from './broker/token-file.js';
 import { publishRouting } from './broker/publish-routing.js';
 import { Publisher } from './broker/publisher.js';
 import { remoteConsumer } from './broker/remote-consumer.js';
+import { CONSOLE } from './console/console-options.js';
 import { ALL_MODULES, HandlerRegistry } from './contracts/handler-registry.js';
 import { meshFeatureOf } from './contracts/mesh-feature.js';
 import { APPLICATION } from './contracts/permissions.js';
@@ -59,6 +60,7 @@ export const optionProviders: Provider[] = [
   fromOptions(RETENTION_POLICY, ({ retention }) => ({ ...DEFAULT_RETENTION, ...retention })),
   fromOptions(RECONCILIATION_POLICY, ({ reconciliation }) => ({ ...DEFAULT_RECONCILIATION, ...reconciliation })),
   fromOptions(ADMINISTRATION, ({ administration }) => administration ?? { isDevelopment: false }),
+  fromOptions(CONSOLE, ({ console, broker }) => console && { ...console, broker: broker?.sink }),
   // A process with a broker and without modules stores the dead letters of the broker.
   fromOptions(IS_DEAD_LETTER_SINK, (options) => options.broker !== undefined && hostedBy(options).length === 0),
   fromOptions(ANSWERS_QUERIES, ({ broker }) => broker !== undefined),

@@ -1,4 +1,7 @@
 import type { Provider } from '@nestjs/common';
+import { ConsoleRoutes } from './console/console.routes.js';
+import { ConsoleDevelopmentRoutes } from './console/development.routes.js';
+import { ConsolePageRoutes } from './console/page.routes.js';
 import { QueriesRoutes } from './cqrs/queries.routes.js';
 import { DeadLettersRoutes } from './dead-letters/dead-letters.routes.js';
 import { MESH_ROUTES, type MeshRoute } from './http/mesh-route.js';
@@ -19,6 +22,9 @@ export function meshRoutes(isWhole: boolean): Provider {
     JournalRoutes,
     ReconciliationRoutes,
     QueriesRoutes,
+    ConsoleDevelopmentRoutes,
+    ConsolePageRoutes,
+    ConsoleRoutes,
     ...(isWhole ? [HealthRoutes] : []),
   ];
   const all = (...found: { routes: readonly MeshRoute[] }[]) => found.flatMap(({ routes }) => routes);

@@ -9,6 +9,9 @@ import { Permissions } from './contracts/permissions.js';
 import { MeshCommandBus } from './cqrs/command-bus.js';
 import { MeshEventBus } from './cqrs/event-bus.js';
 import { HostBuses } from './cqrs/host-buses.js';
+import { ConsoleRoutes } from './console/console.routes.js';
+import { ConsoleDevelopmentRoutes } from './console/development.routes.js';
+import { ConsolePageRoutes } from './console/page.routes.js';
 import { QueriesRoutes } from './cqrs/queries.routes.js';
 import { QueryCallers } from './cqrs/query-callers.js';
 import { MeshQueryBus } from './cqrs/query-bus.js';
@@ -65,6 +68,9 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     BrokerIngress,
     Clock,
     Connections,
+    ConsoleDevelopmentRoutes,
+    ConsolePageRoutes,
+    ConsoleRoutes,
     DeadLetters,
     DeadLettersRoutes,
     DeadLetterSink,

@@ -37,6 +37,8 @@ const WAITING_CONSUMER = '?';
  */
 @Injectable()
 export class InboxReceiver {
+  /** Runs before each attempt, outside of its unit of work: the console makes attempts fail by it, in development. */
+  beforeAttempt?: (consumer: string) => Promise<void>;
   private readonly preludes = new Map<string, BatchPrelude<IncomingMessage, InboxOutcome>>();
 
   constructor(
@@ -80,6 +82,7 @@ export class InboxReceiver {
     const plain = 'toJSON' in event ? plainEvent(event) : event;
     if (!subscription) return this.receiveUnknown(consumer, plain, delivery);
     this.permissions.assertAllowsSource(subscription.message, plain.source);
+    if (this.beforeAttempt) await this.beforeAttempt(consumer);
     const message = parseMessage(plain, subscription.message);
     const context = messageContext(plain, consumer);
     const { handler, effect } = subscription;
