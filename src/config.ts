@@ -29,6 +29,8 @@ export interface Config {
   /** Whether processes on one PostgreSQL wake each other. */
   readonly notify: boolean;
   readonly adminToken?: string;
+  /** A token with which the administration may be read only. */
+  readonly readToken?: string;
   /** Requests that may wait for an outcome (`Prefer: wait`) at a time. */
   readonly maxWaiters: number;
   /** The tokens that REST demands; absent when every client may use it. */
@@ -112,6 +114,7 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     },
     notify: env.MESH_NOTIFY === 'true',
     ...(env.MESH_ADMIN_TOKEN && { adminToken: env.MESH_ADMIN_TOKEN }),
+    ...(env.MESH_READ_TOKEN && { readToken: env.MESH_READ_TOKEN }),
     maxWaiters: env.MAX_WAITING_REQUESTS,
     ...restTokensOf(env),
     shutdownDelayMs: env.SHUTDOWN_DELAY ?? (isDevelopment ? 0 : PRODUCTION_SHUTDOWN_DELAY_MS),
