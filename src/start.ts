@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
+import { ABOUT_API } from './api-page.js';
 import { AppModule, LOOPBACK, MODULE_NAMES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
 import type { Config } from './config.js';
@@ -40,7 +41,7 @@ export async function start(): Promise<void> {
     app.use(requestLog(logger));
     if (config.isDevelopment) app.use(openConsole(`${meshUrlOf(config)}/mesh/console`));
     configureHttp(app);
-    if (config.hasApiPage) serveApiPage(app, 'Meshy Cabs');
+    if (config.hasApiPage) serveApiPage(app, ABOUT_API);
     const options: ListenOptions = {
       port: config.port,
       ...(config.isDevelopment && { host: LOOPBACK }),
