@@ -8,6 +8,7 @@ import { startPostgres } from '../tools/postgres.js';
 import { ROOT } from '../tools/source.js';
 import { buildApplication } from '../workshop/runner/step-directory.js';
 import { rides, waiting } from './http.js';
+import { journal } from './journal.js';
 import { latency } from './latency.js';
 import { pending } from './pending.js';
 import { postgresContenders } from './postgres-contenders.js';
@@ -29,6 +30,7 @@ const SUBJECTS: Readonly<Record<string, (testBed: TestBed) => Promise<Findings>>
   sqlite: sqliteContenders,
   postgres: postgresContenders,
   replicas,
+  journal,
   latency,
   waiting,
   rides,

@@ -3,7 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import { CommandHandler } from '@nestjs/cqrs';
 import { Column, Entity, PrimaryColumn, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { z } from 'zod';
-import type { BrokerOptions } from '../src/infrastructure/mesh-options.js';
+import type { MeshOptions } from '../src/infrastructure/mesh-options.js';
 import { MeshModule } from '../src/infrastructure/mesh.module.js';
 import { durableCommand, type DurableCommandHandler } from '../src/infrastructure/contracts/message.js';
 import { MeshFeature } from '../src/infrastructure/contracts/mesh-feature.js';
@@ -95,7 +95,7 @@ class Bench {}
  * Starts the application without an HTTP server.
  * @param database `sqlite:<path>` or `postgres://…`; will be migrated
  */
-export async function openNotes(database: string, broker?: BrokerOptions) {
+export async function openNotes(database: string, options: Pick<MeshOptions, 'broker' | 'retention'> = {}) {
   const mesh = MeshModule.forRoot({
     application: 'bench',
     modules: [NotesModule],
@@ -103,7 +103,7 @@ export async function openNotes(database: string, broker?: BrokerOptions) {
     migrations: [{ owner: 'notes', migrations: [NotesTables1764000000000] }],
     migrate: true,
     http: 'administration',
-    ...(broker && { broker }),
+    ...options,
   });
   const root = { module: Bench, imports: [mesh, NotesModule] };
   const app = await NestFactory.create(root, { logger: ['error'] });

@@ -66,7 +66,7 @@ async function measured(sink: ChildProcess, send: () => Promise<unknown>): Promi
 async function publishByMesh(path: string, url: string, sink: ChildProcess): Promise<number> {
   const opening: { app?: Awaited<ReturnType<typeof openNotes>> } = {};
   const throughput = await measured(sink, async () => {
-    opening.app = await openNotes(`sqlite:${path}`, { sink: url });
+    opening.app = await openNotes(`sqlite:${path}`, { broker: { sink: url } });
   });
   const db = new BetterSqlite3(path, { readonly: true });
   const left = db.prepare('SELECT COUNT(*) AS n FROM mesh_outbox').pluck();

@@ -4,6 +4,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 import { InboxReceiver } from '../src/infrastructure/delivery/inbox-receiver.js';
 import { Relay } from '../src/infrastructure/outbox/relay.js';
+import type { RetentionPolicy } from '../src/infrastructure/store/expired-rows.js';
 import { fillMesh, TEXT } from './backlog.js';
 import { WriteNotePrepared, openNotes, settled, WriteNote } from './notes.js';
 import { alternatingWarm, median, perSecond, ratioRow, type Findings, type TestBed } from './rounds.js';
@@ -50,8 +51,9 @@ export async function settleByMesh(
   database: string,
   howMany: number,
   command: typeof WriteNote | typeof WriteNotePrepared,
+  retention: Partial<RetentionPolicy> = {},
 ) {
-  const app = await openNotes(database);
+  const app = await openNotes(database, { retention });
   const relay = app.get(Relay);
   await relay.stop(0);
   await fillMesh(database, { howMany, command });

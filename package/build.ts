@@ -58,6 +58,11 @@ async function buildPackage(target: string): Promise<void> {
   rmSync(build, { recursive: true });
   writeJson(join(target, 'package.json'), manifest());
   for (const file of ['LICENSE', 'CHANGELOG.md']) cpSync(join(ROOT, file), join(target, file));
+  execFileSync(join(ROOT, 'node_modules/.bin/vite'), ['build', 'console', '--logLevel', 'warn'], {
+    cwd: ROOT,
+    stdio: 'inherit',
+  });
+  cpSync(join(ROOT, 'console/dist'), join(target, 'console'), { recursive: true });
   cpSync(join(ROOT, 'package/README.md'), join(target, 'README.md'));
   for (const page of PAGES) cpSync(join(ROOT, 'docs', page), join(target, 'docs', page));
 }

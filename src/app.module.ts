@@ -1,7 +1,9 @@
+import { fileURLToPath } from 'node:url';
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { HISTORIES } from '../migrations/histories.js';
 import type { LoadedConfig } from './config-loader.js';
 import type { Config } from './config.js';
+import { DEMO_ACTIONS } from './demo-actions.js';
 import { meshFeatureOf } from './infrastructure/contracts/mesh-feature.js';
 import { MeshModule } from './infrastructure/mesh.module.js';
 import { assertHistoriesComplete } from './infrastructure/store/migration-histories.js';
@@ -11,12 +13,16 @@ import { GeolocationModule } from './modules/geolocation/geolocation.module.js';
 import { InvoicingModule } from './modules/invoicing/invoicing.module.js';
 import { LoyaltyModule } from './modules/loyalty/loyalty.module.js';
 import { RidesModule } from './modules/rides/rides.module.js';
+import { RootController } from './root.controller.js';
 
 /** Development processes can be reached from this machine only. In production a container is reached from outside. */
 export const LOOPBACK = '127.0.0.1';
 
 /** The application's name on the mesh: sources are `usvc://cabs/<module>`. */
 export const APPLICATION_NAME = 'cabs';
+
+/** Where `npm run build:console` leaves the console, seen from the compiled file. */
+const CONSOLE_FOLDER = fileURLToPath(new URL('../../console/dist', import.meta.url));
 
 export const MODULES: readonly Type[] = [
   RidesModule,
@@ -41,6 +47,7 @@ export class AppModule {
     const hosted = hostedBy(config);
     return {
       module: AppModule,
+      controllers: config.isDevelopment && config.meshPort === undefined ? [RootController] : [],
       imports: [
         configModule,
         MeshModule.forRoot({
@@ -58,7 +65,12 @@ export class AppModule {
           notify: config.notify,
           // A completed ride causes 10 messages, or 12 when it ends at another destination than planned.
           messagesPerRequest: 12,
-          administration: { token: config.adminToken, isDevelopment: config.isDevelopment },
+          administration: {
+            token: config.adminToken,
+            readToken: config.readToken,
+            isDevelopment: config.isDevelopment,
+          },
+          console: { folder: CONSOLE_FOLDER, ...(hosted.length === MODULES.length && { actions: DEMO_ACTIONS }) },
           maxWaiters: config.maxWaiters,
           ...(config.restTokens && { restTokens: config.restTokens }),
           shutdownDelayMs: config.shutdownDelayMs,

@@ -93,11 +93,14 @@ export const environmentSchema = z.object({
   MESH_INBOX_RETENTION: duration.default(14 * DAY_MS),
   MESH_DEAD_LETTER_RETENTION: duration.default(30 * DAY_MS),
   MESH_REPLAY_WINDOW: duration.default(7 * DAY_MS),
+  MESH_JOURNAL: duration.optional(),
   MESH_NOTIFY: boolean.default('true'),
   MESH_RECONCILE_EVERY: timer.default(3_600_000),
   MESH_RECONCILE_AFTER: duration.default(300_000),
   MESH_RECONCILE_PACE: integer.refine((pace) => pace > 0, 'expected more than 0').default(200),
   MESH_ADMIN_TOKEN: z.string().regex(ADMIN_TOKEN, `expected ${ADMIN_TOKEN_RULE}`).optional(),
+  MESH_READ_TOKEN: z.string().regex(ADMIN_TOKEN, `expected ${ADMIN_TOKEN_RULE}`).optional(),
+  MESH_READ_TOKEN_FILE: z.string().optional(),
   MAX_WAITING_REQUESTS: integer.default(20),
   MESH_ADMIN_TOKEN_FILE: z.string().optional(),
   SHUTDOWN_DELAY: timer.optional(),
@@ -114,7 +117,13 @@ export type Environment = z.infer<typeof environmentSchema>;
 export const serviceUrl = url;
 
 /** Values that may contain a password or a token: error messages leave them out. */
-const SECRETS: readonly string[] = ['DATABASE_URL', 'MESH_ADMIN_TOKEN', 'K_CE_OVERRIDES', 'K_CA_CERTS'];
+const SECRETS: readonly string[] = [
+  'DATABASE_URL',
+  'MESH_ADMIN_TOKEN',
+  'MESH_READ_TOKEN',
+  'K_CE_OVERRIDES',
+  'K_CA_CERTS',
+];
 
 /** One line of an error. A value that could be or contain a secret is left out. */
 export function problem(name: string, message: string, value?: string): string {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { problem } from './config-schema.js';
 
 /** Variables whose value may be in a file instead, which `<VARIABLE>_FILE` names. */
-const SECRETS = ['DATABASE_URL', 'MESH_ADMIN_TOKEN'];
+const SECRETS = ['DATABASE_URL', 'MESH_ADMIN_TOKEN', 'MESH_READ_TOKEN'];
 
 type Values = Readonly<Record<string, string>>;
 

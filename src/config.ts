@@ -4,6 +4,7 @@ import { fileOf, readSecrets } from './config-secrets.js';
 import { readTokenOptions } from './config-tokens.js';
 import type { DeliveryPolicy } from './infrastructure/contracts/retry-policy.js';
 import type { BrokerOptions, TokenOptions } from './infrastructure/mesh-options.js';
+import type { RetentionPolicy } from './infrastructure/store/expired-rows.js';
 
 /** The validated environment. Durations in ms. */
 export interface Config {
@@ -18,7 +19,7 @@ export interface Config {
   readonly meshPort?: number;
   readonly databaseUrl: string;
   readonly delivery: DeliveryPolicy;
-  readonly retention: { readonly inboxMs: number; readonly deadLetterMs: number; readonly replayWindowMs: number };
+  readonly retention: RetentionPolicy;
   readonly reconciliation: {
     readonly everyMs: number;
     /** How long ago a transit must have changed last to be examined. */
@@ -28,6 +29,8 @@ export interface Config {
   /** Whether processes on one PostgreSQL wake each other. */
   readonly notify: boolean;
   readonly adminToken?: string;
+  /** A token with which the administration may be read only. */
+  readonly readToken?: string;
   /** Requests that may wait for an outcome (`Prefer: wait`) at a time. */
   readonly maxWaiters: number;
   /** The tokens that REST demands; absent when every client may use it. */
@@ -43,6 +46,9 @@ export interface Config {
 
 /** The port of the mesh in production where `MESH_PORT` is not set: it never shares the public port there. */
 const PRODUCTION_MESH_PORT = 8081;
+
+/** In production the journal is off unless it is asked for: it costs a row for each message. */
+const DEVELOPMENT_JOURNAL_MS = 86_400_000;
 
 /** Kubernetes takes some seconds to stop sending requests to a pod. */
 const PRODUCTION_SHUTDOWN_DELAY_MS = 5000;
@@ -99,6 +105,7 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
       inboxMs: env.MESH_INBOX_RETENTION,
       deadLetterMs: env.MESH_DEAD_LETTER_RETENTION,
       replayWindowMs: env.MESH_REPLAY_WINDOW,
+      journalMs: env.MESH_JOURNAL ?? (env.NODE_ENV === 'development' ? DEVELOPMENT_JOURNAL_MS : 0),
     },
     reconciliation: {
       everyMs: env.MESH_RECONCILE_EVERY,
@@ -107,6 +114,7 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
     },
     notify: env.MESH_NOTIFY === 'true',
     ...(env.MESH_ADMIN_TOKEN && { adminToken: env.MESH_ADMIN_TOKEN }),
+    ...(env.MESH_READ_TOKEN && { readToken: env.MESH_READ_TOKEN }),
     maxWaiters: env.MAX_WAITING_REQUESTS,
     ...restTokensOf(env),
     shutdownDelayMs: env.SHUTDOWN_DELAY ?? (isDevelopment ? 0 : PRODUCTION_SHUTDOWN_DELAY_MS),

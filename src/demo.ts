@@ -17,6 +17,7 @@ export const REACHED: Address = { country: 'Polska', city: 'Warszawa', street: '
 /** The text that a development process prints when it has started. `meshUrl` differs where the mesh has its own port. */
 export function welcome(url: string, seed: 'demo' | 'none', meshUrl = url): string {
   const addresses = [
+    `  The console              ${meshUrl}/mesh/console`,
     `  API documentation        ${url}/api`,
     `  Pending messages         curl -s ${meshUrl}/mesh/outbox`,
     `  Failed messages          curl -s ${meshUrl}/mesh/dead-letters`,

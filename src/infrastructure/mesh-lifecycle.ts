@@ -10,6 +10,7 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
+import { ConsoleRoutes } from './console/console.routes.js';
 import { RemoteQueries } from './cqrs/remote-queries.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
 import { Connections } from './http/connections.js';
@@ -41,6 +42,7 @@ export class MeshLifecycle
     private readonly reconciliation: Reconciliation,
     private readonly snapshots: SnapshotWatch,
     private readonly metrics: Metrics,
+    private readonly console: ConsoleRoutes,
     private readonly queries: RemoteQueries,
     private readonly client: CloudEventsClient,
     private readonly listener: MeshListener,
@@ -69,6 +71,7 @@ export class MeshLifecycle
 
   /** The process isn't ready any more. It still answers, until proxies have noticed. */
   onModuleDestroy(): void {
+    this.console.close();
     this.connections.endAfterAnswers();
   }
 

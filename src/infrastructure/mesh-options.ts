@@ -1,6 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { DeliveryPolicy } from './contracts/retry-policy.js';
 import type { Sender } from './broker/senders.js';
+import type { ConsoleOptions } from './console/console-options.js';
 import type { Administration } from './http/administration.js';
 import type { ListenerOptions } from './http/mesh-listener.js';
 import type { ReconciliationPolicy } from './maintenance/reconciliation.js';
@@ -30,6 +31,8 @@ export interface MeshOptions {
   readonly retention?: Partial<RetentionPolicy>;
   readonly reconciliation?: Partial<ReconciliationPolicy>;
   readonly administration?: Administration;
+  /** The console at /mesh/console: `meshConsole()` of the entry `./console`. It is loaded when a browser asks for it. */
+  readonly console?: ConsoleOptions;
   /**
    * The tokens that requests to the application's controllers must carry; without this any client may use them. Needs
    * `http: 'whole'`.

@@ -6,6 +6,7 @@ import { TokenFile } from './broker/token-file.js';
 import { publishRouting } from './broker/publish-routing.js';
 import { Publisher } from './broker/publisher.js';
 import { remoteConsumer } from './broker/remote-consumer.js';
+import { CONSOLE } from './console/console-options.js';
 import { ALL_MODULES, HandlerRegistry } from './contracts/handler-registry.js';
 import { meshFeatureOf } from './contracts/mesh-feature.js';
 import { APPLICATION } from './contracts/permissions.js';
@@ -15,6 +16,7 @@ import { RemoteQueries } from './cqrs/remote-queries.js';
 import { ConsumerAddresses } from './delivery/consumer-addresses.js';
 import { DeliveryWorkers } from './delivery/delivery-workers.js';
 import { DELIVERY_POLICY, WAKE_CONSUMER } from './delivery/inbox-receiver.js';
+import { Journal } from './delivery/journal.js';
 import { ADMINISTRATION } from './http/administration.js';
 import { BACKLOG_AGE, MAX_WAITERS } from './http/admission.js';
 import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
@@ -58,6 +60,7 @@ export const optionProviders: Provider[] = [
   fromOptions(RETENTION_POLICY, ({ retention }) => ({ ...DEFAULT_RETENTION, ...retention })),
   fromOptions(RECONCILIATION_POLICY, ({ reconciliation }) => ({ ...DEFAULT_RECONCILIATION, ...reconciliation })),
   fromOptions(ADMINISTRATION, ({ administration }) => administration ?? { isDevelopment: false }),
+  fromOptions(CONSOLE, ({ console, broker }) => console && { ...console, broker: broker?.sink }),
   // A process with a broker and without modules stores the dead letters of the broker.
   fromOptions(IS_DEAD_LETTER_SINK, (options) => options.broker !== undefined && hostedBy(options).length === 0),
   fromOptions(ANSWERS_QUERIES, ({ broker }) => broker !== undefined),
@@ -82,7 +85,7 @@ export const optionProviders: Provider[] = [
   {
     provide: Relay,
     useFactory: relayOf,
-    inject: [MESH_OPTIONS, UnitOfWork, Database, HandlerRegistry, CloudEventsClient, ConsumerAddresses],
+    inject: [MESH_OPTIONS, UnitOfWork, Database, HandlerRegistry, Journal, CloudEventsClient, ConsumerAddresses],
   },
 ];
 
@@ -111,6 +114,7 @@ function relayOf(
   work: UnitOfWork,
   database: Database,
   registry: HandlerRegistry,
+  journal: Journal,
   client: CloudEventsClient,
   addresses: ConsumerAddresses,
 ): Relay {
@@ -124,6 +128,7 @@ function relayOf(
         broker.sink,
         scope.leases,
         publishRouting(options.modules),
+        journal,
         new MeshLogger(Publisher.name),
       )
     : new InProcessDispatcher(
@@ -134,7 +139,9 @@ function relayOf(
         policy.unknownTypeGraceMs,
       );
   const remote = (name: string) =>
-    broker && /^https?:/.test(name) ? remoteConsumer(name, addresses.isAddress(name), client, work, policy) : undefined;
+    broker && /^https?:/.test(name)
+      ? remoteConsumer(name, addresses.isAddress(name), client, work, policy, journal)
+      : undefined;
   const workers = new DeliveryWorkers(work, scope, new MeshLogger(DeliveryWorkers.name), remote);
   const toOutbox = { consumersOf: () => undefined, wake: () => dispatcher.wake() };
   const toConsumers = (types: () => readonly string[]) => ({
@@ -145,8 +152,8 @@ function relayOf(
   const unsent = broker?.sink ? toOutbox : toConsumers(() => registry.knownTypes);
   const received = toConsumers(() => registry.handledTypes());
   return new Relay(dispatcher, workers, scope, [
-    unaddressedMessages(UNPUBLISHED, work, policy, unsent),
-    ...(broker ? [unaddressedMessages(UNKNOWN_CONSUMER, work, policy, received)] : []),
+    unaddressedMessages(UNPUBLISHED, work, policy, journal, unsent),
+    ...(broker ? [unaddressedMessages(UNKNOWN_CONSUMER, work, policy, journal, received)] : []),
   ]);
 }
 

@@ -9,6 +9,9 @@ import { Permissions } from './contracts/permissions.js';
 import { MeshCommandBus } from './cqrs/command-bus.js';
 import { MeshEventBus } from './cqrs/event-bus.js';
 import { HostBuses } from './cqrs/host-buses.js';
+import { ConsoleRoutes } from './console/console.routes.js';
+import { ConsoleDevelopmentRoutes } from './console/development.routes.js';
+import { ConsolePageRoutes } from './console/page.routes.js';
 import { QueriesRoutes } from './cqrs/queries.routes.js';
 import { QueryCallers } from './cqrs/query-callers.js';
 import { MeshQueryBus } from './cqrs/query-bus.js';
@@ -17,6 +20,7 @@ import { DeadLettersRoutes } from './dead-letters/dead-letters.routes.js';
 import { DeadLetters } from './dead-letters/dead-letters.js';
 import { RequeueTargets } from './dead-letters/requeue-targets.js';
 import { InboxReceiver } from './delivery/inbox-receiver.js';
+import { Journal } from './delivery/journal.js';
 import { AdministrationGuard } from './http/administration.js';
 import { Admission } from './http/admission.js';
 import { AllowedMethods } from './http/allowed-methods.js';
@@ -28,6 +32,7 @@ import { MeshRouter } from './http/mesh-router.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { RestTokensGuard } from './http/rest-tokens.guard.js';
 import { AsyncApiRoutes } from './maintenance/asyncapi.routes.js';
+import { JournalRoutes } from './maintenance/journal.routes.js';
 import { HealthRoutes } from './maintenance/health.routes.js';
 import { OutboxRoutes } from './maintenance/outbox.routes.js';
 import { ReconciliationRoutes } from './maintenance/reconciliation.routes.js';
@@ -63,6 +68,9 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     BrokerIngress,
     Clock,
     Connections,
+    ConsoleDevelopmentRoutes,
+    ConsolePageRoutes,
+    ConsoleRoutes,
     DeadLetters,
     DeadLettersRoutes,
     DeadLetterSink,
@@ -70,6 +78,8 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<MeshOptions>({
     HealthRoutes,
     HostBuses,
     InboxReceiver,
+    Journal,
+    JournalRoutes,
     MeshHttp,
     MeshLifecycle,
     MeshListener,

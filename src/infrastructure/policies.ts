@@ -48,6 +48,7 @@ export const DEFAULT_RETENTION: RetentionPolicy = {
   inboxMs: 14 * DAY_MS,
   deadLetterMs: 30 * DAY_MS,
   replayWindowMs: 7 * DAY_MS,
+  journalMs: 0,
 };
 
 /** The reconcile loop runs only on request, and examines at most 200 subjects a second. */

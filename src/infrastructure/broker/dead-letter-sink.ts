@@ -2,6 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { isWithinNameLimit } from '../cloudevents/attributes.js';
 import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
 import { ConsumerAddresses } from '../delivery/consumer-addresses.js';
+import { Journal } from '../delivery/journal.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { hasDeadLetter, insertDeadLetter, UNKNOWN_CONSUMER } from '../store/dead-letter-rows.js';
 
@@ -17,6 +18,7 @@ export class DeadLetterSink {
   constructor(
     private readonly work: UnitOfWork,
     private readonly addresses: ConsumerAddresses,
+    private readonly journal: Journal,
     @Inject(IS_DEAD_LETTER_SINK) readonly isOpen: boolean,
   ) {}
 
@@ -28,6 +30,7 @@ export class DeadLetterSink {
         if (await hasDeadLetter(sql, event, consumer)) continue;
         // A broker doesn't tell how often it tried.
         await insertDeadLetter(sql, { event, consumer, destination, attempts: 0, error: errorOf(event) });
+        await this.journal.add(sql, { event, consumer, attempts: 0, outcome: 'dead' });
       }
     });
   }

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import { requestContextOf, type CloudEvent } from '../cloudevents/cloud-event.js';
+import type { Journal } from '../delivery/journal.js';
 import { DATABASE_PAUSE_MS, MESSAGE_UNIT } from '../delivery/consumer.js';
 import type { Leases } from '../leases/leases.js';
 import { DEAD_LETTER, PUBLISHING } from '../observability/telemetry.js';
@@ -55,6 +56,7 @@ export class Publisher implements OutboxDispatcher {
     private readonly url: string,
     private readonly leases: Leases,
     private readonly routing: PublishRouting,
+    private readonly journal: Journal,
     private readonly logger: MeshLogger,
   ) {
     this.queues = new PartitionQueues(() => leases.held(OUTBOX_RESOURCE), routing.routeOf);
@@ -253,8 +255,10 @@ export class Publisher implements OutboxDispatcher {
     const { seq, attempts } = partition.messages[0]!;
     try {
       await this.work.run(async () => {
-        if ((await removeFromOutbox(this.work.sql, [seq])) > 0)
-          await insertDeadLetter(this.work.sql, { event, attempts, error, consumer: UNPUBLISHED });
+        const { sql } = this.work;
+        if ((await removeFromOutbox(sql, [seq])) === 0) return;
+        await insertDeadLetter(sql, { event, attempts, error, consumer: UNPUBLISHED });
+        await this.journal.add(sql, { event, attempts, consumer: UNPUBLISHED, outcome: 'dead' });
       }, MESSAGE_UNIT);
     } catch (unrecorded) {
       this.logger.warn({ ...factsOf(event), err: unrecorded }, 'A dead letter could not be stored: trying again');

@@ -1,6 +1,7 @@
 import { Reject } from '../contracts/message.js';
 import { MESSAGE_UNIT, type Consumer } from '../delivery/consumer.js';
 import { consumerAt } from '../delivery/consumer-addresses.js';
+import type { Journal } from '../delivery/journal.js';
 import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertDeadLetter } from '../store/dead-letter-rows.js';
@@ -19,10 +20,12 @@ export function remoteConsumer(
   client: CloudEventsClient,
   work: UnitOfWork,
   policy: DeliveryPolicy,
+  journal: Journal,
 ): Consumer {
   return {
     name: url,
     policy,
+    journal,
     deliver: async (delivery) => {
       if (!isAddress) throw new Reject(`${url} is the address of no module here: replay the dead letter`);
       const { status, body, retryAfterMs } = await client.post(url, delivery.event);

@@ -35,6 +35,14 @@ export function writtenText(max = 200): z.ZodString {
     .regex(/^[^\0\p{Cs}]*$/u, 'must not hold NUL or lone surrogates');
 }
 
+/** What a listing compares exactly. PostgreSQL refuses NUL, also in a comparison, and SQLite ends a text there. */
+export function queryText(max: number): z.ZodString {
+  return z
+    .string()
+    .max(max)
+    .regex(/^[^\0]*$/, 'must not hold NUL');
+}
+
 const from1To100 = z
   .string()
   .regex(/^([1-9]\d?|100)$/, 'expected 1 to 100')

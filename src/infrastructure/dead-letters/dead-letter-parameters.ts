@@ -1,16 +1,13 @@
 import { z } from 'zod';
-import { paging } from '../contracts/schemas.js';
+import { paging, queryText } from '../contracts/schemas.js';
 
 /* The query parameters of the routes of dead letters. */
 
-/** PostgreSQL refuses NUL, also in a comparison, and SQLite ends a text there. */
-const exactly = (max: number) =>
-  z
-    .string()
-    .max(max)
-    .refine((it) => !it.includes('\0'), 'must not hold NUL')
-    .optional();
-const filter = z.object({ consumer: exactly(100), type: exactly(300), cause: exactly(300) });
+const filter = z.object({
+  consumer: queryText(100).optional(),
+  type: queryText(300).optional(),
+  cause: queryText(300).optional(),
+});
 
 export const listing = filter.extend({ ...paging.shape, by: z.literal('cause').optional() });
 export const replaying = z.object({ force: z.enum(['true', 'false']).optional() });

@@ -2,6 +2,7 @@ import type { Sql } from '../persistence/sql.js';
 import type { FailedMessage } from '../store/dead-letter-rows.js';
 import type { Delivery } from '../store/delivery-rows.js';
 import type { DeliveryPolicy } from '../contracts/retry-policy.js';
+import type { Journal } from './journal.js';
 
 /**
  * A recipient of deliveries: a module of this process (`InboxReceiver.consumers`), or the address of another process
@@ -20,6 +21,8 @@ export interface Consumer {
    *   retried, after `retryAfterMs` of the error if it has that
    */
   deliver(delivery: Delivery): Promise<string>;
+  /** Where its dead letters leave a row. */
+  readonly journal?: Journal;
   /** Deliveries in flight at a time; 128 by default. */
   readonly maxInFlight?: number;
   /** Whether its attempts wait for other systems, so that its backlog says nothing about the load of this process. */

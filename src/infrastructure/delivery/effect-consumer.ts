@@ -4,9 +4,10 @@ import { parseMessage } from '../cloudevents/mapping.js';
 import { runInContext } from '../observability/request-context.js';
 import { HANDLING } from '../observability/telemetry.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
+import { attemptsWith } from '../store/delivery-attempts.js';
 import { claimDelivery, postponeDelivery, type Delivery } from '../store/delivery-rows.js';
 import { MESSAGE_UNIT, type Consumer } from './consumer.js';
-import { attemptsWith } from './failed-attempts.js';
+import type { Journal } from './journal.js';
 import { messageContext } from './message-context.js';
 import { waitAfter, type DeliveryPolicy } from '../contracts/retry-policy.js';
 import { withinTime } from './time-limit.js';
@@ -30,11 +31,13 @@ export function effectConsumer(
   module: string,
   work: UnitOfWork,
   policy: DeliveryPolicy,
+  journal: Journal,
 ): Consumer {
   const own: EffectPolicy = { concurrency: CONCURRENCY, ...policy, ...effect.policy };
   return {
     name: effect.consumer,
     policy: own,
+    journal,
     types: [message.type],
     maxInFlight: own.concurrency,
     waitsForOthers: true,
@@ -48,7 +51,16 @@ export function effectConsumer(
           withinTime(own.timeoutMs, `perform() of ${effect.name}`, perform),
         ),
       );
-      const isOurs = await work.run(() => claimDelivery(work.sql, delivery), MESSAGE_UNIT);
+      const isOurs = await work.run(async () => {
+        if (!(await claimDelivery(work.sql, delivery))) return false;
+        await journal.add(work.sql, {
+          consumer: effect.consumer,
+          event,
+          attempts: attempt.number,
+          outcome: 'performed',
+        });
+        return true;
+      }, MESSAGE_UNIT);
       return isOurs ? 'performed' : 'lease-lost';
     },
   };

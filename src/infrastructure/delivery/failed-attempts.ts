@@ -3,6 +3,7 @@ import { formatError } from '../observability/format-error.js';
 import { DEAD_LETTER } from '../observability/telemetry.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { insertDeadLetter, type FailedMessage } from '../store/dead-letter-rows.js';
+import { attemptsWith } from '../store/delivery-attempts.js';
 import { claimDelivery, postponeDelivery, waitingUntil, type Delivery } from '../store/delivery-rows.js';
 import { MESSAGE_UNIT, type Consumer } from './consumer.js';
 import { waitAfter } from '../contracts/retry-policy.js';
@@ -53,6 +54,7 @@ export class FailedAttempts {
       if (!(await claimDelivery(sql, delivery))) return false;
       if (this.consumer.deadLetter) await this.consumer.deadLetter(sql, message);
       else await insertDeadLetter(sql, { ...message, consumer: this.consumer.name });
+      await this.consumer.journal?.add(sql, { ...message, consumer: this.consumer.name, outcome: 'dead' });
       return true;
     }, MESSAGE_UNIT);
     if (!isOurs) return 'lease-lost';
@@ -73,12 +75,6 @@ export class FailedAttempts {
   private postponeUntil(delivery: Delivery, outcome: Parameters<typeof postponeDelivery>[2]): Promise<boolean> {
     return this.work.run(() => postponeDelivery(this.work.sql, delivery, outcome), MESSAGE_UNIT);
   }
-}
-
-/** The attempts of a delivery with the present one. */
-export function attemptsWith({ attempts, isWaiting, isCounted }: Delivery): number {
-  // The wait of a waiting delivery counts as an attempt in its row.
-  return attempts + (isWaiting || isCounted ? 0 : 1);
 }
 
 /** What the log says of a delivery. */

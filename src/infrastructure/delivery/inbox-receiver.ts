@@ -7,7 +7,7 @@ import { Permissions } from '../contracts/permissions.js';
 import { Reject } from '../contracts/message.js';
 import { runInContext } from '../observability/request-context.js';
 import { HANDLING } from '../observability/telemetry.js';
-import { isDataException } from '../persistence/sql.js';
+import { isDataException, type Sql } from '../persistence/sql.js';
 import type { BatchPrelude } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { UNKNOWN_CONSUMER } from '../store/dead-letter-rows.js';
@@ -15,6 +15,7 @@ import { claimDelivery, insertDeliveries, type Delivery } from '../store/deliver
 import { isInInbox, recordInInbox, type IncomingMessage, type InboxOutcome } from '../store/inbox-rows.js';
 import type { Consumer } from './consumer.js';
 import { effectConsumer } from './effect-consumer.js';
+import { Journal } from './journal.js';
 import { messageContext } from './message-context.js';
 import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import { withinTime } from './time-limit.js';
@@ -36,12 +37,15 @@ const WAITING_CONSUMER = '?';
  */
 @Injectable()
 export class InboxReceiver {
+  /** Runs before each attempt, outside of its unit of work: the console makes attempts fail by it, in development. */
+  beforeAttempt?: (consumer: string) => Promise<void>;
   private readonly preludes = new Map<string, BatchPrelude<IncomingMessage, InboxOutcome>>();
 
   constructor(
     private readonly work: UnitOfWork,
     private readonly registry: HandlerRegistry,
     private readonly permissions: Permissions,
+    private readonly journal: Journal,
     @Inject(DELIVERY_POLICY) private readonly policy: DeliveryPolicy,
     @Inject(WAKE_CONSUMER) private readonly wakeConsumer: WakeConsumer,
   ) {}
@@ -51,11 +55,12 @@ export class InboxReceiver {
     const modules = this.registry.hosted.map((name) => ({
       name,
       policy: this.policy,
+      journal: this.journal,
       types: this.registry.handledTypes(name),
       deliver: (delivery: Delivery) => this.receive(name, delivery.event, delivery),
     }));
     const effects = this.registry.effects.map(({ effect, message, module }) =>
-      effectConsumer(effect, message, module, this.work, this.policy),
+      effectConsumer(effect, message, module, this.work, this.policy, this.journal),
     );
     return [...modules, ...effects];
   }
@@ -77,6 +82,7 @@ export class InboxReceiver {
     const plain = 'toJSON' in event ? plainEvent(event) : event;
     if (!subscription) return this.receiveUnknown(consumer, plain, delivery);
     this.permissions.assertAllowsSource(subscription.message, plain.source);
+    if (this.beforeAttempt) await this.beforeAttempt(consumer);
     const message = parseMessage(plain, subscription.message);
     const context = messageContext(plain, consumer);
     const { handler, effect } = subscription;
@@ -138,7 +144,9 @@ export class InboxReceiver {
   private preludeOf(consumer: string): BatchPrelude<IncomingMessage, InboxOutcome> {
     const known = this.preludes.get(consumer);
     if (known) return known;
-    const prelude = { batchKey: consumer, load: recordInInbox };
+    const { isOn } = this.journal;
+    const load = (sql: Sql, messages: readonly IncomingMessage[]) => recordInInbox(sql, messages, isOn);
+    const prelude = { batchKey: consumer, load };
     this.preludes.set(consumer, prelude);
     return prelude;
   }

@@ -4,7 +4,7 @@ import type { MeshRoute } from './mesh-route.js';
 /** The routes of the mesh as paths of an OpenAPI document. */
 export function meshPaths(routes: readonly MeshRoute[]): Record<string, object> {
   const paths: Record<string, Record<string, object>> = {};
-  for (const route of routes) {
+  for (const route of routes.filter(({ isHidden }) => !isHidden)) {
     const path = route.path.replace(/:(\w+)/g, '{$1}');
     paths[path] = { ...paths[path], [route.method.toLowerCase()]: operationOf(route) };
   }

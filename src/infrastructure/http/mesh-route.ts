@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
 
 /** The injection token of the routes of the mesh, a list of `MeshRoute`. */
@@ -16,6 +16,8 @@ export interface RouteInput<Params, Query> {
   /** The JSON of a route with `takesBody`. */
   readonly body: unknown;
   readonly request: IncomingMessage;
+  /** For headers of the answer, and for an answer that goes on. */
+  readonly response: ServerResponse;
 }
 
 /**
@@ -40,7 +42,11 @@ export interface MeshRoute<Params = never, Query = never> {
   readonly isPublic?: boolean;
   /** Of an answer that is a text. */
   readonly contentType?: string;
-  /** @returns the body of the answer, as JSON, or a text */
+  /** Instead of those that every answer has. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Whether it is for the console only, and not on the API page. */
+  readonly isHidden?: boolean;
+  /** @returns the body of the answer, as JSON, or a text; nothing when it has begun the answer itself */
   handle(input: RouteInput<Params, Query>): Promise<object | string | void>;
 }
 

@@ -16,6 +16,13 @@ export type Port = 'mesh' | 'public';
 /** Longest part of a path in a log line, in characters: a path may have 16 KB. */
 export const MAX_LOGGED_PATH = 300;
 
+interface Answer {
+  readonly status: number;
+  readonly body: object | string | void;
+  readonly contentType: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 interface Match {
   readonly route: MeshRoute;
   readonly params: Record<string, string>;
@@ -53,17 +60,14 @@ export class MeshRouter {
     });
   }
 
-  private async answer(
-    request: IncomingMessage,
-    response: ServerResponse,
-    call: () => Promise<{ status: number; body: object | string | void; contentType: string }>,
-  ): Promise<void> {
+  private async answer(request: IncomingMessage, response: ServerResponse, call: () => Promise<Answer>): Promise<void> {
     const context = incomingContext(request);
     const headers = { ...SECURITY_HEADERS, 'X-Correlation-Id': context.correlationId };
     await runInContext(context, async () => {
       try {
-        const { status, body, contentType } = await call();
-        send(response, status, body, { ...headers, ...(body && { 'Content-Type': contentType }) });
+        const { status, body, contentType, headers: own } = await call();
+        if (response.headersSent) return;
+        send(response, status, body, { ...headers, ...own, ...(body && { 'Content-Type': contentType }) });
       } catch (error) {
         const { problem, headers: more } = problemOf(error, splitUrl(request).pathname);
         this.log(request, problem.status, isWorthLogging(error, problem) ? error : undefined);
@@ -73,12 +77,12 @@ export class MeshRouter {
     });
   }
 
-  private async call(request: IncomingMessage, response: ServerResponse, matches: readonly Match[]) {
+  private async call(request: IncomingMessage, response: ServerResponse, matches: readonly Match[]): Promise<Answer> {
     const method = request.method === 'HEAD' ? 'GET' : request.method;
     const match = matches.find(({ route }) => route.method === method);
     if (!match) throw new MethodNotAllowed(request, matches);
     const { route, params } = match;
-    const { status = 200, contentType = 'application/json; charset=utf-8' } = route;
+    const { status = 200, contentType = 'application/json; charset=utf-8', headers } = route;
     await route.guard?.authorize(request);
     const { pathname, search } = splitUrl(request);
     const parameters = knownParameters(request, search, Object.keys(route.query?.shape ?? {}), route.takesBody);
@@ -87,11 +91,12 @@ export class MeshRouter {
       query: (route.query ? await validated(route.query, parameters) : {}) as never,
       body: route.takesBody ? await readJson(request, response) : undefined,
       request,
+      response,
     };
     const body = await route.handle(input);
     // Queries change nothing.
     if (method !== 'GET' && !route.takesBody) this.log(request, status);
-    return { status, body, contentType };
+    return { status, body, contentType, ...(headers && { headers }) };
   }
 
   /** Without the query string and the text of an error that a client causes: they may hold data of users. */

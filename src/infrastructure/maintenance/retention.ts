@@ -72,6 +72,7 @@ export class Retention {
     await this.remove({ table: 'mesh_inbox', column: 'handled_at' }, now - this.policy.inboxMs);
     await this.remove({ table: 'mesh_dead_letter', column: 'dead_at' }, now - this.policy.deadLetterMs);
     await this.remove({ table: 'mesh_idempotency_key', column: 'created_at' }, now - IDEMPOTENCY_MS);
+    await this.remove({ table: 'mesh_journal', column: 'handled_at' }, now - this.policy.journalMs);
   }
 
   private async remove(table: ExpiringTable, before: number): Promise<void> {

@@ -1,4 +1,5 @@
 import { MESSAGE_UNIT, type Consumer } from '../delivery/consumer.js';
+import type { Journal } from '../delivery/journal.js';
 import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import { UnknownType } from '../delivery/unknown-type.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -21,10 +22,17 @@ export interface Routes {
  * Moves messages on once this process knows their type.
  * @param name that their deliveries carry
  */
-export function unaddressedMessages(name: string, work: UnitOfWork, policy: DeliveryPolicy, routes: Routes): Consumer {
+export function unaddressedMessages(
+  name: string,
+  work: UnitOfWork,
+  policy: DeliveryPolicy,
+  journal: Journal,
+  routes: Routes,
+): Consumer {
   return {
     name,
     policy,
+    journal,
     // Handlers are found after this consumer has been made.
     get types() {
       return routes.types?.();

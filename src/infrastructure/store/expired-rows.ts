@@ -6,6 +6,8 @@ export interface RetentionPolicy {
   readonly deadLetterMs: number;
   /** How long after it died a dead letter may be requeued without `force`. */
   readonly replayWindowMs: number;
+  /** How long the journal tells what became of a message; 0 for no journal. */
+  readonly journalMs: number;
 }
 
 /** The injection token of the `RetentionPolicy` of this process. */
@@ -13,7 +15,7 @@ export const RETENTION_POLICY = Symbol('RETENTION_POLICY');
 
 /** A table that is cleaned up, with the column that tells the age of a row (ms since 1970). */
 export interface ExpiringTable {
-  readonly table: 'mesh_inbox' | 'mesh_dead_letter' | 'mesh_idempotency_key';
+  readonly table: 'mesh_inbox' | 'mesh_dead_letter' | 'mesh_idempotency_key' | 'mesh_journal';
   readonly column: 'handled_at' | 'dead_at' | 'created_at';
 }
 

@@ -1,6 +1,8 @@
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import type { Sql } from '../persistence/sql.js';
+import { attemptsWith } from './delivery-attempts.js';
 import { claimDeliveries, WAITING, type Delivery } from './delivery-rows.js';
+import { insertionFrom, insertJournalRows, journalParameter, type NewJournalEntry } from './journal-rows.js';
 import { leaseFence, SHARD, tokenParameter } from './lease-rows.js';
 
 /** An event that a consumer is about to handle, with its delivery unless a broker brought it. */
@@ -23,10 +25,15 @@ export async function isInInbox(sql: Sql, consumer: string, { source, id }: Clou
  * Claims deliveries and records their events in the inbox, in the unit of work that handles them. The inbox key is
  * consumer, source and id.
  * @param messages of one consumer and one lease resource
+ * @param hasJournal whether new messages also get a row in the journal
  * @returns an outcome for each
  */
-export async function recordInInbox(sql: Sql, messages: readonly IncomingMessage[]): Promise<InboxOutcome[]> {
-  if (sql.dialect === 'postgres') return recordInOneStatement(sql, messages);
+export async function recordInInbox(
+  sql: Sql,
+  messages: readonly IncomingMessage[],
+  hasJournal = false,
+): Promise<InboxOutcome[]> {
+  if (sql.dialect === 'postgres') return recordInOneStatement(sql, messages, hasJournal);
   const claimed = await claimDeliveries(
     sql,
     messages.flatMap(({ delivery }) => delivery ?? []),
@@ -41,13 +48,22 @@ export async function recordInInbox(sql: Sql, messages: readonly IncomingMessage
       `INSERT INTO mesh_inbox (consumer, source, id, handled_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
       [consumer, event.source, event.id, Date.now()],
     );
+    if (isNew && hasJournal) await insertJournalRows(sql, [handledEntry({ consumer, event, delivery })]);
     outcomes.push(isNew ? 'new' : 'duplicate');
   }
   return outcomes;
 }
 
+function handledEntry({ consumer, event, delivery }: IncomingMessage): NewJournalEntry {
+  return { consumer, event, attempts: delivery ? attemptsWith(delivery) : 0, outcome: 'handled' };
+}
+
 /** On PostgreSQL each statement is a round trip: one statement for all of it. */
-async function recordInOneStatement(sql: Sql, messages: readonly IncomingMessage[]): Promise<InboxOutcome[]> {
+async function recordInOneStatement(
+  sql: Sql,
+  messages: readonly IncomingMessage[],
+  hasJournal: boolean,
+): Promise<InboxOutcome[]> {
   const leases = messages.flatMap(({ delivery }) => delivery?.lease ?? []);
   const latest = new Map<number, number>();
   for (const { shard, token } of leases) latest.set(shard, Math.max(token, latest.get(shard) ?? 0));
@@ -62,6 +78,12 @@ async function recordInOneStatement(sql: Sql, messages: readonly IncomingMessage
   // Deliveries that waited for a release may be claimed without a lease.
   const fence = `AND (due_at >= ${WAITING} OR ${SHARD} = ANY(ARRAY${leaseFence(4, 5)}))`;
   const fenced = leases.length > 0 ? fence : '';
+  const fences = leases.length > 0 ? [leases[0]!.resource, tokenParameter(latest)] : [];
+  // The place of a journal row among them is that of its message, counted from 1.
+  const journal = `, journal AS (
+       ${insertionFrom(4 + fences.length)} WHERE place - 1 IN (
+         SELECT MIN(index) FROM ours JOIN fresh USING (source, id) GROUP BY source, id)
+     )`;
   // ARRAY(…) makes PostgreSQL look the rows up by their key, also while its statistics call the table empty.
   const rows = await sql.all<{ index: number; is_new: boolean }>(
     `WITH incoming AS MATERIALIZED (
@@ -73,13 +95,14 @@ async function recordInOneStatement(sql: Sql, messages: readonly IncomingMessage
      ), fresh AS (
        INSERT INTO mesh_inbox (consumer, source, id, handled_at)
        SELECT $1, source, id, $3 FROM ours ORDER BY source, id ON CONFLICT DO NOTHING RETURNING source, id
-     )
+     )${hasJournal ? journal : ''}
      SELECT ours.index, fresh.id IS NOT NULL AS is_new FROM ours LEFT JOIN fresh USING (source, id) ORDER BY index`,
     [
       messages[0]!.consumer,
       JSON.stringify(incoming),
       Date.now(),
-      ...(leases.length > 0 ? [leases[0]!.resource, tokenParameter(latest)] : []),
+      ...fences,
+      ...(hasJournal ? [journalParameter(messages.map(handledEntry))] : []),
     ],
   );
   const outcomes: InboxOutcome[] = messages.map(() => 'lease-lost');

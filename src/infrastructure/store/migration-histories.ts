@@ -5,6 +5,7 @@ import { MeshTables1763900000000 } from './migrations/1763900000000-create-table
 import { MeshDestinations1764000000000 } from './migrations/1764000000000-add-destinations.js';
 import { MeshReconciliation1764000000000 } from './migrations/1764000000000-add-reconciliation.js';
 import { MeshLeases1764000000001 } from './migrations/1764000000001-add-leases.js';
+import { MeshJournal1764300000000 } from './migrations/1764300000000-add-journal.js';
 
 /** The mesh's own migrations. The order of the list counts: two of them have the same timestamp. */
 export const meshMigrations: MigrationHistory = {
@@ -14,6 +15,7 @@ export const meshMigrations: MigrationHistory = {
     MeshDestinations1764000000000,
     MeshReconciliation1764000000000,
     MeshLeases1764000000001,
+    MeshJournal1764300000000,
   ],
 };
 
