@@ -1,5 +1,5 @@
 import type { ProcessState, Sample } from './mesh-types';
-import { summarize, type Second } from './second';
+import { summarize, type Second, type Seen } from './second';
 import { Value } from './value';
 
 /** Seconds that the charts show. */
@@ -12,13 +12,6 @@ const PERIOD_MS = 950;
 const GATHER_MS = 120;
 /** Samples that are kept, for the last messages of a module or a message type. */
 const KEPT_SAMPLES = 300;
-
-/** What is known of a process. */
-export interface Seen {
-  readonly state: ProcessState;
-  /** Clock of the browser, in ms. */
-  readonly at: number;
-}
 
 export interface SeenSample extends Sample {
   readonly at: number;

@@ -44,8 +44,8 @@ interface BrokerFailure {
 }
 
 export interface BrokerState {
-  readonly refused?: BrokerFailure | string;
-  readonly unreachable?: BrokerFailure | string;
+  readonly refused?: BrokerFailure;
+  readonly unreachable?: BrokerFailure;
   /** Requests that the broker hasn't answered for a while. */
   readonly waiting?: { readonly requests: number };
 }
@@ -73,16 +73,18 @@ export interface ProcessState {
   readonly process: {
     readonly id: string;
     readonly pid: number;
+    readonly application: string;
     readonly modules: readonly string[];
     readonly startedAt: string;
-    readonly versions: { readonly node: string; readonly application: string; readonly library: string };
+    readonly versions: { readonly node: string; readonly application?: string };
   };
   readonly transport: string;
   readonly database: string;
   readonly broker?: BrokerState;
   /** Absent while the database can't be read. */
   readonly outbox?: OutboxState;
-  readonly replicas: readonly { readonly id: string; readonly shards: number; readonly isSelf: boolean }[];
+  /** Empty on SQLite. */
+  readonly replicas: readonly { readonly id: string; readonly resource: string; readonly shards: number }[];
   readonly consumers: readonly ConsumerSecond[];
   readonly edges: readonly {
     readonly type: string;
@@ -106,15 +108,14 @@ export interface Entry {
   readonly source: string;
   readonly type: string;
   readonly subject: string | null;
-  readonly sender: string;
   readonly consumer: string;
   readonly causationId: string | null;
   readonly correlationId: string;
   readonly createdAt: string;
   readonly handledAt: string;
+  /** 0 where a broker makes the attempts. */
   readonly attempts: number;
-  readonly outcome: 'handled' | 'performed' | 'forwarded' | 'dead';
-  readonly error?: string;
+  readonly outcome: 'handled' | 'performed' | 'dead';
 }
 
 export interface Cause {

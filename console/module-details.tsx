@@ -26,7 +26,9 @@ export function ModuleDetails({ name, contracts, live }: ModuleProps) {
   return (
     <>
       <h2>{name}</h2>
-      <p>{module ? (module.isHosted ? 'A module of this process' : 'A module of another process') : 'Another system'}</p>
+      <p>
+        {module ? (module.isHosted ? 'A module of this process' : 'A module of another process') : 'Another system'}
+      </p>
       {module && (
         <dl class="facts">
           <dt>Pending</dt>
@@ -41,9 +43,18 @@ export function ModuleDetails({ name, contracts, live }: ModuleProps) {
           </dd>
         </dl>
       )}
-      <Names title="Handles" messages={messages.filter(({ consumers, kind }) => kind !== 'query' && consumers.includes(name))} />
-      <Names title="Sends" messages={messages.filter(({ senders, kind }) => kind !== 'query' && senders.includes(name))} />
-      <Names title="Answers" messages={messages.filter(({ consumers, kind }) => kind === 'query' && consumers.includes(name))} />
+      <Names
+        title="Handles"
+        messages={messages.filter(({ consumers, kind }) => kind !== 'query' && consumers.includes(name))}
+      />
+      <Names
+        title="Sends"
+        messages={messages.filter(({ senders, kind }) => kind !== 'query' && senders.includes(name))}
+      />
+      <Names
+        title="Answers"
+        messages={messages.filter(({ consumers, kind }) => kind === 'query' && consumers.includes(name))}
+      />
       <Samples samples={live.samples.filter((it) => it.consumer === name || it.sender === name)} />
     </>
   );

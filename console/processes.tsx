@@ -1,6 +1,5 @@
 import { duration } from './format';
-import type { Seen } from './live';
-import { SILENT_MS } from './second';
+import { SILENT_MS, type Seen } from './second';
 
 export function Processes({ processes }: { processes: readonly Seen[] }) {
   const now = Date.now();

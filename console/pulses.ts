@@ -60,4 +60,5 @@ function thinned(samples: readonly SeenSample[]): readonly SeenSample[] {
 }
 
 /** One path through the node of the broker. */
-const joined = (paths: readonly string[]) => paths.map((path, index) => (index === 0 ? path : path.replace('M', 'L'))).join(' ');
+const joined = (paths: readonly string[]) =>
+  paths.map((path, index) => (index === 0 ? path : path.replace('M', 'L'))).join(' ');

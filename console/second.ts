@@ -1,8 +1,14 @@
-import type { ConsumerSecond, OutboxState } from './mesh-types';
-import type { Seen } from './live';
+import type { ConsumerSecond, OutboxState, ProcessState } from './mesh-types';
 
 /** A process without a newer state isn't counted, in ms. */
 export const SILENT_MS = 3500;
+
+/** The last state of a process. */
+export interface Seen {
+  readonly state: ProcessState;
+  /** When it came; clock of the browser, in ms. */
+  readonly at: number;
+}
 
 export interface EdgeSecond {
   readonly type: string;

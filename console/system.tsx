@@ -1,11 +1,14 @@
 import { plural } from './format';
-import type { Seen } from './live';
 import type { BrokerState, ProcessState } from './mesh-types';
+import type { Seen } from './second';
+
+/** All shards of a resource. */
+const SHARDS = 32;
 
 /** Transport, broker, database, versions and replicas. */
 export function System({ processes }: { processes: readonly Seen[] }) {
   const states = processes.map(({ state }) => state);
-  const replicas = new Map(states.flatMap((it) => it.replicas).map((replica) => [replica.id, replica]));
+  const replicas = new Map(states.flatMap((it) => it.replicas).map((it) => [`${it.id} ${it.resource}`, it]));
   return (
     <section class="card" aria-labelledby="system">
       <h2 id="system">System</h2>
@@ -17,39 +20,42 @@ export function System({ processes }: { processes: readonly Seen[] }) {
         <dt>Database</dt>
         <dd>{distinct(states, (it) => it.database)}</dd>
         <dt>Application</dt>
-        <dd>{distinct(states, (it) => it.process.versions.application)}</dd>
-        <dt>Library</dt>
-        <dd>{distinct(states, (it) => it.process.versions.library)}</dd>
+        <dd>
+          {distinct(states, ({ process: { application, versions } }) => `${application} ${versions.application ?? ''}`)}
+        </dd>
         <dt>Node</dt>
         <dd>{distinct(states, (it) => it.process.versions.node)}</dd>
       </dl>
-      {replicas.size > 0 && (
-        <table>
-          <caption>Replicas and the shards that they hold</caption>
-          <thead>
-            <tr>
-              <th scope="col">Replica</th>
-              <th scope="col" class="number">
-                Shards
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {[...replicas.values()].map(({ id, shards, isSelf }) => (
-              <tr key={id}>
-                <th scope="row">
-                  {id}
-                  {isSelf && <span class="tag">answers</span>}
-                </th>
-                <td class="number">
-                  <meter min={0} max={32} value={shards} aria-label={`Shards of ${id}`} /> {shards}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
+      {replicas.size > 0 && <Replicas replicas={[...replicas.values()]} />}
     </section>
+  );
+}
+
+function Replicas({ replicas }: { replicas: ProcessState['replicas'] }) {
+  return (
+    <table>
+      <caption>Replicas and their shards</caption>
+      <thead>
+        <tr>
+          <th scope="col">Replica</th>
+          <th scope="col">Shards of</th>
+          <th scope="col" class="number">
+            Shards
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {replicas.map(({ id, resource, shards }) => (
+          <tr key={`${id} ${resource}`}>
+            <th scope="row">{id}</th>
+            <td>{resource}</td>
+            <td class="number">
+              {shards} <meter min={0} max={SHARDS} value={shards} aria-label={`Shards of ${id}`} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
 }
 
@@ -70,10 +76,8 @@ function brokerText(states: readonly ProcessState[]) {
 function problemsOf(broker: BrokerState = {}): string[] {
   const { refused, unreachable, waiting } = broker;
   return [
-    ...(refused ? [`refuses messages: ${reasonOf(refused)}`] : []),
-    ...(unreachable ? [`unreachable: ${reasonOf(unreachable)}`] : []),
+    ...(refused ? [`refuses messages: ${refused.reason}`] : []),
+    ...(unreachable ? [`unreachable: ${unreachable.reason}`] : []),
     ...(waiting && waiting.requests > 0 ? [`${plural(waiting.requests, 'request')} without an answer`] : []),
   ];
 }
-
-const reasonOf = (failure: { reason: string } | string) => (typeof failure === 'string' ? failure : failure.reason);

@@ -3,7 +3,7 @@ import { rate } from './format';
 import type { Live } from './live';
 import { showPulses } from './pulses';
 import type { Layout, PlacedEdge, PlacedNode } from './topology-layout';
-import type { Selection } from './topology';
+import type { Selection } from './topology-edges';
 import { moduleTraffic, SIGNS, stateOf, trafficOf } from './traffic';
 
 interface GraphProps {
@@ -48,13 +48,7 @@ export function TopologyGraph({ layout, live, selected, select }: GraphProps) {
         ))}
         <g ref={pulses} aria-hidden="true" />
         {layout.nodes.map((node) => (
-          <NodeBox
-            key={node.name}
-            node={node}
-            live={live}
-            isSelected={selected?.node === node.name}
-            select={select}
-          />
+          <NodeBox key={node.name} node={node} live={live} isSelected={selected?.node === node.name} select={select} />
         ))}
       </svg>
     </div>

@@ -1,7 +1,6 @@
 import { rate } from './format';
 import { edgeKey, type Second } from './second';
-import type { Selection } from './topology';
-import type { Edge } from './topology-edges';
+import type { Edge, Selection } from './topology-edges';
 import { SIGNS, stateOf, trafficOf } from './traffic';
 
 interface ListProps {

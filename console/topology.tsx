@@ -3,16 +3,13 @@ import { live } from './live';
 import type { Topology as Contracts } from './mesh-types';
 import { MessageDetails } from './message-details';
 import { ModuleDetails } from './module-details';
-import type { Edge } from './topology-edges';
+import type { Selection } from './topology-edges';
 import { TopologyGraph } from './topology-graph';
 import { layOut } from './topology-layout';
 import { TopologyList } from './topology-list';
 import { useAnswer } from './use-answer';
 import { useValue } from './value';
 import { Waiting } from './waiting';
-
-/** What the user has chosen in the graph or the list. */
-export type Selection = { readonly edge: Edge; readonly node?: undefined } | { readonly node: string; readonly edge?: undefined };
 
 export function Topology() {
   const contracts = useAnswer<Contracts>('/mesh/console/topology');
