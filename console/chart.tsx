@@ -5,6 +5,7 @@ import type { LineStyle } from './line-style';
 
 export interface Line extends LineStyle {
   readonly values: readonly (number | null | undefined)[];
+  readonly width?: number;
   /** Fills the area below the line. */
   readonly isFilled?: boolean;
 }
@@ -53,6 +54,9 @@ export function Chart(props: ChartProps) {
   return <div ref={box} class="chart" role="img" aria-label={label} />;
 }
 
+/** Labels of the time axis, in seconds ago. */
+const TICKS = [120, 90, 60, 30, 0];
+
 function optionsOf({ lines, height, isPlain, isLogarithmic, format }: ChartProps, element: HTMLElement): UPlot.Options {
   const style = getComputedStyle(element);
   const color = (name: string) => style.getPropertyValue(name).trim();
@@ -67,7 +71,7 @@ function optionsOf({ lines, height, isPlain, isLogarithmic, format }: ChartProps
     height,
     legend: { show: false },
     cursor: { show: false },
-    padding: isPlain ? [2, 0, 2, 0] : [8, 12, 0, 0],
+    padding: isPlain ? [2, 0, 2, 0] : [8, 18, 0, 0],
     scales: {
       x: { time: false, range: (_, __, max) => [max - SHOWN_SECONDS, max] },
       y: isLogarithmic
@@ -75,7 +79,13 @@ function optionsOf({ lines, height, isPlain, isLogarithmic, format }: ChartProps
         : { range: (_, __, max) => [0, Math.max(max || 0, 1) * 1.1] },
     },
     axes: [
-      { ...axis, show: !isPlain, values: (self, splits) => splits.map((at) => ago(self, at)), space: 80 },
+      {
+        ...axis,
+        show: !isPlain,
+        size: 28,
+        splits: (_, __, ___, max) => TICKS.map((seconds) => max - seconds),
+        values: () => TICKS.map((seconds) => (seconds === 0 ? 'now' : `−${seconds} s`)),
+      },
       { ...axis, show: !isPlain, size: 64, values: (_, splits) => splits.map((it) => label(it, format)) },
     ],
     series: [
@@ -83,17 +93,13 @@ function optionsOf({ lines, height, isPlain, isLogarithmic, format }: ChartProps
       ...lines.map((line) => ({
         stroke: color(line.color),
         dash: [...line.dash],
-        width: 2,
-        points: { show: false },
+        width: line.width ?? 2,
+        // A second between two without a value would not be seen as a line.
+        points: { show: isLogarithmic ?? false, size: 7, fill: color(line.color) },
         ...(line.isFilled && { fill: `${color(line.color)}2b` }),
       })),
     ],
   };
-}
-
-function ago(plot: UPlot, at: number): string {
-  const seconds = Math.round((plot.scales.x!.max ?? at) - at);
-  return seconds <= 0 ? 'now' : `−${seconds} s`;
 }
 
 /** uPlot gives null for a tick without a label. */

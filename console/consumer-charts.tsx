@@ -11,8 +11,8 @@ export function ConsumerCharts({ seconds }: { seconds: readonly Second[] }) {
   const names = namesIn(seconds);
   const times = seconds.map(({ at }) => at);
   const shown = names.slice(0, MAX_LINES);
-  const linesOf = (of: (second: Second, name: string) => number | null | undefined) =>
-    shown.map((name, index) => ({ ...lineStyle(index), values: seconds.map((second) => of(second, name)) }));
+  const linesOf = (of: (second: Second, name: string) => number | null | undefined, width: number) =>
+    shown.map((name, index) => ({ ...lineStyle(index), width, values: seconds.map((second) => of(second, name)) }));
   return (
     <section class="card" aria-labelledby="consumers">
       <h2 id="consumers">Consumers</h2>
@@ -24,19 +24,22 @@ export function ConsumerCharts({ seconds }: { seconds: readonly Second[] }) {
             height={220}
             times={times}
             format={count}
-            lines={linesOf((second, name) => second.consumers.get(name)?.handled ?? 0)}
+            lines={linesOf((second, name) => second.consumers.get(name)?.handled ?? 0, 2.5)}
           />
         </figure>
         <figure>
-          <figcaption>From created to handled, p99 (logarithmic)</figcaption>
+          <figcaption>From created to handled: p50 (thin) and p99 (thick)</figcaption>
           <Chart
-            label="99th percentile of the time from creation to handled of each consumer; the table has the figures"
+            label="Median and 99th percentile of the time from created to handled at each consumer; the table has the figures"
             height={220}
             times={times}
             isLogarithmic
             format={duration}
             // A logarithm has no 0.
-            lines={linesOf((second, name) => atLeast1(second.consumers.get(name)?.p99Ms))}
+            lines={[
+              ...linesOf((second, name) => atLeast1(second.consumers.get(name)?.p50Ms), 1),
+              ...linesOf((second, name) => atLeast1(second.consumers.get(name)?.p99Ms), 2.5),
+            ]}
           />
         </figure>
       </div>

@@ -49,7 +49,7 @@ const FIGURES: readonly Figure[] = [
   },
   {
     title: 'Lag',
-    meaning: 'age of the oldest ready message',
+    meaning: 'of the oldest message',
     of: ({ lagMs }) => lagMs,
     format: duration,
     color: '--line-2',

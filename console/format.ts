@@ -26,6 +26,9 @@ export function time(iso: string): string {
   return isToday ? clock.format(date) : `${day.format(date)} ${clock.format(date)}`;
 }
 
+/** A time with ms. */
+export const preciseTime = (at: number) => `${clock.format(at)}.${String(at % 1000).padStart(3, '0')}`;
+
 export const plural = (n: number, noun: string) => `${count(n)} ${noun}${n === 1 ? '' : 's'}`;
 
 /** The end of a long id. */

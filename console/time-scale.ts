@@ -14,8 +14,8 @@ export interface TimeScale {
 
 const GAP_PX = 56;
 /** A pause is drawn short when it is longer than this part of the time in which something happened. */
-const LONG = 0.3;
-const MIN_GAP_MS = 500;
+const LONG = 0.5;
+const MIN_GAP_MS = 20;
 
 /** A time axis without the long pauses: a ride waits for minutes, and is settled in milliseconds. */
 export function timeScale(spans: readonly { from: number; to: number }[], width: number): TimeScale {

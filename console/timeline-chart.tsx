@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { attemptsOf, nameOf } from './entry';
-import { duration } from './format';
+import { duration, preciseTime } from './format';
 import type { Entry } from './mesh-types';
 import { BAR_PX, HEADER_PX, LANE_NAME_PX, layOutTimeline, type Bar } from './timeline-layout';
 
@@ -16,7 +16,7 @@ const MIN_WIDTH = 680;
 export function TimelineChart({ entries, selected, select }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const width = Math.max(MIN_WIDTH, useWidth(box));
-  const { lanes, bars, arrows, gaps, height } = useMemo(() => layOutTimeline(entries, width), [entries, width]);
+  const { lanes, bars, arrows, gaps, ruler, height } = useMemo(() => layOutTimeline(entries, width), [entries, width]);
   return (
     <div ref={box} class="card timeline scroll">
       <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} role="group" aria-label="Timeline">
@@ -43,9 +43,15 @@ export function TimelineChart({ entries, selected, select }: ChartProps) {
         ))}
         {bars.length > 0 && (
           <text class="axis" x={LANE_NAME_PX} y="18">
-            {new Date(Math.min(...bars.map(({ entry }) => Date.parse(entry.createdAt)))).toLocaleTimeString('en-GB')}
+            {preciseTime(Math.min(...bars.map(({ entry }) => Date.parse(entry.createdAt))))}
           </text>
         )}
+        <g class="ruler">
+          <path d={`M${width - 10 - ruler.px},10 v8 h${ruler.px} v-8`} />
+          <text class="axis" x={width - 18 - ruler.px} y="18" text-anchor="end">
+            {duration(ruler.ms)}
+          </text>
+        </g>
         {arrows.map(({ from, to }) => (
           <path key={`${from.key} ${to.key}`} class="effect" d={arrow(from, to)} marker-end="url(#effect)" />
         ))}

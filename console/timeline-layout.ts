@@ -23,6 +23,8 @@ export interface TimelineLayout {
   /** From a message to those that it caused. */
   readonly arrows: readonly { readonly from: Bar; readonly to: Bar }[];
   readonly gaps: readonly Gap[];
+  /** A duration and its length, to read the chart by. */
+  readonly ruler: { readonly ms: number; readonly px: number };
   readonly height: number;
 }
 
@@ -65,7 +67,15 @@ export function layOutTimeline(entries: readonly Entry[], width: number): Timeli
     y += height;
   }
   const gaps = scale.gaps.map((gap) => ({ ...gap, x: gap.x + LANE_NAME_PX }));
-  return { lanes, bars, arrows: arrowsBetween(bars), gaps, height: y + 4 };
+  return { lanes, bars, arrows: arrowsBetween(bars), gaps, ruler: rulerOf(scale.msPerPx), height: y + 4 };
+}
+
+/** 1, 2 or 5 with zeros, about as long as a word. */
+function rulerOf(msPerPx: number) {
+  const longest = msPerPx * 120;
+  const power = 10 ** Math.floor(Math.log10(longest));
+  const ms = [5, 2, 1].map((digit) => digit * power).find((it) => it <= longest) ?? power;
+  return { ms, px: ms / msPerPx };
 }
 
 function arrowsBetween(bars: readonly Bar[]) {

@@ -1,5 +1,5 @@
 import { attemptsOf, keyOf } from './entry';
-import { duration, time } from './format';
+import { duration, preciseTime } from './format';
 import type { Entry } from './mesh-types';
 
 /** The timeline as a table, for narrow screens and screen readers. */
@@ -29,7 +29,7 @@ export function TimelineTable({ entries, select }: { entries: readonly Entry[]; 
                 </button>
               </th>
               <td>{entry.consumer}</td>
-              <td>{time(entry.createdAt)}</td>
+              <td>{preciseTime(Date.parse(entry.createdAt))}</td>
               <td class="number">{duration(Date.parse(entry.handledAt) - Date.parse(entry.createdAt))}</td>
               <td class={entry.outcome === 'dead' ? 'bad' : ''}>{attemptsOf(entry)}</td>
             </tr>

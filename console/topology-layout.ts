@@ -1,24 +1,17 @@
 import { graphlib, layout } from '@dagrejs/dagre';
 import type { Topology } from './mesh-types';
-import { pathAlong, spreadEnds, type Way } from './spread-ends';
+import { pathAlong, pathBelow, spreadEnds, type Box, type Point, type Way } from './edge-paths';
 import { edgesOf, nodesOf, type Edge } from './topology-edges';
 
-export interface Point {
-  readonly x: number;
-  readonly y: number;
-}
-
-export interface PlacedNode extends Point {
+export interface PlacedNode extends Box {
   readonly name: string;
   readonly title: string;
   readonly kind: 'module' | 'broker' | 'system';
-  readonly width: number;
-  readonly height: number;
 }
 
-/** A line of the drawing. Over a broker, an edge has two: from the sender, and to the consumer. */
 export interface PlacedEdge {
   readonly edge: Edge;
+  /** Over a broker there are two: from the sender, and to the consumer. */
   readonly paths: readonly string[];
   /** The middle of the label. */
   readonly label: Point;
@@ -33,49 +26,66 @@ export interface Layout {
 
 /** The key of the node of the broker; no module can have this name. */
 const BROKER = ' broker';
-const NODE_WIDTH = 150;
-const LETTER_WIDTH = 7.2;
+const NODE_WIDTH = 136;
+const LABEL_HEIGHT = 30;
+const LETTER_WIDTH = 7.4;
 /** Room for a rate and a sign beside the name, in px. */
-const RATE_WIDTH = 64;
+const RATE_WIDTH = 40;
+const OPTIONS = { rankdir: 'LR', nodesep: 30, edgesep: 4, ranksep: 36, marginx: 12, marginy: 12 };
 
 /** Places modules as columns from left to right, and each message type on a line of its own. */
 export function layOut(topology: Topology): Layout {
   const edges = edgesOf(topology);
   const names = nodesOf(topology, edges);
-  const graph = new graphlib.Graph({ multigraph: true });
-  graph.setGraph({ rankdir: 'LR', nodesep: 34, edgesep: 6, ranksep: 30, marginx: 12, marginy: 12 });
-  graph.setDefaultEdgeLabel(() => ({}));
-  const parts = edges.map((edge) => ({ edge, lines: linesOf(edge, topology.broker !== null) }));
-  const lines = new Map(parts.flatMap(({ lines }) => lines).map((line) => [line.key, line]));
-  const ends = [...lines.values()].flatMap(({ from, to }) => [from, to]);
   const nodeNames = topology.broker === null ? names : [...names, BROKER];
+  const parts = edges.map((edge) => ({ edge, lines: linesOf(edge, topology.broker !== null) }));
+  const lines = [...new Map(parts.flatMap(({ lines }) => lines).map((line) => [line.key, line])).values()];
+  const own = (name: string) => lines.filter(({ from, to }) => from === name && to === name);
+  const graph = new graphlib.Graph({ multigraph: true });
+  graph.setGraph(OPTIONS);
+
+  const heights = new Map(nodeNames.map((name) => [name, boxHeight(name, lines)]));
   for (const name of nodeNames) {
-    const height = 40 + 7 * ends.filter((it) => it === name).length;
-    graph.setNode(name, { width: Math.max(NODE_WIDTH, 24 + labelOf(name).length * 8), height });
+    const width = Math.max(NODE_WIDTH, 24 + titleOf(name).length * 9);
+    // What a module sends to itself is below its box.
+    graph.setNode(name, { width, height: heights.get(name)! + own(name).length * LABEL_HEIGHT });
   }
-  for (const { key, from, to, text } of lines.values()) {
-    const size = text === undefined ? { width: 0, height: 0 } : { width: textWidth(text), height: 20 };
+  for (const { key, from, to, text } of lines.filter(({ from, to }) => from !== to)) {
+    const size = text === undefined ? { width: 1, height: 4 } : { width: textWidth(text), height: LABEL_HEIGHT };
     graph.setEdge(from, to, { ...size, labelpos: 'c' }, key);
   }
   layout(graph);
-  const placed = new Map<string, Way & { label: Point }>();
-  for (const { key, from, to } of lines.values()) {
-    const { points, x, y } = graph.edge(from, to, key) as { points: Point[] } & Point;
-    placed.set(key, { from, to, points, label: { x, y } });
-  }
-  spreadEnds([...placed.values()], (name) => graph.node(name) as PlacedNode);
-  const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };
+
+  const boxOf = (name: string): Box => {
+    const { x, y, width, height } = graph.node(name) as Box;
+    const own = heights.get(name)!;
+    return { x, y: y - (height - own) / 2, width, height: own };
+  };
+  const ways: Way[] = lines
+    .filter(({ from, to }) => from !== to)
+    .map(({ key, from, to }) => {
+      const { points, x, y } = graph.edge(from, to, key) as { points: Point[] } & Point;
+      return { key, from, to, points, label: { x, y } };
+    });
+  spreadEnds(ways, boxOf);
+  const placed = new Map(ways.map(({ key, points, label }) => [key, { path: pathAlong(points), label }]));
+  for (const name of nodeNames)
+    own(name).forEach(({ key }, index) => {
+      const box = boxOf(name);
+      const bottom = box.y + box.height / 2 + (index + 0.75) * LABEL_HEIGHT;
+      placed.set(key, { path: pathBelow(box, bottom, Math.max(2, 20 - 6 * index)), label: { x: box.x, y: bottom } });
+    });
+
   const modules = new Set(topology.modules.map(({ name }) => name));
+  const kindOf = (name: string) => (name === BROKER ? 'broker' : modules.has(name) ? 'module' : 'system');
+  const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };
   return {
     width,
     height,
-    nodes: nodeNames.map((name) => {
-      const kind = name === BROKER ? 'broker' : modules.has(name) ? 'module' : 'system';
-      return { ...(graph.node(name) as PlacedNode), name, title: labelOf(name), kind };
-    }),
+    nodes: nodeNames.map((name) => ({ ...boxOf(name), name, title: titleOf(name), kind: kindOf(name) })),
     edges: parts.map(({ edge, lines }) => {
-      const ways = lines.map(({ key }) => placed.get(key)!);
-      return { edge, paths: ways.map(({ points }) => pathAlong(points)), label: ways[0]!.label };
+      const drawn = lines.map(({ key }) => placed.get(key)!);
+      return { edge, paths: drawn.map(({ path }) => path), label: drawn[0]!.label };
     }),
   };
 }
@@ -98,6 +108,15 @@ function linesOf({ key, message, sender, consumer }: Edge, hasBroker: boolean): 
   ];
 }
 
-const labelOf = (name: string) => (name === BROKER ? 'broker' : shortSystem(name));
-const shortSystem = (name: string) => (name.length > 30 ? `${name.slice(0, 29)}…` : name);
+/** High enough for the ends of all lines. */
+function boxHeight(name: string, lines: readonly Line[]): number {
+  const ends = lines.filter(({ from, to }) => from !== to && (from === name || to === name));
+  return Math.max(52, 16 + 12 * ends.length);
+}
+
+function titleOf(name: string): string {
+  if (name === BROKER) return 'broker';
+  return name.length > 30 ? `${name.slice(0, 29)}…` : name;
+}
+
 const textWidth = (text: string) => Math.min(text.length, 40) * LETTER_WIDTH + RATE_WIDTH;

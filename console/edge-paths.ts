@@ -1,14 +1,21 @@
-import type { Point } from './topology-layout';
+export interface Point {
+  readonly x: number;
+  readonly y: number;
+}
 
+/** A box around its middle. */
 export interface Box extends Point {
   readonly width: number;
   readonly height: number;
 }
 
+/** The way of a line between two nodes. */
 export interface Way {
+  readonly key: string;
   readonly from: string;
   readonly to: string;
-  points: Point[];
+  points: readonly Point[];
+  readonly label: Point;
 }
 
 /** Spreads the ends of lines over the sides of their nodes, in the order of what they lead to, so that they don't cross. */
@@ -35,18 +42,24 @@ export function spreadEnds(ways: readonly Way[], boxOf: (node: string) => Box): 
   }
 }
 
-/** A smooth path along points. */
-export function pathAlong(points: readonly Point[]): string {
-  const [first, ...others] = points;
+/** A smooth path from left to right, or back, that goes through all points, so that a label is on its line. */
+export function pathAlong([first, ...others]: readonly Point[]): string {
   if (!first) return '';
-  const last = others.at(-1)!;
-  const curves = others.slice(0, -1).map((point, index) => {
-    const next = others[index + 1]!;
-    const isLast = index === others.length - 2;
-    const end = isLast ? last : { x: (point.x + next.x) / 2, y: (point.y + next.y) / 2 };
-    return `Q${at(point)} ${at(end)}`;
+  let last = first;
+  const curves = others.map((point) => {
+    const middle = (last.x + point.x) / 2;
+    const curve = `C${at({ x: middle, y: last.y })} ${at({ x: middle, y: point.y })} ${at(point)}`;
+    last = point;
+    return curve;
   });
-  return `M${at(first)} ${curves.join(' ') || `L${at(last)}`}`;
+  return `M${at(first)} ${curves.join(' ')}`;
+}
+
+/** A path from a node back to itself, below it. */
+export function pathBelow({ x, y, width, height }: Box, bottom: number, inset: number): string {
+  const [left, right, top] = [x - width / 2 + inset, x + width / 2 - inset, y + height / 2];
+  const [r, turn] = [6, bottom - 6];
+  return `M${left},${top} V${turn} q0,${r} ${r},${r} H${right - r} q${r},0 ${r},${-r} V${top}`;
 }
 
 const at = ({ x, y }: Point) => `${x.toFixed(1)},${y.toFixed(1)}`;
