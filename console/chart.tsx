@@ -54,6 +54,8 @@ export function Chart(props: ChartProps) {
   return <div ref={box} class="chart" role="img" aria-label={label} />;
 }
 
+/** Steps between the lines of a chart of whole numbers. */
+const STEPS = [1, 2, 5].flatMap((n) => Array.from({ length: 7 }, (_, power) => n * 10 ** power)).sort((a, b) => a - b);
 /** Labels of the time axis, in seconds ago. */
 const TICKS = [120, 90, 60, 30, 0];
 
@@ -76,7 +78,7 @@ function optionsOf({ lines, height, isPlain, isLogarithmic, format }: ChartProps
       x: { time: false, range: (_, __, max) => [max - SHOWN_SECONDS, max] },
       y: isLogarithmic
         ? { distr: 3, range: (_, min, max) => [10 ** Math.floor(Math.log10(min || 1)), Math.max(max || 0, 100) * 1.2] }
-        : { range: (_, __, max) => [0, Math.max(max || 0, 1) * 1.1] },
+        : { range: (_, __, max) => [0, Math.max(max || 0, isPlain ? 1 : 4) * 1.1] },
     },
     axes: [
       {
@@ -86,7 +88,13 @@ function optionsOf({ lines, height, isPlain, isLogarithmic, format }: ChartProps
         splits: (_, __, ___, max) => TICKS.map((seconds) => max - seconds),
         values: () => TICKS.map((seconds) => (seconds === 0 ? 'now' : `−${seconds} s`)),
       },
-      { ...axis, show: !isPlain, size: 64, values: (_, splits) => splits.map((it) => label(it, format)) },
+      {
+        ...axis,
+        show: !isPlain,
+        size: 64,
+        ...(!isLogarithmic && { incrs: STEPS }),
+        values: (_, splits) => splits.map((it) => label(it, format)),
+      },
     ],
     series: [
       {},

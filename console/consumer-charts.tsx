@@ -1,4 +1,5 @@
 import { Chart } from './chart';
+import { DataTable } from './data-table';
 import { count, duration, rate } from './format';
 import { lineStyle, Swatch } from './line-style';
 import type { Second } from './second';
@@ -7,12 +8,12 @@ import type { Second } from './second';
 const MAX_LINES = 12;
 
 export function ConsumerCharts({ seconds }: { seconds: readonly Second[] }) {
-  const last = seconds.at(-1);
   const names = namesIn(seconds);
   const times = seconds.map(({ at }) => at);
-  const shown = names.slice(0, MAX_LINES);
   const linesOf = (of: (second: Second, name: string) => number | null | undefined, width: number) =>
-    shown.map((name, index) => ({ ...lineStyle(index), width, values: seconds.map((second) => of(second, name)) }));
+    names
+      .slice(0, MAX_LINES)
+      .map((name, index) => ({ ...lineStyle(index), width, values: seconds.map((second) => of(second, name)) }));
   return (
     <section class="card" aria-labelledby="consumers">
       <h2 id="consumers">Consumers</h2>
@@ -35,7 +36,6 @@ export function ConsumerCharts({ seconds }: { seconds: readonly Second[] }) {
             times={times}
             isLogarithmic
             format={duration}
-            // A logarithm has no 0.
             lines={[
               ...linesOf((second, name) => atLeast1(second.consumers.get(name)?.p50Ms), 1),
               ...linesOf((second, name) => atLeast1(second.consumers.get(name)?.p99Ms), 2.5),
@@ -43,42 +43,40 @@ export function ConsumerCharts({ seconds }: { seconds: readonly Second[] }) {
           />
         </figure>
       </div>
-      <div class="scroll">
-        <table>
-          <caption>Each consumer in the last second</caption>
-          <thead>
-            <tr>
-              <th scope="col">Consumer</th>
-              {['Pending', 'Handled', 'Failed', 'p50', 'p99'].map((title) => (
-                <th key={title} scope="col" class="number">
-                  {title}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {names.map((name, index) => {
-              const now = last?.consumers.get(name);
-              return (
-                <tr key={name}>
-                  <th scope="row">
-                    {index < MAX_LINES && <Swatch index={index} />} {name}
-                  </th>
-                  <td class="number">{count(last?.outbox?.consumers[name] ?? 0)}</td>
-                  <td class="number">{rate(now?.handled ?? 0)}</td>
-                  <td class={now?.failed ? 'number bad' : 'number'}>{now?.failed ? `✕ ${rate(now.failed)}` : '0'}</td>
-                  <td class="number">{duration(now?.p50Ms)}</td>
-                  <td class="number">{duration(now?.p99Ms)}</td>
-                </tr>
-              );
-            })}
-          </tbody>
-        </table>
-      </div>
+      <ConsumerTable names={names} second={seconds.at(-1)} />
     </section>
   );
 }
 
+function ConsumerTable({ names, second }: { names: readonly string[]; second?: Second }) {
+  const figures = (name: string) => second?.consumers.get(name);
+  return (
+    <DataTable
+      caption="Each consumer in the last second"
+      rows={names}
+      keyOf={(name) => name}
+      columns={[
+        {
+          title: 'Consumer',
+          cell: (name, index) => (
+            <>
+              {index < MAX_LINES && <Swatch index={index} />} {name}
+            </>
+          ),
+        },
+        { title: 'Pending', isNumber: true, cell: (name) => count(second?.outbox?.consumers[name] ?? 0) },
+        { title: 'Handled', isNumber: true, cell: (name) => rate(figures(name)?.handled ?? 0) },
+        { title: 'Failed', isNumber: true, cell: (name) => <Failed n={figures(name)?.failed ?? 0} /> },
+        { title: 'p50', isNumber: true, cell: (name) => duration(figures(name)?.p50Ms) },
+        { title: 'p99', isNumber: true, cell: (name) => duration(figures(name)?.p99Ms) },
+      ]}
+    />
+  );
+}
+
+const Failed = ({ n }: { n: number }) => (n > 0 ? <span class="bad">✕ {rate(n)}</span> : <>0</>);
+
+/** A logarithm has no 0. */
 const atLeast1 = (ms: number | null | undefined) => (typeof ms === 'number' ? Math.max(ms, 1) : ms);
 
 /** The consumers of the last two minutes, by name, so that a line keeps its colour. */

@@ -1,4 +1,5 @@
 import { useState } from 'preact/hooks';
+import { DataTable, type Column } from './data-table';
 import { count } from './format';
 import { SchemaAndExample } from './message-details';
 import type { Message, Topology } from './mesh-types';
@@ -26,41 +27,34 @@ export function Contracts() {
       <p role="status" class="muted">
         {count(messages.length)} of {count(answer.messages.length)} messages
       </p>
-      <section class="card scroll">
-        <table class="contracts">
-          <caption>Who sends what to whom</caption>
-          <thead>
-            <tr>
-              <th scope="col">Message</th>
-              <th scope="col">Kind</th>
-              <th scope="col">Contract of</th>
-              <th scope="col">Senders</th>
-              <th scope="col">Consumers</th>
-              <th scope="col">Fields</th>
-            </tr>
-          </thead>
-          <tbody>
-            {messages.map((message) => (
-              <tr key={`${message.owner} ${message.type}`}>
-                <th scope="row">
-                  {message.name}
-                  <code>{message.type}</code>
-                </th>
-                <td>{message.kind}</td>
-                <td>{message.owner}</td>
-                <td>{message.senders.join(', ') || '–'}</td>
-                <td>{message.consumers.join(', ') || '–'}</td>
-                <td>
-                  <SchemaAndExample message={message} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+      <section class="card contracts">
+        <DataTable
+          caption="Who sends what to whom"
+          rows={messages}
+          keyOf={({ owner, type }) => `${owner} ${type}`}
+          columns={COLUMNS}
+        />
       </section>
     </>
   );
 }
+
+const COLUMNS: readonly Column<Message>[] = [
+  {
+    title: 'Message',
+    cell: ({ name, type }) => (
+      <>
+        {name}
+        <code>{type}</code>
+      </>
+    ),
+  },
+  { title: 'Kind', cell: ({ kind }) => kind },
+  { title: 'Contract of', cell: ({ owner }) => owner },
+  { title: 'Senders', cell: ({ senders }) => senders.join(', ') || '–' },
+  { title: 'Consumers', cell: ({ consumers }) => consumers.join(', ') || '–' },
+  { title: 'Fields', cell: (message) => <SchemaAndExample message={message} /> },
+];
 
 function matches({ type, name, kind, owner, senders, consumers }: Message, filter: string): boolean {
   const text = [type, name, kind, owner, ...senders, ...consumers].join(' ').toLowerCase();

@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks';
 import { ConfirmButton } from './confirm-button';
-import { DeadLetterRow } from './dead-letter-row';
+import { DeadLetterTable } from './dead-letter-table';
 import { plural } from './format';
 import { live } from './live';
 import type { DeadLetter, ReplayReport } from './mesh-types';
@@ -48,8 +48,6 @@ export function DeadLetterGroup({ group, page }: { group: Group; page: number })
     reload();
     return `${plural(which.length, 'message')} discarded.`;
   };
-  const check = (id: string, isChecked: boolean) =>
-    setChecked((last) => new Set(isChecked ? [...last, id] : [...last].filter((it) => it !== id)));
 
   return (
     <>
@@ -89,45 +87,14 @@ export function DeadLetterGroup({ group, page }: { group: Group; page: number })
       )}
       {report && <ReplayResult report={report} />}
       {items.length > 0 && (
-        <section class="card scroll">
-          <table>
-            <caption>Messages, the latest first</caption>
-            <thead>
-              <tr>
-                {mayChange && (
-                  <th scope="col">
-                    <input
-                      type="checkbox"
-                      aria-label="Check all on this page"
-                      checked={ids.length === items.length}
-                      onChange={(event) => items.forEach(({ id }) => check(id, event.currentTarget.checked))}
-                    />
-                  </th>
-                )}
-                <th scope="col">Subject</th>
-                <th scope="col">Failed for good at</th>
-                <th scope="col" class="number">
-                  Attempts
-                </th>
-                <th scope="col">Error</th>
-                <th scope="col">Event</th>
-              </tr>
-            </thead>
-            <tbody>
-              {items.map((letter) => (
-                <DeadLetterRow
-                  key={letter.id}
-                  letter={letter}
-                  mayChange={mayChange}
-                  isChecked={checked.has(letter.id)}
-                  check={(isChecked) => check(letter.id, isChecked)}
-                  requeue={() => requeue(() => requeueEach([letter.id], isForced))}
-                  discard={() => discard([letter.id])}
-                />
-              ))}
-            </tbody>
-          </table>
-        </section>
+        <DeadLetterTable
+          items={items}
+          mayChange={mayChange}
+          checked={checked}
+          setChecked={setChecked}
+          requeue={(id) => requeue(() => requeueEach([id], isForced))}
+          discard={(id) => discard([id])}
+        />
       )}
       <Pager page={page} size={SIZE} total={total} hashOf={(to) => hashOf('dead-letters', { ...group, page: to })} />
     </>

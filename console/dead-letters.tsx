@@ -1,3 +1,4 @@
+import { DataTable } from './data-table';
 import { count, time } from './format';
 import { DeadLetterGroup } from './dead-letter-group';
 import { live } from './live';
@@ -26,40 +27,25 @@ function Causes() {
       {answer.causes.length === 0 ? (
         <p class="banner good">✓ No message has failed for good.</p>
       ) : (
-        <section class="card scroll">
-          <table>
-            <caption>
-              {count(answer.total)} messages failed for good, by cause. Open a cause to requeue or discard them.
-            </caption>
-            <thead>
-              <tr>
-                <th scope="col">Cause</th>
-                <th scope="col">Consumer</th>
-                <th scope="col">Message</th>
-                <th scope="col" class="number">
-                  Count
-                </th>
-                <th scope="col">First</th>
-                <th scope="col">Last</th>
-              </tr>
-            </thead>
-            <tbody>
-              {answer.causes.map((it) => (
-                <tr key={JSON.stringify([it.consumer, it.type, it.cause])}>
-                  <th scope="row">
-                    <a href={hashOf('dead-letters', { consumer: it.consumer, type: it.type, cause: it.cause })}>
-                      {it.cause || 'unknown'}
-                    </a>
-                  </th>
-                  <td>{it.consumer}</td>
-                  <td>{it.type}</td>
-                  <td class="number">{count(it.count)}</td>
-                  <td>{time(it.firstAt)}</td>
-                  <td>{time(it.lastAt)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+        <section class="card">
+          <DataTable
+            caption={`${count(answer.total)} messages failed for good. Open a cause to requeue or discard its messages.`}
+            rows={answer.causes}
+            keyOf={({ consumer, type, cause }) => JSON.stringify([consumer, type, cause])}
+            columns={[
+              {
+                title: 'Cause',
+                cell: ({ consumer, type, cause }) => (
+                  <a href={hashOf('dead-letters', { consumer, type, cause })}>{cause || 'unknown'}</a>
+                ),
+              },
+              { title: 'Consumer', cell: ({ consumer }) => consumer },
+              { title: 'Message', cell: ({ type }) => type },
+              { title: 'Count', isNumber: true, cell: (cause) => count(cause.count) },
+              { title: 'First', cell: ({ firstAt }) => time(firstAt) },
+              { title: 'Last', cell: ({ lastAt }) => time(lastAt) },
+            ]}
+          />
         </section>
       )}
     </>

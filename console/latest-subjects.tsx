@@ -1,6 +1,9 @@
+import { DataTable } from './data-table';
 import { count, time } from './format';
 import type { Entry } from './mesh-types';
 import { hashOf } from './route';
+
+const SHOWN = 20;
 
 interface Subject {
   readonly subject: string;
@@ -13,37 +16,24 @@ export function LatestSubjects({ entries, isRead }: { entries: readonly Entry[];
   const subjects = subjectsOf(entries);
   if (subjects.length === 0) return <p class="muted">{isRead ? 'No message has been handled yet.' : 'Reading …'}</p>;
   return (
-    <section class="card scroll">
-      <table>
-        <caption>Latest subjects</caption>
-        <thead>
-          <tr>
-            <th scope="col">Subject</th>
-            <th scope="col">Last message</th>
-            <th scope="col">Consumer</th>
-            <th scope="col">Handled at</th>
-            <th scope="col" class="number">
-              Recent messages
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {subjects.map(({ subject, latest, messages, dead }) => (
-            <tr key={subject}>
-              <th scope="row">
-                <a href={hashOf('timeline', { subject })}>{subject}</a>
-              </th>
-              <td>{latest.type}</td>
-              <td>{latest.consumer}</td>
-              <td>{time(latest.handledAt)}</td>
-              <td class="number">
-                {dead > 0 && <span class="bad">✕ {count(dead)} dead, </span>}
-                {count(messages)}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+    <section class="card">
+      <DataTable
+        caption="Latest subjects"
+        rows={subjects}
+        keyOf={({ subject }) => subject}
+        columns={[
+          { title: 'Subject', cell: ({ subject }) => <a href={hashOf('timeline', { subject })}>{subject}</a> },
+          { title: 'Last message', cell: ({ latest }) => latest.type },
+          { title: 'Consumer', cell: ({ latest }) => latest.consumer },
+          { title: 'Handled at', cell: ({ latest }) => time(latest.handledAt) },
+          { title: 'Recent messages', isNumber: true, cell: ({ messages }) => count(messages) },
+          {
+            title: 'Dead',
+            isNumber: true,
+            cell: ({ dead }) => (dead > 0 ? <span class="bad">✕ {count(dead)}</span> : '–'),
+          },
+        ]}
+      />
     </section>
   );
 }
@@ -56,5 +46,5 @@ function subjectsOf(entries: readonly Entry[]): Subject[] {
     const isDead = entry.outcome === 'dead';
     found.set(entry.subject, { subject: entry.subject, latest, messages: messages + 1, dead: dead + (isDead ? 1 : 0) });
   }
-  return [...found.values()];
+  return [...found.values()].slice(0, SHOWN);
 }

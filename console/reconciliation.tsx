@@ -1,4 +1,5 @@
 import { useState } from 'preact/hooks';
+import { DataTable, type Column } from './data-table';
 import { count, duration, time } from './format';
 import { live } from './live';
 import type { ReconciliationRun } from './mesh-types';
@@ -55,74 +56,62 @@ export function Reconciliation() {
         </div>
       )}
       <Problem error={error} reload={reload} />
-      <section class="card scroll">
-        <table>
-          <caption>The current run of each module, or the last one</caption>
-          <thead>
-            <tr>
-              <th scope="col">Module</th>
-              <th scope="col">State</th>
-              <th scope="col">Started</th>
-              <th scope="col" class="number">
-                Took
-              </th>
-              <th scope="col" class="number">
-                Examined
-              </th>
-              <th scope="col" class="number">
-                Too recent
-              </th>
-              <th scope="col">Discrepancies</th>
-              <th scope="col" class="number">
-                Repairs sent
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {runs.map((it) => (
-              <Run key={it.module} run={it} />
-            ))}
-          </tbody>
-        </table>
+      <section class="card">
+        <DataTable
+          caption="The current run of each module, or the last one"
+          rows={runs}
+          keyOf={keyOf}
+          columns={COLUMNS}
+        />
         {answer && runs.length === 0 && <p class="muted">No run yet.</p>}
       </section>
     </>
   );
 }
 
-function Run({ run }: { run: ReconciliationRun }) {
-  const { module, isDryRun, startedAt, finishedAt, examined, skipped, missing, sent } = run;
+const keyOf = ({ module }: ReconciliationRun) => module;
+
+const COLUMNS: readonly Column<ReconciliationRun>[] = [
+  { title: 'Module', cell: ({ module }) => module },
+  { title: 'State', cell: (run) => <State run={run} /> },
+  { title: 'Started', cell: ({ startedAt }) => time(startedAt) },
+  {
+    title: 'Took',
+    isNumber: true,
+    cell: ({ startedAt, finishedAt }) => (finishedAt ? duration(Date.parse(finishedAt) - Date.parse(startedAt)) : '–'),
+  },
+  { title: 'Examined', isNumber: true, cell: ({ examined }) => count(examined) },
+  { title: 'Too recent', isNumber: true, cell: ({ skipped }) => count(skipped) },
+  { title: 'Discrepancies', cell: ({ missing }) => <Discrepancies missing={missing} /> },
+  { title: 'Repairs sent', isNumber: true, cell: ({ sent }) => count(sent) },
+];
+
+function Discrepancies({ missing }: Pick<ReconciliationRun, 'missing'>) {
   const kinds = Object.entries(missing);
+  if (kinds.length === 0) return <>none</>;
   return (
-    <tr>
-      <th scope="row">{module}</th>
-      <td>
-        <State run={run} /> {isDryRun && <span class="tag">dry run</span>}
-      </td>
-      <td>{time(startedAt)}</td>
-      <td class="number">{finishedAt ? duration(Date.parse(finishedAt) - Date.parse(startedAt)) : '–'}</td>
-      <td class="number">{count(examined)}</td>
-      <td class="number">{count(skipped)}</td>
-      <td>
-        {kinds.length === 0 ? (
-          'none'
-        ) : (
-          <ul class="plain">
-            {kinds.map(([what, n]) => (
-              <li key={what} class="late">
-                ▲ {count(n)} × {what}
-              </li>
-            ))}
-          </ul>
-        )}
-      </td>
-      <td class="number">{count(sent)}</td>
-    </tr>
+    <ul class="plain">
+      {kinds.map(([what, n]) => (
+        <li key={what} class="late">
+          ▲ {count(n)} × {what}
+        </li>
+      ))}
+    </ul>
   );
 }
 
-function State({ run: { isRunning, interrupted } }: { run: ReconciliationRun }) {
-  if (isRunning) return <span>↻ running</span>;
-  if (interrupted) return <span class="bad">✕ interrupted: {interrupted}</span>;
-  return <span class="good">✓ completed</span>;
+function State({ run }: { run: ReconciliationRun }) {
+  const { isRunning, interrupted, isDryRun } = run;
+  return (
+    <>
+      {isRunning ? (
+        '↻ running'
+      ) : interrupted ? (
+        <span class="bad">✕ interrupted: {interrupted}</span>
+      ) : (
+        <span class="good">✓ completed</span>
+      )}{' '}
+      {isDryRun && <span class="tag">dry run</span>}
+    </>
+  );
 }

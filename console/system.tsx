@@ -1,3 +1,4 @@
+import { DataTable } from './data-table';
 import { plural } from './format';
 import type { BrokerState, ProcessState } from './mesh-types';
 import type { Seen } from './second';
@@ -33,29 +34,24 @@ export function System({ processes }: { processes: readonly Seen[] }) {
 
 function Replicas({ replicas }: { replicas: ProcessState['replicas'] }) {
   return (
-    <table>
-      <caption>Replicas and their shards</caption>
-      <thead>
-        <tr>
-          <th scope="col">Replica</th>
-          <th scope="col">Shards of</th>
-          <th scope="col" class="number">
-            Shards
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {replicas.map(({ id, resource, shards }) => (
-          <tr key={`${id} ${resource}`}>
-            <th scope="row">{id}</th>
-            <td>{resource}</td>
-            <td class="number">
+    <DataTable
+      caption="Replicas and their shards"
+      rows={replicas}
+      keyOf={({ id, resource }) => `${id} ${resource}`}
+      columns={[
+        { title: 'Replica', cell: ({ id }) => id },
+        { title: 'Shards of', cell: ({ resource }) => resource },
+        {
+          title: 'Shards',
+          isNumber: true,
+          cell: ({ id, shards }) => (
+            <>
               {shards} <meter min={0} max={SHARDS} value={shards} aria-label={`Shards of ${id}`} />
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
+            </>
+          ),
+        },
+      ]}
+    />
   );
 }
 

@@ -28,7 +28,7 @@ export interface TimelineLayout {
   readonly height: number;
 }
 
-export const LANE_NAME_PX = 112;
+export const LANE_NAME_PX = 124;
 export const BAR_PX = 18;
 export const HEADER_PX = 30;
 const ROW_PX = 30;

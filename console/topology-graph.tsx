@@ -1,10 +1,10 @@
 import { useEffect, useRef } from 'preact/hooks';
-import { rate } from './format';
+import { count, rate } from './format';
 import type { Live } from './live';
 import { showPulses } from './pulses';
 import type { Layout, PlacedEdge, PlacedNode } from './topology-layout';
 import type { Selection } from './topology-edges';
-import { moduleTraffic, SIGNS, stateOf, trafficOf } from './traffic';
+import { moduleTraffic, SIGNS, stateOf, trafficOf, WORDS } from './traffic';
 
 interface GraphProps {
   readonly layout: Layout;
@@ -95,6 +95,8 @@ function EdgeLine({ placed: { edge, paths, label }, live, isSelected, select }: 
   );
 }
 
+const FACT_HEIGHT = 17;
+
 interface NodeProps {
   readonly node: PlacedNode;
   readonly live: Live;
@@ -107,10 +109,11 @@ function NodeBox({ node, live, isSelected, select }: NodeProps) {
   const state = node.kind === 'module' ? stateOf(traffic) : 'idle';
   const { x, y, width, height } = node;
   const facts = [
-    ...(state === 'failing' ? ['✕ failing'] : state === 'late' ? ['▲ late'] : []),
-    ...(traffic.pending > 0 ? [`${rate(traffic.pending)} waiting`] : []),
-    ...(traffic.rate > 0 ? [`${rate(traffic.rate)}/s`] : []),
-  ];
+    state === 'failing' || state === 'late' ? `${SIGNS[state]} ${WORDS[state]}` : undefined,
+    traffic.pending > 0 ? `${count(traffic.pending)} waiting` : undefined,
+    traffic.rate > 0 ? `${rate(traffic.rate)}/s` : undefined,
+  ].filter((it) => it !== undefined);
+  const top = y - (facts.length * FACT_HEIGHT) / 2;
   return (
     <g
       class={`node ${node.kind} ${state}${isSelected ? ' selected' : ''}`}
@@ -126,14 +129,21 @@ function NodeBox({ node, live, isSelected, select }: NodeProps) {
         height={height}
         rx={node.kind === 'broker' ? Math.min(24, height / 2) : 10}
       />
-      <text x={x} y={y - (facts.length > 0 ? 9 : 0)} text-anchor="middle" dominant-baseline="central">
+      <text x={x} y={top} text-anchor="middle" dominant-baseline="central">
         {node.title}
       </text>
-      {facts.length > 0 && (
-        <text class="facts" x={x} y={y + 12} text-anchor="middle" dominant-baseline="central">
-          {facts.join(' · ')}
+      {facts.map((fact, index) => (
+        <text
+          key={index}
+          class="fact"
+          x={x}
+          y={top + 4 + (index + 1) * FACT_HEIGHT}
+          text-anchor="middle"
+          dominant-baseline="central"
+        >
+          {fact}
         </text>
-      )}
+      ))}
     </g>
   );
 }

@@ -26,7 +26,7 @@ export interface Layout {
 
 /** The key of the node of the broker; no module can have this name. */
 const BROKER = ' broker';
-const NODE_WIDTH = 136;
+const NODE_WIDTH = 140;
 const LABEL_HEIGHT = 30;
 const LETTER_WIDTH = 7.4;
 /** Room for a rate and a sign beside the name, in px. */
@@ -111,7 +111,7 @@ function linesOf({ key, message, sender, consumer }: Edge, hasBroker: boolean): 
 /** High enough for the ends of all lines. */
 function boxHeight(name: string, lines: readonly Line[]): number {
   const ends = lines.filter(({ from, to }) => from !== to && (from === name || to === name));
-  return Math.max(52, 16 + 12 * ends.length);
+  return Math.max(84, 16 + 12 * ends.length);
 }
 
 function titleOf(name: string): string {

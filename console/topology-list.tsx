@@ -1,7 +1,8 @@
+import { DataTable } from './data-table';
 import { rate } from './format';
-import { edgeKey, type Second } from './second';
+import type { EdgeSecond, Second } from './second';
 import type { Edge, Selection } from './topology-edges';
-import { SIGNS, stateOf, trafficOf } from './traffic';
+import { SIGNS, stateOf, trafficOf, WORDS, type Traffic } from './traffic';
 
 interface ListProps {
   readonly edges: readonly Edge[];
@@ -11,58 +12,58 @@ interface ListProps {
 
 /** The graph as a table: for narrow screens, for screen readers, and for messages that no contract knows. */
 export function TopologyList({ edges, seconds, select }: ListProps) {
+  const known = edges.map((edge) => ({
+    edge,
+    traffic: trafficOf(seconds, edge),
+    name: edge.message.name,
+    kind: edge.message.kind,
+    sender: edge.sender,
+    consumer: edge.consumer,
+  }));
+  const others = strangers(edges, seconds).map(({ type, sender, consumer, count, failed }) => ({
+    edge: undefined,
+    traffic: { rate: count, failed, isLate: false, pending: 0 },
+    name: type,
+    kind: 'not in a contract',
+    sender,
+    consumer,
+  }));
   return (
-    <section class="card scroll">
-      <table>
-        <caption>All messages</caption>
-        <thead>
-          <tr>
-            <th scope="col">Message</th>
-            <th scope="col">Kind</th>
-            <th scope="col">From</th>
-            <th scope="col">To</th>
-            <th scope="col" class="number">
-              In a second
-            </th>
-            <th scope="col" class="number">
-              Failed in 10 s
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {edges.map((edge) => {
-            const traffic = trafficOf(seconds, edge);
-            const state = stateOf(traffic);
-            return (
-              <tr key={edge.key}>
-                <th scope="row">
-                  <button type="button" class="link" onClick={() => select({ edge })}>
-                    {edge.message.name}
-                  </button>
-                </th>
-                <td>{edge.message.kind}</td>
-                <td>{edge.sender}</td>
-                <td>{edge.consumer}</td>
-                <td class="number">{rate(traffic.rate)}</td>
-                <td class={`number ${state}`}>
-                  {SIGNS[state]} {rate(traffic.failed)}
-                </td>
-              </tr>
-            );
-          })}
-          {strangers(edges, seconds).map(({ type, sender, consumer, count, failed }) => (
-            <tr key={edgeKey(type, sender, consumer)}>
-              <th scope="row">{type}</th>
-              <td>not in a contract</td>
-              <td>{sender}</td>
-              <td>{consumer}</td>
-              <td class="number">{rate(count)}</td>
-              <td class="number">{rate(failed)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+    <section class="card">
+      <DataTable
+        caption="All messages"
+        rows={[...known, ...others]}
+        keyOf={({ name, kind, sender, consumer }) => JSON.stringify([name, kind, sender, consumer])}
+        columns={[
+          {
+            title: 'Message',
+            cell: ({ edge, name }) =>
+              edge ? (
+                <button type="button" class="link" onClick={() => select({ edge })}>
+                  {name}
+                </button>
+              ) : (
+                name
+              ),
+          },
+          { title: 'Kind', cell: ({ kind }) => kind },
+          { title: 'From', cell: ({ sender }) => sender },
+          { title: 'To', cell: ({ consumer }) => consumer },
+          { title: 'In a second', isNumber: true, cell: ({ traffic }) => rate(traffic.rate) },
+          { title: 'Failed in 10 s', isNumber: true, cell: ({ traffic }) => rate(traffic.failed) },
+          { title: 'State', cell: ({ traffic }) => <State traffic={traffic} /> },
+        ]}
+      />
     </section>
+  );
+}
+
+function State({ traffic }: { traffic: Traffic }) {
+  const state = stateOf(traffic);
+  return (
+    <span class={state}>
+      {SIGNS[state]} {WORDS[state] || '–'}
+    </span>
   );
 }
 
@@ -70,7 +71,7 @@ export function TopologyList({ edges, seconds, select }: ListProps) {
 const MAX_STRANGERS = 20;
 
 /** Messages of the last ten seconds that no contract knows. */
-function strangers(edges: readonly Edge[], seconds: readonly Second[]) {
+function strangers(edges: readonly Edge[], seconds: readonly Second[]): EdgeSecond[] {
   const types = new Set(edges.map(({ message }) => message.type));
   const found = new Map(seconds.slice(-10).flatMap((second) => [...second.edges]));
   return [...found.values()].filter(({ type }) => !types.has(type)).slice(0, MAX_STRANGERS);

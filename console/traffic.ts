@@ -41,6 +41,7 @@ export function moduleTraffic(seconds: readonly Second[], name: string): Traffic
 export const stateOf = ({ failed, isLate, rate }: Traffic) =>
   failed > 0 ? 'failing' : isLate ? 'late' : rate > 0 ? 'active' : 'idle';
 
+export const WORDS = { failing: 'fails', late: 'late', active: 'active', idle: '' } as const;
 export const SIGNS = { failing: '✕', late: '▲', active: '', idle: '' } as const;
 
 function sum(seconds: readonly Second[], of: (second: Second) => number | undefined): number {
