@@ -8,16 +8,16 @@ export interface Column<Row> {
   readonly isHeader?: boolean;
   /** Instead of the title, for example a checkbox. */
   readonly head?: ComponentChildren;
-  cell(row: Row, index: number): ComponentChildren;
+  readonly cell: (row: Row, index: number) => ComponentChildren;
 }
 
 interface TableProps<Row> {
   readonly caption: string;
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
-  keyOf(row: Row): string;
+  readonly keyOf: (row: Row) => string;
   /** More of a row, over all columns; nothing for a closed row. */
-  detail?(row: Row): ComponentChildren;
+  readonly detail?: (row: Row) => ComponentChildren;
 }
 
 /**

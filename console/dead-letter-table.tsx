@@ -11,9 +11,9 @@ interface TableProps {
   readonly items: readonly DeadLetter[];
   readonly mayChange: boolean;
   readonly checked: ReadonlySet<string>;
-  setChecked(checked: ReadonlySet<string>): void;
-  requeue(id: string): void;
-  discard(id: string): Promise<string>;
+  readonly setChecked: (checked: ReadonlySet<string>) => void;
+  readonly requeue: (id: string) => void;
+  readonly discard: (id: string) => Promise<string>;
 }
 
 export function DeadLetterTable({ items, mayChange, checked, setChecked, requeue, discard }: TableProps) {

@@ -7,7 +7,7 @@ import { BAR_PX, HEADER_PX, LANE_NAME_PX, layOutTimeline, type Bar } from './tim
 interface ChartProps {
   readonly entries: readonly Entry[];
   readonly selected?: Entry;
-  select(entry: Entry): void;
+  readonly select: (entry: Entry) => void;
 }
 
 /** Below this width the chart scrolls, in px. */
@@ -66,7 +66,7 @@ export function TimelineChart({ entries, selected, select }: ChartProps) {
 interface BarProps {
   readonly bar: Bar;
   readonly isSelected: boolean;
-  select(entry: Entry): void;
+  readonly select: (entry: Entry) => void;
 }
 
 function BarButton({ bar: { entry, x, y, width, text }, isSelected, select }: BarProps) {

@@ -36,7 +36,7 @@ const LANE_GAP_PX = 12;
 const MIN_BAR_PX = 7;
 const LETTER_PX = 7;
 /** Room at the end for the text of the last bar. */
-const TEXT_PX = 190;
+const TEXT_PX = 250;
 
 /** One lane for each consumer, in the order in which they came in; bars that would overlap are in rows of their own. */
 export function layOutTimeline(entries: readonly Entry[], width: number): TimelineLayout {

@@ -10,7 +10,7 @@ interface GraphProps {
   readonly layout: Layout;
   readonly live: Live;
   readonly selected?: Selection;
-  select(selection: Selection): void;
+  readonly select: (selection: Selection) => void;
 }
 
 export function TopologyGraph({ layout, live, selected, select }: GraphProps) {
@@ -59,7 +59,7 @@ interface EdgeProps {
   readonly placed: PlacedEdge;
   readonly live: Live;
   readonly isSelected: boolean;
-  select(selection: Selection): void;
+  readonly select: (selection: Selection) => void;
 }
 
 function EdgeLine({ placed: { edge, paths, label }, live, isSelected, select }: EdgeProps) {
@@ -101,7 +101,7 @@ interface NodeProps {
   readonly node: PlacedNode;
   readonly live: Live;
   readonly isSelected: boolean;
-  select(selection: Selection): void;
+  readonly select: (selection: Selection) => void;
 }
 
 function NodeBox({ node, live, isSelected, select }: NodeProps) {

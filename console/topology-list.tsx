@@ -7,7 +7,7 @@ import { SIGNS, stateOf, trafficOf, WORDS, type Traffic } from './traffic';
 interface ListProps {
   readonly edges: readonly Edge[];
   readonly seconds: readonly Second[];
-  select(selection: Selection): void;
+  readonly select: (selection: Selection) => void;
 }
 
 /** The graph as a table: for narrow screens, for screen readers, and for messages that no contract knows. */
