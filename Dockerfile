@@ -16,6 +16,7 @@ RUN npm ci --ignore-scripts --no-audit --no-fund \
 COPY nest-cli.json tsconfig.json tsconfig.build.json ./
 COPY src src
 COPY migrations migrations
+COPY console console
 RUN npm run build && npm prune --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM node:22-bookworm-slim@sha256:43ac6c60b8f89723f746e8a92ce91abd5017e627ce1ddfe4238355d3a30b772c
@@ -29,6 +30,7 @@ WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY --from=build /app/console/dist console/dist
 # `node`, by its number: Kubernetes can't tell that a name isn't root. It owns nothing here and writes nothing.
 USER 1000:1000
 EXPOSE 3000 8081

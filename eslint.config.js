@@ -13,7 +13,14 @@ export default tseslint.config(
         'workshop/exercises/*/solution/',
       ],
       // Run as they are, without a build.
-      ...['workshop/**/*.mjs', 'bench/*.mjs', 'faults/*.mjs', 'test/support/*.mjs', 'test/hosts/matrix/**'],
+      ...[
+        'workshop/**/*.mjs',
+        'bench/*.mjs',
+        'faults/*.mjs',
+        'tools/*.mjs',
+        'test/support/*.mjs',
+        'test/hosts/matrix/**',
+      ],
     ],
   },
   ...tseslint.configs.recommendedTypeChecked,

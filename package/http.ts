@@ -7,6 +7,7 @@ export { configureHttp } from '../src/infrastructure/http/configure-http.js';
 export { BACKLOG } from '../src/infrastructure/http/configure-server.js';
 export { Idempotent, type PresentState } from '../src/infrastructure/http/idempotency.js';
 export { Location } from '../src/infrastructure/http/location.js';
+export type { AboutApi } from '../src/infrastructure/http/api-document.js';
 export { ApiSection, Operation, serveApiPage } from '../src/infrastructure/http/openapi.js';
 export { preferredWaitMs } from '../src/infrastructure/http/prefer.js';
 export { problemOf, type Problem } from '../src/infrastructure/http/problem.js';

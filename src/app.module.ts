@@ -13,7 +13,6 @@ import { GeolocationModule } from './modules/geolocation/geolocation.module.js';
 import { InvoicingModule } from './modules/invoicing/invoicing.module.js';
 import { LoyaltyModule } from './modules/loyalty/loyalty.module.js';
 import { RidesModule } from './modules/rides/rides.module.js';
-import { RootController } from './root.controller.js';
 
 /** Development processes can be reached from this machine only. In production a container is reached from outside. */
 export const LOOPBACK = '127.0.0.1';
@@ -47,7 +46,6 @@ export class AppModule {
     const hosted = hostedBy(config);
     return {
       module: AppModule,
-      controllers: config.isDevelopment && config.meshPort === undefined ? [RootController] : [],
       imports: [
         configModule,
         MeshModule.forRoot({

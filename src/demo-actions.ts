@@ -7,34 +7,38 @@ import type { ConsoleAction } from './infrastructure/console/console-options.js'
 
 const RIDES = 10;
 
-export const DEMO_ACTIONS: readonly ConsoleAction[] = [
-  {
-    name: 'end-demo-ride',
-    label: 'End the demo ride',
-    run: async (app) => {
-      await requestOf(app)('POST', `/transits/${DEMO_RIDE}/complete`, REACHED);
-      return 'The demo ride has ended, and is being settled.';
-    },
-  },
-  {
-    name: 'start-ten-rides',
-    label: 'Start ten rides',
-    run: async (app) => {
-      const request = requestOf(app);
-      await Promise.all(Array.from({ length: RIDES }, () => playRide(request)));
-      return `${RIDES} rides were ordered, driven and ended.`;
-    },
-  },
+/** An action of the demo, which can also be played at another address: that of a gateway. */
+interface DemoAction extends ConsoleAction {
+  runAt(url: string): Promise<string>;
+}
+
+export const DEMO_ACTIONS: readonly DemoAction[] = [
+  demoAction('end-demo-ride', 'End the demo ride', async (request) => {
+    await request('POST', `/transits/${DEMO_RIDE}/complete`, REACHED);
+    return 'The demo ride has ended, and is being settled.';
+  }),
+  demoAction('start-ten-rides', 'Start ten rides', async (request) => {
+    await Promise.all(Array.from({ length: RIDES }, () => playRide(request)));
+    return `${RIDES} rides were ordered, driven and ended.`;
+  }),
 ];
+
+function demoAction(name: string, label: string, play: (request: Request) => Promise<string>): DemoAction {
+  const runAt = (url: string) => play(requestTo(url));
+  return { name, label, runAt, run: (app) => runAt(ownUrl(app)) };
+}
+
+function ownUrl(app: ModuleRef): string {
+  const server = app.get(HttpAdapterHost, { strict: false }).httpAdapter.getHttpServer() as { address(): AddressInfo };
+  return `http://localhost:${server.address().port}`;
+}
 
 type Request = <Reply>(method: string, path: string, body?: object, prefer?: string) => Promise<Reply>;
 
 /** @returns a function that throws the detail of an answer that refuses the request */
-function requestOf(app: ModuleRef): Request {
-  const server = app.get(HttpAdapterHost, { strict: false }).httpAdapter.getHttpServer() as { address(): AddressInfo };
-  const { port } = server.address();
+function requestTo(url: string): Request {
   return async <Reply>(method: string, path: string, body?: object, prefer?: string) => {
-    const response = await fetch(`http://localhost:${port}${path}`, {
+    const response = await fetch(url + path, {
       method,
       headers: { 'Content-Type': 'application/json', ...(prefer && { Prefer: prefer }) },
       ...(body && { body: JSON.stringify(body) }),

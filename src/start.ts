@@ -2,14 +2,17 @@ import 'reflect-metadata';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
+import { ABOUT_API } from './api-page.js';
 import { AppModule, LOOPBACK, MODULE_NAMES } from './app.module.js';
 import { loadConfig } from './config-loader.js';
+import type { Config } from './config.js';
 import { welcome } from './demo.js';
 import { configureHttp } from './infrastructure/http/configure-http.js';
 import { BACKLOG } from './infrastructure/http/configure-server.js';
 import { MeshListener } from './infrastructure/http/mesh-listener.js';
 import { serveApiPage } from './infrastructure/http/openapi.js';
 import { createLogger, PinoLogger } from './infrastructure/observability/logger.js';
+import { openConsole } from './open-console.js';
 import { requestLog } from './request-log.js';
 
 /**
@@ -36,8 +39,9 @@ export async function start(): Promise<void> {
     });
     // First, so that refused bodies are logged, too.
     app.use(requestLog(logger));
+    if (config.isDevelopment) app.use(openConsole(`${meshUrlOf(config)}/mesh/console`));
     configureHttp(app);
-    if (config.hasApiPage) serveApiPage(app, 'Meshy Cabs');
+    if (config.hasApiPage) serveApiPage(app, ABOUT_API);
     const options: ListenOptions = {
       port: config.port,
       ...(config.isDevelopment && { host: LOOPBACK }),
@@ -56,6 +60,11 @@ export async function start(): Promise<void> {
     logger.fatal({ err: error }, 'The application does not start');
     process.exit(1);
   }
+}
+
+/** Where the mesh is, seen from a page of the application. */
+function meshUrlOf({ meshPort }: Config): string {
+  return meshPort === undefined ? '' : `http://localhost:${meshPort}`;
 }
 
 /** pino-pretty is a development dependency, so a production image logs JSON. */

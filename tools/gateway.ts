@@ -11,7 +11,8 @@ import { otherSiteProblem, protocolProblem } from '../src/infrastructure/http/re
 import { printable } from '../src/infrastructure/observability/printable.js';
 import { namedUrlsOf, portOf, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
-import { exchange, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
+import { exchange, passedOn, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
+import { isConsoleFile, isOpened } from './gateway/console.js';
 import { keeperOf } from './gateway/dead-letters.js';
 import { forward, type Service } from './gateway/forwarding.js';
 import { Aggregator, ErrorAnswer, Unreachable } from './gateway/aggregator.js';
@@ -97,12 +98,15 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     }
     const otherSite = otherSiteProblem(request, true);
     if (otherSite) return sendProblem(to, 403, otherSite.message);
+    if (isOpened(to)) {
+      to.response.setHeader('Location', '/mesh/console');
+      return sendJson(to, 302, {});
+    }
     // A module also answers wrong methods on its own paths.
     const module = (table.find(method, path) ?? table.findPath(path))?.route.module;
     if (module) return forward({ name: module, url: modules[module]! }, to, dispatcher);
-    const { authorization } = request.headers;
-    const headers = { 'x-correlation-id': to.correlationId, ...(authorization && { authorization }) };
-    const aggregator = new Aggregator(upstreams, headers);
+    const aggregator = new Aggregator(upstreams, passedOn(to));
+    if (isConsoleFile(path)) return forward(await anyOf(services, aggregator), to, dispatcher);
     if (/^\/api(\/|$)/i.test(path)) return forward(await anyOf(pages, aggregator), to, dispatcher);
     const found = ownRoutes.find(method, path);
     if (!found) return sendNotFound(to, ownRoutes.methods(path));

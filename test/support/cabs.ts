@@ -4,6 +4,7 @@ import { Logger } from '@nestjs/common';
 import { Test, type TestingModuleBuilder } from '@nestjs/testing';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import request from 'supertest';
+import { ABOUT_API } from '../../src/api-page.js';
 import { AppModule, MODULE_NAMES } from '../../src/app.module.js';
 import { loadConfig } from '../../src/config-loader.js';
 import { configureHttp } from '../../src/infrastructure/http/configure-http.js';
@@ -39,7 +40,7 @@ export async function startCabs(
   Logger.overrideLogger(false);
   const app = testing.createNestApplication<NestExpressApplication>({ bodyParser: false });
   configureHttp(app);
-  if (loaded.config.hasApiPage) serveApiPage(app, 'Meshy Cabs');
+  if (loaded.config.hasApiPage) serveApiPage(app, ABOUT_API);
   await app.init();
   return { app, http: request(app.getHttpServer()), close: () => app.close() };
 }

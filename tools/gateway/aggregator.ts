@@ -72,13 +72,25 @@ export class Aggregator {
     return undefined;
   }
 
-  private async send(service: Service, method: Dispatcher.HttpMethod, path: string) {
-    const { headers } = this;
+  /** Sends JSON. @returns undefined when the process can't be reached */
+  async post(service: Service, path: string, body?: object): Promise<Answer | undefined> {
+    const answer = await this.send(service, 'POST', path, body);
+    return answer && { service, status: answer.status, body: JSON.parse(answer.text) as Record<string, unknown> };
+  }
+
+  private async send(service: Service, method: Dispatcher.HttpMethod, path: string, body?: object) {
+    const headers = { ...this.headers, ...(body && { 'content-type': 'application/json' }) };
     const { dispatcher } = this.upstreams;
     // Only reading has a timeout: a person is waiting, and wants to know that a process hangs.
     const signal = method === 'GET' ? AbortSignal.timeout(READ_TIMEOUT_MS) : undefined;
     try {
-      const answer = await send(service.url + path, { method, headers, dispatcher, signal });
+      const answer = await send(service.url + path, {
+        method,
+        headers,
+        dispatcher,
+        signal,
+        ...(body && { body: JSON.stringify(body) }),
+      });
       return { status: answer.statusCode, text: await answer.body.text() };
     } catch {
       return undefined;

@@ -20,6 +20,17 @@ export function exchange(request: IncomingMessage, response: ServerResponse): Ex
   return { request, response, method: request.method ?? '', path, query, correlationId };
 }
 
+/** The headers of a request to several processes. */
+export function passedOn({ correlationId, request: { headers } }: Exchange): Record<string, string> {
+  const given = Object.entries({
+    authorization: headers.authorization,
+    cookie: headers.cookie,
+    'x-mesh-console': headers['x-mesh-console']?.toString(),
+  });
+  const present = given.filter((it): it is [string, string] => it[1] !== undefined);
+  return { 'x-correlation-id': correlationId, ...Object.fromEntries(present) };
+}
+
 /* Answers of the gateway itself have the same form as those of a module. */
 
 export function sendJson({ response, correlationId }: Exchange, status: number, body: unknown): void {
@@ -43,6 +54,7 @@ const TITLES = {
   403: 'Not allowed',
   404: 'Not found',
   405: 'Method not allowed',
+  409: 'Conflict',
   500: 'Internal error',
   503: 'Service unavailable',
 };

@@ -2,11 +2,9 @@ import type { ListedDeadLetter } from '../../src/infrastructure/dead-letters/dea
 import { addSkipped, type SkippedDeadLetters } from '../../src/infrastructure/dead-letters/replay-report.js';
 import type { Service } from './forwarding.js';
 import { ErrorAnswer, Unreachable, type Aggregator, type Answer } from './aggregator.js';
+import { itemsOf, PAGE_SIZE, pageOf } from './latest-first.js';
 
 /* The dead letters of all processes, combined as if one process kept them. */
-
-/** Largest page that a process returns. */
-const PAGE_SIZE = 100;
 
 /** Lists dead letters, the latest first, or counts them by cause. @throws ErrorAnswer */
 export async function listDeadLetters(aggregator: Aggregator, query: string): Promise<object> {
@@ -16,15 +14,11 @@ export async function listDeadLetters(aggregator: Aggregator, query: string): Pr
   const incomplete = missing.length > 0 ? { unreachable: missing } : {};
   if (given.has('by')) return { total, causes: causesOf(answers), ...incomplete };
   const [page, size] = [Number(given.get('page') ?? 1), Number(given.get('size') ?? 20)];
-  const from = (page - 1) * size;
-  const items: ListedDeadLetter[] = [];
-  if (from < total) {
-    let position = 0;
-    for await (const letter of merged(answers.map(({ service }) => lettersOf(aggregator, service, given)))) {
-      if (position++ >= from) items.push(letter);
-      if (items.length === size) break;
-    }
-  }
+  const isThere = (page - 1) * size < total;
+  const sources = answers.map(({ service }) =>
+    itemsOf<ListedDeadLetter>(aggregator, service, '/mesh/dead-letters', given),
+  );
+  const items = isThere ? await pageOf(sources, comesFirst, { page, size }) : [];
   return { items, page, size, total, ...incomplete };
 }
 
@@ -47,37 +41,6 @@ function causesOf(answers: readonly Answer[]): Cause[] {
     causes.set(key, { ...one, count: one.count + (same?.count ?? 0), ...(firstAt && { firstAt, lastAt }) });
   }
   return [...causes.values()].sort((a, b) => b.count - a.count).slice(0, PAGE_SIZE);
-}
-
-/** The dead letters of one process, the latest first. Pages are fetched when they are needed. */
-async function* lettersOf(
-  aggregator: Aggregator,
-  service: Service,
-  given: URLSearchParams,
-): AsyncGenerator<ListedDeadLetter> {
-  for (let page = 1; ; page++) {
-    const query = new URLSearchParams(given);
-    query.set('page', String(page));
-    query.set('size', String(PAGE_SIZE));
-    const answer = await aggregator.request(service, 'GET', `/mesh/dead-letters?${query}`);
-    const items = (answer?.body.items ?? []) as ListedDeadLetter[];
-    yield* items;
-    if (items.length < PAGE_SIZE) return;
-  }
-}
-
-async function* merged(sources: readonly AsyncGenerator<ListedDeadLetter>[]): AsyncGenerator<ListedDeadLetter> {
-  const next = async (source: AsyncGenerator<ListedDeadLetter>) => ({ source, head: await source.next() });
-  let heads = await Promise.all(sources.map(next));
-  for (;;) {
-    heads = heads.filter(({ head }) => !head.done);
-    if (heads.length === 0) return;
-    const latest = heads.reduce((a, b) =>
-      comesFirst(b.head.value as ListedDeadLetter, a.head.value as ListedDeadLetter) ? b : a,
-    );
-    yield latest.head.value as ListedDeadLetter;
-    heads[heads.indexOf(latest)] = await next(latest.source);
-  }
 }
 
 function comesFirst(a: ListedDeadLetter, b: ListedDeadLetter): boolean {

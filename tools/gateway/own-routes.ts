@@ -1,7 +1,9 @@
 import { hasBody } from '../../src/infrastructure/http/request-body.js';
 import type { Aggregator } from './aggregator.js';
 import { sendJson, sendProblem, type Exchange } from './answers.js';
+import { act, disturb, kill, session, stream, topology } from './console.js';
 import { listDeadLetters, replayDeadLetters } from './dead-letters.js';
+import { listJournal } from './journal.js';
 import { sendMetrics } from './metrics.js';
 import type { ModuleRoute, Route, RouteTable } from './routes.js';
 
@@ -21,14 +23,21 @@ export function aggregatedRoutes(table: RouteTable<ModuleRoute>): OwnRoute[] {
     },
   });
   const shown = (path: string) =>
-    /^\/(health|mesh\/(outbox|metrics|dead-letters|reconciliations)|asyncapi\.json)\b/.test(path) ||
+    /^\/(health|mesh\/(console|journal|outbox|metrics|dead-letters|reconciliations)|asyncapi\.json)\b/.test(path) ||
     table.findPath(path.replace(/[{}]/g, '')) !== undefined;
   return [
     { method: 'GET', path: '/health/live', ...reply(200, async () => ({ status: 'live' })) },
     { method: 'GET', path: '/health/ready', ...reply(200, (it) => it.ready()) },
     { method: 'GET', path: '/api-json', ...reply(200, (it) => it.document(shown)) },
     { method: 'GET', path: '/mesh/outbox', ...reply(200, (it, query) => it.outbox(query)) },
+    { method: 'GET', path: '/mesh/journal', ...reply(200, listJournal) },
     { method: 'GET', path: '/mesh/metrics', answer: sendMetrics },
+    { method: 'GET', path: '/mesh/console/session', ...reply(200, session) },
+    { method: 'GET', path: '/mesh/console/topology', ...reply(200, topology) },
+    { method: 'GET', path: '/mesh/console/stream', answer: async (to, aggregator) => stream(to, aggregator) },
+    { method: 'POST', path: '/mesh/console/actions/:id', answer: (to, _, name) => act(to, name) },
+    { method: 'POST', path: '/mesh/console/faults', answer: disturb },
+    { method: 'POST', path: '/mesh/console/kill', answer: kill },
     { method: 'GET', path: '/asyncapi.json', ...reply(200, (it, query) => it.asyncApi(query)) },
     { method: 'GET', path: '/mesh/dead-letters', ...reply(200, listDeadLetters) },
     {

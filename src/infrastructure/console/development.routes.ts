@@ -11,6 +11,7 @@ import { CONSOLE, type ConsoleOptions } from './console-options.js';
 import type { Faults } from './faults.js';
 
 const naming = z.object({ name: z.string() });
+const killing = z.object({ module: z.string().optional() });
 const disturbing = z.object({
   consumer: z.string(),
   kind: z.enum(['fail', 'reject', 'slow']),
@@ -50,13 +51,19 @@ export class ConsoleDevelopmentRoutes {
         ...common,
         path: '/mesh/console/kill',
         summary: 'Kills this process',
-        handle: async ({ response }) => {
+        query: killing,
+        handle: async ({ query: { module }, response }) => {
+          if (module !== undefined) this.assertHosts(module, 'module');
           response.once('finish', () => process.kill(process.pid, 'SIGKILL'));
           return { pid: process.pid };
         },
       }),
     ];
     this.routes = options && guard.administration.isDevelopment ? routes : [];
+  }
+
+  private assertHosts(module: string, field: string): void {
+    if (!this.registry.hosts(module)) throw new NotFound(`This process hosts no module ${module}`, field);
   }
 
   private async act(name: string): Promise<object> {
@@ -71,7 +78,7 @@ export class ConsoleDevelopmentRoutes {
 
   private async disturb(body: unknown): Promise<object> {
     const { consumer, kind, seconds } = await validated(disturbing, body);
-    if (!this.registry.hosts(consumer)) throw new NotFound(`This process hosts no module ${consumer}`, 'consumer');
+    this.assertHosts(consumer, 'consumer');
     this.faults ??= import('./faults.js').then((it) => new it.Faults(this.receiver));
     (await this.faults).disturb(consumer, kind, seconds * 1000);
     return { consumer, kind, seconds };

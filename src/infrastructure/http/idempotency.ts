@@ -9,7 +9,8 @@ import { findReply, insertKey, storeReply, type StoredReply } from '../store/ide
 import { preferredWaitMs } from './prefer.js';
 import { senderOf } from './rest-tokens.guard.js';
 
-const IDEMPOTENT = 'mesh:idempotent';
+/** Metadata key of a route that may be repeated. */
+export const IDEMPOTENT = 'mesh:idempotent';
 
 /** Answers a repeated request whose client waits for the outcome: `(first reply, value of Prefer, response)`. */
 export type PresentState = (reply: never, prefer: string | undefined, response: Response) => Promise<unknown>;

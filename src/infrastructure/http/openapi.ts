@@ -1,29 +1,29 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { HttpStatus, type INestApplication, type Type } from '@nestjs/common';
-import { MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
+import { HttpStatus, type INestApplication } from '@nestjs/common';
 import type { NextFunction, Request, Response } from 'express';
 import { z } from 'zod';
 import { SWAGGER_KEYS } from '../contracts/package-metadata.js';
+import { apiDocument, type AboutApi } from './api-document.js';
 import { MeshListener } from './mesh-listener.js';
-import { meshPaths } from './mesh-operations.js';
-import { MESH_ROUTES, type MeshRoute } from './mesh-route.js';
-import { needsToken, REST_TOKENS, type Handler, type RestTokens } from './rest-tokens.guard.js';
+import { WAITS } from './prefer.js';
 
 /**
  * Describes a route on the API page. Writes the metadata that @nestjs/swagger reads without loading that package, which
  * takes a few hundred ms that most processes never need.
+ * @param reply `also`: statuses of problem documents; `waits`: whether the route knows `Prefer: wait`
  */
 export function Operation(
   summary: string,
-  reply?: { status?: number; body: z.ZodType; also?: number[] },
+  reply?: { status?: number; body: z.ZodType; also?: number[]; waits?: boolean },
 ): MethodDecorator {
   return (_target, _name, descriptor) => {
     const method = descriptor.value as object;
     Reflect.defineMetadata(SWAGGER_KEYS.operation, { summary }, method);
     if (!reply) return;
-    const { status = HttpStatus.OK, body, also = [] } = reply;
+    const { status = HttpStatus.OK, body, also = [], waits = false } = reply;
+    if (waits) Reflect.defineMetadata(WAITS, true, method);
     const described = {
       description: summary,
       // Made when the API page is asked for: the schemas of all routes take 30 ms.
@@ -60,12 +60,13 @@ const ASSETS = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
  * mesh has a port of its own, the page is served on the public port only and leaves out the routes of the mesh. Where REST
  * needs tokens, the page itself needs none: it holds no data, and lets its reader enter a token.
  */
-export function serveApiPage(app: INestApplication, title: string): void {
+export function serveApiPage(app: INestApplication, page: string | AboutApi): void {
+  const about = typeof page === 'string' ? { title: page } : page;
   const listener = app.get(MeshListener);
   const bodies = new Map<string, Promise<Buffer>>();
   const makers = new Map([
-    ['/api-json', async () => Buffer.from(JSON.stringify(await documentOf(app, title, listener.isSeparate)))],
-    ['/api', async () => Buffer.from(page(title))],
+    ['/api-json', async () => Buffer.from(JSON.stringify(await apiDocument(app, about, listener.isSeparate)))],
+    ['/api', async () => Buffer.from(html(about.title))],
     ...ASSETS.map((file): [string, () => Promise<Buffer>] => [`/api/${file}`, () => asset(file)]),
   ]);
   app.use((request: Request, response: Response, next: NextFunction) => {
@@ -86,49 +87,13 @@ export function serveApiPage(app: INestApplication, title: string): void {
   });
 }
 
-async function documentOf(app: INestApplication, title: string, isSeparate: boolean): Promise<object> {
-  const { DocumentBuilder, SwaggerModule } = await import('@nestjs/swagger');
-  const builder = new DocumentBuilder().setTitle(title);
-  const hasTokens = app.get<RestTokens | undefined>(REST_TOKENS) !== undefined;
-  if (hasTokens) builder.addBearerAuth().addSecurityRequirements('bearer');
-  const made = SwaggerModule.createDocument(app, builder.build());
-  if (hasTokens) {
-    const open = operationsWithoutToken(app);
-    for (const operation of Object.values(made.paths).flatMap((it) => Object.values(it) as OpenApiOperation[])) {
-      if (open.has(operation.operationId)) operation.security = [];
-    }
-  }
-  const shown = app.get<readonly MeshRoute[]>(MESH_ROUTES).filter(({ isPublic }) => isPublic || !isSeparate);
-  return { ...made, paths: { ...made.paths, ...meshPaths(shown) } };
-}
-
-interface OpenApiOperation {
-  readonly operationId?: string;
-  security?: object[];
-}
-
-/** The ids that @nestjs/swagger gives to the operations of the routes that need no token. */
-function operationsWithoutToken(app: INestApplication): Set<string | undefined> {
-  const reflector = app.get(Reflector);
-  const controllers = [...app.get(ModulesContainer).values()].flatMap((it) => [...it.controllers.values()]);
-  const ids = controllers.flatMap(({ metatype }) => {
-    const controller = metatype as Type;
-    const methods = controller.prototype as Record<string, Handler>;
-    const names = new MetadataScanner().getAllMethodNames(methods);
-    return names
-      .filter((name) => !needsToken(reflector, methods[name]!, controller))
-      .map((name) => `${controller.name}_${name}`);
-  });
-  return new Set(ids);
-}
-
 async function asset(file: string): Promise<Buffer> {
   // @ts-expect-error -- the package has no types for this file
   const module = (await import('swagger-ui-dist/absolute-path.js')) as { default: () => string };
   return readFile(join(module.default(), file));
 }
 
-function page(title: string): string {
+function html(title: string): string {
   return `<!doctype html>
 <html lang="en">
   <head>

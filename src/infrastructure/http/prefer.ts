@@ -1,3 +1,6 @@
+/** Metadata key of a route that knows `Prefer: wait`. */
+export const WAITS = 'mesh:waits';
+
 /** Longest wait that a client may ask for, in seconds. */
 const MAX_WAIT_S = 10;
 

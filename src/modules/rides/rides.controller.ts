@@ -95,6 +95,7 @@ export class RidesController {
     status: 202,
     body: transit,
     also: [400, 404, 409],
+    waits: true,
   })
   async accept(
     @Param({ schema: uuidParameter }) { id }: Id,
@@ -154,6 +155,7 @@ export class RidesController {
     status: 202,
     body: transit,
     also: [400, 403, 404, 409, 422],
+    waits: true,
   })
   async complete(
     @Param({ schema: uuidParameter }) { id }: Id,
