@@ -76,7 +76,7 @@ function BarButton({ bar: { entry, x, y, width, text }, isSelected, select }: Ba
     <g
       class={`bar ${state}${isSelected ? ' selected' : ''}`}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-label={`${nameOf(entry.type)} at ${entry.consumer}, ${attemptsOf(entry)}, took ${took}`}
       onClick={() => select(entry)}
       onKeyDown={(event) => {

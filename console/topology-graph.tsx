@@ -71,7 +71,7 @@ function EdgeLine({ placed: { edge, paths, label }, live, isSelected, select }: 
     <g
       class={`edge ${kind} ${state}${isSelected ? ' selected' : ''}`}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-label={`${name}, ${kind} from ${edge.sender} to ${edge.consumer}`}
       {...activation(() => select({ edge }))}
     >
@@ -118,7 +118,7 @@ function NodeBox({ node, live, isSelected, select }: NodeProps) {
     <g
       class={`node ${node.kind} ${state}${isSelected ? ' selected' : ''}`}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-label={`${node.kind} ${node.title.trim()}`}
       {...activation(() => select({ node: node.name }))}
     >
