@@ -49,16 +49,20 @@ export function DeadLetterTable({ items, mayChange, checked, setChecked, requeue
     { title: 'Error', cell: ({ error, destination }) => (destination ? `${error} (at ${destination})` : error) },
     {
       title: 'Event',
-      cell: (letter) => (
-        <button
-          type="button"
-          aria-expanded={opened.has(letter.id)}
-          aria-label={`Event of ${nameOf(letter)}`}
-          onClick={() => setOpened(toggled(opened, letter.id))}
-        >
-          {opened.has(letter.id) ? 'Hide' : 'Show'}
-        </button>
-      ),
+      cell: (letter) => {
+        const isOpen = opened.has(letter.id);
+        const verb = isOpen ? 'Hide' : 'Show';
+        return (
+          <button
+            type="button"
+            aria-expanded={isOpen}
+            aria-label={`${verb} the event of ${nameOf(letter)}`}
+            onClick={() => setOpened(toggled(opened, letter.id))}
+          >
+            {verb}
+          </button>
+        );
+      },
     },
   ];
   const detail = ({ id }: DeadLetter) =>
