@@ -8,8 +8,8 @@ import type { RideFixture } from '../workshop/runner/fixtures.js';
 export const USERS = 16;
 /** Transits that are completed before the first measurement. */
 export const WARM_UP_TRANSITS = 200;
-/** The environment of all processes that are measured over HTTP. */
-export const QUIET = { LOG_LEVEL: 'fatal' };
+/** The environment of all processes that are measured over HTTP: without a journal, as in production. */
+export const QUIET = { LOG_LEVEL: 'fatal', MESH_JOURNAL: 'PT0S' };
 
 /**
  * Lets users complete transits. @param pending counts the messages that are not handled yet

@@ -10,7 +10,8 @@ export interface Entry {
   /** The id of the transit, the client or the driver. */
   readonly id: string;
   readonly status: number;
-  /** In ms since 1970. */
+  /** When the first request was sent, and when the success came, in ms since 1970. */
+  readonly began: number;
   readonly at: number;
 }
 
@@ -22,8 +23,8 @@ export class Ledger {
 
   constructor(private readonly file?: string) {}
 
-  record(action: Action, id: string | number, status: number): void {
-    const entry = { action, id: String(id), status, at: Date.now() };
+  record(action: Action, id: string | number, status: number, began = Date.now()): void {
+    const entry = { action, id: String(id), status, began, at: Date.now() };
     this.entries.push(entry);
     if (this.file) appendFileSync(this.file, `${JSON.stringify(entry)}\n`);
   }

@@ -11,6 +11,7 @@ import { brokerKilled, frozen, killed, postgresKilled, rolling } from './kills.j
 import type { Fault } from './fault.js';
 import { Ledger } from './ledger.js';
 import type { Random } from './random.js';
+import { differencesAtRest, Scrapes } from './scrapes.js';
 import { TestBed } from './test-bed.js';
 import { diskFull, locked } from './storage.js';
 import { oldSnapshot, overload, readOnly, silentStandby } from './storms.js';
@@ -100,6 +101,8 @@ export async function run(options: RunOptions): Promise<Result> {
       await insert(database, rows);
     }
     await options.beforeLoad?.(testBed);
+    const scrapes = new Scrapes(testBed.applications.filter(({ name }) => /^(cabs|rides)/.test(name)));
+    scrapes.start();
     const users = new Users(testBed.urls, ledger, random.fork());
     const load = users.run(transits, combination.perSecond);
     const injected = await injectFaults(testBed, options);
@@ -108,10 +111,14 @@ export async function run(options: RunOptions): Promise<Result> {
     await load;
     const rested = await comeToRest(testBed);
     if (!rested) log(`${combination.name.padEnd(20)} still has messages in flight after ${MAX_REST_WAIT_MS / 1000} s`);
+    scrapes.stop();
+    const differences = scrapes.compare(ledger);
+    if (rested) differences.push(...(await differencesAtRest(testBed.applications, testBed.databases)));
+    log(`${combination.name.padEnd(20)} ${scrapes.compared} completions compared with the metrics`);
     await testBed.stopServices();
     await options.beforeCount?.(testBed);
     const verdict = count(ledger, await readDatabases(testBed.moduleDatabases, testBed.databases));
-    const surprises = [...ledger.surprises, ...testBed.surprises];
+    const surprises = [...ledger.surprises, ...testBed.surprises, ...differences];
     result = { ...verdict, ...injected, combination: combination.name, kills: testBed.kills, surprises };
     return result;
   } finally {

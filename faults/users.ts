@@ -80,10 +80,11 @@ export class Users {
   private async complete(transit: string, givesUp = false): Promise<void> {
     const { requests, ledger } = this;
     const key = requests.newKey();
+    const began = Date.now();
     const path = `/transits/${transit}/complete`;
     const accepted = await requests.postUntilAccepted('complete', path, REACHED, { key, givesUp });
     if (!accepted) return;
-    ledger.record('complete', transit, accepted.status);
+    ledger.record('complete', transit, accepted.status, began);
     if (!this.random.chance(REPEAT_PROBABILITY)) return;
     const repeated = await requests.send('POST', path, REACHED, key);
     if (repeated.status >= 400 && repeated.status < 500) {

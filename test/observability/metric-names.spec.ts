@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as prom from 'prom-client';
 import { parse } from 'yaml';
@@ -54,4 +55,17 @@ it('Metrics have no labels but those with few values', async () => {
     const { labelNames } = registry.getSingleMetric(name) as unknown as { labelNames: string[] };
     expect(labels).toEqual(expect.arrayContaining(labelNames));
   }
+});
+
+/** The command line of Prometheus, where it is installed. */
+const PROMTOOL = ['/usr/bin/promtool', '/usr/local/bin/promtool'].find((it) => existsSync(it));
+if (!PROMTOOL) console.log('promtool is not installed: the alert rules are not checked by it.');
+
+(PROMTOOL ? it : it.skip)('The alert rules are valid for Prometheus itself', () => {
+  const { stdout, stderr, status } = spawnSync(PROMTOOL!, ['check', 'rules', 'deploy/observability/alerts.yaml'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  expect(stdout).toMatch(/SUCCESS: \d+ rules found/);
 });

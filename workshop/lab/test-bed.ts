@@ -38,8 +38,9 @@ export class TestBed {
       port,
       onMessage: (message) => testBed?.receive(message as { calls?: number }),
       environment: {
-        // The log would only cost time during a measurement.
+        // The log and the journal would only cost time during a measurement.
         LOG_LEVEL: 'fatal',
+        MESH_JOURNAL: 'PT0S',
         NODE_OPTIONS: `--import=${AGENT}`,
         ...(step.remote && { WORKSHOP_REMOTE: step.remote.source }),
         ...(needsBuild(step) && { WORKSHOP_APPLICATION: ISSUE_INVOICE }),
