@@ -6,6 +6,9 @@ import type { Layout, PlacedEdge, PlacedNode } from './topology-layout';
 import type { Selection } from './topology-edges';
 import { moduleTraffic, SIGNS, stateOf, trafficOf, WORDS } from './traffic';
 
+/** A graph that would be smaller scrolls. */
+const MIN_SCALE = 0.7;
+
 interface GraphProps {
   readonly layout: Layout;
   readonly live: Live;
@@ -19,7 +22,12 @@ export function TopologyGraph({ layout, live, selected, select }: GraphProps) {
   const { width, height } = layout;
   return (
     <div class="graph scroll">
-      <svg viewBox={`0 0 ${width} ${height}`} role="group" aria-label="Modules and their messages">
+      <svg
+        viewBox={`0 0 ${width} ${height}`}
+        style={{ minWidth: `${width * MIN_SCALE}px` }}
+        role="group"
+        aria-label="Modules and their messages"
+      >
         <defs>
           {['idle', 'active', 'late', 'failing'].map((state) => (
             <marker
