@@ -46,7 +46,11 @@ export function DeadLetterTable({ items, mayChange, checked, setChecked, requeue
     { title: 'Failed for good at', cell: ({ deadAt }) => time(deadAt) },
     // A broker that makes the attempts doesn't tell their number.
     { title: 'Attempts', isNumber: true, cell: ({ attempts }) => attempts || '–' },
-    { title: 'Error', cell: ({ error, destination }) => (destination ? `${error} (at ${destination})` : error) },
+    {
+      title: 'Error',
+      isLong: true,
+      cell: ({ error, destination }) => (destination ? `${error} (at ${destination})` : error),
+    },
     {
       title: 'Event',
       cell: (letter) => {

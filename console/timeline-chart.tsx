@@ -69,7 +69,7 @@ interface BarProps {
   readonly select: (entry: Entry) => void;
 }
 
-function BarButton({ bar: { entry, x, y, width, text }, isSelected, select }: BarProps) {
+function BarButton({ bar: { entry, x, y, width, text, room }, isSelected, select }: BarProps) {
   const state = entry.outcome === 'dead' ? 'failing' : entry.attempts > 1 ? 'late' : 'fine';
   const took = duration(Date.parse(entry.handledAt) - Date.parse(entry.createdAt));
   return (
@@ -85,6 +85,7 @@ function BarButton({ bar: { entry, x, y, width, text }, isSelected, select }: Ba
         select(entry);
       }}
     >
+      <rect class="target" x={x} y={y} width={room} height={BAR_PX} />
       <rect x={x} y={y} width={width} height={BAR_PX} rx="4" />
       <text x={x + width + 6} y={y + BAR_PX / 2} dominant-baseline="central">
         {text.length > 44 ? `${text.slice(0, 43)}…` : text}

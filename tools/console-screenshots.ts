@@ -151,8 +151,9 @@ class Story {
     await page.getByText('Example').nth(1).click();
     await this.picture('contracts', { isScrolled: false });
     await this.go('Reconciliation');
-    await page.getByRole('button', { name: 'Run now' }).click();
-    await this.soon('a run of the reconcile loop', page.getByRole('cell', { name: '✓ completed' }));
+    await page.getByRole('button', { name: 'Dry run' }).click();
+    await this.soon('a run of the reconcile loop', page.getByRole('cell', { name: 'dry run' }));
+    await page.getByRole('cell', { name: 'completed dry run' }).waitFor();
     await this.picture('reconciliation');
   }
 
@@ -178,6 +179,8 @@ class Story {
 
   /** @param isScrolled whether the picture shows the whole page, below the window as well */
   private async picture(name: string, { isScrolled = true } = {}): Promise<void> {
+    const notice = this.page.getByRole('button', { name: 'Close the message' });
+    if (await notice.isVisible()) await notice.click();
     await this.page.screenshot({ path: join(FOLDER, `${name}.png`), fullPage: isScrolled });
   }
 }

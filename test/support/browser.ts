@@ -34,8 +34,8 @@ export interface Visit {
   readonly page: Page;
   readonly problems: string[];
   /** Opens a page by its title in the navigation. */
-  go(title: string): Promise<void>;
-  close(): Promise<void>;
+  readonly go: (title: string) => Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 export async function visit(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Visit> {
