@@ -3,7 +3,7 @@ import tseslint from 'typescript-eslint';
 export default tseslint.config(
   {
     ignores: [
-      ...['dist/', 'dist-package/', 'coverage/', 'eslint.config.js', 'jest.*.js'],
+      ...['dist/', 'console/dist/', 'dist-package/', 'coverage/', 'eslint.config.js', 'jest.*.js'],
       // Exercises: their imports resolve in workshop/mine only, where `npm run workshop -- check` compiles them.
       ...[
         'workshop/mine/',

@@ -1,4 +1,5 @@
-import { attemptsOf, nameOf } from './entry';
+import { Details } from './details';
+import { attemptsOf, keyOf, nameOf } from './entry';
 import { duration } from './format';
 import type { Entry } from './mesh-types';
 import { hashOf } from './route';
@@ -7,10 +8,7 @@ import { hashOf } from './route';
 export function Attributes({ entry, close }: { entry: Entry; close: () => void }) {
   const { id, source, type, subject, consumer, causationId, correlationId, createdAt, handledAt } = entry;
   return (
-    <aside class="card details" aria-label="Attributes of the message">
-      <button type="button" class="quiet close" aria-label="Close the attributes" onClick={close}>
-        ✕
-      </button>
+    <Details label="Attributes of the message" name={keyOf(entry)} close={close}>
       <h2>{nameOf(type)}</h2>
       <dl class="facts">
         <dt>Type</dt>
@@ -38,6 +36,6 @@ export function Attributes({ entry, close }: { entry: Entry; close: () => void }
         <dt>Outcome</dt>
         <dd>{attemptsOf(entry)}</dd>
       </dl>
-    </aside>
+    </Details>
   );
 }

@@ -102,8 +102,7 @@ function optionsOf({ lines, height, isPlain, isLogarithmic, format }: ChartProps
         stroke: color(line.color),
         dash: [...line.dash],
         width: line.width ?? 2,
-        // A second between two without a value would not be seen as a line.
-        points: { show: isLogarithmic ?? false, size: 7, fill: color(line.color) },
+        points: { show: true, size: 7, fill: color(line.color), filter: lonely },
         ...(line.isFilled && { fill: `${color(line.color)}2b` }),
       })),
     ],
@@ -113,4 +112,13 @@ function optionsOf({ lines, height, isPlain, isLogarithmic, format }: ChartProps
 /** uPlot gives null for a tick without a label. */
 function label(value: number | null, format: (value: number) => string = String): string {
   return value === null ? '' : format(value);
+}
+
+/** The places of the values between two seconds without one, which no line shows. */
+function lonely({ data }: UPlot, series: number): number[] {
+  const values = data[series] ?? [];
+  const isValue = (index: number) => typeof values[index] === 'number';
+  return Array.from(values, (_, index) => index).filter(
+    (index) => isValue(index) && !isValue(index - 1) && !isValue(index + 1),
+  );
 }

@@ -7,7 +7,7 @@ interface ConfirmProps {
   readonly explanation: string;
   readonly isDisabled?: boolean;
   /** @returns what to announce */
-  act(): Promise<string>;
+  readonly act: () => Promise<string>;
 }
 
 /** A button whose action can't be taken back, so that it asks first. */

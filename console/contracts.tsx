@@ -51,8 +51,8 @@ const COLUMNS: readonly Column<Message>[] = [
   },
   { title: 'Kind', cell: ({ kind }) => kind },
   { title: 'Contract of', cell: ({ owner }) => owner },
-  { title: 'Senders', cell: ({ senders }) => senders.join(', ') || '–' },
-  { title: 'Consumers', cell: ({ consumers }) => consumers.join(', ') || '–' },
+  { title: 'Senders', isLong: true, cell: ({ senders }) => senders.join(', ') || '–' },
+  { title: 'Consumers', isLong: true, cell: ({ consumers }) => consumers.join(', ') || '–' },
   { title: 'Fields', cell: (message) => <SchemaAndExample message={message} /> },
 ];
 

@@ -4,20 +4,22 @@ import { Fragment } from 'preact';
 export interface Column<Row> {
   readonly title: string;
   readonly isNumber?: boolean;
+  /** Whether its text may break anywhere, because others choose it. */
+  readonly isLong?: boolean;
   /** Whether the cell names its row; the first column does by default. */
   readonly isHeader?: boolean;
   /** Instead of the title, for example a checkbox. */
   readonly head?: ComponentChildren;
-  cell(row: Row, index: number): ComponentChildren;
+  readonly cell: (row: Row, index: number) => ComponentChildren;
 }
 
 interface TableProps<Row> {
   readonly caption: string;
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
-  keyOf(row: Row): string;
+  readonly keyOf: (row: Row) => string;
   /** More of a row, over all columns; nothing for a closed row. */
-  detail?(row: Row): ComponentChildren;
+  readonly detail?: (row: Row) => ComponentChildren;
 }
 
 /**
@@ -44,7 +46,7 @@ export function DataTable<Row>({ caption, columns, rows, keyOf, detail }: TableP
           return (
             <Fragment key={keyOf(row)}>
               <tr role="row">
-                {columns.map(({ title, isNumber, isHeader, cell }, place) => {
+                {columns.map(({ title, isNumber, isLong, isHeader, cell }, place) => {
                   const content = <div>{cell(row, index)}</div>;
                   if (isHeader ?? (!hasHeader && place === 0))
                     return (
@@ -53,7 +55,12 @@ export function DataTable<Row>({ caption, columns, rows, keyOf, detail }: TableP
                       </th>
                     );
                   return (
-                    <td key={title} role="cell" data-title={title} class={isNumber ? 'number' : undefined}>
+                    <td
+                      key={title}
+                      role="cell"
+                      data-title={title}
+                      class={isNumber ? 'number' : isLong ? 'long' : undefined}
+                    >
                       {content}
                     </td>
                   );

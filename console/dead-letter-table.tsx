@@ -11,9 +11,9 @@ interface TableProps {
   readonly items: readonly DeadLetter[];
   readonly mayChange: boolean;
   readonly checked: ReadonlySet<string>;
-  setChecked(checked: ReadonlySet<string>): void;
-  requeue(id: string): void;
-  discard(id: string): Promise<string>;
+  readonly setChecked: (checked: ReadonlySet<string>) => void;
+  readonly requeue: (id: string) => void;
+  readonly discard: (id: string) => Promise<string>;
 }
 
 export function DeadLetterTable({ items, mayChange, checked, setChecked, requeue, discard }: TableProps) {
@@ -46,19 +46,27 @@ export function DeadLetterTable({ items, mayChange, checked, setChecked, requeue
     { title: 'Failed for good at', cell: ({ deadAt }) => time(deadAt) },
     // A broker that makes the attempts doesn't tell their number.
     { title: 'Attempts', isNumber: true, cell: ({ attempts }) => attempts || '–' },
-    { title: 'Error', cell: ({ error, destination }) => (destination ? `${error} (at ${destination})` : error) },
+    {
+      title: 'Error',
+      isLong: true,
+      cell: ({ error, destination }) => (destination ? `${error} (at ${destination})` : error),
+    },
     {
       title: 'Event',
-      cell: (letter) => (
-        <button
-          type="button"
-          aria-expanded={opened.has(letter.id)}
-          aria-label={`Event of ${nameOf(letter)}`}
-          onClick={() => setOpened(toggled(opened, letter.id))}
-        >
-          {opened.has(letter.id) ? 'Hide' : 'Show'}
-        </button>
-      ),
+      cell: (letter) => {
+        const isOpen = opened.has(letter.id);
+        const verb = isOpen ? 'Hide' : 'Show';
+        return (
+          <button
+            type="button"
+            aria-expanded={isOpen}
+            aria-label={`${verb} the event of ${nameOf(letter)}`}
+            onClick={() => setOpened(toggled(opened, letter.id))}
+          >
+            {verb}
+          </button>
+        );
+      },
     },
   ];
   const detail = ({ id }: DeadLetter) =>

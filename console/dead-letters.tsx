@@ -39,8 +39,8 @@ function Causes() {
                   <a href={hashOf('dead-letters', { consumer, type, cause })}>{cause || 'unknown'}</a>
                 ),
               },
-              { title: 'Consumer', cell: ({ consumer }) => consumer },
-              { title: 'Message', cell: ({ type }) => type },
+              { title: 'Consumer', isLong: true, cell: ({ consumer }) => consumer },
+              { title: 'Message', isLong: true, cell: ({ type }) => type },
               { title: 'Count', isNumber: true, cell: (cause) => count(cause.count) },
               { title: 'First', cell: ({ firstAt }) => time(firstAt) },
               { title: 'Last', cell: ({ lastAt }) => time(lastAt) },

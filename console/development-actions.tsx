@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks';
-import { ConfirmButton } from './confirm-button';
+import { KillProcess } from './kill-process';
 import { attempt } from './notices';
 import { call } from './server';
 import { useSession } from './use-session';
@@ -61,17 +61,7 @@ export function DevelopmentActions() {
           ))}
         </div>
       )}
-      <div class="row">
-        <ConfirmButton
-          label="Kill this process"
-          question="Kill this process with SIGKILL?"
-          explanation="It starts again under npm run start:dev. No message is lost, and no effect happens twice."
-          act={async () => {
-            const { pid } = await call<{ pid: number }>('POST', '/mesh/console/kill');
-            return `Process ${pid} is killed.`;
-          }}
-        />
-      </div>
+      <KillProcess />
     </section>
   );
 }

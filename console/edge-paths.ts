@@ -20,7 +20,7 @@ export interface Way {
 
 /** Spreads the ends of lines over the sides of their nodes, in the order of what they lead to, so that they don't cross. */
 export function spreadEnds(ways: readonly Way[], boxOf: (node: string) => Box): void {
-  const sides = new Map<string, { box: Box; isRight: boolean; ends: { next: Point; move(to: Point): void }[] }>();
+  const sides = new Map<string, { box: Box; isRight: boolean; ends: { next: Point; move: (to: Point) => void }[] }>();
   const add = (node: string, next: Point, move: (to: Point) => void) => {
     const box = boxOf(node);
     const isRight = next.x > box.x;

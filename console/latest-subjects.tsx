@@ -23,7 +23,7 @@ export function LatestSubjects({ entries, isRead }: { entries: readonly Entry[];
         keyOf={({ subject }) => subject}
         columns={[
           { title: 'Subject', cell: ({ subject }) => <a href={hashOf('timeline', { subject })}>{subject}</a> },
-          { title: 'Last message', cell: ({ latest }) => latest.type },
+          { title: 'Last message', isLong: true, cell: ({ latest }) => latest.type },
           { title: 'Consumer', cell: ({ latest }) => latest.consumer },
           { title: 'Handled at', cell: ({ latest }) => time(latest.handledAt) },
           { title: 'Recent messages', isNumber: true, cell: ({ messages }) => count(messages) },

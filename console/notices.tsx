@@ -18,12 +18,11 @@ export function announce(text: string, isError = false): void {
 }
 
 /** Runs an action of the user and announces its result. */
-export async function attempt(action: () => Promise<string>): Promise<void> {
-  try {
-    announce(await action());
-  } catch (error) {
-    announce((error as Error).message, true);
-  }
+export function attempt(action: () => Promise<string>): void {
+  action().then(
+    (text) => announce(text),
+    (error: Error) => announce(error.message, true),
+  );
 }
 
 export function Notices() {

@@ -4,7 +4,7 @@ interface PagerProps {
   readonly page: number;
   readonly size: number;
   readonly total: number;
-  hashOf(page: number): string;
+  readonly hashOf: (page: number) => string;
 }
 
 /** Pages that the server serves of a listing. */

@@ -73,7 +73,7 @@ const keyOf = ({ module }: ReconciliationRun) => module;
 
 const COLUMNS: readonly Column<ReconciliationRun>[] = [
   { title: 'Module', cell: ({ module }) => module },
-  { title: 'State', cell: (run) => <State run={run} /> },
+  { title: 'State', isLong: true, cell: (run) => <State run={run} /> },
   { title: 'Started', cell: ({ startedAt }) => time(startedAt) },
   {
     title: 'Took',

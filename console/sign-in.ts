@@ -5,8 +5,15 @@ const PATH = '/mesh/console/session';
 /** Pause before the next request while the server doesn't answer, in ms. */
 const PAUSE_MS = 2000;
 
+let reading: Promise<void> | undefined;
+
 /** Reads the session, again and again while the server doesn't answer. */
-export async function readSession(): Promise<void> {
+export function readSession(): Promise<void> {
+  reading ??= readUntilAnswered().finally(() => (reading = undefined));
+  return reading;
+}
+
+async function readUntilAnswered(): Promise<void> {
   for (;;) {
     try {
       return session.set(await read<Session>(PATH));

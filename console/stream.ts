@@ -9,7 +9,7 @@ export const connection = new Value<Connection>('connecting');
 
 /** Silence after which the connection counts as broken, in ms: the server sends a state each second. */
 const SILENCE_MS = 6000;
-/** Pause before a stream is opened again that the browser gave up, in ms. */
+/** Pause before a broken stream is opened again, in ms: browsers wait longer, and give up after an answer such as 503. */
 const PAUSE_MS = 1000;
 
 let source: EventSource | undefined;
@@ -30,9 +30,8 @@ export function openStream(onState: (state: ProcessState) => void): () => void {
     });
     source.onerror = () => {
       connection.set('reconnecting');
-      // The browser reconnects after a network error, but not after an answer such as 401 or 503.
-      if (source?.readyState !== EventSource.CLOSED) return reopenIn(SILENCE_MS);
-      void readSession();
+      // The server has answered, but not with a stream: the session may have ended.
+      if (source?.readyState === EventSource.CLOSED) void readSession();
       reopenIn(PAUSE_MS);
     };
     reopenIn(SILENCE_MS);

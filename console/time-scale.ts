@@ -6,7 +6,7 @@ export interface Gap {
 
 export interface TimeScale {
   /** The place of a time (ms since 1970) in px. */
-  x(at: number): number;
+  readonly x: (at: number) => number;
   readonly gaps: readonly Gap[];
   /** What the axis shows as one px, in ms. */
   readonly msPerPx: number;

@@ -7,7 +7,7 @@ import { BAR_PX, HEADER_PX, LANE_NAME_PX, layOutTimeline, type Bar } from './tim
 interface ChartProps {
   readonly entries: readonly Entry[];
   readonly selected?: Entry;
-  select(entry: Entry): void;
+  readonly select: (entry: Entry) => void;
 }
 
 /** Below this width the chart scrolls, in px. */
@@ -66,17 +66,17 @@ export function TimelineChart({ entries, selected, select }: ChartProps) {
 interface BarProps {
   readonly bar: Bar;
   readonly isSelected: boolean;
-  select(entry: Entry): void;
+  readonly select: (entry: Entry) => void;
 }
 
-function BarButton({ bar: { entry, x, y, width, text }, isSelected, select }: BarProps) {
+function BarButton({ bar: { entry, x, y, width, text, room }, isSelected, select }: BarProps) {
   const state = entry.outcome === 'dead' ? 'failing' : entry.attempts > 1 ? 'late' : 'fine';
   const took = duration(Date.parse(entry.handledAt) - Date.parse(entry.createdAt));
   return (
     <g
       class={`bar ${state}${isSelected ? ' selected' : ''}`}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-label={`${nameOf(entry.type)} at ${entry.consumer}, ${attemptsOf(entry)}, took ${took}`}
       onClick={() => select(entry)}
       onKeyDown={(event) => {
@@ -85,6 +85,7 @@ function BarButton({ bar: { entry, x, y, width, text }, isSelected, select }: Ba
         select(entry);
       }}
     >
+      <rect class="target" x={x} y={y} width={room} height={BAR_PX} />
       <rect x={x} y={y} width={width} height={BAR_PX} rx="4" />
       <text x={x + width + 6} y={y + BAR_PX / 2} dominant-baseline="central">
         {text.length > 44 ? `${text.slice(0, 43)}…` : text}

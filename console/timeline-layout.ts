@@ -9,6 +9,8 @@ export interface Bar {
   readonly y: number;
   readonly width: number;
   readonly text: string;
+  /** The length of the bar with its text. */
+  readonly room: number;
 }
 
 export interface Lane {
@@ -36,7 +38,7 @@ const LANE_GAP_PX = 12;
 const MIN_BAR_PX = 7;
 const LETTER_PX = 7;
 /** Room at the end for the text of the last bar. */
-const TEXT_PX = 190;
+const TEXT_PX = 250;
 
 /** One lane for each consumer, in the order in which they came in; bars that would overlap are in rows of their own. */
 export function layOutTimeline(entries: readonly Entry[], width: number): TimelineLayout {
@@ -56,11 +58,11 @@ export function layOutTimeline(entries: readonly Entry[], width: number): Timeli
       const x = LANE_NAME_PX + scale.x(from);
       const length = Math.max(MIN_BAR_PX, LANE_NAME_PX + scale.x(to) - x);
       const text = [nameOf(entry.type), briefly(entry)].filter(Boolean).join(' ');
-      const end = x + length + Math.min(text.length, 44) * LETTER_PX + 16;
+      const room = length + Math.min(text.length, 44) * LETTER_PX + 6;
       const free = rowEnds.findIndex((it) => it <= x);
       const row = free < 0 ? rowEnds.length : free;
-      rowEnds[row] = end;
-      bars.push({ key: keyOf(entry), entry, x, y: y + LANE_GAP_PX / 2 + row * ROW_PX + 6, width: length, text });
+      rowEnds[row] = x + room + 10;
+      bars.push({ key: keyOf(entry), entry, x, y: y + LANE_GAP_PX / 2 + row * ROW_PX + 6, width: length, text, room });
     }
     const height = rowEnds.length * ROW_PX + LANE_GAP_PX;
     lanes.push({ name, y, height });

@@ -3,11 +3,11 @@ import { signIn } from './sign-in';
 
 export function TokenForm() {
   const [error, setError] = useState<string>();
-  const submit = async (event: SubmitEvent) => {
+  const submit = (event: SubmitEvent) => {
     event.preventDefault();
     const token = new FormData(event.target as HTMLFormElement).get('token') as string;
     setError(undefined);
-    await signIn(token.trim()).catch(({ message }: Error) => setError(message));
+    signIn(token.trim()).catch(({ message }: Error) => setError(message));
   };
   return (
     <main class="alone">

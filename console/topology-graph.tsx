@@ -6,11 +6,14 @@ import type { Layout, PlacedEdge, PlacedNode } from './topology-layout';
 import type { Selection } from './topology-edges';
 import { moduleTraffic, SIGNS, stateOf, trafficOf, WORDS } from './traffic';
 
+/** A graph that would be smaller scrolls. */
+const MIN_SCALE = 0.7;
+
 interface GraphProps {
   readonly layout: Layout;
   readonly live: Live;
   readonly selected?: Selection;
-  select(selection: Selection): void;
+  readonly select: (selection: Selection) => void;
 }
 
 export function TopologyGraph({ layout, live, selected, select }: GraphProps) {
@@ -19,7 +22,12 @@ export function TopologyGraph({ layout, live, selected, select }: GraphProps) {
   const { width, height } = layout;
   return (
     <div class="graph scroll">
-      <svg viewBox={`0 0 ${width} ${height}`} role="group" aria-label="Modules and their messages">
+      <svg
+        viewBox={`0 0 ${width} ${height}`}
+        style={{ minWidth: `${width * MIN_SCALE}px` }}
+        role="group"
+        aria-label="Modules and their messages"
+      >
         <defs>
           {['idle', 'active', 'late', 'failing'].map((state) => (
             <marker
@@ -59,7 +67,7 @@ interface EdgeProps {
   readonly placed: PlacedEdge;
   readonly live: Live;
   readonly isSelected: boolean;
-  select(selection: Selection): void;
+  readonly select: (selection: Selection) => void;
 }
 
 function EdgeLine({ placed: { edge, paths, label }, live, isSelected, select }: EdgeProps) {
@@ -71,7 +79,7 @@ function EdgeLine({ placed: { edge, paths, label }, live, isSelected, select }: 
     <g
       class={`edge ${kind} ${state}${isSelected ? ' selected' : ''}`}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-label={`${name}, ${kind} from ${edge.sender} to ${edge.consumer}`}
       {...activation(() => select({ edge }))}
     >
@@ -101,7 +109,7 @@ interface NodeProps {
   readonly node: PlacedNode;
   readonly live: Live;
   readonly isSelected: boolean;
-  select(selection: Selection): void;
+  readonly select: (selection: Selection) => void;
 }
 
 function NodeBox({ node, live, isSelected, select }: NodeProps) {
@@ -118,7 +126,7 @@ function NodeBox({ node, live, isSelected, select }: NodeProps) {
     <g
       class={`node ${node.kind} ${state}${isSelected ? ' selected' : ''}`}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-label={`${node.kind} ${node.title.trim()}`}
       {...activation(() => select({ node: node.name }))}
     >

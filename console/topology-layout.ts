@@ -27,11 +27,11 @@ export interface Layout {
 /** The key of the node of the broker; no module can have this name. */
 const BROKER = ' broker';
 const NODE_WIDTH = 140;
-const LABEL_HEIGHT = 30;
+const LABEL_HEIGHT = 26;
 const LETTER_WIDTH = 7.4;
 /** Room for a rate and a sign beside the name, in px. */
 const RATE_WIDTH = 40;
-const OPTIONS = { rankdir: 'LR', nodesep: 30, edgesep: 4, ranksep: 36, marginx: 12, marginy: 12 };
+const OPTIONS = { rankdir: 'LR', nodesep: 30, edgesep: 4, marginx: 12, marginy: 12 };
 
 /** Places modules as columns from left to right, and each message type on a line of its own. */
 export function layOut(topology: Topology): Layout {
@@ -42,7 +42,8 @@ export function layOut(topology: Topology): Layout {
   const lines = [...new Map(parts.flatMap(({ lines }) => lines).map((line) => [line.key, line])).values()];
   const own = (name: string) => lines.filter(({ from, to }) => from === name && to === name);
   const graph = new graphlib.Graph({ multigraph: true });
-  graph.setGraph(OPTIONS);
+  graph.setGraph({ ...OPTIONS, ranksep: topology.broker === null ? 40 : 110 });
+  const sideOf = sides(topology, lines);
 
   const heights = new Map(nodeNames.map((name) => [name, boxHeight(name, lines)]));
   for (const name of nodeNames) {
@@ -52,7 +53,8 @@ export function layOut(topology: Topology): Layout {
   }
   for (const { key, from, to, text } of lines.filter(({ from, to }) => from !== to)) {
     const size = text === undefined ? { width: 1, height: 4 } : { width: textWidth(text), height: LABEL_HEIGHT };
-    graph.setEdge(from, to, { ...size, labelpos: 'c' }, key);
+    const [left, right] = sideOf(from) > sideOf(to) ? [to, from] : [from, to];
+    graph.setEdge(left, right, { ...size, labelpos: 'c' }, key);
   }
   layout(graph);
 
@@ -64,8 +66,10 @@ export function layOut(topology: Topology): Layout {
   const ways: Way[] = lines
     .filter(({ from, to }) => from !== to)
     .map(({ key, from, to }) => {
-      const { points, x, y } = graph.edge(from, to, key) as { points: Point[] } & Point;
-      return { key, from, to, points, label: { x, y } };
+      const isTurned = sideOf(from) > sideOf(to);
+      const [left, right] = isTurned ? [to, from] : [from, to];
+      const { points, x, y } = graph.edge(left, right, key) as { points: Point[] } & Point;
+      return { key, from, to, points: isTurned ? points.toReversed() : points, label: { x, y } };
     });
   spreadEnds(ways, boxOf);
   const placed = new Map(ways.map(({ key, points, label }) => [key, { path: pathAlong(points), label }]));
@@ -108,10 +112,21 @@ function linesOf({ key, message, sender, consumer }: Edge, hasBroker: boolean): 
   ];
 }
 
+/** The broker is in the middle: the busiest module and other systems on its left, all other modules on its right. */
+function sides({ broker, modules }: Topology, lines: readonly Line[]): (name: string) => number {
+  if (broker === null) return () => 0;
+  const endsOf = (name: string) => lines.filter(({ from, to }) => from === name || to === name).length;
+  const right = modules
+    .map(({ name }) => name)
+    .sort((a, b) => endsOf(b) - endsOf(a))
+    .slice(1);
+  return (name) => (name === BROKER ? 0 : right.includes(name) ? 1 : -1);
+}
+
 /** High enough for the ends of all lines. */
 function boxHeight(name: string, lines: readonly Line[]): number {
   const ends = lines.filter(({ from, to }) => from !== to && (from === name || to === name));
-  return Math.max(84, 16 + 12 * ends.length);
+  return Math.max(84, 16 + 11 * ends.length);
 }
 
 function titleOf(name: string): string {

@@ -7,7 +7,7 @@ import { SIGNS, stateOf, trafficOf, WORDS, type Traffic } from './traffic';
 interface ListProps {
   readonly edges: readonly Edge[];
   readonly seconds: readonly Second[];
-  select(selection: Selection): void;
+  readonly select: (selection: Selection) => void;
 }
 
 /** The graph as a table: for narrow screens, for screen readers, and for messages that no contract knows. */
@@ -47,8 +47,8 @@ export function TopologyList({ edges, seconds, select }: ListProps) {
               ),
           },
           { title: 'Kind', cell: ({ kind }) => kind },
-          { title: 'From', cell: ({ sender }) => sender },
-          { title: 'To', cell: ({ consumer }) => consumer },
+          { title: 'From', isLong: true, cell: ({ sender }) => sender },
+          { title: 'To', isLong: true, cell: ({ consumer }) => consumer },
           { title: 'In a second', isNumber: true, cell: ({ traffic }) => rate(traffic.rate) },
           { title: 'Failed in 10 s', isNumber: true, cell: ({ traffic }) => rate(traffic.failed) },
           { title: 'State', cell: ({ traffic }) => <State traffic={traffic} /> },

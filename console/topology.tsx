@@ -1,4 +1,5 @@
 import { useMemo, useState } from 'preact/hooks';
+import { Details } from './details';
 import { live } from './live';
 import type { Topology as Contracts } from './mesh-types';
 import { MessageDetails } from './message-details';
@@ -25,16 +26,17 @@ export function Topology() {
       <div class={selected ? 'beside open' : 'beside'}>
         <TopologyGraph layout={layout} live={state} selected={selected} select={select} />
         {selected && (
-          <aside class="card details" aria-label="Details">
-            <button type="button" class="quiet close" aria-label="Close the details" onClick={() => select(undefined)}>
-              ✕
-            </button>
+          <Details
+            label="Details"
+            name={selected.edge ? selected.edge.key : selected.node}
+            close={() => select(undefined)}
+          >
             {selected.edge ? (
               <MessageDetails message={selected.edge.message} samples={state.samples} />
             ) : (
               <ModuleDetails name={selected.node} contracts={answer} live={state} />
             )}
-          </aside>
+          </Details>
         )}
       </div>
       <TopologyList edges={layout.edges.map(({ edge }) => edge)} seconds={state.seconds} select={select} />

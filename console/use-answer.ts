@@ -5,7 +5,7 @@ export interface Asked<Answer> {
   /** The last answer for this path; stays while the next one is on its way. */
   readonly answer?: Answer;
   readonly error?: string;
-  reload(): void;
+  readonly reload: () => void;
 }
 
 /**
