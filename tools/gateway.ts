@@ -10,21 +10,14 @@ import { Connections } from '../src/infrastructure/http/connections.js';
 import { otherSiteProblem, protocolProblem } from '../src/infrastructure/http/request-checks.js';
 import { namedUrlsOf, portOf, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
-import {
-  exchange,
-  passedOn,
-  sendError,
-  sendJson,
-  sendNotFound,
-  sendProblem,
-  type Exchange,
-} from './gateway/answers.js';
+import { exchange, passedOn, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
 import { isConsoleFile, isOpened } from './gateway/console.js';
 import { keeperOf } from './gateway/dead-letters.js';
 import { forward, type Service } from './gateway/forwarding.js';
 import { Aggregator, Unreachable } from './gateway/aggregator.js';
 import { aggregatedRoutes, deadLetterRoutes, type OwnRoute } from './gateway/own-routes.js';
 import { ambiguityOf } from './gateway/request-target.js';
+import { sendError } from './gateway/send-error.js';
 import { routesOf, RouteTable, type ModuleRoute } from './gateway/routes.js';
 
 const USAGE = `npx tsx tools/gateway.ts [options]

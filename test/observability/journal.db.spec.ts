@@ -88,9 +88,12 @@ describe.each(DATABASES)('The journal on $kind', ({ fresh }) => {
 
   it('holds names of any length', async () => {
     await start();
+    // The last one has a pair of surrogates where it is cut.
+    for (const subject of ['s'.repeat(900), 'é'.repeat(400), `${'a'.repeat(299)}😀b`]) {
+      await send(subject);
+      await until({ subject }, 1);
+    }
     const subject = 's'.repeat(900);
-    await send(subject);
-    await until({ subject }, 1);
     const id = 'i'.repeat(5000);
     const event = { specversion: '1.0', id, source: ELSEWHERE, type: 'unknown'.repeat(50), subject: 'é'.repeat(3000) };
     await inUnit(() => planted.app.get(Outbox).add(event));

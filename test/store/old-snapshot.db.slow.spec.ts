@@ -70,9 +70,17 @@ describe.each(DATABASES)('An old transaction beside the queues on $kind', ({ kin
       expect(after).toBe(Number(last[0]!.seq));
       const msFrom = async (from: number) => {
         const began = performance.now();
-        const query = { consumer: 'orders', attempts: 'first', after: from, limit: 10, inFlight: [] } as const;
+        const query = {
+          consumer: 'orders',
+          attempts: 'first',
+          after: from,
+          limit: 10,
+          maxBytes: 1e6,
+          inFlight: [],
+        } as const;
         const times = { now: Date.now(), maxDueAt: Date.now() };
-        expect(await dueDeliveries(sql, { ...query, ...times, resource: 'r', held: undefined })).toEqual([]);
+        const found = await dueDeliveries(sql, { ...query, ...times, resource: 'r', held: undefined });
+        expect(found).toEqual({ deliveries: [], more: false });
         return performance.now() - began;
       };
       const best = { front: Infinity, floor: Infinity };

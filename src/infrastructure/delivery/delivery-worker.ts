@@ -7,6 +7,7 @@ import { DatabaseUnavailable, isDatabaseUnusable, type SqlValue } from '../persi
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
 import { dueDeliveries, nextRetryAt, type Delivery } from '../store/delivery-rows.js';
 import { SequenceFloor } from '../store/sequence-floor.js';
+import type { EventBudget } from './event-budget.js';
 import { Backlog } from './backlog.js';
 import { DATABASE_PAUSE_MS, type Consumer } from './consumer.js';
 import { deliveryFacts, FailedAttempts } from './failed-attempts.js';
@@ -47,6 +48,7 @@ export class DeliveryWorker {
     private readonly work: UnitOfWork,
     private readonly scope: LeaseScope,
     private readonly logger: MeshLogger,
+    private readonly budget: EventBudget,
   ) {
     this.failures = new FailedAttempts(consumer, work, logger);
     this.waiting = new WaitingMessages(consumer);
@@ -83,7 +85,7 @@ export class DeliveryWorker {
   /** Starts what is due until nothing is left or all slots are taken. */
   private async startDue(): Promise<void> {
     try {
-      while (this.isWoken && !this.isStopped && this.inFlight.size < this.maxInFlight) {
+      while (this.isWoken && !this.isStopped && this.hasRoom) {
         this.isWoken = false;
         if (this.pausedUntil > performance.now()) {
           this.wakeAt(this.pausedUntil);
@@ -94,7 +96,7 @@ export class DeliveryWorker {
         const slots = this.maxInFlight - this.inFlight.size;
         const { undecidedCount } = this;
         const after = await this.floor.current(this.work.sql);
-        const deliveries = await this.due('first', slots, { after });
+        const { deliveries, more } = await this.due('first', slots, { after });
         // An attempt ended undecided during the query, so its row is missing here. Query again to keep the order.
         if (undecidedCount !== this.undecidedCount) {
           this.isWoken = true;
@@ -102,7 +104,7 @@ export class DeliveryWorker {
         }
         for (const delivery of deliveries) this.start(delivery);
         if (deliveries.length > 0) this.floor.read(deliveries.at(-1)!.seq);
-        this.isSaturated = deliveries.length === slots;
+        this.isSaturated = more;
         this.backlog.found(deliveries, this.isSaturated);
         if (this.isSaturated) this.isWoken = true;
       }
@@ -134,9 +136,9 @@ export class DeliveryWorker {
     // Set before the query, so that an attempt that fails during the query can set an earlier time.
     this.nextRetry = began + MAX_SLEEP_MS;
     const slots = Math.ceil((this.maxInFlight - this.inFlight.size) / 4);
-    const deliveries = await this.due('retry', slots, { now });
+    const { deliveries, more } = await this.due('retry', slots, { now });
     for (const delivery of deliveries) this.start(delivery);
-    if (deliveries.length === slots) {
+    if (more) {
       this.nextRetry = 0;
       this.isWoken = true;
       return;
@@ -150,7 +152,7 @@ export class DeliveryWorker {
     attempts: 'first' | 'retry',
     limit: number,
     { now = Date.now(), after = 0 }: { now?: number; after?: number },
-  ): Promise<Delivery[]> {
+  ): Promise<{ deliveries: Delivery[]; more: boolean }> {
     const { name, policy } = this.consumer;
     const { leases, resource } = this.scope;
     return dueDeliveries(this.work.sql, {
@@ -158,6 +160,7 @@ export class DeliveryWorker {
       attempts,
       after,
       limit,
+      maxBytes: this.budget.left,
       inFlight: [...this.inFlight.keys()],
       now,
       maxDueAt: now + maxWaitMs(policy),
@@ -166,13 +169,22 @@ export class DeliveryWorker {
     });
   }
 
+  /** Whether another attempt may begin. Without one in flight it may always: else large events of others could stop it. */
+  private get hasRoom(): boolean {
+    const { size } = this.inFlight;
+    return size === 0 || (size < this.maxInFlight && this.budget.left > 0);
+  }
+
   private start(delivery: Delivery): void {
+    const { size = 0 } = delivery;
+    this.budget.take(size);
     const isFirst = delivery.attempts === 0 || delivery.isWaiting;
     const before = isFirst ? this.lastOfKey.get(delivery.key) : undefined;
     // After an undecided attempt the next query finds both rows again, in their order.
     const attempt = before ? before.then((isDecided) => isDecided && this.attempt(delivery)) : this.attempt(delivery);
     const ended = attempt.then((isDecided) => {
       this.inFlight.delete(delivery.seq);
+      this.budget.giveBack(size);
       if (this.lastOfKey.get(delivery.key) === ended) this.lastOfKey.delete(delivery.key);
       if (!isDecided) {
         this.undecidedCount++;

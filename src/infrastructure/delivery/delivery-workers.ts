@@ -1,13 +1,15 @@
 import { othersHoldShards, type LeaseScope } from '../leases/leases.js';
 import type { UnitOfWork } from '../persistence/unit-of-work.js';
-import { consumersWithDeliveries } from '../store/delivery-rows.js';
+import { consumersWithDeliveries } from '../store/consumers-with-deliveries.js';
 import type { Consumer } from './consumer.js';
+import { EventBudget } from './event-budget.js';
 import { DeliveryWorker } from './delivery-worker.js';
 import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** One delivery worker for each consumer of this process. */
 export class DeliveryWorkers {
   private readonly workers = new Map<string, DeliveryWorker>();
+  private readonly budget = new EventBudget();
   private isStopped = true;
 
   /** @param remoteConsumer makes consumers for names that no module of this process has; undefined for unknown names */
@@ -86,7 +88,7 @@ export class DeliveryWorkers {
   }
 
   private add(consumer: Consumer): DeliveryWorker {
-    const worker = new DeliveryWorker(consumer, this.work, this.scope, this.logger);
+    const worker = new DeliveryWorker(consumer, this.work, this.scope, this.logger, this.budget);
     this.workers.set(consumer.name, worker);
     return worker;
   }

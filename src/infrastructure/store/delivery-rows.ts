@@ -1,5 +1,6 @@
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import type { Sql, SqlValue } from '../persistence/sql.js';
+import { SIZED_EVENT, withEvents, type SizedRow } from './large-events.js';
 import { inHeldShards, leaseFence, SHARD, shardParameters, tokenParameter, type HeldShards } from './lease-rows.js';
 import { partitionKeyOf, sequenceList } from './row-parameters.js';
 
@@ -26,6 +27,8 @@ export interface Delivery {
   readonly createdAt?: number;
   /** Whether it waits for a release that knows its type. */
   readonly isWaiting?: boolean;
+  /** Bytes of the event; of due deliveries. */
+  readonly size?: number;
 }
 
 /** A message for one consumer. */
@@ -92,6 +95,8 @@ export interface DueQuery {
   /** First attempts have a larger sequence number: the value of a `SequenceFloor`. */
   readonly after: number;
   readonly limit: number;
+  /** Bytes of their events, at most, unless it is a single one. */
+  readonly maxBytes: number;
   /** Sequence numbers of the deliveries that are being handled. */
   readonly inFlight: readonly SqlValue[];
   readonly now: number;
@@ -102,44 +107,29 @@ export interface DueQuery {
   readonly held: HeldShards;
 }
 
-/** First attempts in their order, or the retries that are due. */
-export async function dueDeliveries(sql: Sql, query: DueQuery): Promise<Delivery[]> {
-  const { consumer, after, limit, inFlight, now, maxDueAt, resource, held } = query;
-  if (held?.size === 0) return [];
+/** First attempts in their order, or the retries that are due. @returns `more`: whether there may be more */
+export async function dueDeliveries(sql: Sql, query: DueQuery): Promise<{ deliveries: Delivery[]; more: boolean }> {
+  const { consumer, after, limit, maxBytes, inFlight, now, maxDueAt, resource, held } = query;
+  if (held?.size === 0) return { deliveries: [], more: false };
   const isRetry = query.attempts === 'retry';
   const isDue = isRetry
     ? `attempts > 0 AND due_at < ${WAITING} AND (due_at <= $4 OR due_at > $5) ORDER BY due_at`
     : 'attempts = 0 AND seq > $4 ORDER BY seq';
   const times = isRetry ? [now, maxDueAt] : [after];
   const isHeld = inHeldShards(held, 4 + times.length);
-  const rows = await sql.all<Omit<Delivery, 'event'> & { event: string; shard?: number }>(
-    `SELECT seq, consumer, partition_key AS key, event, attempts, created_at AS "createdAt"
+  const found = await sql.all<Omit<Delivery, 'event' | 'size'> & SizedRow & { shard?: number }>(
+    `SELECT seq, consumer, partition_key AS key, ${SIZED_EVENT}, attempts, created_at AS "createdAt"
        ${held ? `, ${SHARD} AS shard` : ''} FROM mesh_delivery
      WHERE consumer = $1 AND seq NOT IN ${sequenceList(sql, 2)} ${isHeld} AND ${isDue} LIMIT $3`,
     [consumer, JSON.stringify(inFlight), limit, ...times, ...shardParameters(held)],
   );
-  return rows.map(({ shard, ...row }) => ({
+  const { rows, isCut } = await withEvents(sql, 'mesh_delivery', found, maxBytes);
+  const deliveries = rows.map(({ shard, ...row }) => ({
     ...row,
     event: JSON.parse(row.event) as CloudEvent,
     ...(held && { lease: { resource, shard: shard!, token: held.get(shard!)! } }),
   }));
-}
-
-/** The consumers that have deliveries: one index lookup per name, however many rows there are. */
-export async function consumersWithDeliveries(sql: Sql): Promise<string[]> {
-  const found = new Set<string>();
-  for (const which of ['attempts = 0', 'attempts > 0']) {
-    const rows = await sql.all<{ consumer: string }>(
-      `WITH RECURSIVE names AS (
-         SELECT MIN(consumer) AS consumer FROM mesh_delivery WHERE ${which}
-         UNION ALL
-         SELECT (SELECT MIN(consumer) FROM mesh_delivery WHERE ${which} AND consumer > names.consumer)
-         FROM names WHERE names.consumer IS NOT NULL
-       ) SELECT consumer FROM names WHERE consumer IS NOT NULL`,
-    );
-    for (const { consumer } of rows) found.add(consumer);
-  }
-  return [...found];
+  return { deliveries, more: isCut || found.length === limit };
 }
 
 /** When the next retry of a consumer after `now` is due, both in ms since 1970. */

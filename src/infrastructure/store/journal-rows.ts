@@ -31,7 +31,8 @@ export interface JournalRow {
 
 /** Senders choose the length of names, and an index row of PostgreSQL has a limit. In characters. */
 const MAX_NAME = 300;
-const shortened = (name: string) => name.slice(0, MAX_NAME);
+/** PostgreSQL refuses half of a surrogate pair, which a cut may leave. */
+const shortened = (name: string) => name.slice(0, MAX_NAME).replace(/\p{Cs}/gu, '\uFFFD');
 
 const COLUMNS =
   'id, source, type, subject, consumer, causation_id, correlation_id, created_at, handled_at, attempts, outcome';
