@@ -4,18 +4,25 @@ import { createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { inspect } from 'node:util';
 import { Agent } from 'undici';
 import { configureServer } from '../src/infrastructure/http/configure-server.js';
+import { Connections } from '../src/infrastructure/http/connections.js';
 import { otherSiteProblem, protocolProblem } from '../src/infrastructure/http/request-checks.js';
-import { printable } from '../src/infrastructure/observability/printable.js';
 import { namedUrlsOf, portOf, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
-import { exchange, passedOn, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
+import {
+  exchange,
+  passedOn,
+  sendError,
+  sendJson,
+  sendNotFound,
+  sendProblem,
+  type Exchange,
+} from './gateway/answers.js';
 import { isConsoleFile, isOpened } from './gateway/console.js';
 import { keeperOf } from './gateway/dead-letters.js';
 import { forward, type Service } from './gateway/forwarding.js';
-import { Aggregator, ErrorAnswer, Unreachable } from './gateway/aggregator.js';
+import { Aggregator, Unreachable } from './gateway/aggregator.js';
 import { aggregatedRoutes, deadLetterRoutes, type OwnRoute } from './gateway/own-routes.js';
 import { ambiguityOf } from './gateway/request-target.js';
 import { routesOf, RouteTable, type ModuleRoute } from './gateway/routes.js';
@@ -52,6 +59,8 @@ export interface Gateway {
 
 /** Longest wait for an answer, in ms. `Prefer: wait` may take 10 s of it. */
 const RESPONSE_TIMEOUT_MS = 30_000;
+/** Connections to each process. A process lets as many requests in. */
+const MAX_CONNECTIONS = 128;
 /** How long stop() waits for requests in flight, in ms. */
 const GRACE_MS = 3000;
 
@@ -74,6 +83,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     connect: { timeout: 2000 },
     headersTimeout: RESPONSE_TIMEOUT_MS,
     bodyTimeout: RESPONSE_TIMEOUT_MS,
+    connections: MAX_CONNECTIONS,
   });
   const upstreams = { services, pages, dispatcher, ...(broker && { broker: { name: 'broker', url: broker } }) };
 
@@ -113,16 +123,21 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     return found.route.answer(to, aggregator, found.parameters.id ?? '');
   };
   let inFlight = 0;
+  const connections = new Connections();
   const server = createServer((request, response) => {
     // Node goes on with requests that it has received already.
     if (ended.has(request.socket)) return;
-    inFlight++;
-    response.once('close', () => inFlight--);
-    response.shouldKeepAlive &&= server.listening;
-    const to = exchange(request, response);
-    serve(to).catch((error: unknown) => sendError(to, error));
+    // One request of a connection after the other: a client that doesn't read must not make the processes answer many.
+    connections.take(request.socket, response, () => {
+      inFlight++;
+      response.once('close', () => inFlight--);
+      response.shouldKeepAlive &&= server.listening;
+      const to = exchange(request, response);
+      serve(to).catch((error: unknown) => sendError(to, error));
+    });
   });
-  configureServer(server);
+  configureServer(server, connections);
+  connections.watch(server);
   // Bodies are forwarded as they come, so Node may answer `Expect: 100-continue` at once.
   server.removeAllListeners('checkContinue');
   server.listen(options.port, '127.0.0.1');
@@ -146,18 +161,6 @@ async function anyOf(services: readonly Service[], aggregator: Aggregator): Prom
     if ((await aggregator.request(service, 'GET', '/health/live'))?.status === 200) return service;
   }
   throw new Unreachable('No process is running that could serve this page');
-}
-
-function sendError(to: Exchange, error: unknown): void {
-  if (to.response.headersSent || to.response.destroyed) return void to.response.destroy();
-  if (error instanceof Unreachable) return sendProblem(to, 503, error.message);
-  if (error instanceof ErrorAnswer) {
-    const { status, body } = error.answer;
-    to.response.setHeader('Content-Type', 'application/problem+json; charset=utf-8');
-    return sendJson(to, status, { ...body, instance: to.path });
-  }
-  console.error(printable(inspect(error)));
-  sendProblem(to, 500, 'The gateway failed');
 }
 
 const commandOptions = {

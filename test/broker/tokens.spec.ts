@@ -53,6 +53,7 @@ describe('A broker token', () => {
     ['wrong issuer', () => ({ iss: undefined })],
     ['no expiry', () => ({ exp: undefined })],
     ['no subject', () => ({ sub: undefined })],
+    ['no subject', () => ({ sub: '' })],
     ['no subject', () => ({ sub: ['system:serviceaccount:mesh:broker'] as unknown as string })],
     ['no expiry', () => ({ exp: 'tomorrow' as unknown as number })],
   ])('is refused as %s', async (reason, claims) => {

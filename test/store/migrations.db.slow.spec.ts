@@ -151,6 +151,7 @@ describe.each(DATABASES)('A $kind database of the release before migrations/', (
     expect(await migrateCommand(['--status'], location)).toMatchObject({ code: 1 });
     const applied = await migrateDatabase(location, [meshMigrations, ...HISTORIES]);
     expect(applied).toEqual([
+      'mesh/MeshJournal1764300000000',
       'rides/RidesListings1764100000000',
       'rides/RidesAttempts1764200000000',
       'drivers/DriversAttempts1764200000000',

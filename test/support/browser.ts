@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, renameSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
@@ -14,15 +14,24 @@ const executablePath = findChromium();
 export const describeInBrowser: jest.Describe = executablePath ? describe : describe.skip;
 if (!executablePath) console.log('Chromium is not installed (set CHROMIUM to its path): the console is not tested.');
 
-/** Builds console/dist, which the application serves, where it is missing. */
+/** Builds console/dist, which the application serves, where it is missing or older than its sources. */
 export function buildConsole(): void {
   const folder = join(ROOT, 'console/dist');
-  if (existsSync(folder)) return;
+  if (isUpToDate(folder)) return;
   // Suites that run at the same time would find half of the files.
   const built = mkdtempSync(`${folder}-`);
   const vite = join(ROOT, 'node_modules/vite/bin/vite.js');
   execFileSync(process.execPath, [vite, 'build', join(ROOT, 'console'), '--outDir', built, '--emptyOutDir']);
-  if (!existsSync(folder)) renameSync(built, folder);
+  if (isUpToDate(folder)) return rmSync(built, { recursive: true });
+  rmSync(folder, { recursive: true, force: true });
+  renameSync(built, folder);
+}
+
+function isUpToDate(folder: string): boolean {
+  if (!existsSync(folder)) return false;
+  const sources = readdirSync(join(ROOT, 'console'), { withFileTypes: true }).filter((it) => it.isFile());
+  const changedAt = sources.map(({ name }) => statSync(join(ROOT, 'console', name)).mtimeMs);
+  return statSync(join(folder, 'app.js')).mtimeMs > Math.max(...changedAt);
 }
 
 export function startBrowser(): Promise<Browser> {

@@ -248,6 +248,25 @@ describe('The gateway', () => {
     socket.destroy();
   });
 
+  it('forwards one request of a connection after the other, also for a client that does not read', async () => {
+    let [inFlight, most, count] = [0, 0, 0];
+    const url = await listening((_, response) => {
+      [count, inFlight] = [count + 1, inFlight + 1];
+      most = Math.max(most, inFlight);
+      response.once('close', () => inFlight--);
+      setTimeout(() => response.end('x'.repeat(1000)), 5);
+    });
+    const gateway = await gatewayTo(all(url));
+    const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1').on('error', () => undefined);
+    socket.pause().write('GET /clients/1 HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(300));
+    await eventually(
+      async () => count,
+      (it) => it > 50,
+    );
+    expect(most).toBe(1);
+    socket.destroy();
+  });
+
   it('forwards each chunk of an answer at once, and closes the request when the client disconnects', async () => {
     const ends: string[] = [];
     const url = await listening((_, response) => {

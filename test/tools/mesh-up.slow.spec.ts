@@ -4,6 +4,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { MODULE_NAMES } from '../../src/app.module.js';
 import { DEMO_RIDE } from '../../src/demo.js';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { ROOT } from '../../tools/mesh-up/plan.js';
@@ -55,6 +56,7 @@ describe('npm run mesh:up', () => {
     expect(demo).toMatchObject({ price: 5100, driverFee: 4856, settlement: SETTLED });
     expect(output()).toMatch(/broker +\S+ +delivered +cabs\.drivers\.calculate-fee/);
 
+    await expectOneConsole(url);
     const rides = await prepareRides(url, VICTIMS.length * RIDES_EACH);
     for (const [index, victim] of VICTIMS.entries()) {
       const some = rides.slice(index * RIDES_EACH, (index + 1) * RIDES_EACH);
@@ -104,6 +106,39 @@ describe('npm run mesh:up', () => {
     );
   });
 });
+
+/** The console at the gateway shows all processes, and the journal of the demo ride, which several of them have handled. */
+async function expectOneConsole(url: string): Promise<void> {
+  const browser = { Accept: 'text/html' };
+  const opened = await fetch(url, { headers: browser, redirect: 'manual' });
+  expect([opened.status, opened.headers.get('location')]).toEqual([302, '/mesh/console']);
+  const { body: session } = await call<{ consumers: string[]; actions: object[] }>(
+    'GET',
+    `${url}/mesh/console/session`,
+  );
+  expect(session.consumers.sort()).toEqual([...MODULE_NAMES].sort());
+  expect(session.actions).toHaveLength(2);
+  const { body: topology } = await call<{ modules: object[]; broker: string }>('GET', `${url}/mesh/console/topology`);
+  expect(topology.modules).toEqual(MODULE_NAMES.map((name) => ({ name, isHosted: true })));
+  const { body: journal } = await call<{ items: { consumer: string; handledAt: string }[] }>(
+    'GET',
+    `${url}/mesh/journal?subject=${DEMO_RIDE}&size=100`,
+  );
+  expect(new Set(journal.items.map(({ consumer }) => consumer)).size).toBe(5);
+  const times = journal.items.map(({ handledAt }) => handledAt);
+  expect(times).toEqual([...times].sort().reverse());
+  const ended = new AbortController();
+  const stream = await fetch(`${url}/mesh/console/stream`, { signal: ended.signal });
+  const ids = new Set<string>();
+  let text = '';
+  for await (const chunk of stream.body!) {
+    text += Buffer.from(chunk).toString();
+    for (const [, id] of text.matchAll(/"process":{"id":"([^"]+)"/g)) ids.add(id!);
+    // The modules, and the process that keeps the dead letters.
+    if (ids.size === MODULE_NAMES.length + 1) break;
+  }
+  ended.abort();
+}
 
 /** A parent process that starts a child as mesh:up does. */
 const PARENT = `

@@ -27,11 +27,13 @@ export class RowSet {
     const source = location.dialect === 'postgres' ? `event::json->>'source'` : `event->>'source'`;
     // Unpublished messages move as well: after the move no process here may be left to send them.
     const effects = `substr(consumer, 1, ${module.length + 1}) = '${module}/'`;
-    const received = `(consumer = '${module}' OR ${effects} OR (consumer = '${UNPUBLISHED}' AND ${source} = '${sender}'))`;
+    const handled = `(consumer = '${module}' OR ${effects})`;
+    const received = `(${handled} OR (consumer = '${UNPUBLISHED}' AND ${source} = '${sender}'))`;
     const meshRows: ModuleRows[] = [
       { table: 'mesh_inbox', where: `consumer = '${module}'` },
       { table: 'mesh_delivery', where: received, order: 'seq', regenerated: 'seq' },
       { table: 'mesh_dead_letter', where: received },
+      { table: 'mesh_journal', where: handled, order: 'seq', regenerated: 'seq' },
       { table: 'mesh_outbox', where: `source = '${sender}'`, order: 'seq', regenerated: 'seq' },
     ];
     const isThere = ({ table }: ModuleRows) => mesh.includes(table);

@@ -1,5 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { inspect } from 'node:util';
 import { incomingContext } from '../../src/infrastructure/observability/request-context.js';
+import { printable } from '../../src/infrastructure/observability/printable.js';
+import { ErrorAnswer, Unreachable } from './aggregator.js';
 import { SECURITY_HEADERS } from '../../src/infrastructure/http/security-headers.js';
 
 /** A request and its response. */
@@ -72,4 +75,17 @@ export function sendNotFound(to: Exchange, allowed: readonly string[] = []): voi
   if (allowed.length === 0) return sendProblem(to, 404, `Cannot ${to.method} ${to.request.url}`);
   to.response.setHeader('Allow', allowed.join(', '));
   sendProblem(to, 405, `Cannot ${to.method} ${to.path}`);
+}
+
+/** Answers a request that failed. */
+export function sendError(to: Exchange, error: unknown): void {
+  if (to.response.headersSent || to.response.destroyed) return void to.response.destroy();
+  if (error instanceof Unreachable) return sendProblem(to, 503, error.message);
+  if (error instanceof ErrorAnswer) {
+    const { status, body } = error.answer;
+    to.response.setHeader('Content-Type', 'application/problem+json; charset=utf-8');
+    return sendJson(to, status, { ...body, instance: to.path });
+  }
+  console.error(printable(inspect(error)));
+  sendProblem(to, 500, 'The gateway failed');
 }

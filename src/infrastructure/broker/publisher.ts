@@ -136,7 +136,7 @@ export class Publisher implements OutboxDispatcher {
         // PostgreSQL may commit a message later than one with a larger number, but none below the floor.
         const after = this.work.sql.dialect === 'sqlite' ? loadAfter : floor;
         const query = { loaded, excluded, routes, after, limit: room, held };
-        const rows = await listOutbox(this.work.sql, query);
+        const { rows, more } = await listOutbox(this.work.sql, query);
         this.searchPause.begin(excluded.groups.length > 0 ? performance.now() - began : 0);
         // A message failed during the query: later ones of its queue may be among the rows without it.
         if (unloads !== this.queues.unloads) {
@@ -144,7 +144,7 @@ export class Publisher implements OutboxDispatcher {
           continue;
         }
         this.queues.add(rows, held);
-        this.hasMore = rows.length === room;
+        this.hasMore = more;
         if (rows.length > 0) this.floor.read(rows.at(-1)!.seq);
         this.lastWrittenAt = rows.at(-1)?.created_at ?? this.lastWrittenAt;
         if (this.hasMore) this.isWoken = true;

@@ -1,5 +1,6 @@
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
 import type { Sql, SqlValue } from '../persistence/sql.js';
+import { SIZED_EVENT, withEvents, type SizedRow } from './large-events.js';
 import { insertDeliveryRows } from './delivery-rows.js';
 import {
   inHeldShards,
@@ -25,7 +26,9 @@ export interface OutboxRow {
 }
 
 export const OUTBOX_COLUMNS = ['id', 'source', 'type', 'partition_key', 'event', 'created_at'];
-const SELECTED = 'seq, id, type, partition_key, event, created_at';
+const SELECTED = `seq, id, type, partition_key, ${SIZED_EVENT}, created_at`;
+/** Bytes of the events that one query brings, at most, unless it is a single one. */
+const MAX_BYTES = 8 * 1024 * 1024;
 const INSERT = `INSERT INTO mesh_outbox (${OUTBOX_COLUMNS.join(', ')}) VALUES ($1, $2, $3, $4, $5, $6)`;
 
 /** The values of `OUTBOX_COLUMNS` for an event. */
@@ -73,20 +76,24 @@ export interface OutboxQuery {
   readonly held: HeldShards;
 }
 
-/** The oldest messages of the outbox in the held shards. */
+type FoundRow = Omit<OutboxRow, 'event'> & SizedRow & { readonly shard?: number };
+
+/** The oldest messages of the outbox in the held shards. @returns `more`: whether there may be more than it brings */
 export async function listOutbox(
   sql: Sql,
   { loaded, excluded, routes, after, limit, held }: OutboxQuery,
-): Promise<(OutboxRow & { shard?: number })[]> {
-  if (held?.size === 0) return [];
+): Promise<{ rows: (OutboxRow & { shard?: number })[]; more: boolean }> {
+  if (held?.size === 0) return { rows: [], more: false };
   const shards = shardParameters(held);
   const { cte, join, conditions, parameters } = excluding(sql, excluded, routes, sequenceList(sql), 4 + shards.length);
-  return sql.all(
+  const found = await sql.all<FoundRow>(
     `${cte} SELECT ${SELECTED}${held ? `, ${SHARD} AS shard` : ''} FROM mesh_outbox ${join}
      WHERE seq > $2 AND seq NOT IN ${sequenceList(sql)} ${inHeldShards(held, 4)} ${conditions}
      ORDER BY seq LIMIT $3`,
     [JSON.stringify(loaded), after, limit, ...shards, ...parameters],
   );
+  const { rows, isCut } = await withEvents(sql, 'mesh_outbox', found, MAX_BYTES);
+  return { rows, more: isCut || found.length === limit };
 }
 
 /** The event of a message as JSON; undefined when the message has left the outbox. */
@@ -136,7 +143,8 @@ export async function moveToDeliveries(
   const consumers = new Set<string>();
   const unknown: CloudEvent[] = [];
   if (held?.size === 0) return { consumers, more: false, unknown };
-  const rows = await oldest(sql, limit, held, after);
+  const found = await oldest(sql, limit, held, after);
+  const { rows, isCut } = await withEvents(sql, 'mesh_outbox', found, MAX_BYTES);
   if (rows.length === 0) return { consumers, more: false, unknown };
   const now = Date.now();
   const deliveries: SqlValue[][] = [];
@@ -152,13 +160,14 @@ export async function moveToDeliveries(
   const seqs = rows.map(({ seq }) => seq);
   // A COMMIT of ours that timed out may be carried out after all, while this one does the same again.
   if ((await removeFromOutbox(sql, seqs)) < seqs.length) throw new Error('Another transaction moved some messages');
-  return { consumers, more: rows.length === limit, oldest: rows[0]!.created_at, last: rows.at(-1)!.seq, unknown };
+  const more = isCut || rows.length === limit;
+  return { consumers, more, oldest: rows[0]!.created_at, last: rows.at(-1)!.seq, unknown };
 }
 
 /** The oldest rows whose shards this process holds. Two processes with one shard would interleave the messages of a key. */
-function oldest(sql: Sql, limit: number, held: HeldShards, after: number): Promise<OutboxRow[]> {
+function oldest(sql: Sql, limit: number, held: HeldShards, after: number): Promise<FoundRow[]> {
   const isHeld = held ? `AND ${SHARD} = ANY(ARRAY${leaseFence(3, 4)})` : '';
-  return sql.all<OutboxRow>(`SELECT ${SELECTED} FROM mesh_outbox WHERE seq > $2 ${isHeld} ORDER BY seq LIMIT $1`, [
+  return sql.all<FoundRow>(`SELECT ${SELECTED} FROM mesh_outbox WHERE seq > $2 ${isHeld} ORDER BY seq LIMIT $1`, [
     limit,
     after,
     ...(held ? [OUTBOX_RESOURCE, tokenParameter(held)] : []),

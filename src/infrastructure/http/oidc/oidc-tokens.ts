@@ -61,8 +61,8 @@ export class OidcTokens implements TokenVerifier {
       });
       // RFC 8725, section 3.11: a token of another kind, such as logout+jwt, is not meant as a permission.
       if (!TYPES.test(protectedHeader.typ ?? 'JWT')) throw new Unauthorized('not an access token');
-      // jose checks that `sub` is there, but not its type.
-      if (typeof payload.sub !== 'string') throw new Unauthorized('no subject');
+      // jose checks that `sub` is there, but not what it is.
+      if (typeof payload.sub !== 'string' || payload.sub === '') throw new Unauthorized('no subject');
       return { subject: payload.sub, expiry: payload.exp! };
     } catch (error) {
       if (error instanceof KeysUnavailable) this.assertWorthRetry(token);
