@@ -1,3 +1,4 @@
+import { Fragment } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { count, rate } from './format';
 import type { Live } from './live';
@@ -139,21 +140,19 @@ function NodeBox({ node, live, isSelected, select }: NodeProps) {
         height={height}
         rx={node.kind === 'broker' ? Math.min(24, height / 2) : 10}
       />
-      <text x={x} y={top} text-anchor="middle" dominant-baseline="central">
-        {node.title}
+      <text text-anchor="middle" dominant-baseline="central">
+        <tspan x={x} y={top}>
+          {node.title}
+        </tspan>
+        {facts.map((fact, index) => (
+          <Fragment key={index}>
+            {/* The space parts the words for a screen reader. */}{' '}
+            <tspan class="fact" x={x} y={top + 4 + (index + 1) * FACT_HEIGHT}>
+              {fact}
+            </tspan>
+          </Fragment>
+        ))}
       </text>
-      {facts.map((fact, index) => (
-        <text
-          key={index}
-          class="fact"
-          x={x}
-          y={top + 4 + (index + 1) * FACT_HEIGHT}
-          text-anchor="middle"
-          dominant-baseline="central"
-        >
-          {fact}
-        </text>
-      ))}
     </g>
   );
 }
