@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { attemptsOf, nameOf } from './entry';
+import { attemptsOf } from './entry';
 import { duration, preciseTime } from './format';
 import type { Entry } from './mesh-types';
 import { BAR_PX, HEADER_PX, LANE_NAME_PX, layOutTimeline, type Bar } from './timeline-layout';
@@ -71,13 +71,14 @@ interface BarProps {
 
 function BarButton({ bar: { entry, x, y, width, text, room }, isSelected, select }: BarProps) {
   const state = entry.outcome === 'dead' ? 'failing' : entry.attempts > 1 ? 'late' : 'fine';
+  const shown = text.length > 44 ? `${text.slice(0, 43)}…` : text;
   const took = duration(Date.parse(entry.handledAt) - Date.parse(entry.createdAt));
   return (
     <g
       class={`bar ${state}${isSelected ? ' selected' : ''}`}
       role="button"
       tabindex={0}
-      aria-label={`${nameOf(entry.type)} at ${entry.consumer}, ${attemptsOf(entry)}, took ${took}`}
+      aria-label={`${shown} at ${entry.consumer}, ${attemptsOf(entry)}, took ${took}`}
       onClick={() => select(entry)}
       onKeyDown={(event) => {
         if (event.key !== 'Enter' && event.key !== ' ') return;
@@ -88,7 +89,7 @@ function BarButton({ bar: { entry, x, y, width, text, room }, isSelected, select
       <rect class="target" x={x} y={y} width={room} height={BAR_PX} />
       <rect x={x} y={y} width={width} height={BAR_PX} rx="4" />
       <text x={x + width + 6} y={y + BAR_PX / 2} dominant-baseline="central">
-        {text.length > 44 ? `${text.slice(0, 43)}…` : text}
+        {shown}
       </text>
     </g>
   );

@@ -1,3 +1,4 @@
+import { Fragment } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { count, rate } from './format';
 import type { Live } from './live';
@@ -73,14 +74,16 @@ interface EdgeProps {
 function EdgeLine({ placed: { edge, paths, label }, live, isSelected, select }: EdgeProps) {
   const traffic = trafficOf(live.seconds, edge);
   const state = stateOf(traffic);
-  const { name, kind } = edge.message;
+  const { kind } = edge.message;
+  const name = shortName(edge.message.name);
+  const speed = traffic.rate > 0 ? `${rate(traffic.rate)}/s` : '';
   const thickness = 1.3 + 1.9 * Math.log10(1 + traffic.rate);
   return (
     <g
       class={`edge ${kind} ${state}${isSelected ? ' selected' : ''}`}
       role="button"
       tabindex={0}
-      aria-label={`${name}, ${kind} from ${edge.sender} to ${edge.consumer}`}
+      aria-label={`${[SIGNS[state], name, speed].filter(Boolean).join(' ')}, ${kind} from ${edge.sender} to ${edge.consumer}`}
       {...activation(() => select({ edge }))}
     >
       {paths.map((d, index) => (
@@ -96,8 +99,8 @@ function EdgeLine({ placed: { edge, paths, label }, live, isSelected, select }: 
       ))}
       <text x={label.x} y={label.y} text-anchor="middle" dominant-baseline="central">
         {SIGNS[state] && <tspan class="sign">{SIGNS[state]} </tspan>}
-        {name.length > 40 ? `${name.slice(0, 39)}…` : name}
-        {traffic.rate > 0 && <tspan class="rate"> {rate(traffic.rate)}/s</tspan>}
+        {name}
+        {speed && <tspan class="rate"> {speed}</tspan>}
       </text>
     </g>
   );
@@ -127,7 +130,7 @@ function NodeBox({ node, live, isSelected, select }: NodeProps) {
       class={`node ${node.kind} ${state}${isSelected ? ' selected' : ''}`}
       role="button"
       tabindex={0}
-      aria-label={`${node.kind} ${node.title.trim()}`}
+      aria-label={[node.title, ...facts, KINDS[node.kind]].join(' ')}
       {...activation(() => select({ node: node.name }))}
     >
       <rect
@@ -137,24 +140,26 @@ function NodeBox({ node, live, isSelected, select }: NodeProps) {
         height={height}
         rx={node.kind === 'broker' ? Math.min(24, height / 2) : 10}
       />
-      <text x={x} y={top} text-anchor="middle" dominant-baseline="central">
-        {node.title}
+      <text text-anchor="middle" dominant-baseline="central">
+        <tspan x={x} y={top}>
+          {node.title}
+        </tspan>
+        {facts.map((fact, index) => (
+          <Fragment key={index}>
+            {/* The space parts the words for a screen reader. */}{' '}
+            <tspan class="fact" x={x} y={top + 4 + (index + 1) * FACT_HEIGHT}>
+              {fact}
+            </tspan>
+          </Fragment>
+        ))}
       </text>
-      {facts.map((fact, index) => (
-        <text
-          key={index}
-          class="fact"
-          x={x}
-          y={top + 4 + (index + 1) * FACT_HEIGHT}
-          text-anchor="middle"
-          dominant-baseline="central"
-        >
-          {fact}
-        </text>
-      ))}
     </g>
   );
 }
+
+const KINDS = { module: '(module)', system: '(other system)', broker: '(between modules)' } as const;
+
+const shortName = (name: string) => (name.length > 40 ? `${name.slice(0, 39)}…` : name);
 
 /** What makes an SVG element act as a button. */
 function activation(act: () => void) {

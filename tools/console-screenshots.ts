@@ -139,7 +139,7 @@ class Story {
     await this.soon('the killed process', page.getByText('Reconnecting'));
     await this.picture('killed');
     await answers(url);
-    await this.soon('the process that is back', page.getByText('Live'));
+    await this.soon('the process that is back', page.getByText('● Live'));
     await this.go('Overview');
     await page.getByRole('cell', { name: /silent for/ }).waitFor();
     await this.picture('back');

@@ -30,7 +30,7 @@ describeInBrowser('The pages of the console', () => {
           viewport: { width, height: 800 },
           colorScheme,
         });
-        await page.getByText('Live').waitFor();
+        await page.getByText('● Live').waitFor();
         for (const title of PAGES) {
           await go(title);
           await page.getByRole('table').or(page.getByText('No message has ')).first().waitFor();
@@ -82,7 +82,7 @@ describeInBrowser('The pages of the console', () => {
     await page.keyboard.press('Escape');
     await details.waitFor({ state: 'detached' });
     expect(await edge.evaluate((element) => element === document.activeElement)).toBe(true);
-    await page.getByRole('button', { name: 'module invoicing' }).click();
+    await page.getByRole('button', { name: /^invoicing .*\(module\)/ }).click();
     await details.getByText('A module of this process').waitFor();
     await page.getByRole('button', { name: 'RegisterMiles', exact: true }).click();
     await details.getByRole('heading', { name: 'RegisterMiles' }).waitFor();

@@ -29,9 +29,9 @@ describeInBrowser('The console of a mesh with tokens', () => {
     expect(await violations(page)).toEqual([]);
     await token.fill(ADMIN);
     await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByText('Live').waitFor();
+    await page.getByText('● Live').waitFor();
     await page.reload();
-    await page.getByText('Live').waitFor();
+    await page.getByText('● Live').waitFor();
     await page.getByRole('button', { name: 'Sign out' }).click();
     await token.waitFor();
     await page.reload();
@@ -57,7 +57,7 @@ describeInBrowser('The console of a mesh with tokens', () => {
     const { page, problems, close } = await visit(browser, server.url);
     await page.getByLabel('Token of an administrator or a reader').fill(READER);
     await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByText('Live').waitFor();
+    await page.getByText('● Live').waitFor();
     const hide = (isHidden: boolean) =>
       page.evaluate((hidden) => {
         Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
@@ -70,7 +70,7 @@ describeInBrowser('The console of a mesh with tokens', () => {
     await page.waitForTimeout(3000);
     expect(requests).toEqual([]);
     await hide(false);
-    await page.getByText('Live').waitFor();
+    await page.getByText('● Live').waitFor();
     expect(problems.filter((it) => !/status of 401/.test(it))).toEqual([]);
     await close();
   });
