@@ -7,7 +7,7 @@ import { ROOT } from '../../tools/source.js';
 /* The package as a host sees it: installed from its folder beside the packages of this project. */
 
 const NAME = 'nestjs-meshy';
-const ENTRIES = ['', '/http', '/cloudevents', '/testing', '/knative'];
+const ENTRIES = ['', '/http', '/cloudevents', '/testing', '/knative', '/console'];
 
 describe('The package', () => {
   let host: string;
@@ -60,12 +60,14 @@ describe('The package', () => {
       'cjs/testing.js',
       'esm/knative.js',
       'cjs/knative.js',
+      'esm/console.js',
+      'cjs/console.js',
       'esm/meshy.js',
     ]) {
       const code = readFileSync(join(ROOT, 'dist-package', file), 'utf8');
       expect(code).not.toMatch(/\b(cabs|transit|driver_fee|invoic)/i);
       const imported = [...code.matchAll(/(?:from |require\()'([^'.][^']*)'/g)].map(([, id]) => id!);
-      const packages = imported.filter((id) => !id.startsWith('node:')).map((id) => /^(@[^/]+\/)?[^/]+/.exec(id)![0]);
+      const packages = imported.filter((id) => !isBuiltin(id)).map((id) => /^(@[^/]+\/)?[^/]+/.exec(id)![0]);
       expect(declared).toEqual(expect.arrayContaining(packages));
     }
   });
@@ -76,6 +78,19 @@ describe('The package', () => {
     const required = run('node', '--no-warnings', '-e', `const it = require('${NAME}${entry}'); ${keys}`);
     expect(required).toBe(imported);
     expect(required.trim()).not.toBe('');
+  });
+
+  it('has the files of the console, which a host finds by import and by require', () => {
+    const check = `const { folder } = it.meshConsole(); console.log(require('node:fs').readdirSync(folder).sort().join())`;
+    const required = run('node', '-e', `const it = require('${NAME}/console'); ${check}`);
+    const load = `import { createRequire } from 'node:module'; const require = createRequire(process.cwd() + '/x.js');`;
+    const imported = run(
+      'node',
+      '--input-type=module',
+      '-e',
+      `${load} import * as it from '${NAME}/console'; ${check}`,
+    );
+    expect([required.trim(), imported.trim()]).toEqual(Array(2).fill('app.css,app.js,icon.svg,index.html'));
   });
 
   describe.each<[string, object]>([
