@@ -3,7 +3,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeResolve } from '@rollup/plugin-node-resolve';
-import { rollup, type OutputOptions } from 'rollup';
+import { rollup, type OutputOptions, type Plugin } from 'rollup';
 import { runCommand } from '../tools/command-line.js';
 
 /* Both builds are whole: Jest in a CommonJS application can't load ES modules, nor CommonJS that requires those of Nest 12. */
@@ -78,7 +78,11 @@ async function bundleAs(build: string, names: readonly string[], output: OutputO
   const bundled = await rollup({
     input: Object.fromEntries(names.map((name) => [name, join(build, 'package', `${name}.js`)])),
     external: (id) => /^(node:)?[@\w]/.test(id) && !BUNDLED.some((name) => id === name || id.startsWith(`${name}/`)),
-    plugins: [nodeResolve({ exportConditions: ['node'] }), { name: 'source maps', load: withSourceMap(build) }],
+    plugins: [
+      nodeResolve({ exportConditions: ['node'] }),
+      { name: 'source maps', load: withSourceMap(build) },
+      FILE_URL,
+    ],
     onwarn: ({ code, message }) => {
       // The helper for decorators that the compiler writes asks for `this`.
       if (code !== 'THIS_IS_UNDEFINED') throw new Error(message);
@@ -87,6 +91,13 @@ async function bundleAs(build: string, names: readonly string[], output: OutputO
   await bundled.write(output);
   await bundled.close();
 }
+
+/** Rollup's own form of `import.meta.url` for require takes a Jest with jsdom for a browser. */
+const FILE_URL: Plugin = {
+  name: 'import.meta.url',
+  resolveImportMeta: (property, { format }) =>
+    property === 'url' && format === 'cjs' ? `require('node:url').pathToFileURL(__filename).href` : null,
+};
 
 /** Rollup doesn't look for the source map of a file itself. */
 const withSourceMap = (build: string) => (path: string) =>
