@@ -11,7 +11,7 @@ import { otherSiteProblem, protocolProblem } from '../src/infrastructure/http/re
 import { namedUrlsOf, portOf, runCommand, urlOf } from './command-line.js';
 import { UsageError } from './errors.js';
 import { exchange, passedOn, sendJson, sendNotFound, sendProblem, type Exchange } from './gateway/answers.js';
-import { isConsoleFile, isOpened } from './gateway/console.js';
+import { isForAnyProcess, isOpened } from './gateway/console.js';
 import { keeperOf } from './gateway/dead-letters.js';
 import { forward, type Service } from './gateway/forwarding.js';
 import { Aggregator, Unreachable } from './gateway/aggregator.js';
@@ -109,7 +109,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     const module = (table.find(method, path) ?? table.findPath(path))?.route.module;
     if (module) return forward({ name: module, url: modules[module]! }, to, dispatcher);
     const aggregator = new Aggregator(upstreams, passedOn(to));
-    if (isConsoleFile(path)) return forward(await anyOf(services, aggregator), to, dispatcher);
+    if (isForAnyProcess(to)) return forward(await anyOf(services, aggregator), to, dispatcher);
     if (/^\/api(\/|$)/i.test(path)) return forward(await anyOf(pages, aggregator), to, dispatcher);
     const found = ownRoutes.find(method, path);
     if (!found) return sendNotFound(to, ownRoutes.methods(path));

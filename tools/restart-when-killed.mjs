@@ -4,15 +4,18 @@
  */
 import { spawn } from 'node:child_process';
 
+/** A process that was killed sooner than this is started again only then, in ms. */
+const PAUSE_MS = 1000;
 let child;
 
 function start() {
+  const startedAt = Date.now();
   child = spawn(process.execPath, process.argv.slice(2), { stdio: 'inherit' });
   child.on('exit', (code, signal) => {
-    if (signal === 'SIGKILL') start();
+    if (signal === 'SIGKILL') setTimeout(start, Math.max(0, startedAt + PAUSE_MS - Date.now()));
     else process.exit(code ?? 1);
   });
 }
 
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, () => child.kill(signal));
 start();

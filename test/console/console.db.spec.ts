@@ -109,6 +109,7 @@ describe.each(DATABASES)('The console on $kind', ({ fresh }) => {
     const streams = await Promise.all(Array.from({ length: 20 }, () => call('GET', '/stream')));
     expect(streams.map(({ status }) => status)).toEqual(streams.map(() => 200));
     expect((await call('GET', '/stream')).status).toBe(409);
+    expect((await call('HEAD', '/stream')).status).toBe(200);
     const began = performance.now();
     await planted.app.close();
     expect(performance.now() - began).toBeLessThan(2500);
@@ -140,6 +141,16 @@ describe.each(DATABASES)('The console on $kind', ({ fresh }) => {
       { consumer: 'left', kind: 'fail', seconds: 1e9 },
     ])
       expect((await disturb(body)).status).toBe(400);
+  });
+
+  it('does nothing for a page on another port of this machine', async () => {
+    await start({ isDevelopment: true });
+    const other = { 'Sec-Fetch-Site': 'same-site', Origin: 'http://localhost:1' };
+    expect((await call('POST', '/actions/greet', other)).status).toBe(403);
+    const replay = await fetch(`${url}/mesh/dead-letters/replay`, { method: 'POST', headers: other });
+    expect(replay.status).toBe(403);
+    expect((await call('POST', '/actions/greet', { ...other, ...OWN })).status).toBe(202);
+    expect((await call('GET', '/session', other)).status).toBe(200);
   });
 
   it('offers the actions of the application, in development', async () => {

@@ -2,8 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
-const PROGRAM = `console.log(process.pid);
-process.on('SIGTERM', () => process.exit(7));
+const PROGRAM = `process.on('SIGTERM', () => process.exit(7));
+console.log(process.pid);
 setInterval(() => {}, 1000);`;
 
 describe('npm run start:dev', () => {

@@ -13,6 +13,7 @@ import type { Service } from './forwarding.js';
 const AGAIN_MS = 1000;
 
 interface Session extends Record<string, unknown> {
+  readonly role: string;
   readonly consumers: readonly string[];
 }
 
@@ -20,8 +21,9 @@ interface Topology extends Record<string, unknown> {
   readonly modules: readonly { readonly name: string; readonly isHosted: boolean }[];
 }
 
-/** Whether a path is a file of the console, which every process has. */
-export function isConsoleFile(path: string): boolean {
+/** Whether any process can answer: a file of the console, or a session, which every process with the same token knows. */
+export function isForAnyProcess({ method, path }: Exchange): boolean {
+  if (path === '/mesh/console/session') return method === 'POST' || method === 'DELETE';
   return /^\/mesh\/console(\/(app\.(js|css)|icon\.svg))?\/?$/.test(path);
 }
 
@@ -31,10 +33,10 @@ export function isOpened({ method, path, request: { headers } }: Exchange): bool
 }
 
 /** What the session may do, at all processes. @throws ErrorAnswer */
-export async function session(aggregator: Aggregator): Promise<object> {
+export async function session(aggregator: Aggregator): Promise<Session & { actions: object[] }> {
   const sessions = await bodiesOf<Session>(aggregator, '/mesh/console/session');
   const actions = DEMO_ACTIONS.map(({ name, label }) => ({ name, label }));
-  return { ...sessions[0], consumers: sessions.flatMap(({ consumers }) => consumers), actions };
+  return { ...sessions[0]!, consumers: sessions.flatMap(({ consumers }) => consumers), actions };
 }
 
 /** The modules that any process hosts, and the messages, which every process knows. @throws ErrorAnswer */
@@ -45,8 +47,10 @@ export async function topology(aggregator: Aggregator): Promise<object> {
   return { ...all[0], modules, broker: aggregator.upstreams.broker?.url ?? all[0]?.broker };
 }
 
-/** Runs an action of the demo against the gateway itself. */
-export async function act(to: Exchange, name: string): Promise<void> {
+/** Runs an action of the demo against the gateway itself. @throws ErrorAnswer */
+export async function act(to: Exchange, aggregator: Aggregator, name: string): Promise<void> {
+  const { role } = await session(aggregator);
+  if (role !== 'administrator') return sendProblem(to, 403, 'This token may only read: use the administration token');
   const action = DEMO_ACTIONS.find((it) => it.name === name);
   if (!action) return sendProblem(to, 404, `There is no action ${name}`);
   try {
@@ -77,8 +81,10 @@ export async function kill(to: Exchange, aggregator: Aggregator): Promise<void> 
   sendJson(to, answer.status, answer.body);
 }
 
-/** The Server-Sent Events of all processes, until the browser goes. */
-export function stream(to: Exchange, { upstreams: { services, dispatcher } }: Aggregator): void {
+/** The Server-Sent Events of all processes, until the browser goes. @throws ErrorAnswer */
+export async function stream(to: Exchange, aggregator: Aggregator): Promise<void> {
+  await session(aggregator);
+  const { services, dispatcher } = aggregator.upstreams;
   const { response } = to;
   const left = new AbortController();
   response.once('close', () => left.abort());

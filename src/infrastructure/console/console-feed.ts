@@ -49,7 +49,11 @@ export class ConsoleFeed {
   }
 
   close(): void {
-    for (const viewer of this.viewers) viewer.end();
+    for (const viewer of this.viewers) {
+      // A browser that doesn't read would hold up the shutdown.
+      if (viewer.writableLength > 0) viewer.destroy();
+      else viewer.end();
+    }
     this.stop();
   }
 

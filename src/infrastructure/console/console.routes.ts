@@ -11,6 +11,8 @@ import { UnitOfWork } from '../persistence/unit-of-work.js';
 import type { ConsoleFeed } from './console-feed.js';
 import { CONSOLE, type ConsoleOptions } from './console-options.js';
 
+const STREAM_TYPE = 'text/event-stream';
+
 /** What only the console asks for. Most of it is loaded when a browser asks. */
 @Injectable()
 export class ConsoleRoutes {
@@ -41,7 +43,8 @@ export class ConsoleRoutes {
       summary: 'What happens in this process, as Server-Sent Events',
       isHidden: true,
       guard,
-      handle: ({ response }) => this.stream(response),
+      handle: ({ request, response }) => (request.method === 'HEAD' ? Promise.resolve('') : this.stream(response)),
+      contentType: STREAM_TYPE,
     });
     this.routes = options ? [topology, stream] : [];
   }
@@ -63,7 +66,7 @@ export class ConsoleRoutes {
     this.feed ??= this.makeFeed();
     const feed = await this.feed;
     if (feed.isFull || this.isClosed) throw new Conflict('Too many browsers watch this process: close one of them');
-    const headers = { ...SECURITY_HEADERS, 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' };
+    const headers = { ...SECURITY_HEADERS, 'Content-Type': STREAM_TYPE, 'X-Accel-Buffering': 'no' };
     response.writeHead(200, headers);
     feed.add(response);
   }

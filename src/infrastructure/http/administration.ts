@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import { Forbidden, NotFound } from '../contracts/domain-errors.js';
 import { authorizationOf, Unauthorized } from './bearer-tokens.js';
-import { sessionRole, type AdministrationRole } from './console-session.js';
+import { isOfConsole, sessionRole, type AdministrationRole } from './console-session.js';
 import type { RouteGuard } from './mesh-route.js';
 
 /** A token that can't be guessed, and that a header can carry. */
@@ -40,8 +40,11 @@ export class AdministrationGuard implements RouteGuard {
   /** @throws NotFound where there is no administration, Unauthorized without a token, Forbidden when a reader changes something */
   authorize(request: IncomingMessage): void {
     const role = this.roleOf(request);
-    if (role === 'reader' && !SAFE_METHODS.includes(request.method))
-      throw new Forbidden('This token may only read: use the administration token');
+    if (SAFE_METHODS.includes(request.method)) return;
+    if (role === 'reader') throw new Forbidden('This token may only read: use the administration token');
+    // A page on another port of this machine, or on another host of this domain.
+    if (request.headers['sec-fetch-site'] === 'same-site' && !isOfConsole(request))
+      throw new Forbidden('Requests of other pages are refused', 'Sec-Fetch-Site');
   }
 
   /** @throws NotFound where there is no administration, Unauthorized without a token */

@@ -29,9 +29,14 @@ export function sessionRole(request: IncomingMessage, tokenOf: TokenOf): Adminis
   const token = known && tokenOf(known);
   if (!token || Number(expires) * 1000 < Date.now() || !isEqual(signature!, sign(token, known, expires!)))
     return undefined;
-  if (!SAFE_METHODS.includes(request.method) && request.headers[OWN_REQUEST] === undefined)
+  if (!SAFE_METHODS.includes(request.method) && !isOfConsole(request))
     throw new Forbidden('Requests of the console carry this header', 'X-Mesh-Console');
   return known;
+}
+
+/** Whether a page of the console has sent the request. */
+export function isOfConsole({ headers }: IncomingMessage): boolean {
+  return headers[OWN_REQUEST] !== undefined;
 }
 
 /** The value of `Set-Cookie` for a new session. */

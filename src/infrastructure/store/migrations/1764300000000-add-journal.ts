@@ -24,8 +24,8 @@ export class MeshJournal1764300000000 implements MigrationInterface {
     )`);
     await runner.query('CREATE INDEX mesh_journal_handled ON mesh_journal (handled_at)');
     await runner.query('CREATE INDEX mesh_journal_type ON mesh_journal (type, handled_at)');
-    await runner.query('CREATE INDEX mesh_journal_subject ON mesh_journal (subject)');
-    await runner.query('CREATE INDEX mesh_journal_correlation ON mesh_journal (correlation_id)');
+    await runner.query('CREATE INDEX mesh_journal_subject ON mesh_journal (subject, handled_at)');
+    await runner.query('CREATE INDEX mesh_journal_correlation ON mesh_journal (correlation_id, handled_at)');
   }
 
   async down(runner: QueryRunner): Promise<void> {
