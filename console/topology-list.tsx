@@ -20,7 +20,7 @@ export function TopologyList({ edges, seconds, select }: ListProps) {
     sender: edge.sender,
     consumer: edge.consumer,
   }));
-  const others = strangers(edges, seconds).map(({ type, sender, consumer, count, failed }) => ({
+  const others = undeclared(edges, seconds).map(({ type, sender, consumer, count, failed }) => ({
     edge: undefined,
     traffic: { rate: count, failed, isLate: false, pending: 0 },
     name: type,
@@ -68,11 +68,11 @@ function State({ traffic }: { traffic: Traffic }) {
 }
 
 /** Senders choose types, so there may be many. */
-const MAX_STRANGERS = 20;
+const MAX_UNDECLARED = 20;
 
 /** Messages of the last ten seconds that no contract knows. */
-function strangers(edges: readonly Edge[], seconds: readonly Second[]): EdgeSecond[] {
+function undeclared(edges: readonly Edge[], seconds: readonly Second[]): EdgeSecond[] {
   const types = new Set(edges.map(({ message }) => message.type));
   const found = new Map(seconds.slice(-10).flatMap((second) => [...second.edges]));
-  return [...found.values()].filter(({ type }) => !types.has(type)).slice(0, MAX_STRANGERS);
+  return [...found.values()].filter(({ type }) => !types.has(type)).slice(0, MAX_UNDECLARED);
 }
