@@ -18,6 +18,8 @@ export interface Message {
   /** Module names, or URLs of other systems. */
   readonly senders: readonly string[];
   readonly consumers: readonly string[];
+  /** The classes that handle or answer it. */
+  readonly handlers: readonly { readonly module: string; readonly name: string }[];
   readonly schema: object;
   readonly example: unknown;
 }

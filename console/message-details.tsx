@@ -4,7 +4,7 @@ import type { Message } from './mesh-types';
 import { Samples } from './samples';
 
 export function MessageDetails({ message, samples }: { message: Message; samples: readonly SeenSample[] }) {
-  const { name, type, kind, owner, senders, consumers } = message;
+  const { name, type, kind, owner, senders, handlers } = message;
   return (
     <>
       <h2>{name}</h2>
@@ -20,7 +20,7 @@ export function MessageDetails({ message, samples }: { message: Message; samples
         <dt>{kind === 'query' ? 'Asked by' : 'Sent by'}</dt>
         <dd>{senders.join(', ') || '–'}</dd>
         <dt>{kind === 'query' ? 'Answered by' : 'Handled by'}</dt>
-        <dd>{consumers.join(', ') || '–'}</dd>
+        <dd>{handlers.map((it) => `${it.module} (${it.name})`).join(', ') || '–'}</dd>
       </dl>
       <SchemaAndExample message={message} />
       {kind !== 'query' && <Samples samples={samples.filter((it) => it.type === type)} />}

@@ -126,6 +126,10 @@ describe.each(DATABASES)('The console on $kind', ({ fresh }) => {
     ]);
     const happened = topology.messages.find(({ name }) => name === 'Happened');
     expect(happened).toMatchObject({ kind: 'event', owner: 'left', consumers: ['left', 'right'], example: { n: 1 } });
+    expect(happened?.handlers).toEqual([
+      { module: 'left', name: 'LeftHandler' },
+      { module: 'right', name: 'RightHandler' },
+    ]);
   });
 
   it('makes a consumer fail, reject and slow down for a while, in development', async () => {
@@ -233,5 +237,5 @@ interface State {
 
 interface Topology {
   readonly modules: readonly object[];
-  readonly messages: readonly { readonly name: string }[];
+  readonly messages: readonly { readonly name: string; readonly handlers: readonly object[] }[];
 }

@@ -76,7 +76,8 @@ function topology() {
     ['command', 'event', 'query'].map((kind) => {
       const [senders, consumers] = kind === 'event' ? [[owner], [next(index)]] : [[next(index)], [owner]];
       const name = `${kind} ${index}`;
-      return { type: name, name, kind, owner, senders, consumers, schema: {}, example: HOSTILE_NAME };
+      const handlers = consumers.map((module) => ({ module, name: 'Handler' }));
+      return { type: name, name, kind, owner, senders, consumers, handlers, schema: {}, example: HOSTILE_NAME };
     }),
   );
   return {

@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { exampleOf, wireSchema, type JsonSchema } from '../cloudevents/json-schema.js';
-import { consumersByType, meshFeatureOf, messagesIn } from '../contracts/mesh-feature.js';
+import { declaredHandlers, meshFeatureOf, messagesIn } from '../contracts/mesh-feature.js';
 import { permittedSenders, type MessageClass, type QueryClass } from '../contracts/message.js';
 
 /** A message or query of a contract: who sends it to whom. */
@@ -15,25 +15,35 @@ export interface DescribedMessage {
   /** Modules, and sources of other systems. */
   readonly senders: readonly string[];
   readonly consumers: readonly string[];
+  /** The classes that handle or answer it. */
+  readonly handlers: readonly { readonly module: string; readonly name: string }[];
   readonly schema: JsonSchema;
   readonly example: unknown;
 }
 
 /** The messages and queries of all contracts, of all modules of the application. */
 export function describedMessages(modules: readonly Type[]): DescribedMessage[] {
-  const consumers = consumersByType(modules);
+  const handlers = declaredHandlers(modules);
   return modules.flatMap((module) => {
     const { name: owner, contract } = meshFeatureOf(module);
     const { messages, queries } = messagesIn(contract);
-    const described = (it: MessageClass | QueryClass, type: string, of: readonly string[]): DescribedMessage => {
+    const described = (it: MessageClass | QueryClass): DescribedMessage => {
+      const type = it.kind === 'query' ? it.queryName : it.type;
       const schema = wireSchema(it.schema);
-      const senders = permittedSenders(it, owner);
-      return { type, name: it.name, kind: it.kind, owner, senders, consumers: of, schema, example: exampleOf(schema) };
+      const own = handlers.filter((handler) => handler.type === type);
+      return {
+        type,
+        name: it.name,
+        kind: it.kind,
+        owner,
+        senders: permittedSenders(it, owner),
+        consumers: it.kind === 'query' ? [owner] : [...new Set(own.map(({ module }) => module))],
+        handlers: own.map(({ module, name }) => ({ module, name })),
+        schema,
+        example: exampleOf(schema),
+      };
     };
-    return [
-      ...messages.map((it) => described(it, it.type, [...new Set(consumers.get(it.type))])),
-      ...queries.map((it) => described(it, it.queryName, [owner])),
-    ];
+    return [...messages, ...queries].map(described);
   });
 }
 

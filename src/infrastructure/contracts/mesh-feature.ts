@@ -52,16 +52,33 @@ export function messagesIn(contract: object): { messages: MessageClass[]; querie
 /** The names of the modules that handle each type, hosted by this process or not. */
 export function consumersByType(modules: readonly Type[]): Map<string, string[]> {
   const consumers = new Map<string, string[]>();
-  for (const module of modules) {
-    const { name } = meshFeatureOf(module);
-    for (const handler of providersOf(module)) {
-      const command = commandOf(handler);
-      const types = command?.kind ? [command.type!] : [];
-      types.push(...eventsOf(handler).map(({ type }) => type));
-      for (const type of types) consumers.set(type, [...(consumers.get(type) ?? []), name]);
-    }
-  }
+  for (const { type, module } of declaredHandlers(modules))
+    consumers.set(type, [...(consumers.get(type) ?? []), module]);
   return consumers;
+}
+
+/** A class that handles messages of a type, or answers a query of that name. */
+export interface DeclaredHandler {
+  readonly type: string;
+  readonly module: string;
+  /** The name of the class. */
+  readonly name: string;
+}
+
+/** The handlers of all messages and queries of contracts, in the modules, hosted by this process or not. */
+export function declaredHandlers(modules: readonly Type[]): DeclaredHandler[] {
+  return modules.flatMap((module) =>
+    providersOf(module).flatMap((handler) => {
+      const command = commandOf(handler);
+      const query = queryOf(handler);
+      const types = [
+        ...(command?.kind ? [command.type!] : []),
+        ...eventsOf(handler).map(({ type }) => type),
+        ...(query?.kind === 'query' ? [query.queryName] : []),
+      ];
+      return types.map((type) => ({ type, module: meshFeatureOf(module).name, name: handler.name }));
+    }),
+  );
 }
 
 function providersOf(module: Type): Type[] {
