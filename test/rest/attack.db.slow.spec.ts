@@ -25,6 +25,12 @@ const RIDES = CALLERS.rides!;
 const ADMIN_TOKEN = 'an administration token';
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
 
+/** The page of the console, which asks for a token itself, and where it sends that. */
+function isOfPage({ method, path }: { method: string; path: string }): boolean {
+  if (path === '/mesh/console/session') return method !== 'GET';
+  return /^\/mesh\/console(\/(app\.(js|css)|icon\.svg))?$/.test(path);
+}
+
 describe.each(DATABASES)('A process in production on $kind', ({ fresh }) => {
   let cabs: Cabs;
   let database: string;
@@ -45,6 +51,7 @@ describe.each(DATABASES)('A process in production on $kind', ({ fresh }) => {
     await migrateDatabase(database, [meshMigrations, ...HISTORIES]);
     cabs = await startCabs(database, {
       NODE_ENV: 'production',
+      MESH_JOURNAL: 'P1D',
       SEED: 'demo',
       MESH_TRANSPORT: 'knative',
       K_SINK: broker.url,
@@ -210,7 +217,7 @@ describe.each(DATABASES)('A process in production on $kind', ({ fresh }) => {
     });
 
     it('administration without its token is refused, and the answer names the scheme', async () => {
-      const routes = meshRoutes().filter(({ path }) => !path.startsWith('/mesh/queries/'));
+      const routes = meshRoutes().filter((it) => !it.path.startsWith('/mesh/queries/') && !isOfPage(it));
       const tokens = ['', await token(BROKER), await token(RIDES), `Bearer ${ADMIN_TOKEN}2`, 'Bearer a', ADMIN_TOKEN];
       for (const authorization of tokens) {
         for (const route of routes) {
@@ -293,7 +300,9 @@ describe.each(DATABASES)('A process in production on $kind', ({ fresh }) => {
     });
 
     it('administration works with its token', async () => {
-      const listing = meshRoutes().filter(({ method, path }) => method === 'GET' && !/dead-letters\/./.test(path));
+      const isListing = ({ method, path }: { method: string; path: string }) =>
+        method === 'GET' && !/dead-letters\/.|console\/stream/.test(path);
+      const listing = meshRoutes().filter((it) => isListing(it) && !isOfPage(it));
       expectStatuses(await statusesOf(ports.mesh, listing, { authorization: `Bearer ${ADMIN_TOKEN}` }), 200);
     });
   });
