@@ -11,7 +11,7 @@ import { DATABASES } from '../support/databases.js';
 import { plant, Work, type Planted } from '../support/planted.js';
 
 const TOKEN = 'the-token-of-the-administrator';
-const READ_TOKEN = 'the-token-of-somebody-who-reads';
+const READ_TOKEN = 'the-token-of-the-reader';
 const OWN = { 'X-Mesh-Console': '1' };
 
 describe.each(DATABASES)('The console on $kind', ({ fresh }) => {
@@ -185,7 +185,7 @@ describe.each(DATABASES)('The console on $kind', ({ fresh }) => {
       await start({ token: TOKEN, readToken: READ_TOKEN, isDevelopment: false });
       expect((await call('GET', '')).status).toBe(200);
       for (const path of ['/session', '/stream', '/topology']) expect((await call('GET', path)).status).toBe(401);
-      expect((await signIn('a-token-of-nobody-at-all')).response.status).toBe(401);
+      expect((await signIn('a-token-that-is-neither')).response.status).toBe(401);
       const { response, cookie } = await signIn(TOKEN);
       expect(await response.json()).toMatchObject({ role: 'administrator', isDevelopment: false, actions: [] });
       expect(response.headers.getSetCookie()[0]).toMatch(/; Path=\/; Max-Age=\d+; HttpOnly; SameSite=Strict$/);
