@@ -238,7 +238,7 @@ describe('Prefer: wait', () => {
       const statuses = await Promise.all(
         rides.map(async (id) => {
           const path = `${proxy.url}/transits/${id}/complete`;
-          const { status } = await call('POST', path, REACHED, { prefer: 'wait=8' });
+          const { status } = await call('POST', path, REACHED, { prefer: 'wait=10' });
           return { status, ms: performance.now() - began };
         }),
       );
@@ -256,14 +256,15 @@ describe('Prefer: wait', () => {
     expect(atOnce.length + settled.length).toBe(answers.length);
     expect(settled.length).toBeGreaterThan(0);
     expect(atOnce.length).toBeGreaterThan(0);
-    expect(Math.max(...answers.map(({ ms }) => ms))).toBeLessThan(6000);
+    // No wait ran out.
+    expect(Math.max(...answers.map(({ ms }) => ms))).toBeLessThan(9_500);
   }, 120_000);
 
   itThorough(
     'without a limit the same burst takes every slot, and nothing is settled until the waits end',
     async () => {
       const answers = await waiting('1000');
-      expect(Math.max(...answers.map(({ ms }) => ms))).toBeGreaterThan(7000);
+      expect(Math.max(...answers.map(({ ms }) => ms))).toBeGreaterThan(9_500);
     },
     120_000,
   );
