@@ -20,9 +20,10 @@ export async function completeAndSettle(
   users: Users,
   transits: RideFixture[],
   pending: () => Promise<number>,
+  atATime = USERS,
 ): Promise<number> {
   const began = performance.now();
-  const answers = await users.inTurn(transits, USERS);
+  const answers = await users.inTurn(transits, atATime);
   const failed = answers.filter((it) => !isSuccess(it)).length;
   if (failed > 0) throw new Error(`${name}: ${failed} transits were not completed`);
   while ((await pending()) > 0) await wait(5);

@@ -9,6 +9,8 @@ export interface OwnPostgres {
   newDatabase(): Promise<string>;
   /** `SELECT version()` without the platform. */
   readonly version: string;
+  /** The process id of the server. */
+  readonly pid: number;
   /** Stops the server, and removes its files. */
   stop(): Promise<void>;
 }
@@ -27,6 +29,7 @@ export async function startPostgres(): Promise<OwnPostgres | undefined> {
   let databases = 0;
   return {
     version: rows[0]!.version,
+    pid: server.pid!,
     newDatabase: async () => {
       const name = `fresh_${++databases}`;
       await admin.query(`CREATE DATABASE ${name}`);

@@ -1,0 +1,127 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { insert, select, type NamedDatabase } from '../faults/databases.js';
+import { Child } from '../tools/mesh-up/child.js';
+import { freePort } from '../tools/ports.js';
+import { ROOT } from '../tools/source.js';
+import { Users } from '../workshop/lab/load.js';
+import { manyRides, rideRows } from '../workshop/runner/fixtures.js';
+import { processPlanner } from '../workshop/runner/process-planner.js';
+import { folderOf, STEPS } from '../workshop/runner/steps.js';
+import { completeAndSettle, QUIET } from './transit-load.js';
+
+/** A statement that the application executed. */
+export interface NotedStatement {
+  /** The type and consumer of the message whose handler ran; '' outside of handlers. */
+  readonly message: string;
+  readonly text: string;
+  readonly count: number;
+  /** Executions that waited for the database on their own; 0 on SQLite. */
+  readonly roundTrips: number;
+}
+
+/** What rides cost. */
+export interface Costs {
+  readonly rides: number;
+  /** From the first request until all messages are handled. */
+  readonly ms: number;
+  readonly statements: readonly NotedStatement[];
+  /** Processor time of the application, in ms. */
+  readonly cpuMs: number;
+  /** Processor time of PostgreSQL, in ms; 0 on SQLite. */
+  readonly serverMs: number;
+  /** Time of each source file itself, in ms; absent without `cpu`. */
+  readonly selfMs?: Readonly<Record<string, number>>;
+}
+
+const AGENT = pathToFileURL(join(ROOT, 'bench/profile-agent.mjs')).href;
+/** The step that runs the compiled application in one process with one database. */
+const APPLICATION = 7;
+/** Longest wait until the process is ready, in ms. */
+const START_MS = 30_000;
+const CLOCK_TICKS_PER_SECOND = 100;
+
+/** The compiled application as one process, with an agent inside that notes what it does. */
+export class ProfiledApplication {
+  private rounds = 0;
+  private answered?: (message: object) => void;
+  private readonly child: Child;
+  private readonly users: Users;
+
+  private constructor(
+    private readonly database: NamedDatabase,
+    data: string,
+    port: number,
+  ) {
+    const planner = processPlanner(folderOf(STEPS[APPLICATION]!), data, port);
+    const planned = planner.application('cabs', { DATABASE_URL: database.url });
+    const environment = { PATH: process.env.PATH, ...QUIET, NODE_OPTIONS: `--import=${AGENT}` };
+    this.child = new Child(planned, environment, {
+      line: (_, line, from) => from === 'stderr' && process.stderr.write(`${line}\n`),
+      died: (_, how) => process.stderr.write(`The application ${how}\n`),
+      started: () => undefined,
+      message: (_, message) => this.answered?.(message as object),
+    });
+    this.users = new Users(planned.url);
+  }
+
+  /** @param data a path for files of the process */
+  static async open(database: string, data: string): Promise<ProfiledApplication> {
+    const application = new ProfiledApplication({ name: 'cabs', url: database }, data, await freePort());
+    await application.child.start(START_MS);
+    return application;
+  }
+
+  /** Completes rides with `users` at a time. @param server the process id of PostgreSQL */
+  async settle(rides: number, users: number, { cpu = false, server }: { cpu?: boolean; server?: number } = {}) {
+    const transits = manyRides(++this.rounds, rides);
+    for (const rows of rideRows(transits, 'modules')) await insert(this.database, rows);
+    await this.ask({ begin: true, cpu });
+    const serverSince = server === undefined ? 0 : serverTimeMs(server);
+    const ms = await completeAndSettle('The application', this.users, transits, () => this.pending(), users);
+    const noted = (await this.ask({ end: true })) as Pick<Costs, 'statements' | 'cpuMs' | 'selfMs'>;
+    const serverMs = server === undefined ? 0 : serverTimeMs(server) - serverSince;
+    return { rides, ms, serverMs, ...noted } satisfies Costs as Costs;
+  }
+
+  async close(): Promise<void> {
+    await this.users.leave();
+    await this.child.end();
+  }
+
+  private ask(message: object): Promise<object> {
+    return new Promise((resolve) => {
+      this.answered = resolve;
+      this.child.send(message);
+    });
+  }
+
+  private async pending(): Promise<number> {
+    const counts = await select<{ n: number }>([this.database], PENDING);
+    return counts.reduce((sum, { n }) => sum + Number(n), 0);
+  }
+}
+
+const PENDING = 'SELECT (SELECT COUNT(*) FROM mesh_outbox) + (SELECT COUNT(*) FROM mesh_delivery) AS n';
+
+/** The processor time of a PostgreSQL server and of all of its sessions, also of those that have ended, in ms. */
+function serverTimeMs(pid: number): number {
+  const stats = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => {
+      try {
+        return [{ pid: Number(name), fields: readFileSync(`/proc/${name}/stat`, 'utf8').split(') ')[1]!.split(' ') }];
+      } catch {
+        return []; // it has ended
+      }
+    });
+  // proc(5): ppid is the 4th field, utime, stime, cutime and cstime are the 14th to 17th; the list begins with the 3rd.
+  const ticks = (fields: readonly string[], from: number, to: number) =>
+    fields.slice(from - 3, to - 2).reduce((sum, it) => sum + Number(it), 0);
+  const total = stats.reduce((sum, it) => {
+    if (it.pid === pid) return sum + ticks(it.fields, 14, 17);
+    return Number(it.fields[1]) === pid ? sum + ticks(it.fields, 14, 15) : sum;
+  }, 0);
+  return (1000 * total) / CLOCK_TICKS_PER_SECOND;
+}
