@@ -1,13 +1,16 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { errorMessage } from '../observability/error-message.js';
+import { bindNumbers } from './sqlite/bound-numbers.js';
 import { isBusy } from './sqlite/sqlite-statements.js';
 
 /** SQLite refuses a connection while another process turns the write-ahead log on: tries again for a second. */
 export async function connect(options: DataSourceOptions): Promise<DataSource> {
   for (let attempts = 1; ; attempts++) {
     try {
-      return await new DataSource(options).initialize();
+      const dataSource = await new DataSource(options).initialize();
+      if (options.type === 'better-sqlite3') bindNumbers(dataSource);
+      return dataSource;
     } catch (error) {
       if (!isBusy(error) || attempts > 50) throw namingFile(options, error);
       await wait(20);

@@ -2,15 +2,21 @@ import type { ClientBase } from 'pg';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { UnitEnded } from '../sql.js';
 import type { Unit } from '../unit.js';
+import { FrequentStatements } from './postgres-sql.js';
 import type { StatementClock } from './statement-clock.js';
 
 export type FencedConnection = Pick<ClientBase, 'query'>;
+
+const frequent = new FrequentStatements();
 
 /** The connection, for as long as the unit is open. `clock` measures its statements. */
 export function fencedConnection(client: ClientBase, unit: Unit, clock: StatementClock): FencedConnection {
   const query = (...parameters: Parameters<ClientBase['query']>) => {
     unit.assertOpen();
-    const answer = client.query(...parameters) as unknown;
+    const [text, values, ...rest] = parameters as unknown[];
+    const isPlain = typeof text === 'string' && Array.isArray(values) && values.length > 0 && rest.length === 0;
+    const named = isPlain ? frequent.named(text, values) : undefined;
+    const answer: unknown = named ? client.query(named) : client.query(...parameters);
     if (answer instanceof Promise) clock.add(answer);
     return answer;
   };

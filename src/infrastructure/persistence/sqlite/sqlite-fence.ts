@@ -46,7 +46,9 @@ export class SqliteFence implements Sql {
         } catch (error) {
           if (error instanceof UnitEnded || error instanceof DatabaseUnavailable) throw error;
           dataSource.logger.logQueryError(error as Error, statement, parameters, runner);
-          throw new QueryFailedError(statement, parameters, error as Error);
+          // JSON has no bigint.
+          const given = parameters.map((it) => (typeof it === 'bigint' ? Number(it) : it));
+          throw new QueryFailedError(statement, given, error as Error);
         }
       },
     });
