@@ -6,7 +6,7 @@ import { Users } from '../workshop/lab/load.js';
 import { manyRides, rideRows } from '../workshop/runner/fixtures.js';
 import { processPlanner } from '../workshop/runner/process-planner.js';
 import { folderOf, type Step } from '../workshop/runner/steps.js';
-import { completeAndSettle, QUIET, WARM_UP_TRANSITS } from './transit-load.js';
+import { completeAndSettle, PENDING, QUIET, WARM_UP_TRANSITS } from './transit-load.js';
 
 /** Longest wait until the process is ready, in ms. */
 const START_MS = 30_000;
@@ -57,8 +57,6 @@ export class PostgresTestBed {
 }
 
 const SILENT = { line: () => undefined, died: () => undefined, started: () => undefined };
-
-const PENDING = `SELECT (SELECT COUNT(*) FROM mesh_outbox)::int + (SELECT COUNT(*) FROM mesh_delivery)::int AS n`;
 
 const SETTLED = `
   SELECT COUNT(*)::int AS n FROM rides_transit AS transit

@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { insert, select, type NamedDatabase } from '../faults/databases.js';
+import pg from 'pg';
+import { insert, type NamedDatabase } from '../faults/databases.js';
+import { BetterSqlite3 } from '../tools/better-sqlite3.js';
 import { Child } from '../tools/mesh-up/child.js';
 import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
@@ -9,7 +11,7 @@ import { Users } from '../workshop/lab/load.js';
 import { manyRides, rideRows } from '../workshop/runner/fixtures.js';
 import { processPlanner } from '../workshop/runner/process-planner.js';
 import { folderOf, STEPS } from '../workshop/runner/steps.js';
-import { completeAndSettle, QUIET } from './transit-load.js';
+import { completeAndSettle, PENDING, QUIET } from './transit-load.js';
 
 /** A statement that the application executed. */
 export interface NotedStatement {
@@ -77,9 +79,11 @@ export class ProfiledApplication {
   async settle(rides: number, users: number, { cpu = false, server }: { cpu?: boolean; server?: number } = {}) {
     const transits = manyRides(++this.rounds, rides);
     for (const rows of rideRows(transits, 'modules')) await insert(this.database, rows);
+    const watched = await watch(this.database.url);
     await this.ask({ begin: true, cpu });
     const serverSince = server === undefined ? 0 : serverTimeMs(server);
-    const ms = await completeAndSettle('The application', this.users, transits, () => this.pending(), users);
+    const ms = await completeAndSettle('The application', this.users, transits, () => watched.pending(), users);
+    await watched.close();
     const noted = (await this.ask({ end: true })) as Pick<Costs, 'statements' | 'cpuMs' | 'selfMs'>;
     const serverMs = server === undefined ? 0 : serverTimeMs(server) - serverSince;
     return { rides, ms, serverMs, ...noted } satisfies Costs as Costs;
@@ -96,14 +100,25 @@ export class ProfiledApplication {
       this.child.send(message);
     });
   }
-
-  private async pending(): Promise<number> {
-    const counts = await select<{ n: number }>([this.database], PENDING);
-    return counts.reduce((sum, { n }) => sum + Number(n), 0);
-  }
 }
 
-const PENDING = 'SELECT (SELECT COUNT(*) FROM mesh_outbox) + (SELECT COUNT(*) FROM mesh_delivery) AS n';
+interface Watch {
+  pending(): Promise<number>;
+  close(): Promise<unknown>;
+}
+
+/** Looks for pending messages over a connection of its own. */
+async function watch(database: string): Promise<Watch> {
+  if (!database.startsWith('sqlite:')) {
+    const client = new pg.Client({ connectionString: database });
+    await client.connect();
+    const pending = async () => (await client.query<{ n: number }>(PENDING)).rows[0]!.n;
+    return { pending, close: () => client.end() };
+  }
+  const db = new BetterSqlite3(database.slice('sqlite:'.length));
+  const pending = async () => db.prepare(PENDING).pluck().get() as number;
+  return { pending, close: async () => db.close() };
+}
 
 /** The processor time of a PostgreSQL server and of all of its sessions, also of those that have ended, in ms. */
 function serverTimeMs(pid: number): number {
