@@ -80,7 +80,12 @@ process.on('message', async (message) => {
     const profile = session && (await session.post('Profiler.stop')).profile;
     session?.disconnect();
     session = undefined;
-    process.send({ ended: true, statements: noted, cpuMs: (user + system) / 1000, selfMs: profile && selfTimes(profile) });
+    process.send({
+      ended: true,
+      statements: noted,
+      cpuMs: (user + system) / 1000,
+      selfMs: profile && selfTimes(profile),
+    });
   }
 });
 process.channel?.unref();

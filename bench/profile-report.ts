@@ -39,13 +39,20 @@ function placeOf(file: string): string {
   const [, folder] = /dist\/src\/(modules|infrastructure\/\w+)/.exec(file) ?? [];
   if (folder) return `src/${folder}`;
   if (file.includes('profile-agent')) return 'the profile itself';
-  return /^node:.*(http|net|stream)/.test(file) ? 'Node: HTTP and sockets' : file.startsWith('node:') ? 'Node: other' : 'other';
+  return /^node:.*(http|net|stream)/.test(file)
+    ? 'Node: HTTP and sockets'
+    : file.startsWith('node:')
+      ? 'Node: other'
+      : 'other';
 }
 
 const IDLE = 'idle';
 
 /** The report, in Markdown. */
-export function profileReport(profiles: readonly DatabaseProfile[], { machine, users }: { machine: string; users: number }) {
+export function profileReport(
+  profiles: readonly DatabaseProfile[],
+  { machine, users }: { machine: string; users: number },
+) {
   return [
     '# Profile of a ride',
     `${new Date().toISOString().slice(0, 10)}, ${machine}. Written by \`npm run bench:profile\`. Figures are per ride unless stated otherwise.
@@ -54,9 +61,15 @@ A round trip is a statement on PostgreSQL that is not sent together with an earl
     table(
       ['', ...profiles.map(({ name }) => name)],
       [
-        [`rides per second, ${users} users`, ...profiles.map(({ together }) => ((1000 * together.rides) / together.ms).toFixed(0))],
+        [
+          `rides per second, ${users} users`,
+          ...profiles.map(({ together }) => ((1000 * together.rides) / together.ms).toFixed(0)),
+        ],
         ['process, ms', ...profiles.map(({ together }) => perRide(together, together.cpuMs, 2))],
-        ['server, ms', ...profiles.map(({ together }) => (together.serverMs ? perRide(together, together.serverMs, 2) : ''))],
+        [
+          'server, ms',
+          ...profiles.map(({ together }) => (together.serverMs ? perRide(together, together.serverMs, 2) : '')),
+        ],
         ['wall clock, ms', ...profiles.map(({ together }) => perRide(together, together.ms, 2))],
       ],
     ),
@@ -105,7 +118,8 @@ function ofMessage({ statements, rides }: Costs, message: string): string {
 
 /** `UPDATE rides_transit`, `SELECT … FROM drivers_driver`. */
 function shortened(text: string): string {
-  const [, verb = '', table = ''] = /^\s*(\w+)[\s\S]*?"?\b((?:rides|drivers|loyalty|invoicing|geolocation|clients)_\w+)"?/.exec(text) ?? [];
+  const [, verb = '', table = ''] =
+    /^\s*(\w+)[\s\S]*?"?\b((?:rides|drivers|loyalty|invoicing|geolocation|clients)_\w+)"?/.exec(text) ?? [];
   return table ? `${verb.toUpperCase()} ${table}` : text.slice(0, 60);
 }
 

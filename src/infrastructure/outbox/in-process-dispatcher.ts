@@ -34,7 +34,7 @@ export class InProcessDispatcher implements OutboxDispatcher {
 
   constructor(
     private readonly work: UnitOfWork,
-    private readonly consumersOf: ConsumerLookup,
+    readonly consumersOf: ConsumerLookup,
     private readonly logger: MeshLogger,
     private readonly leases: Leases = noLeases,
     private readonly unknownTypeGraceMs = 0,
@@ -42,6 +42,10 @@ export class InProcessDispatcher implements OutboxDispatcher {
 
   get isBusy(): boolean {
     return this.running !== undefined || this.isWoken;
+  }
+
+  get outboxFloor(): number {
+    return this.floor.known;
   }
 
   get backlogAgeMs(): number {

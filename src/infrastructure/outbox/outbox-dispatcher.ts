@@ -1,3 +1,4 @@
+import type { DirectConsumers } from '../store/new-messages.js';
 import type { DeliveryWorkers } from '../delivery/delivery-workers.js';
 
 /** Attempts to publish that failed in a row. */
@@ -32,6 +33,10 @@ export interface OutboxDispatcher {
   readonly suspendedReason?: string;
   /** Absent where messages go to no broker. */
   readonly brokerState?: BrokerState;
+  /** Consumers whose deliveries may be written instead of an outbox row; absent where all messages go to a broker. */
+  readonly consumersOf?: DirectConsumers;
+  /** The outbox has no rows up to this sequence number; see `SequenceFloor`. */
+  readonly outboxFloor?: number;
   /** @param workers to wake when there are deliveries for them */
   start(workers: DeliveryWorkers): void;
   /** Reads the outbox, now or as soon as the present read has ended. */

@@ -9,10 +9,18 @@ import { durableClass, type DurableMessage } from '../contracts/message.js';
 import { requestContext } from '../observability/request-context.js';
 import { ADDED } from '../observability/telemetry.js';
 import { Database } from '../persistence/database.js';
-import type { Unit } from '../persistence/unit.js';
+import type { Sql } from '../persistence/sql.js';
+import type { Epilogue, Unit } from '../persistence/unit.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { insertIntoOutbox, OUTBOX_COLUMNS, outboxValues } from '../store/outbox-rows.js';
+import { OUTBOX_COLUMNS, outboxValues } from '../store/outbox-rows.js';
 import { Relay } from './relay.js';
+
+/** The messages of one unit of work, until its end. */
+interface Staged {
+  readonly events: CloudEvent[];
+  /** Whether they, or some of a neighbour in the transaction, are in the outbox, and not among the deliveries. */
+  areInOutbox: boolean;
+}
 
 /**
  * Messages on their way out, written in the transaction of the state that they belong to: after the commit both are
@@ -22,7 +30,8 @@ import { Relay } from './relay.js';
 export class Outbox {
   /** The module that sends, for the outbox of a bus of a module. */
   private readonly module?: string;
-  private readonly staged = new WeakMap<Unit, CloudEvent[]>();
+  private readonly staged = new WeakMap<Unit, Staged>();
+  private readonly epilogue: Epilogue<Staged> = { store: (sql, units) => this.store(sql, units) };
 
   constructor(
     private readonly database: Database,
@@ -67,20 +76,26 @@ export class Outbox {
 
   private stage(event: CloudEvent): void {
     const { unit } = this.work;
-    const staged = this.staged.get(unit);
-    if (staged) {
-      staged.push(event);
+    const known = this.staged.get(unit);
+    if (known) {
+      known.events.push(event);
       return;
     }
-    const events = [event];
-    this.staged.set(unit, events);
-    unit.beforeCommit(async () => {
-      // A message that a later hook of this unit adds gets a hook of its own.
-      this.staged.delete(unit);
-      await insertIntoOutbox(unit.sql, events);
-      this.relay.aboutToCommit();
-    });
-    unit.afterCommit(() => this.relay.wake());
+    const staged: Staged = { events: [event], areInOutbox: false };
+    unit.atEnd(this.epilogue, staged);
+    unit.afterCommit(() => this.committed(staged));
+    this.staged.set(unit, staged);
+  }
+
+  private async store(sql: Sql, units: readonly Staged[]): Promise<void> {
+    const events = units.flatMap((it) => it.events);
+    const areInOutbox = await this.relay.store(sql, events);
+    for (const it of units) it.areInOutbox = areInOutbox;
+  }
+
+  private committed({ events, areInOutbox }: Staged): void {
+    this.relay.wakeConsumersOf(new Set(events.map(({ type }) => type)));
+    if (areInOutbox) this.relay.wake();
   }
 
   private async insert(manager: EntityManager, message: DurableMessage | CloudEvent, from?: string): Promise<void> {

@@ -2,7 +2,10 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Consumer } from '../delivery/consumer.js';
 import type { DeliveryWorkers } from '../delivery/delivery-workers.js';
 import { othersHoldShards, SINGLE_PROCESS, type LeaseScope } from '../leases/leases.js';
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import type { Sql } from '../persistence/sql.js';
 import { OUTBOX_RESOURCE } from '../store/lease-rows.js';
+import { storeMessages } from '../store/new-messages.js';
 import type { BrokerState, OutboxDispatcher } from './outbox-dispatcher.js';
 
 /** Polling is a safety net for commits of other processes whose notification was lost; in ms. */
@@ -48,9 +51,22 @@ export class Relay {
     await this.workers.resume();
   }
 
-  /** A unit of work is about to commit messages to the outbox. */
-  aboutToCommit(): void {
-    this.dispatcher.aboutToCommit?.();
+  /**
+   * Stores messages in the open transaction, as deliveries where their consumers are in this process.
+   * @returns whether some are in the outbox
+   */
+  async store(sql: Sql, events: readonly CloudEvent[]): Promise<boolean> {
+    const { dispatcher } = this;
+    const consumersOf = dispatcher.consumersOf ?? (() => undefined);
+    const isInOutbox = await storeMessages(sql, events, consumersOf, dispatcher.outboxFloor ?? 0);
+    if (isInOutbox) dispatcher.aboutToCommit?.();
+    return isInOutbox;
+  }
+
+  /** Deliveries of these types have been committed. */
+  wakeConsumersOf(types: Iterable<string>): void {
+    const consumers = [...types].flatMap((type) => this.dispatcher.consumersOf?.(type) ?? []);
+    this.workers.wake(new Set(consumers));
   }
 
   /** Messages have been committed to the outbox. */

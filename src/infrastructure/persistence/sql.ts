@@ -4,14 +4,25 @@ export type Dialect = 'sqlite' | 'postgres';
 /** A value that both drivers bind unchanged. */
 export type SqlValue = string | number | bigint | null;
 
+/** A value, or on PostgreSQL an array for `unnest($1::text[])`. */
+export type SqlParameter = SqlValue | readonly SqlValue[];
+
 /** Plain statements below the ORM, prepared once per connection. Parameters are written `$1`, `$2`, … on both databases. */
 export interface Sql {
   readonly dialect: Dialect;
   /** Runs a statement and returns its rows. */
-  all<Row>(statement: string, parameters?: readonly SqlValue[]): Promise<Row[]>;
+  all<Row>(statement: string, parameters?: readonly SqlParameter[]): Promise<Row[]>;
   /** Runs a statement and returns how many rows it changed. */
-  run(statement: string, parameters?: readonly SqlValue[]): Promise<number>;
+  run(statement: string, parameters?: readonly SqlParameter[]): Promise<number>;
 }
+
+/** Marks a transaction on PostgreSQL, until its end. */
+export const MARK_TRANSACTION = `SET LOCAL mesh.unit = 'open'`;
+/**
+ * The condition that a statement runs in a transaction. For statements that are sent together with its BEGIN: if that fails,
+ * they would be committed on their own.
+ */
+export const IN_TRANSACTION = `current_setting('mesh.unit', true) = 'open'`;
 
 /** Longest time of a unit of work, in ms: it holds up all other units on SQLite, and locks rows on PostgreSQL. */
 export const UNIT_LIMIT_MS = 1000;

@@ -10,6 +10,7 @@ export class Unit {
   private ended?: string | Error;
   private isComplete = false;
   private readonly beforeCommitHooks: (() => Promise<void>)[] = [];
+  private readonly epilogues: [Epilogue<unknown>, unknown][] = [];
   private readonly afterCommitHooks: (() => void)[] = [];
   private opened?: EntityManager;
   sql: Sql;
@@ -30,14 +31,24 @@ export class Unit {
     if (this.ended) throw new UnitEnded(`${this.ended}: a promise inside it was not awaited`);
   }
 
-  /** Adds a hook that runs inside the transaction, before its commit. */
-  beforeCommit(hook: () => Promise<void>): void {
+  private assertIncomplete(): void {
     this.assertOpen();
     if (this.isComplete)
       throw new UnitEnded('This unit of work is being committed: a promise inside it was not awaited');
+  }
+
+  /** Adds a hook that runs inside the transaction, before its commit. */
+  beforeCommit(hook: () => Promise<void>): void {
+    this.assertIncomplete();
     // The engine calls the hook, but it must run in the async context of this code.
     const context = new AsyncResource('beforeCommit');
     this.beforeCommitHooks.push(() => context.runInAsyncScope(hook));
+  }
+
+  /** Adds an item that `epilogue` stores at the end of the transaction. */
+  atEnd<Item>(epilogue: Epilogue<Item>, item: Item): void {
+    this.assertIncomplete();
+    this.epilogues.push([epilogue, item]);
   }
 
   /** Adds a hook that runs when the commit is on disk; never after a rollback. */
@@ -53,6 +64,17 @@ export class Unit {
     for (const hook of this.beforeCommitHooks) await hook();
     this.isComplete = true;
     return value;
+  }
+
+  /** For engines: the items of units that share a transaction, in their order. */
+  static epiloguesOf(units: readonly Unit[]): Map<Epilogue<unknown>, unknown[]> {
+    const items = new Map<Epilogue<unknown>, unknown[]>();
+    for (const [epilogue, item] of units.flatMap((it) => it.epilogues)) {
+      const known = items.get(epilogue);
+      if (known) known.push(item);
+      else items.set(epilogue, [item]);
+    }
+    return items;
   }
 
   /** For engines: runs the hooks that wait for the disk. An error of a hook is logged: the commit stands. */
@@ -77,6 +99,12 @@ export interface UnitOptions {
   readonly isMessage?: boolean;
   /** Where units are committed in groups, this unit runs last of its group and sees what the others wrote. */
   readonly closesGroup?: boolean;
+}
+
+/** The last statement of units, which is run once for those that share a transaction. */
+export interface Epilogue<Item> {
+  /** On PostgreSQL it sends its statements before it waits for anything: the COMMIT is sent right after them. */
+  store(sql: Sql, items: readonly Item[]): Promise<void>;
 }
 
 /** The first statement of units, which can be run for several of them at once. */

@@ -1,5 +1,5 @@
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import type { Sql } from '../persistence/sql.js';
+import { IN_TRANSACTION, type Sql } from '../persistence/sql.js';
 import { attemptsWith } from './delivery-attempts.js';
 import { claimDeliveries, WAITING, type Delivery } from './delivery-rows.js';
 import { insertionFrom, insertJournalRows, journalParameter, type NewJournalEntry } from './journal-rows.js';
@@ -58,7 +58,7 @@ function handledEntry({ consumer, event, delivery }: IncomingMessage): NewJourna
   return { consumer, event, attempts: delivery ? attemptsWith(delivery) : 0, outcome: 'handled' };
 }
 
-/** On PostgreSQL each statement is a round trip: one statement for all of it. */
+/** On PostgreSQL one statement for all of it, sent together with the BEGIN. */
 async function recordInOneStatement(
   sql: Sql,
   messages: readonly IncomingMessage[],
@@ -70,36 +70,36 @@ async function recordInOneStatement(
   // Tokens only grow: a delivery found under an older token than its neighbour's lost its lease in between.
   const isLost = ({ delivery }: IncomingMessage) =>
     delivery?.lease && delivery.lease.token < latest.get(delivery.lease.shard)!;
-  const incoming = messages.flatMap((message, index) => {
-    const { event, delivery } = message;
-    if (isLost(message)) return [];
-    return { index, source: event.source, id: event.id, ...(delivery && { seq: String(delivery.seq) }) };
-  });
+  const incoming = messages.flatMap((message, index) => (isLost(message) ? [] : [{ ...message, index }]));
   // Deliveries that waited for a release may be claimed without a lease.
-  const fence = `AND (due_at >= ${WAITING} OR ${SHARD} = ANY(ARRAY${leaseFence(4, 5)}))`;
+  const fence = `AND (due_at >= ${WAITING} OR ${SHARD} = ANY(ARRAY${leaseFence(7, 8)}))`;
   const fenced = leases.length > 0 ? fence : '';
   const fences = leases.length > 0 ? [leases[0]!.resource, tokenParameter(latest)] : [];
   // The place of a journal row among them is that of its message, counted from 1.
   const journal = `, journal AS (
-       ${insertionFrom(4 + fences.length)} WHERE place - 1 IN (
+       ${insertionFrom(7 + fences.length)} WHERE place - 1 IN (
          SELECT MIN(index) FROM ours JOIN fresh USING (source, id) GROUP BY source, id)
      )`;
   // ARRAY(…) makes PostgreSQL look the rows up by their key, also while its statistics call the table empty.
   const rows = await sql.all<{ index: number; is_new: boolean }>(
     `WITH incoming AS MATERIALIZED (
-       SELECT index, source, id, seq FROM json_to_recordset($2::json) AS it(index integer, source text, id text, seq bigint)
+       SELECT * FROM unnest($2::integer[], $3::text[], $4::text[], $5::bigint[]) AS it(index, source, id, seq)
+       WHERE ${IN_TRANSACTION}
      ), claimed AS (
        DELETE FROM mesh_delivery WHERE seq = ANY(ARRAY(SELECT seq FROM incoming)) ${fenced} RETURNING seq
      ), ours AS MATERIALIZED (
        SELECT index, source, id FROM incoming WHERE seq IS NULL OR seq IN (SELECT seq FROM claimed)
      ), fresh AS (
        INSERT INTO mesh_inbox (consumer, source, id, handled_at)
-       SELECT $1, source, id, $3 FROM ours ORDER BY source, id ON CONFLICT DO NOTHING RETURNING source, id
+       SELECT $1, source, id, $6 FROM ours ORDER BY source, id ON CONFLICT DO NOTHING RETURNING source, id
      )${hasJournal ? journal : ''}
      SELECT ours.index, fresh.id IS NOT NULL AS is_new FROM ours LEFT JOIN fresh USING (source, id) ORDER BY index`,
     [
       messages[0]!.consumer,
-      JSON.stringify(incoming),
+      incoming.map(({ index }) => index),
+      incoming.map(({ event }) => event.source),
+      incoming.map(({ event }) => event.id),
+      incoming.map(({ delivery }) => delivery?.seq ?? null),
       Date.now(),
       ...fences,
       ...(hasJournal ? [journalParameter(messages.map(handledEntry))] : []),

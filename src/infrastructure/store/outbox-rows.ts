@@ -108,11 +108,8 @@ export async function removeFromOutbox(sql: Sql, seqs: readonly SqlValue[]): Pro
   return sql.run(`DELETE FROM mesh_outbox WHERE seq ${those}`, [JSON.stringify(seqs)]);
 }
 
-/**
- * The consumers of a message by its type (or by its `event`, as JSON). Undefined means that the type is unknown here; an
- * empty list means a known event without listeners.
- */
-export type ConsumerLookup = (type: string, event: string) => readonly string[] | undefined;
+/** The consumers of a type. Undefined means that the type is unknown here; an empty list means a known event without listeners. */
+export type ConsumerLookup = (type: string) => readonly string[] | undefined;
 
 /** What `moveToDeliveries()` did. */
 export interface Moved {
@@ -149,7 +146,7 @@ export async function moveToDeliveries(
   const now = Date.now();
   const deliveries: SqlValue[][] = [];
   for (const { id, type, partition_key, event } of rows) {
-    const found = consumersOf(type, event);
+    const found = consumersOf(type);
     if (!found) unknown.push(JSON.parse(event) as CloudEvent);
     for (const consumer of found ?? []) {
       consumers.add(consumer);

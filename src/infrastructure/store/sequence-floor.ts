@@ -65,6 +65,11 @@ export class SequenceFloor {
     return this.seq;
   }
 
+  /** The floor as it was found last. */
+  get known(): number {
+    return this.seq;
+  }
+
   /** Takes note of a row that was read. */
   read(seq: SqlValue): void {
     this.highest = Math.max(this.highest, Number(seq));

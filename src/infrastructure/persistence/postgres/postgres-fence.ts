@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { UnitEnded } from '../sql.js';
 import type { Unit } from '../unit.js';
+import { pipeline } from './postgres-transactions.js';
 import { FrequentStatements } from './postgres-sql.js';
 import type { StatementClock } from './statement-clock.js';
 
@@ -14,6 +15,8 @@ export function fencedConnection(client: ClientBase, unit: Unit, clock: Statemen
   const query = (...parameters: Parameters<ClientBase['query']>) => {
     unit.assertOpen();
     const [text, values, ...rest] = parameters as unknown[];
+    // A cursor keeps its portal open over several round trips, which a pipeline can't.
+    if (isSubmittable(text) && !clock.isWaiting) pipeline(client, false);
     const isPlain = typeof text === 'string' && Array.isArray(values) && values.length > 0 && rest.length === 0;
     const named = isPlain ? frequent.named(text, values) : undefined;
     const answer: unknown = named ? client.query(named) : client.query(...parameters);
@@ -21,6 +24,10 @@ export function fencedConnection(client: ClientBase, unit: Unit, clock: Statemen
     return answer;
   };
   return { query: query as ClientBase['query'] };
+}
+
+function isSubmittable(statement: unknown): boolean {
+  return typeof (statement as { submit?: unknown } | null)?.submit === 'function';
 }
 
 /**

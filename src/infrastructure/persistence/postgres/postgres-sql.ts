@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import type { Sql, SqlValue } from '../sql.js';
+import type { Sql, SqlParameter } from '../sql.js';
 
 export interface NamedQuery {
   readonly name: string;
   readonly text: string;
-  readonly values: SqlValue[];
+  readonly values: SqlParameter[];
 }
 
 /** Plain statements as named prepared statements: parsed and planned once per connection. */
@@ -13,18 +13,18 @@ export class PostgresSql implements Sql {
 
   constructor(private readonly query: (query: NamedQuery) => Promise<{ rows: unknown[]; rowCount: number | null }>) {}
 
-  async all<Row>(statement: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
+  async all<Row>(statement: string, parameters: readonly SqlParameter[] = []): Promise<Row[]> {
     return (await this.query(named(statement, parameters))).rows as Row[];
   }
 
-  async run(statement: string, parameters: readonly SqlValue[] = []): Promise<number> {
+  async run(statement: string, parameters: readonly SqlParameter[] = []): Promise<number> {
     return (await this.query(named(statement, parameters))).rowCount ?? 0;
   }
 }
 
 const names = new Map<string, string>();
 
-function named(text: string, parameters: readonly SqlValue[]): NamedQuery {
+function named(text: string, parameters: readonly SqlParameter[]): NamedQuery {
   let name = names.get(text);
   if (!name) names.set(text, (name = nameOf(text)));
   return { name, text, values: [...parameters] };
@@ -59,6 +59,6 @@ export class FrequentStatements {
       }
       this.names.set(text, (name = nameOf(text)));
     }
-    return { name, text, values: values as SqlValue[] };
+    return { name, text, values: values as SqlParameter[] };
   }
 }

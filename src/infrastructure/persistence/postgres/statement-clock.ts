@@ -15,6 +15,11 @@ export class StatementClock {
   /** @param emptyMs how long the database took for the BEGIN of the transaction: the network, and a server without time */
   constructor(private readonly emptyMs: number) {}
 
+  /** Whether a statement isn't answered yet. */
+  get isWaiting(): boolean {
+    return this.pending > 0;
+  }
+
   /** Adds the wait for the answer to a statement. Statements that overlap are answered one after the other. */
   add(answer: Promise<unknown>): void {
     this.statements++;

@@ -6,7 +6,7 @@ import type { BatchPrelude, Unit } from '../unit.js';
 /** How long a transaction should take, because it holds its locks for that time; in ms. */
 const GOAL_MS = 20;
 /** Transactions at a time: while the database works on one, this process works on another. */
-const MAX_TRANSACTIONS = 4;
+const MAX_TRANSACTIONS = 2;
 /** Waiting units are spread evenly over the free transactions, unless that gives each fewer than this. */
 const MIN_BATCH = 16;
 /** Transactions at a time while each has one unit. */

@@ -72,6 +72,8 @@ export class Savepoints {
       const results = prelude && (await this.load(prelude, units));
       const completed: CompletedUnit[] = [];
       for (const [index, queued] of units.entries()) completed.push(await this.runUnit(queued, results?.[index]));
+      const epilogues = Unit.epiloguesOf(completed.map(({ unit }) => unit));
+      for (const [epilogue, items] of epilogues) await epilogue.store(this.unfenced(), items);
       this.statements.control('RELEASE unit');
       return completed;
     } catch (error) {
@@ -88,7 +90,12 @@ export class Savepoints {
 
   private async load(prelude: NonNullable<QueuedUnit['prelude']>, units: readonly QueuedUnit[]) {
     const items = units.map(({ item }) => item);
-    return prelude.load(new SqliteFence(this.db, this.statements, new Unit()), items);
+    return prelude.load(this.unfenced(), items);
+  }
+
+  /** For the statements of several units. */
+  private unfenced(): SqliteFence {
+    return new SqliteFence(this.db, this.statements, new Unit());
   }
 
   private async runUnit(queued: QueuedUnit, result: unknown): Promise<CompletedUnit> {

@@ -1,7 +1,7 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { errorMessage } from '../../observability/error-message.js';
-import { DatabaseUnavailable, isFileUnusable, UnitEnded, type Sql, type SqlValue } from '../sql.js';
+import { DatabaseUnavailable, isFileUnusable, UnitEnded, type Sql, type SqlValue, type SqlParameter } from '../sql.js';
 import type { SqliteStatements } from './sqlite-statements.js';
 import type { Unit } from '../unit.js';
 
@@ -23,11 +23,11 @@ export class SqliteFence implements Sql {
     private readonly unit: Unit,
   ) {}
 
-  async all<Row>(statement: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
+  async all<Row>(statement: string, parameters: readonly SqlParameter[] = []): Promise<Row[]> {
     return this.guard(() => this.statements.rows(statement, parameters) as Row[]);
   }
 
-  async run(statement: string, parameters: readonly SqlValue[] = []): Promise<number> {
+  async run(statement: string, parameters: readonly SqlParameter[] = []): Promise<number> {
     return this.guard(() => this.statements.changes(statement, parameters));
   }
 

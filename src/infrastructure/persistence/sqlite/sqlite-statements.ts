@@ -1,6 +1,6 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import { QueryResult, type DataSource } from 'typeorm';
-import type { Sql, SqlValue } from '../sql.js';
+import type { Sql, SqlParameter } from '../sql.js';
 
 interface Prepared {
   readonly statement: BetterSqlite3.Statement;
@@ -15,16 +15,16 @@ export class SqliteStatements implements Sql {
 
   constructor(private readonly db: BetterSqlite3.Database) {}
 
-  async all<Row>(text: string, parameters: readonly SqlValue[] = []): Promise<Row[]> {
+  async all<Row>(text: string, parameters: readonly SqlParameter[] = []): Promise<Row[]> {
     return this.rows(text, parameters) as Row[];
   }
 
-  async run(text: string, parameters: readonly SqlValue[] = []): Promise<number> {
+  async run(text: string, parameters: readonly SqlParameter[] = []): Promise<number> {
     return this.changes(text, parameters);
   }
 
   /** The rows of a statement whose parameters are written `$1`, `$2`, …; each may occur several times. */
-  rows(text: string, parameters: readonly SqlValue[]): unknown[] {
+  rows(text: string, parameters: readonly SqlParameter[]): unknown[] {
     const { statement, order } = this.numbered(text);
     const values = order ? order.map((index) => parameters[index]) : parameters;
     if (statement.reader) return statement.all(...values);
@@ -33,7 +33,7 @@ export class SqliteStatements implements Sql {
   }
 
   /** How many rows a statement has changed; parameters as in `rows()`. */
-  changes(text: string, parameters: readonly SqlValue[]): number {
+  changes(text: string, parameters: readonly SqlParameter[]): number {
     const { statement, order } = this.numbered(text);
     const values = order ? order.map((index) => parameters[index]) : parameters;
     return statement.reader ? statement.all(...values).length : statement.run(...values).changes;
@@ -52,7 +52,7 @@ export class SqliteStatements implements Sql {
   }
 
   /** Runs a statement of TypeORM, whose parameters are written `?`. */
-  positional(text: string, parameters: readonly SqlValue[]): StatementResult {
+  positional(text: string, parameters: readonly SqlParameter[]): StatementResult {
     // A text without parameters may also be in the cache as a numbered statement.
     const key = `typeorm: ${text}`;
     const entry = this.cache.get(key) ?? this.keep(key, { statement: this.db.prepare(text) });

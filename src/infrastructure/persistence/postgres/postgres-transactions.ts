@@ -1,0 +1,164 @@
+import { performance } from 'node:perf_hooks';
+import type { ClientBase } from 'pg';
+import type { DataSource, QueryRunner } from 'typeorm';
+import { TRANSACTION } from '../../observability/telemetry.js';
+import { DatabaseUnavailable, MARK_TRANSACTION, UnitEnded, UnitTimedOut } from '../sql.js';
+import { Unit } from '../unit.js';
+import type { AbandonedSessions } from './abandoned-sessions.js';
+import { faultOfDatabase, isReadOnly, orUnavailable } from './engine-errors.js';
+import { PostgresSql } from './postgres-sql.js';
+import { StatementWatch } from './stale-statements.js';
+import { bytesReceived, closeConnection, withTimeout } from './timeouts.js';
+
+/** How long a COMMIT may take, in ms: the time-outs of the server don't end a wait for the disk. */
+const COMMIT_TIMEOUT_MS = 5000;
+
+/** One message: when BEGIN fails, PostgreSQL skips the rest of it. */
+const BEGIN = `BEGIN; ${MARK_TRANSACTION}`;
+
+/** An open transaction. */
+export interface Transaction {
+  readonly runner: QueryRunner;
+  readonly client: ClientBase;
+  /** How long the database took for its BEGIN, in ms. */
+  readonly beginMs: number;
+  /** The units that have run in it. */
+  readonly units: Unit[];
+}
+
+/** What is sent together with BEGIN. */
+export interface Opening<Result> {
+  /** How long statements wait for a lock, in ms. */
+  readonly lockTimeoutMs: number;
+  /** Sends one statement, which does nothing without `IN_TRANSACTION`. */
+  send(sql: PostgresSql): Promise<Result>;
+}
+
+/** Transactions over the connections of a pool. Statements that don't wait for each other's answers share a round trip. */
+export class PostgresTransactions {
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly abandoned: AbandonedSessions,
+  ) {}
+
+  /**
+   * Ends in bounded time, also when the database doesn't respond; a connection that owes a response isn't used again. When
+   * the COMMIT times out, its outcome is unknown and it counts as lost. The repetition finds out: a message by its delivery,
+   * which is gone, or by the inbox; a request by its idempotency key.
+   * @param opening sent with the BEGIN; `body` gets its result
+   */
+  async run<T, Result = undefined>(
+    body: (transaction: Transaction, result: Result) => Promise<T>,
+    opening?: Opening<Result>,
+  ): Promise<T> {
+    await this.abandoned.assertRoom();
+    const runner = this.dataSource.createQueryRunner();
+    let statements: StatementWatch | undefined;
+    try {
+      const client = await orUnavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
+      statements = new StatementWatch(client);
+      pipeline(client);
+      const before = performance.eventLoopUtilization();
+      const begin = this.begin(client, opening?.lockTimeoutMs);
+      const result = opening?.send(this.sqlOf(client));
+      result?.catch(() => undefined);
+      await orUnavailable(() => begin).catch((error: unknown) => {
+        // What was sent with the BEGIN isn't answered yet.
+        void closeConnection(client);
+        throw error;
+      });
+      try {
+        // Without the time in which this process was busy itself, as with a handler that computes.
+        const { idle: beginMs } = performance.eventLoopUtilization(before);
+        // The engine begins and ends the transaction; savepoints of TypeORM come inside of it.
+        Object.assign(runner, { isTransactionActive: true, transactionDepth: 1 });
+        const units: Unit[] = [];
+        const value = await body({ runner, client, beginMs, units }, (await result) as Result);
+        await this.end(client, units);
+        return value;
+      } catch (error) {
+        const cause = await this.rollBack(client, error);
+        throw cause instanceof DatabaseUnavailable ? cause : (statements.error ?? cause);
+      }
+    } finally {
+      statements?.end();
+      await runner.release();
+    }
+  }
+
+  private begin(client: ClientBase, lockTimeoutMs?: number): Promise<unknown> {
+    const text = lockTimeoutMs === undefined ? BEGIN : `${BEGIN}; SET LOCAL lock_timeout = ${lockTimeoutMs}`;
+    return this.answered(client, client.query(text));
+  }
+
+  /** Sends the epilogues of the units and the COMMIT together: after a statement that fails, COMMIT rolls back. */
+  private async end(client: ClientBase, units: readonly Unit[]): Promise<void> {
+    const committing = performance.now();
+    let isSent = false;
+    const sql = this.sqlOf(client, () => {
+      if (isSent) throw new UnitEnded('An epilogue sent a statement after its first wait');
+    });
+    const stored = [...Unit.epiloguesOf(units)].map(([epilogue, items]) => epilogue.store(sql, items));
+    isSent = true;
+    const ends = await Promise.allSettled([...stored, this.commit(client)]);
+    const failed = ends.find((it) => it.status === 'rejected');
+    if (failed) throw failed.reason;
+    TRANSACTION.publish({ units: units.length, ms: performance.now() - committing });
+  }
+
+  private async commit(client: ClientBase): Promise<void> {
+    let isReplicated = true;
+    const noticed = ({ routine }: { routine?: string | undefined }) => {
+      // The wait for the standby was cancelled. PostgreSQL still answers COMMIT, but a failover would lose the transaction.
+      if (routine === 'SyncRepWaitForLSN') isReplicated = false;
+    };
+    client.on('notice', noticed);
+    try {
+      const { command } = await this.answered(client, client.query('COMMIT'), COMMIT_TIMEOUT_MS);
+      // After a caught error of a statement, COMMIT rolls back and answers ROLLBACK without an error.
+      if (command !== 'COMMIT') throw new Error('The transaction was aborted by a statement whose error was caught');
+    } finally {
+      client.off('notice', noticed);
+    }
+    if (!isReplicated) throw new DatabaseUnavailable('The COMMIT has not reached the standby: its outcome is unknown');
+  }
+
+  /** As `withTimeout()`; a session that owes an answer counts until it has ended. */
+  private answered<T>(client: ClientBase, response: Promise<T>, ms?: number): Promise<T> {
+    return withTimeout(client, response, ms, () => this.abandoned.add(client));
+  }
+
+  private sqlOf(client: ClientBase, assertOpen?: () => void): PostgresSql {
+    return new PostgresSql((query) => {
+      assertOpen?.();
+      return this.answered(client, client.query(query));
+    });
+  }
+
+  /**
+   * If the ROLLBACK fails, the connection is lost and the transaction with it. A ROLLBACK waits for the statements of the
+   * unit: only when nothing was received meanwhile, a unit that timed out did so because of the connection.
+   * @returns the error to throw
+   */
+  private async rollBack(client: ClientBase, error: unknown): Promise<unknown> {
+    const before = bytesReceived(client);
+    let after: number | undefined;
+    // Read before the CancelRequest goes out: the server answers that, also when it was silent until then.
+    const abandon = () => ((after = bytesReceived(client)), this.abandoned.add(client));
+    const rollback = withTimeout(client, client.query('ROLLBACK'), undefined, abandon);
+    const result = await rollback.catch((lost: unknown) => ({ lost }));
+    const isSilent = 'lost' in result && (after ?? bytesReceived(client)) === before;
+    const cause = isSilent && error instanceof UnitTimedOut ? result.lost : error;
+    if (isReadOnly(cause)) {
+      // A failover made this server a standby: another one may take writes by now.
+      void closeConnection(client);
+      return new DatabaseUnavailable('The database takes no writes', { cause });
+    }
+    return faultOfDatabase(cause) ?? error;
+  }
+}
+
+/** Lets `pg` send statements before the earlier ones are answered, from 8.23 on; older versions send one after the other. */
+export function pipeline(client: ClientBase, isOn = true): void {
+  Object.assign(client, { pipeline: isOn });
+}
