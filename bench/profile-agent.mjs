@@ -17,12 +17,13 @@ let statements;
 let cpuSince;
 let session;
 
-function note(text, isRoundTrip) {
+function note(text, isRoundTrip, ms = 0) {
   if (!statements) return;
   const message = handled.getStore() ?? '';
   const key = JSON.stringify([message, text]);
-  const known = statements.get(key) ?? { message, text, count: 0, roundTrips: 0 };
+  const known = statements.get(key) ?? { message, text, count: 0, roundTrips: 0, ms: 0 };
   known.count++;
+  known.ms += ms;
   if (isRoundTrip) known.roundTrips++;
   statements.set(key, known);
 }
@@ -50,8 +51,12 @@ Sqlite.prototype.prepare = function (text) {
   for (const method of ['run', 'all', 'get']) {
     const execute = statement[method];
     statement[method] = function (...parameters) {
-      note(text, false);
-      return execute.apply(this, parameters);
+      const began = performance.now();
+      try {
+        return execute.apply(this, parameters);
+      } finally {
+        note(text, false, performance.now() - began);
+      }
     };
   }
   return statement;

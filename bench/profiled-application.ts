@@ -21,6 +21,8 @@ export interface NotedStatement {
   readonly count: number;
   /** Executions that waited for the database on their own; 0 on SQLite. */
   readonly roundTrips: number;
+  /** Time inside of SQLite, which runs in the process; 0 on PostgreSQL. */
+  readonly ms: number;
 }
 
 /** What rides cost. */

@@ -172,7 +172,8 @@ async function register(account: 'active' | 'inactive' | 'none', now: number) {
   await work.run(async () => {
     const row = { clientId, active: account === 'active', transactions: 0, openedAt: new Date(now).toISOString() };
     if (account !== 'none') await work.repository(AwardsAccount).insert(row);
-    await new RegisterMilesHandler(work, bus, clock).execute(new RegisterMiles(transitId, { clientId }));
+    const command = new RegisterMiles(transitId, { clientId });
+    await new RegisterMilesHandler(work, bus, clock).executeMany([command], (_, send) => send());
   });
   const rows = await work.repository(AwardedMiles).findBy({ clientId });
   const { transactions = 0 } = (await work.repository(AwardsAccount).findOneBy({ clientId })) ?? {};

@@ -2,6 +2,7 @@ import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { CommandBus } from '@nestjs/cqrs';
 import { commandOf, eventsOf, findMeshFeature, isSaga, queryOf, type MeshFeatureOptions } from './mesh-feature.js';
+import type { CausedBy, DurableCommandBatchHandler, DurableEventBatchHandler } from './batch-handler.js';
 import type {
   DurableCommandHandler,
   DurableEventHandler,
@@ -26,6 +27,8 @@ export interface UnitHandler {
   /** Undefined where the handler has no `prepare()`. */
   prepare(message: DurableMessage): Promise<unknown> | undefined;
   handle(message: DurableMessage, prepared: unknown): Promise<void>;
+  /** Absent where the handler takes one message at a time. */
+  handleMany?(messages: readonly DurableMessage[], causedBy: CausedBy<DurableMessage>): Promise<void>;
 }
 
 /** A handler with `perform()`. */
@@ -62,7 +65,11 @@ export function findHandlers(container: ModulesContainer, owners: ReadonlyMap<un
   return finder.found;
 }
 
-type Target = DurableCommandHandler<object, unknown> & DurableEventHandler<object, unknown> & EffectHandler<object>;
+type Target = DurableCommandHandler<object, unknown> &
+  DurableCommandBatchHandler<DurableMessage> &
+  DurableEventHandler<object, unknown> &
+  DurableEventBatchHandler<DurableMessage> &
+  EffectHandler<object>;
 
 type NestModule = NonNullable<ReturnType<ModulesContainer['get']>>;
 
@@ -147,9 +154,12 @@ class HandlerFinder {
   /** @returns what is wrong */
   private add(message: MessageClass, { name }: Type, instance: unknown, module: string): string | undefined {
     const target = instance as Partial<Target>;
-    const method = message.kind === 'command' ? 'execute' : 'handle';
-    const [handles, performs] = [typeof target[method] === 'function', typeof target.perform === 'function'];
+    const [method, many] =
+      message.kind === 'command' ? (['execute', 'executeMany'] as const) : (['handle', 'handleMany'] as const);
+    const [hasOne, hasMany] = [typeof target[method] === 'function', typeof target[many] === 'function'];
+    const [handles, performs] = [hasOne || hasMany, typeof target.perform === 'function'];
     if (!handles && !performs) return `${name} handles ${message.type} without ${method}() or perform()`;
+    if (hasMany && target.prepare) return `${name} has prepare() and ${many}(): a batch can't be prepared`;
     if (performs && target.prepare) return `${name} has prepare() and perform(): perform() can do what prepare() does`;
     const known = this.found.byType.get(message.type) ?? [];
     const subscription = known.find(({ consumer }) => consumer === module) ?? { consumer: module, message };
@@ -159,7 +169,8 @@ class HandlerFinder {
       subscription.handler = {
         name,
         prepare: (it) => target.prepare?.(it),
-        handle: (it, prepared) => target[method]!(it, prepared),
+        handle: (it, prepared) => (hasOne ? target[method]!(it, prepared) : target[many]!([it], (_, work) => work())),
+        ...(hasMany && { handleMany: (messages, causedBy) => target[many]!(messages, causedBy) }),
       };
     }
     if (performs) {

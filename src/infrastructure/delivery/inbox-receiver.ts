@@ -16,6 +16,7 @@ import { isInInbox, recordInInbox, type IncomingMessage, type InboxOutcome } fro
 import type { Consumer } from './consumer.js';
 import { effectConsumer } from './effect-consumer.js';
 import { Journal } from './journal.js';
+import { MessageBatches, type ReceivedMessage } from './message-batches.js';
 import { messageContext } from './message-context.js';
 import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import { withinTime } from './time-limit.js';
@@ -40,6 +41,7 @@ export class InboxReceiver {
   /** Runs before each attempt, outside of its unit of work: the console makes attempts fail by it, in development. */
   beforeAttempt?: (consumer: string) => Promise<void>;
   private readonly preludes = new Map<string, BatchPrelude<IncomingMessage, InboxOutcome>>();
+  private readonly batches = new MessageBatches((consumer, event) => this.addEffect(consumer, event));
 
   constructor(
     private readonly work: UnitOfWork,
@@ -88,15 +90,16 @@ export class InboxReceiver {
     const { handler, effect } = subscription;
     const preparing = handler && runInContext(context, () => handler.prepare(message));
     const prepared = preparing && (await withinTime(this.policy.timeoutMs, 'prepare()', () => preparing));
-    const incoming = { consumer, event: plain, ...(delivery && { delivery }) };
+    const incoming: ReceivedMessage = { consumer, event: plain, message, ...(delivery && { delivery }) };
     const handle = async (outcome: InboxOutcome) => {
       if (outcome !== 'new') return outcome;
       if (handler) await HANDLING.run({ consumer, event: plain }, () => handler.handle(message, prepared));
       if (effect) await this.addEffect(effect.consumer, plain);
       return 'handled';
     };
+    const joint = this.batches.of(subscription);
     try {
-      return await runInContext(context, () => this.work.runInBatch(this.preludeOf(consumer), incoming, handle));
+      return await runInContext(context, () => this.work.runInBatch(this.preludeOf(consumer), incoming, handle, joint));
     } catch (error) {
       if (!isDataException(error)) throw error;
       // The contract lets a value through that the columns of the consumer can't hold.

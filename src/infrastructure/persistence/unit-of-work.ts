@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import type { EntityTarget, ObjectLiteral, Repository } from 'typeorm';
 import { Database } from './database.js';
 import type { Sql } from './sql.js';
-import type { BatchPrelude, Unit, UnitOptions } from './unit.js';
+import type { JointWork, BatchPrelude, Unit, UnitOptions } from './unit.js';
 import { WriterHealth } from './writer-health.js';
 
 const current = new AsyncLocalStorage<Unit>();
@@ -15,6 +15,12 @@ export interface TransactionHook {
   before(sql: Sql): Promise<void>;
   /** Runs after the work, with its result. */
   after(sql: Sql, result: unknown): Promise<void>;
+}
+
+/** Runs several units of `runInBatch()` as one, with the results of their prelude. Equal for units that may run together. */
+export interface JointBatch<Item, Result, T> {
+  /** @returns the value of each */
+  run(items: readonly Item[], results: readonly Result[]): Promise<readonly T[]>;
 }
 
 /** Runs `code` with a hook for the first unit of work that it opens. */
@@ -30,6 +36,8 @@ export function withTransactionHook<T>(hook: TransactionHook, code: () => Promis
 export class UnitOfWork {
   /** Whether the database takes writes. */
   readonly health: WriterHealth;
+
+  private readonly jointWork = new WeakMap<object, JointWork>();
 
   constructor(private readonly database: Database) {
     this.health = new WriterHealth(() => database.damage);
@@ -65,15 +73,30 @@ export class UnitOfWork {
    * As `run()`, for repeatable work that starts with the same statement as other units: several units share a transaction
    * or a savepoint, and their first statement is one. When one of them fails, nothing of any is stored and each is run
    * again alone.
+   * @param joint runs several units as one; a unit alone is run by `work`
    */
   runInBatch<Item, Result, T>(
     prelude: BatchPrelude<Item, Result>,
     item: Item,
     work: (result: Result) => Promise<T>,
+    joint?: JointBatch<Item, Result, T>,
   ): Promise<T> {
     if (this.open) throw new Error('runInBatch() was called inside a unit of work: call it outside, or use run()');
     const inUnit = (unit: Unit, result: Result) => current.run(unit, work, result);
-    return this.health.observe(this.database.engine.runInBatch(prelude, item, inUnit));
+    return this.health.observe(
+      this.database.engine.runInBatch(prelude, item, inUnit, joint && this.jointWorkOf(joint)),
+    );
+  }
+
+  private jointWorkOf<Item, Result, T>(joint: JointBatch<Item, Result, T>): JointWork {
+    const known = this.jointWork.get(joint);
+    if (known) return known;
+    const work: JointWork = {
+      run: (unit, items, results) =>
+        current.run(unit, () => joint.run(items as readonly Item[], results as readonly Result[])),
+    };
+    this.jointWork.set(joint, work);
+    return work;
   }
 
   /** Whether one COMMIT may hold several units. */

@@ -69,7 +69,7 @@ export class Unit {
   /** For engines: the items of units that share a transaction, in their order. */
   static epiloguesOf(units: readonly Unit[]): Map<Epilogue<unknown>, unknown[]> {
     const items = new Map<Epilogue<unknown>, unknown[]>();
-    for (const [epilogue, item] of units.flatMap((it) => it.epilogues)) {
+    for (const [epilogue, item] of [...new Set(units)].flatMap((it) => it.epilogues)) {
       const known = items.get(epilogue);
       if (known) known.push(item);
       else items.set(epilogue, [item]);
@@ -79,7 +79,8 @@ export class Unit {
 
   /** For engines: runs the hooks that wait for the disk. An error of a hook is logged: the commit stands. */
   committed(): void {
-    for (const hook of this.afterCommitHooks) {
+    // Emptied: units that ran as one share this.
+    for (const hook of this.afterCommitHooks.splice(0)) {
       try {
         hook();
       } catch (error) {
@@ -115,6 +116,12 @@ export interface BatchPrelude<Item, Result> {
   load(sql: Sql, items: readonly Item[]): Promise<readonly Result[]>;
 }
 
+/** Runs units with the same `JointWork` as one unit. */
+export interface JointWork {
+  /** @returns the value of each unit */
+  run(unit: Unit, items: readonly unknown[], results: readonly unknown[]): Promise<readonly unknown[]>;
+}
+
 /** Runs units on one kind of database, each in the async context of its caller. */
 export interface UnitEngine {
   /** Whether one COMMIT may hold several units. */
@@ -125,5 +132,6 @@ export interface UnitEngine {
     prelude: BatchPrelude<Item, Result>,
     item: Item,
     work: (unit: Unit, result: Result) => Promise<T>,
+    joint?: JointWork,
   ): Promise<T>;
 }

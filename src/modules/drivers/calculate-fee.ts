@@ -1,5 +1,6 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
 import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
+import { insertOnce } from '../../infrastructure/persistence/insert-once.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { CalculateFee, DriverFeeCalculated, DriverFeeRefused } from './contract.js';
 import { driverFee } from './driver.js';
@@ -21,9 +22,8 @@ export class CalculateFeeHandler implements DurableCommandHandler<CalculateFee> 
     }
     const fees = this.work.repository(TransitFee);
     const row = { transitId, driverId, price: transitPrice, fee: driverFee(driver.fee, transitPrice) };
-    await fees.createQueryBuilder().insert().values(row).orIgnore().execute();
-    // Answer with the fee that was stored first: the agreement may have changed since.
-    const { fee, driverId: paid } = await fees.findOneByOrFail({ transitId });
-    this.events.publish(new DriverFeeCalculated(transitId, { driverId: paid, fee }));
+    // The answer has the fee that was stored first: the agreement may have changed since.
+    for (const { driverId: paid, fee } of await insertOnce(fees, [row], ['transitId']))
+      this.events.publish(new DriverFeeCalculated(transitId, { driverId: paid, fee }));
   }
 }

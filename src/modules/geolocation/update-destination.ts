@@ -1,5 +1,6 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
 import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
+import { insertOnce } from '../../infrastructure/persistence/insert-once.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { addressId, DestinationUpdated, UpdateDestination, type Address } from './contract.js';
 import { addressHash, distanceMetres, type Coordinates } from './distance.js';
@@ -27,27 +28,33 @@ export class UpdateDestinationHandler implements DurableCommandHandler<UpdateDes
     { subject: transitId, data: { from, destination } }: UpdateDestination,
     located: Located,
   ): Promise<void> {
-    await this.keep(from, located.from);
-    await this.keep(destination, located.destination);
+    await this.keep([addressRow(from, located.from), addressRow(destination, located.destination)]);
     const routes = this.work.repository(Route);
-    const key = { transitId, addressId: addressId(destination) };
-    const measured = { ...key, distanceMetres: distanceMetres(located.from, located.destination) };
-    await routes.createQueryBuilder().insert().values(measured).orIgnore().execute();
-    // Answer with the distance that was stored first: the geocoder may have changed since.
-    const route = await routes.findOneByOrFail(key);
-    this.events.publish(
-      new DestinationUpdated(transitId, { addressId: route.addressId, distanceMetres: route.distanceMetres }),
-    );
+    const measured = {
+      transitId,
+      addressId: addressId(destination),
+      distanceMetres: distanceMetres(located.from, located.destination),
+    };
+    // The answer has the distance that was stored first: the geocoder may have changed since.
+    for (const route of await insertOnce(routes, [measured], ['transitId', 'addressId'])) {
+      const { addressId, distanceMetres } = route;
+      this.events.publish(new DestinationUpdated(transitId, { addressId, distanceMetres }));
+    }
   }
 
-  private async keep(address: Address, at: Coordinates | undefined): Promise<void> {
-    const row = {
-      id: addressId(address),
-      hash: addressHash(address),
-      address,
-      latitude: at?.latitude ?? null,
-      longitude: at?.longitude ?? null,
-    };
-    await this.work.repository(KeptAddress).createQueryBuilder().insert().values(row).orIgnore().execute();
+  private async keep(addresses: readonly KeptAddress[]): Promise<void> {
+    // In the same order everywhere, so that no transaction waits for another that waits for it.
+    const rows = [...new Map(addresses.map((it) => [it.id, it])).values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    await this.work.repository(KeptAddress).createQueryBuilder().insert().values(rows).orIgnore().execute();
   }
+}
+
+function addressRow(address: Address, at: Coordinates | undefined): KeptAddress {
+  return {
+    id: addressId(address),
+    hash: addressHash(address),
+    address,
+    latitude: at?.latitude ?? null,
+    longitude: at?.longitude ?? null,
+  };
 }

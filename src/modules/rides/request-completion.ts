@@ -6,7 +6,7 @@ import { addressId, type Address } from '../geolocation/contract.js';
 import { CompleteTransit } from './contract.js';
 import type { Transit } from './tables.js';
 import { unansweredCommands } from './transit-effects.js';
-import { assertAssigned, Transits, transitView, type TransitView } from './transits.store.js';
+import { assertAllows, assertAssigned, Transits, transitView, type TransitView } from './transits.store.js';
 
 /**
  * "This ride is over". The user can say it even when all other modules are unavailable: it is stored here, in one unit of
@@ -40,24 +40,25 @@ export class RequestCompletionHandler implements ICommandHandler<RequestCompleti
         reachedId,
         completingAt: this.clock.now().toISOString(),
       } as const;
-      assertAssigned(await this.transits.get(transitId), driverId);
-      if (await this.transits.changeIf({ id: transitId, status: 'IN_TRANSIT' }, completing)) {
+      const isFirst = await this.transits.changeIf({ id: transitId, status: 'IN_TRANSIT' }, completing);
+      const transit = await this.transits.get(transitId);
+      assertAssigned(transit, driverId);
+      if (isFirst) {
         await this.commands.execute(new CompleteTransit(transitId, { transitId, destination: reached }));
       } else {
-        const repeated = await this.assertRepeat(transitId, reachedId);
+        assertRepeat(transit, reachedId);
         // The first commands or their answers may be lost.
-        for (const command of unansweredCommands(repeated)) await this.commands.execute(command);
+        for (const command of unansweredCommands(transit)) await this.commands.execute(command);
       }
-      return transitView(await this.transits.get(transitId));
+      return transitView(transit);
     });
   }
+}
 
-  /** Accepts the same destination again. @throws Conflict for another one, or when the transit isn't in transit */
-  private async assertRepeat(transitId: string, reachedId: string): Promise<Transit> {
-    const transit = await this.transits.get(transitId);
-    if (transit.reachedId === reachedId) return transit;
-    if (transit.reachedId)
-      throw new Conflict(`Transit ${transitId} has ended at another destination: read it to see where`);
-    return this.transits.assertAllows(transitId, 'complete');
-  }
+/** Accepts the same destination again. @throws Conflict for another one, or when the transit isn't in transit */
+function assertRepeat(transit: Transit, reachedId: string): void {
+  if (transit.reachedId === reachedId) return;
+  if (transit.reachedId)
+    throw new Conflict(`Transit ${transit.id} has ended at another destination: read it to see where`);
+  assertAllows(transit, 'complete');
 }

@@ -51,7 +51,7 @@ export class Transits {
   /** The transit, if its state allows the action. @throws NotFound, or Conflict that names the state */
   async assertAllows(id: string, action: Action): Promise<Transit> {
     const transit = await this.get(id);
-    if (!(ALLOWED_FROM[action] as readonly Status[]).includes(transit.status)) throw wrongState(transit, action);
+    assertAllows(transit, action);
     return transit;
   }
 
@@ -77,6 +77,11 @@ const WORDS: Record<Action, string> = {
 function wrongState({ id, status }: Transit, action: Action): Conflict {
   const allowed = ALLOWED_FROM[action].join(', ');
   return new Conflict(`Transit ${id} is ${status}: it can ${WORDS[action]} when it is ${allowed}`);
+}
+
+/** @throws Conflict that names the state, if it doesn't allow the action */
+export function assertAllows(transit: Transit, action: Action): void {
+  if (!(ALLOWED_FROM[action] as readonly Status[]).includes(transit.status)) throw wrongState(transit, action);
 }
 
 /** @throws Forbidden for a driver who is not assigned to the transit */

@@ -1,7 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { DatabaseUnavailable, isConflict, PartlyUnavailable, UNIT_LIMIT_MS, UnitTimedOut } from '../sql.js';
-import { Unit, type BatchPrelude, type UnitEngine } from '../unit.js';
+import { runBatched } from '../batched-units.js';
+import { Unit, type BatchPrelude, type UnitEngine, type JointWork } from '../unit.js';
 import type { AbandonedSessions } from './abandoned-sessions.js';
 import { fencedConnection, fencedRunner } from './postgres-fence.js';
 import { PostgresSql } from './postgres-sql.js';
@@ -9,7 +10,7 @@ import { PostgresTransactions, type Opening, type Transaction } from './postgres
 import type { ServerFaults } from './server-faults.js';
 import { repeatStale } from './stale-statements.js';
 import { StatementClock } from './statement-clock.js';
-import { TransactionBatcher, type BatchedUnit } from './transaction-batcher.js';
+import { TransactionBatcher, type WaitingUnit } from './transaction-batcher.js';
 
 /** How long a transaction of several units waits for a lock, in ms: alone, a unit holds no other locks while it waits. */
 const BATCH_LOCK_TIMEOUT_MS = 250;
@@ -46,32 +47,30 @@ export class PostgresEngine implements UnitEngine {
     prelude: BatchPrelude<Item, Result>,
     item: Item,
     work: (unit: Unit, result: Result) => Promise<T>,
+    joint?: JointWork,
   ): Promise<T> {
     let batcher = this.batchers.get(prelude.batchKey);
     if (!batcher)
       this.batchers.set(prelude.batchKey, (batcher = new TransactionBatcher((units) => this.runBatch(units))));
-    return batcher.add(prelude, item, work as (unit: Unit, result: unknown) => Promise<T>);
+    return batcher.add(prelude, item, work as (unit: Unit, result: unknown) => Promise<T>, joint);
   }
 
   /** Runs units one after the other in one transaction. @throws the error of one of them; nothing is stored then */
-  private async runBatch(batch: readonly BatchedUnit[]): Promise<void> {
+  private async runBatch(batch: readonly WaitingUnit[]): Promise<void> {
     const items = batch.map(({ item }) => item);
     const opening: Opening<readonly unknown[]> = {
       lockTimeoutMs: batch.length > 1 ? BATCH_LOCK_TIMEOUT_MS : 0,
       send: (sql) => batch[0]!.prelude.load(sql, items),
     };
     const run = () =>
-      this.transactions.run(async (transaction, results) => {
-        const completed: { unit: Unit; value: unknown }[] = [];
-        for (const [index, batched] of batch.entries()) {
-          completed.push(await this.runUnit(transaction, (unit) => batched.run(unit, results[index])));
-        }
-        return completed;
-      }, opening);
+      this.transactions.run(
+        (transaction, results) => runBatched(batch, results, (work) => this.runUnit(transaction, work)),
+        opening,
+      );
     const completed = await (batch.length > 1 ? run() : this.repeatedly(run));
-    for (const [index, { unit, value }] of completed.entries()) {
+    for (const { batched, unit, value } of completed) {
       unit.committed();
-      batch[index]!.resolve(value);
+      batched.resolve(value);
     }
   }
 

@@ -1,7 +1,8 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { BatchSize } from '../batch-size.js';
+import type { BatchedUnit } from '../batched-units.js';
 import { DatabaseUnavailable, PartlyUnavailable } from '../sql.js';
-import type { BatchPrelude, Unit } from '../unit.js';
+import type { JointWork, BatchPrelude, Unit } from '../unit.js';
 
 /** How long a transaction should take, because it holds its locks for that time; in ms. */
 const GOAL_MS = 20;
@@ -13,10 +14,8 @@ const MIN_BATCH = 16;
 const MAX_ISOLATED_TRANSACTIONS = 10;
 
 /** A unit of work that waits for a transaction. */
-export interface BatchedUnit {
+export interface WaitingUnit extends BatchedUnit {
   readonly prelude: BatchPrelude<unknown, unknown>;
-  readonly item: unknown;
-  run(unit: Unit, result: unknown): Promise<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -27,24 +26,25 @@ export interface BatchedUnit {
  * transaction of its own for a while.
  */
 export class TransactionBatcher {
-  private readonly queue: BatchedUnit[] = [];
+  private readonly queue: WaitingUnit[] = [];
   private readonly outside = AsyncLocalStorage.snapshot();
   private readonly size = new BatchSize(GOAL_MS);
   private inFlight = 0;
   private isWoken = false;
 
   /** @param runBatch runs units in one transaction and resolves them; throws when nothing was stored */
-  constructor(private readonly runBatch: (units: readonly BatchedUnit[]) => Promise<void>) {}
+  constructor(private readonly runBatch: (units: readonly WaitingUnit[]) => Promise<void>) {}
 
   add<T>(
     prelude: BatchPrelude<unknown, unknown>,
     item: unknown,
     work: (unit: Unit, result: unknown) => Promise<T>,
+    joint?: JointWork,
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const context = new AsyncResource('UnitOfWork');
       const run = (unit: Unit, result: unknown) => context.runInAsyncScope(work, undefined, unit, result);
-      this.queue.push({ prelude, item, run, resolve, reject });
+      this.queue.push({ prelude, item, joint, run, resolve: resolve, reject });
       if (this.isWoken) return;
       this.isWoken = true;
       // After the poll phase: units that arrive with the same turn of the event loop share the transaction.
@@ -67,7 +67,7 @@ export class TransactionBatcher {
   }
 
   /** Never throws. */
-  private async runAndMeasure(units: readonly BatchedUnit[]): Promise<void> {
+  private async runAndMeasure(units: readonly WaitingUnit[]): Promise<void> {
     const began = performance.now();
     try {
       await this.runBatch(units);
@@ -78,7 +78,7 @@ export class TransactionBatcher {
   }
 
   /** Nothing of a transaction is stored. Each unit runs again alone, which shows which one is at fault. */
-  private async failed(units: readonly BatchedUnit[], error: unknown): Promise<void> {
+  private async failed(units: readonly WaitingUnit[], error: unknown): Promise<void> {
     const isForAll = error instanceof DatabaseUnavailable && !(error instanceof PartlyUnavailable);
     if (units.length === 1 || isForAll) {
       for (const unit of units) unit.reject(error);

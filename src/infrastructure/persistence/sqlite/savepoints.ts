@@ -1,6 +1,7 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import type { DataSource } from 'typeorm';
 import { BatchSize } from '../batch-size.js';
+import { runBatched } from '../batched-units.js';
 import { UNIT_LIMIT_MS, UnitTimedOut } from '../sql.js';
 import { Unit } from '../unit.js';
 import type { DeadlineTimer } from './deadline-timer.js';
@@ -69,9 +70,9 @@ export class Savepoints {
     this.statements.control('SAVEPOINT unit');
     try {
       const { prelude } = units[0]!;
-      const results = prelude && (await this.load(prelude, units));
-      const completed: CompletedUnit[] = [];
-      for (const [index, queued] of units.entries()) completed.push(await this.runUnit(queued, results?.[index]));
+      const results = prelude ? await this.load(prelude, units) : [];
+      const ran = await runBatched(units, results, (work) => this.runUnit(work));
+      const completed = ran.map(({ batched: queued, unit, value }) => ({ queued, unit, value }));
       const epilogues = Unit.epiloguesOf(completed.map(({ unit }) => unit));
       for (const [epilogue, items] of epilogues) await epilogue.store(this.unfenced(), items);
       this.statements.control('RELEASE unit');
@@ -98,22 +99,19 @@ export class Savepoints {
     return new SqliteFence(this.db, this.statements, new Unit());
   }
 
-  private async runUnit(queued: QueuedUnit, result: unknown): Promise<CompletedUnit> {
+  private async runUnit<T>(work: (unit: Unit) => Promise<T>): Promise<{ unit: Unit; value: T }> {
     const unit = new Unit();
     const fence = new SqliteFence(this.db, this.statements, unit);
     unit.sql = fence;
     unit.openManager = () => fence.queryRunner(this.dataSource).manager;
     const started = performance.now();
     try {
-      const value = await this.deadline.limit(
-        unit.complete((it) => queued.run(it, result)),
-        started,
-      );
+      const value = await this.deadline.limit(unit.complete(work), started);
       // A unit that blocks the event loop also blocks the timer.
       if (performance.now() - started > UNIT_LIMIT_MS) throw new UnitTimedOut();
       if (fence.broken) throw fence.broken;
       unit.end('This unit of work is over');
-      return { queued, unit, value };
+      return { unit, value };
     } catch (error) {
       unit.end('This unit of work was rolled back');
       throw fence.broken ?? error;

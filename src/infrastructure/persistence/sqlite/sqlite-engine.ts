@@ -6,7 +6,7 @@ import { errorMessage } from '../../observability/error-message.js';
 import { TRANSACTION } from '../../observability/telemetry.js';
 import { BatchSize } from '../batch-size.js';
 import { DatabaseUnavailable } from '../sql.js';
-import type { BatchPrelude, Unit, UnitEngine, UnitOptions } from '../unit.js';
+import type { JointWork, BatchPrelude, Unit, UnitEngine, UnitOptions } from '../unit.js';
 import { DatabaseFile } from './database-file.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import { Savepoints, type CompletedUnit } from './savepoints.js';
@@ -15,7 +15,7 @@ import { UnitQueue, type QueuedUnit } from './unit-queue.js';
 
 /** A group is committed after so many units or ms, so that its first unit doesn't wait long. */
 const MAX_GROUP_UNITS = 256;
-const MAX_GROUP_MS = 4;
+const MAX_GROUP_MS = 10;
 /**
  * How long units that made a COMMIT fail run without neighbours, at least, in ms. A rejected request is repeated by its
  * client within this time.
@@ -59,18 +59,15 @@ export class SqliteEngine implements UnitEngine {
     prelude: BatchPrelude<Item, Result>,
     item: Item,
     work: (unit: Unit, result: Result) => Promise<T>,
+    joint?: JointWork,
   ): Promise<T> {
-    return this.add(work as (unit: Unit, result?: unknown) => Promise<T>, {
-      isMessage: true,
-      closesGroup: false,
-      prelude: prelude,
-      item,
-    });
+    const repeatable = work as (unit: Unit, result?: unknown) => Promise<T>;
+    return this.add(repeatable, { isMessage: true, closesGroup: false, prelude, item, joint });
   }
 
   private add<T>(
     work: (unit: Unit, result?: unknown) => Promise<T>,
-    what: Pick<QueuedUnit, 'isMessage' | 'closesGroup' | 'prelude' | 'item'>,
+    what: Omit<QueuedUnit, 'submitted' | 'run' | 'resolve' | 'reject'>,
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       // The loop below runs outside of all requests, but the work must see the AsyncLocalStorage of its caller.

@@ -1,4 +1,4 @@
-import type { BatchPrelude, Unit } from '../unit.js';
+import type { JointWork, BatchPrelude, Unit } from '../unit.js';
 
 /** A unit of work that waits for its turn. */
 export interface QueuedUnit {
@@ -9,6 +9,7 @@ export interface QueuedUnit {
   /** Present when the unit may share a savepoint and be repeated. */
   readonly prelude?: BatchPrelude<unknown, unknown>;
   readonly item?: unknown;
+  readonly joint?: JointWork | undefined;
   run(unit: Unit, result?: unknown): Promise<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;

@@ -1,0 +1,57 @@
+import { randomUUID } from 'node:crypto';
+import type { CloudEvent } from '../cloudevents/cloud-event.js';
+import type { Subscription } from '../contracts/find-handlers.js';
+import type { DurableMessage } from '../contracts/message.js';
+import { continueTrace, runInContext } from '../observability/request-context.js';
+import { HANDLING } from '../observability/telemetry.js';
+import type { JointBatch } from '../persistence/unit-of-work.js';
+import type { IncomingMessage, InboxOutcome } from '../store/inbox-rows.js';
+import { messageContext } from './message-context.js';
+
+/** A message that is about to be recorded in the inbox. */
+export interface ReceivedMessage extends IncomingMessage {
+  readonly message: DurableMessage;
+}
+
+export type Outcome = 'handled' | 'duplicate' | 'lease-lost';
+type Batch = JointBatch<ReceivedMessage, InboxOutcome, Outcome>;
+
+/** Runs the handlers that take several messages at once, in the unit of work that has recorded them. */
+export class MessageBatches {
+  private readonly batches = new WeakMap<Subscription, Batch>();
+
+  /** @param addEffect adds the delivery of an effect to the open unit */
+  constructor(private readonly addEffect: (consumer: string, event: CloudEvent) => Promise<void>) {}
+
+  /** The batch of the messages of a subscription; undefined where its handler takes one at a time. */
+  of(subscription: Subscription): Batch | undefined {
+    if (!subscription.handler?.handleMany) return undefined;
+    const known = this.batches.get(subscription);
+    if (known) return known;
+    const batch: Batch = { run: (received, outcomes) => this.run(subscription, received, outcomes) };
+    this.batches.set(subscription, batch);
+    return batch;
+  }
+
+  private async run(
+    { consumer, handler, effect }: Subscription,
+    received: readonly ReceivedMessage[],
+    outcomes: readonly InboxOutcome[],
+  ): Promise<Outcome[]> {
+    const fresh = received.filter((_, index) => outcomes[index] === 'new');
+    if (fresh.length > 0) {
+      const events = new Map(fresh.map(({ message, event }) => [message, event]));
+      const causedBy = <T>(message: DurableMessage, work: () => T): T => {
+        const event = events.get(message);
+        if (!event) throw new Error('causedBy() needs a message of this batch');
+        return runInContext(messageContext(event, consumer), work);
+      };
+      const together = { correlationId: randomUUID(), traceparent: continueTrace(), module: consumer };
+      const handled = runInContext(together, () => handler!.handleMany!([...events.keys()], causedBy));
+      // Each message is told to take as long as the batch.
+      await Promise.all(fresh.map(({ event }) => HANDLING.run({ consumer, event }, () => handled)));
+      if (effect) for (const { event } of fresh) await this.addEffect(effect.consumer, event);
+    }
+    return outcomes.map((outcome) => (outcome === 'new' ? 'handled' : outcome));
+  }
+}
