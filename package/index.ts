@@ -23,6 +23,11 @@ export {
   type QueryClass,
   type Senders,
 } from '../src/infrastructure/contracts/message.js';
+export type {
+  CausedBy,
+  DurableCommandBatchHandler,
+  DurableEventBatchHandler,
+} from '../src/infrastructure/contracts/batch-handler.js';
 export { MeshFeature, type MeshFeatureOptions } from '../src/infrastructure/contracts/mesh-feature.js';
 export type { CloudEvent } from '../src/infrastructure/cloudevents/cloud-event.js';
 export { DeadLetters } from '../src/infrastructure/dead-letters/dead-letters.js';
@@ -40,6 +45,7 @@ export type { BrokerOptions, MeshExtras, MeshOptions, TokenOptions } from '../sr
 export { MeshModule } from '../src/infrastructure/mesh.module.js';
 export { Outbox } from '../src/infrastructure/outbox/outbox.js';
 export { Relay } from '../src/infrastructure/outbox/relay.js';
+export { insertOnce } from '../src/infrastructure/persistence/insert-once.js';
 export { migrateDatabase } from '../src/infrastructure/persistence/database.js';
 export type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
 export { DatabaseUnavailable, UnitTimedOut, type Sql } from '../src/infrastructure/persistence/sql.js';
