@@ -1,29 +1,42 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
-import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
+import { In } from 'typeorm';
+import type { CausedBy, DurableCommandBatchHandler } from '../../infrastructure/contracts/batch-handler.js';
+import { MAX_ID } from '../../infrastructure/contracts/schemas.js';
 import { insertOnce } from '../../infrastructure/persistence/insert-once.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { CalculateFee, DriverFeeCalculated, DriverFeeRefused } from './contract.js';
 import { driverFee } from './driver.js';
-import { findDriver } from './read-driver.js';
-import { TransitFee } from './tables.js';
+import { Driver, TransitFee } from './tables.js';
 
 @CommandHandler(CalculateFee)
-export class CalculateFeeHandler implements DurableCommandHandler<CalculateFee> {
+export class CalculateFeeHandler implements DurableCommandBatchHandler<CalculateFee> {
   constructor(
     private readonly work: UnitOfWork,
     private readonly events: EventBus,
   ) {}
 
-  async execute({ subject: transitId, data: { driverId, transitPrice } }: CalculateFee): Promise<void> {
-    const driver = await findDriver(this.work, driverId);
-    if (!driver) {
-      this.events.publish(new DriverFeeRefused(transitId, { driverId, reason: `There is no driver ${driverId}` }));
-      return;
+  async executeMany(commands: readonly CalculateFee[], causedBy: CausedBy<CalculateFee>): Promise<void> {
+    const ids = commands.map(({ data }) => data.driverId).filter((id) => id <= MAX_ID);
+    const found = await this.work.repository(Driver).findBy({ id: In([...new Set(ids)]) });
+    const drivers = new Map(found.map((driver) => [driver.id, driver]));
+    const rows = new Map<string, TransitFee>();
+    for (const { subject: transitId, data } of commands) {
+      const { driverId, transitPrice: price } = data;
+      const driver = drivers.get(driverId);
+      if (driver) rows.set(transitId, { transitId, driverId, price, fee: driverFee(driver.fee, price) });
     }
-    const fees = this.work.repository(TransitFee);
-    const row = { transitId, driverId, price: transitPrice, fee: driverFee(driver.fee, transitPrice) };
     // The answer has the fee that was stored first: the agreement may have changed since.
-    for (const { driverId: paid, fee } of await insertOnce(fees, [row], ['transitId']))
+    const stored = await insertOnce(this.work.repository(TransitFee), [...rows.values()], ['transitId']);
+    const fees = new Map(stored.map((fee) => [fee.transitId, fee]));
+    for (const command of commands) causedBy(command, () => this.answer(command, fees.get(command.subject)));
+  }
+
+  private answer({ subject: transitId, data: { driverId } }: CalculateFee, stored: TransitFee | undefined): void {
+    if (stored) {
+      const { driverId: paid, fee } = stored;
       this.events.publish(new DriverFeeCalculated(transitId, { driverId: paid, fee }));
+    } else {
+      this.events.publish(new DriverFeeRefused(transitId, { driverId, reason: `There is no driver ${driverId}` }));
+    }
   }
 }

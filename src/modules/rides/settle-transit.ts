@@ -1,11 +1,10 @@
 import { EventsHandler } from '@nestjs/cqrs';
-import { IsNull } from 'typeorm';
+import type { DurableEventBatchHandler } from '../../infrastructure/contracts/batch-handler.js';
 import { Reject, type DurableEventHandler } from '../../infrastructure/contracts/message.js';
 import { DriverFeeCalculated, DriverFeeRefused, DriverFreed } from '../drivers/contract.js';
 import { InvoiceIssued } from '../invoicing/contract.js';
 import { MilesRegistered } from '../loyalty/contract.js';
 import { Transits } from './transits.store.js';
-import type { Transit } from './tables.js';
 
 /*
  * The answers of the other modules. Each handler updates columns of its own, so the answers may come in any order and at
@@ -13,11 +12,12 @@ import type { Transit } from './tables.js';
  */
 
 @EventsHandler(DriverFeeCalculated)
-export class SettleOnDriverFeeCalculated implements DurableEventHandler<DriverFeeCalculated> {
+export class SettleOnDriverFeeCalculated implements DurableEventBatchHandler<DriverFeeCalculated> {
   constructor(private readonly transits: Transits) {}
 
-  handle({ subject, data: { fee } }: DriverFeeCalculated): Promise<void> {
-    return settle(this.transits, subject, { driverFee: fee, driverFeeSettled: 'settled' });
+  handleMany(events: readonly DriverFeeCalculated[]): Promise<void> {
+    const fees = new Map(events.map(({ subject, data: { fee } }) => [subject, fee]));
+    return this.transits.settle(`driver_fee = answer.value, driver_fee_settled = 'settled'`, fees);
   }
 }
 
@@ -43,25 +43,22 @@ export class SettleOnDriverFreed implements DurableEventHandler<DriverFreed> {
 }
 
 @EventsHandler(MilesRegistered)
-export class SettleOnMilesRegistered implements DurableEventHandler<MilesRegistered> {
+export class SettleOnMilesRegistered implements DurableEventBatchHandler<MilesRegistered> {
   constructor(private readonly transits: Transits) {}
 
-  async handle({ subject: id, data: { miles } }: MilesRegistered): Promise<void> {
-    // Keep the miles of the first answer: the account may have changed since.
-    if (await this.transits.changeIf({ id, miles: IsNull() }, { milesSettled: 'settled', miles })) return;
-    await settle(this.transits, id, { milesSettled: 'settled' });
+  handleMany(events: readonly MilesRegistered[]): Promise<void> {
+    const miles = new Map(events.map(({ subject, data }) => [subject, data.miles]));
+    // The miles of the first answer stay: the account may have changed since.
+    return this.transits.settle(`miles = coalesce(miles, answer.value), miles_settled = 'settled'`, miles);
   }
 }
 
 @EventsHandler(InvoiceIssued)
-export class SettleOnInvoiceIssued implements DurableEventHandler<InvoiceIssued> {
+export class SettleOnInvoiceIssued implements DurableEventBatchHandler<InvoiceIssued> {
   constructor(private readonly transits: Transits) {}
 
-  handle({ subject }: InvoiceIssued): Promise<void> {
-    return settle(this.transits, subject, { invoiceSettled: 'settled' });
+  handleMany(events: readonly InvoiceIssued[]): Promise<void> {
+    const issued = new Map(events.map(({ subject }) => [subject, null]));
+    return this.transits.settle(`invoice_settled = 'settled'`, issued);
   }
-}
-
-async function settle(transits: Transits, id: string, changes: Partial<Transit>): Promise<void> {
-  if (!(await transits.changeIf({ id }, changes))) throw new Reject(`There is no transit ${id}`);
 }

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { In, type FindOptionsWhere, type Repository } from 'typeorm';
 import type { z } from 'zod';
 import { Conflict, Forbidden, NotFound } from '../../infrastructure/contracts/domain-errors.js';
+import { Reject } from '../../infrastructure/contracts/message.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import type { transit } from './contract.js';
 import { TransitNotifier } from './transit-notifier.js';
@@ -61,6 +62,25 @@ export class Transits {
     if (!affected) return false;
     this.work.unit.afterCommit(() => this.notifier.changed(where.id));
     return true;
+  }
+
+  /**
+   * Stores the answers of another module about several transits, in one statement.
+   * @param set assignments to columns of rides_transit, in which `answer.value` is the value
+   * @param answers an integer or null for each transit
+   * @throws Reject when there is no such transit
+   */
+  async settle(set: string, answers: ReadonlyMap<string, number | null>): Promise<void> {
+    const rows = [...answers].map((_, index) => `($${2 * index + 1}, CAST($${2 * index + 2} AS integer))`);
+    const known = await this.work.sql.all<{ id: string }>(
+      `WITH answer (id, value) AS (VALUES ${rows.join(', ')})
+       UPDATE rides_transit SET ${set} FROM answer WHERE rides_transit.id = answer.id RETURNING rides_transit.id AS id`,
+      [...answers].flat(),
+    );
+    const ids = new Set(known.map(({ id }) => id));
+    const missing = [...answers.keys()].find((id) => !ids.has(id));
+    if (missing !== undefined) throw new Reject(`There is no transit ${missing}`);
+    this.work.unit.afterCommit(() => ids.forEach((id) => this.notifier.changed(id)));
   }
 }
 
