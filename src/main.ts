@@ -6,6 +6,8 @@ const exit = () => process.exit(0);
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 for (const signal of SIGNALS) process.on(signal, exit);
 
+// First, also in the bundle, which loads files in another order than the source imports them.
+await import('reflect-metadata');
 const { start } = await import('./start.js');
 await start();
 for (const signal of SIGNALS) process.off(signal, exit);
