@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from './source.js';
 
@@ -16,4 +17,9 @@ export function bundleApplication(): void {
     'warn',
   ];
   execFileSync(process.execPath, arguments_, { cwd: ROOT, stdio: 'inherit' });
+}
+
+/** Bundles the application if that has not happened yet. A build of `dist/src` removes the bundle, so it is never older. */
+export function bundleIfMissing(): void {
+  if (!existsSync(BUNDLED_MAIN)) bundleApplication();
 }

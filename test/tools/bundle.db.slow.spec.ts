@@ -1,6 +1,5 @@
-import { existsSync } from 'node:fs';
 import { DEMO_RIDE } from '../../src/demo.js';
-import { BUNDLED_MAIN, bundleApplication } from '../../tools/bundle.js';
+import { BUNDLED_MAIN, bundleIfMissing } from '../../tools/bundle.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { FakeBroker } from '../support/fake-broker.js';
@@ -21,10 +20,7 @@ async function answersOf(url: string) {
 }
 
 describe.each(DATABASES)('The bundled application on $kind', ({ fresh }) => {
-  beforeAll(() => {
-    // A build of dist/src removes the bundle, so a bundle that is there is of that build.
-    if (!existsSync(BUNDLED_MAIN)) bundleApplication();
-  });
+  beforeAll(bundleIfMissing);
 
   it('settles a ride, and stores its migrations under the same names as the application that is not bundled', async () => {
     const database = await fresh();
