@@ -17,6 +17,7 @@ COPY nest-cli.json tsconfig.json tsconfig.build.json ./
 COPY src src
 COPY migrations migrations
 COPY console console
+COPY bundle bundle
 RUN npm run build && npm prune --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM node:22-bookworm-slim@sha256:43ac6c60b8f89723f746e8a92ce91abd5017e627ce1ddfe4238355d3a30b772c
@@ -37,4 +38,4 @@ EXPOSE 3000 8081
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["node", "dist/src/health-check.js"]
 # No shell and no npm in between: the signal is for the process that knows how to end.
-CMD ["node", "dist/src/main.js"]
+CMD ["node", "dist/bundle/main.js"]

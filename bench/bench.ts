@@ -49,7 +49,8 @@ const USAGE = `npm run bench -- [options]
   --only A,B     only these: ${ALL_SUBJECTS}
   --rounds N     rounds of each measurement; default ${ROUNDS}
 
-  With one of these options bench/RESULTS.md is not written.`;
+  With one of these options bench/RESULTS.md is not written. Everything runs on the version of Node that runs the benchmark;
+  run npm ci with another version before you measure with that one.`;
 
 /** @throws UsageError for an unknown subject */
 function subjectsIn(only: string | undefined): string[] {

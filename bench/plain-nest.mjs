@@ -15,6 +15,9 @@ Get()(Root.prototype, 'here', Object.getOwnPropertyDescriptor(Root.prototype, 'h
 class Plain {}
 Module({ controllers: [Root] })(Plain);
 
-await new DataSource({ type: 'better-sqlite3', database: process.env.DATABASE }).initialize();
+// As in the application: better-sqlite3 12 doesn't run on Node 22 and later everywhere.
+const isNewer = parseInt(process.versions.node) >= 22;
+const driver = isNewer ? (await import('better-sqlite3-13').catch(() => undefined))?.default : undefined;
+await new DataSource({ type: 'better-sqlite3', database: process.env.DATABASE, driver }).initialize();
 const app = await NestFactory.create(Plain, { logger: false });
 await app.listen(Number(process.env.PORT), '127.0.0.1');

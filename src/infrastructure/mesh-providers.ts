@@ -3,8 +3,7 @@ import { AT_ROOT, RECEIVES, SENDERS } from './broker/broker-ingress.js';
 import { CloudEventsClient } from './broker/cloudevents-client.js';
 import { IS_DEAD_LETTER_SINK } from './broker/dead-letter-sink.js';
 import { TokenFile } from './broker/token-file.js';
-import { publishRouting } from './broker/publish-routing.js';
-import { Publisher } from './broker/publisher.js';
+import type { Publisher } from './broker/publisher.js';
 import { remoteConsumer } from './broker/remote-consumer.js';
 import { CONSOLE } from './console/console-options.js';
 import { ALL_MODULES, HandlerRegistry } from './contracts/handler-registry.js';
@@ -23,7 +22,6 @@ import { TOKEN_VERIFIER, type TokenVerifier } from './http/bearer-tokens.js';
 import { MESH_LISTENER } from './http/mesh-listener.js';
 import { REST_TOKENS } from './http/rest-tokens.guard.js';
 import { SINGLE_PROCESS, type LeaseScope } from './leases/leases.js';
-import { PostgresLeases } from './leases/postgres-leases.js';
 import { RECONCILIATION_POLICY } from './maintenance/reconciliation.js';
 import { clientOf, publishingClient, remoteQueriesOf } from './mesh-clients.js';
 import { MESH_OPTIONS, type MeshOptions, type TokenOptions } from './mesh-options.js';
@@ -109,7 +107,7 @@ function openDatabase(options: MeshOptions): Promise<Database> {
   });
 }
 
-function relayOf(
+async function relayOf(
   options: MeshOptions,
   work: UnitOfWork,
   database: Database,
@@ -117,20 +115,12 @@ function relayOf(
   journal: Journal,
   client: CloudEventsClient,
   addresses: ConsumerAddresses,
-): Relay {
+): Promise<Relay> {
   const { broker } = options;
   const policy = deliveryOf(options);
-  const scope = leaseScopeOf(database, options);
+  const scope = await leaseScopeOf(database, options);
   const dispatcher = broker?.sink
-    ? new Publisher(
-        work,
-        publishingClient(options),
-        broker.sink,
-        scope.leases,
-        publishRouting(options.modules),
-        journal,
-        new MeshLogger(Publisher.name),
-      )
+    ? await publisherOf(options, broker.sink, work, scope, journal)
     : new InProcessDispatcher(
         work,
         (type) => registry.consumersOf(type),
@@ -157,14 +147,31 @@ function relayOf(
   ]);
 }
 
+async function publisherOf(
+  options: MeshOptions,
+  sink: string,
+  work: UnitOfWork,
+  { leases }: LeaseScope,
+  journal: Journal,
+): Promise<Publisher> {
+  const [{ Publisher }, { publishRouting }] = await Promise.all([
+    import('./broker/publisher.js'),
+    import('./broker/publish-routing.js'),
+  ]);
+  const routing = publishRouting(options.modules);
+  const logger = new MeshLogger(Publisher.name);
+  return new Publisher(work, publishingClient(options), sink, leases, routing, journal, logger);
+}
+
 /** Replicas share a PostgreSQL database by leases on the outbox and on the deliveries of the modules that they host. */
-function leaseScopeOf({ postgres }: Database, options: MeshOptions): LeaseScope {
+async function leaseScopeOf({ postgres }: Database, options: MeshOptions): Promise<LeaseScope> {
   if (!postgres) return SINGLE_PROCESS;
   const names = hostedBy(options)
     .map((it) => meshFeatureOf(it).name)
     .sort();
   const resource = `deliveries: ${names.join(', ')}`;
   const resources = [OUTBOX_RESOURCE, resource];
+  const { PostgresLeases } = await import('./leases/postgres-leases.js');
   return {
     resource,
     leases: new PostgresLeases(postgres, resources, options.notify ?? true, new MeshLogger('Leases')),

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Agent, request } from 'undici';
+import { bundleIfMissing } from '../../tools/bundle.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
 import { migrateCommand } from '../support/migrate-command.js';
@@ -11,6 +12,8 @@ import { startServer } from '../support/server.js';
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 
 describe('SIGTERM', () => {
+  beforeAll(bundleIfMissing);
+
   it('to npm run start:prod ends the process of the application', async () => {
     const database = await DATABASES[0]!.fresh();
     expect((await migrateCommand([], database)).code).toBe(0);

@@ -104,7 +104,7 @@ describe('The image', () => {
   });
 
   it('starts the application without a shell, so that signals reach it', () => {
-    expect(valuesOf(last, 'CMD').map((it) => JSON.parse(it) as unknown)).toEqual([['node', 'dist/src/main.js']]);
+    expect(valuesOf(last, 'CMD').map((it) => JSON.parse(it) as unknown)).toEqual([['node', 'dist/bundle/main.js']]);
     expect(valuesOf(last, 'ENTRYPOINT')).toEqual([]);
     expect(valuesOf(last, 'STOPSIGNAL')).toEqual(['SIGTERM']);
   });
