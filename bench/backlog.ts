@@ -1,7 +1,7 @@
 import { BetterSqlite3 } from '../tools/better-sqlite3.js';
 import pg from 'pg';
 import { toCloudEvent } from '../src/infrastructure/cloudevents/mapping.js';
-import { WriteNotePrepared, WriteNote } from './notes.js';
+import { WriteNote, type NoteCommand } from './notes.js';
 
 /** The text of each note. */
 export const TEXT = 'A note of some length, as a message might have it.';
@@ -13,7 +13,7 @@ interface Backlog {
   readonly howMany: number;
   /** Default: the outbox. */
   readonly table?: BacklogTable;
-  readonly command?: typeof WriteNote | typeof WriteNotePrepared;
+  readonly command?: NoteCommand;
 }
 
 /**

@@ -44,7 +44,8 @@ const ALL_SUBJECTS = Object.keys(SUBJECTS).join(',');
 const USAGE = `npm run bench -- [options]
 
   Measures the application and the mesh against alternatives, prints the results, and writes bench/RESULTS.md. Takes
-  about 12 minutes.
+  about 15 minutes. The first run installs other libraries and their version of Node, of bench/contenders/versions.ts,
+  from the npm registry into a folder for temporary files.
 
   --only A,B     only these: ${ALL_SUBJECTS}
   --rounds N     rounds of each measurement; default ${ROUNDS}

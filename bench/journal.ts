@@ -1,6 +1,6 @@
 import { WriteNote } from './notes.js';
 import { alternatingWarm, median, NO_POSTGRES, perSecond, ratioRow, type Findings, type TestBed } from './rounds.js';
-import { settleByMesh } from './sqlite-contenders.js';
+import { settleByMesh } from './settle.js';
 
 /** Messages that are pending at the start of a measurement. */
 const MESSAGES = 5000;

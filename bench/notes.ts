@@ -17,6 +17,10 @@ const schema = z.object({ text: z.string() });
 export class WriteNote extends durableCommand('bench.notes.write-note', schema) {}
 /** Its handler writes the row by a prepared statement, without TypeORM. */
 export class WriteNotePrepared extends durableCommand('bench.notes.jot-note', schema) {}
+/** For a handler that writes the rows of a batch by one statement. */
+export class WriteNoteBatched extends durableCommand('bench.notes.file-note', schema) {}
+
+export type NoteCommand = typeof WriteNote | typeof WriteNotePrepared | typeof WriteNoteBatched;
 
 @Entity('notes_note')
 export class Note {
@@ -74,6 +78,16 @@ export class WriteNotePreparedHandler implements DurableCommandHandler<WriteNote
   }
 }
 
+@CommandHandler(WriteNoteBatched)
+export class WriteNoteBatchedHandler implements DurableCommandHandler<WriteNoteBatched> {
+  constructor(private readonly work: UnitOfWork) {}
+
+  async execute({ subject, data: { text } }: WriteNoteBatched): Promise<void> {
+    this.work.unit.afterCommit(() => settled.add());
+    await this.work.sql.run('INSERT INTO notes_note (id, text) VALUES ($1, $2)', [subject, text]);
+  }
+}
+
 class NotesTables1764000000000 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     await runner.query('CREATE TABLE notes_note (id text PRIMARY KEY, text text NOT NULL)');
@@ -84,8 +98,8 @@ class NotesTables1764000000000 implements MigrationInterface {
   }
 }
 
-@MeshFeature({ name: 'notes', contract: { WriteNote, WriteNotePrepared }, entities: [Note] })
-@Module({ providers: [WriteNoteHandler, WriteNotePreparedHandler] })
+@MeshFeature({ name: 'notes', contract: { WriteNote, WriteNotePrepared, WriteNoteBatched }, entities: [Note] })
+@Module({ providers: [WriteNoteHandler, WriteNotePreparedHandler, WriteNoteBatchedHandler] })
 export class NotesModule {}
 
 @Module({})

@@ -7,10 +7,25 @@ import { ROOT } from '../tools/source.js';
 
 const TYPESCRIPT = pathToFileURL(join(ROOT, 'workshop/runner/typescript.mjs')).href;
 
+/** How to run a file. */
+interface Program {
+  /** The program of Node; default: that of this process. */
+  readonly execPath?: string;
+  /** Modules that Node imports first, as URLs. */
+  readonly imports?: readonly string[];
+  readonly parameters?: readonly string[];
+}
+
 /** Starts a file of bench/ as a process, and waits for its first message. The process ends together with this one. */
-export async function startProcess(file: string, environment: Record<string, string> = {}): Promise<ChildProcess> {
-  const child = fork(join(ROOT, 'bench', file), {
-    execArgv: file.endsWith('.ts') ? ['--import', TYPESCRIPT] : [],
+export async function startProcess(
+  file: string,
+  environment: Record<string, string> = {},
+  { execPath = process.execPath, imports = [], parameters = [] }: Program = {},
+): Promise<ChildProcess> {
+  const modules = file.endsWith('.ts') ? [...imports, TYPESCRIPT] : imports;
+  const child = fork(join(ROOT, 'bench', file), parameters, {
+    execPath,
+    execArgv: modules.flatMap((url) => ['--import', url]),
     env: { PATH: process.env.PATH, ...environment },
   });
   const exited = once(child, 'exit').then(() => {

@@ -1,0 +1,8 @@
+import { WriteNote, WriteNotePrepared } from '../notes.js';
+import { settleByMesh } from '../settle.js';
+import type { Contenders } from './contender.js';
+
+export const contenders: Contenders = {
+  orm: (database, howMany) => settleByMesh(database, howMany, WriteNote),
+  prepared: (database, howMany) => settleByMesh(database, howMany, WriteNotePrepared),
+};
