@@ -5,6 +5,7 @@ import { Column, Entity, PrimaryColumn, type MigrationInterface, type QueryRunne
 import { z } from 'zod';
 import type { MeshOptions } from '../src/infrastructure/mesh-options.js';
 import { MeshModule } from '../src/infrastructure/mesh.module.js';
+import type { DurableCommandBatchHandler } from '../src/infrastructure/contracts/batch-handler.js';
 import { durableCommand, type DurableCommandHandler } from '../src/infrastructure/contracts/message.js';
 import { MeshFeature } from '../src/infrastructure/contracts/mesh-feature.js';
 import { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
@@ -17,7 +18,7 @@ const schema = z.object({ text: z.string() });
 export class WriteNote extends durableCommand('bench.notes.write-note', schema) {}
 /** Its handler writes the row by a prepared statement, without TypeORM. */
 export class WriteNotePrepared extends durableCommand('bench.notes.jot-note', schema) {}
-/** For a handler that writes the rows of a batch by one statement. */
+/** Its handler writes the rows of several notes by one statement. */
 export class WriteNoteBatched extends durableCommand('bench.notes.file-note', schema) {}
 
 export type NoteCommand = typeof WriteNote | typeof WriteNotePrepared | typeof WriteNoteBatched;
@@ -38,8 +39,8 @@ class Settled {
   count = 0;
   private readonly marks = new Map<number, (at: number) => void>();
 
-  add(): void {
-    this.marks.get(++this.count)?.(performance.now());
+  add(notes = 1): void {
+    for (let n = 0; n < notes; n++) this.marks.get(++this.count)?.(performance.now());
   }
 
   /** Restarts the count. @returns the time of the commit of the last of these notes */
@@ -79,12 +80,19 @@ export class WriteNotePreparedHandler implements DurableCommandHandler<WriteNote
 }
 
 @CommandHandler(WriteNoteBatched)
-export class WriteNoteBatchedHandler implements DurableCommandHandler<WriteNoteBatched> {
+export class WriteNoteBatchedHandler implements DurableCommandBatchHandler<WriteNoteBatched> {
   constructor(private readonly work: UnitOfWork) {}
 
-  async execute({ subject, data: { text } }: WriteNoteBatched): Promise<void> {
-    this.work.unit.afterCommit(() => settled.add());
-    await this.work.sql.run('INSERT INTO notes_note (id, text) VALUES ($1, $2)', [subject, text]);
+  async executeMany(notes: readonly WriteNoteBatched[]): Promise<void> {
+    const { sql, unit } = this.work;
+    unit.afterCommit(() => settled.add(notes.length));
+    const [ids, texts] = [notes.map(({ subject }) => subject), notes.map(({ data }) => data.text)];
+    if (sql.dialect === 'postgres')
+      await sql.run('INSERT INTO notes_note (id, text) SELECT * FROM unnest($1::text[], $2::text[])', [ids, texts]);
+    else
+      await sql.run('INSERT INTO notes_note (id, text) SELECT value->>0, value->>1 FROM json_each($1)', [
+        JSON.stringify(ids.map((id, index) => [id, texts[index]])),
+      ]);
   }
 }
 

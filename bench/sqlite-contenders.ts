@@ -5,6 +5,7 @@ import type { Findings, TestBed } from './rounds.js';
 const WHAT = `messages settled, SQLite, synchronous=FULL (${MESSAGES.toLocaleString('en')} pending)`;
 const ORM = { ours: 'mesh/orm', what: `${WHAT}, by TypeORM` };
 const PREPARED = { ours: 'mesh/prepared', what: `${WHAT}, by a prepared statement` };
+const BATCHED = { ours: 'mesh/batched', what: `${WHAT}, a handler of several messages` };
 const BARE = { theirs: 'bare-sqlite/one-by-one', against: 'the same statements by bare better-sqlite3' };
 
 const EXACTLY_ONCE = `${PLAINJOB} with our guarantee`;
@@ -13,6 +14,7 @@ const WEAKER = `${PLAINJOB} by default (weaker guarantee)`;
 const COMPARISONS: readonly Comparison[] = [
   { ...ORM, ...BARE, atLeast: 0.4 },
   { ...PREPARED, ...BARE, atLeast: 0.6 },
+  { ...BATCHED, ...BARE, atLeast: 0.7 },
   { ...ORM, theirs: 'plainjob/orm-exactly-once', against: `${EXACTLY_ONCE}, same ORM` },
   { ...PREPARED, theirs: 'plainjob/prepared-exactly-once', against: `${EXACTLY_ONCE}, prepared` },
   { ...ORM, theirs: 'plainjob/orm', against: `${WEAKER}, same ORM`, atLeast: 5 },
