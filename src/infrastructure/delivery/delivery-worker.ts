@@ -16,7 +16,7 @@ import { WaitingMessages } from './waiting-messages.js';
 import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Deliveries of one consumer in flight at a time, by default. Each consumer has its own: a slow one can't block another. */
-const MAX_IN_FLIGHT = 128;
+const MAX_IN_FLIGHT = 256;
 /** Longest time without a query for retries, in ms: another process, or a clock that was set, may have moved one. */
 const MAX_SLEEP_MS = 5000;
 /** Delivers the messages of one consumer: first attempts in order per partition key, retries when they are due. */

@@ -25,6 +25,8 @@ const OTHER = 'other';
 
 /** A scrape loads `prom-client` earlier. */
 const LOAD_AFTER_MS = 1000;
+/** As does a burst of so many: what is kept until then takes memory. */
+const MAX_EARLY = 100;
 
 /**
  * The figures of this process in Prometheus's text format, counted by listening to the telemetry of the process. Where the
@@ -93,7 +95,7 @@ export class Metrics {
 
   private count(note: Note): void {
     if (this.counted) note(this.counted);
-    else this.early.push(note);
+    else if (this.early.push(note) > MAX_EARLY) void this.load();
   }
 
   private async read(gauges: CurrentMetrics): Promise<void> {

@@ -16,27 +16,38 @@ export class Damage {
   watch(db: BetterSqlite3.Database): void {
     const prepare = db.prepare.bind(db) as (text: string) => BetterSqlite3.Statement;
     const watched = (text: string) => {
-      const statement = this.note(() => prepare(text));
+      const statement = this.prepared(() => prepare(text));
       for (const name of METHODS) {
         const method = statement[name].bind(statement) as (...parameters: unknown[]) => unknown;
-        Object.defineProperty(statement, name, { value: (...values: unknown[]) => this.note(() => method(...values)) });
+        const value = (...values: unknown[]) => {
+          try {
+            return method(...values);
+          } catch (error) {
+            throw this.noted(error);
+          }
+        };
+        Object.defineProperty(statement, name, { value });
       }
       return statement;
     };
     Object.assign(db, { prepare: watched });
   }
 
-  private note<T>(execute: () => T): T {
+  private prepared<T>(prepare: () => T): T {
     try {
-      return execute();
+      return prepare();
     } catch (error) {
-      const { code, message } = driverErrorOf(error);
-      if (/^SQLITE_(CORRUPT|NOTADB)/.test(String(code)))
-        this.damage ??= new DatabaseUnavailable(
-          `The file of the database is damaged (${String(message)}): restore it and restart the process`,
-          { cause: error },
-        );
-      throw error;
+      throw this.noted(error);
     }
+  }
+
+  private noted(error: unknown): unknown {
+    const { code, message } = driverErrorOf(error);
+    if (/^SQLITE_(CORRUPT|NOTADB)/.test(String(code)))
+      this.damage ??= new DatabaseUnavailable(
+        `The file of the database is damaged (${String(message)}): restore it and restart the process`,
+        { cause: error },
+      );
+    return error;
   }
 }
