@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
-import { findMeshFeature } from '../contracts/mesh-feature.js';
+import { markedProviders } from '../contracts/marked-providers.js';
 
 /** State that should exist and doesn't. */
 export interface Discrepancy {
@@ -49,15 +49,9 @@ export function ModuleReconciler(): (target: Type<Reconciler>) => void {
  */
 export function findReconcilers(container: ModulesContainer): Map<string, Reconciler> {
   const found = new Map<string, Reconciler>();
-  for (const { metatype: nestModule, providers } of container.values()) {
-    const module = findMeshFeature(nestModule)?.name;
-    for (const { instance } of providers.values()) {
-      const provider = (instance as object | null | undefined)?.constructor;
-      if (!provider || !Reflect.hasMetadata(RECONCILER, provider)) continue;
-      if (!module) throw new Error(`${provider.name} is a reconciler outside a module with @MeshFeature`);
-      if (found.has(module)) throw new Error(`${module} has two reconcilers: make them one`);
-      found.set(module, instance as Reconciler);
-    }
+  for (const { instance, module } of markedProviders<Reconciler>(container, RECONCILER, 'a reconciler')) {
+    if (found.has(module)) throw new Error(`${module} has two reconcilers: make them one`);
+    found.set(module, instance);
   }
   return found;
 }
