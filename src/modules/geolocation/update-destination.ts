@@ -1,5 +1,6 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
 import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
+import { today } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { addressId, DestinationUpdated, UpdateDestination, type Address } from './contract.js';
 import { addressHash, distanceMetres, type Coordinates } from './distance.js';
@@ -31,7 +32,8 @@ export class UpdateDestinationHandler implements DurableCommandHandler<UpdateDes
     await this.keep(destination, located.destination);
     const routes = this.work.repository(Route);
     const key = { transitId, addressId: addressId(destination) };
-    const measured = { ...key, distanceMetres: distanceMetres(located.from, located.destination) };
+    const metres = distanceMetres(located.from, located.destination);
+    const measured = { ...key, distanceMetres: metres, measuredOn: today() };
     await routes.createQueryBuilder().insert().values(measured).orIgnore().execute();
     // Answer with the distance that was stored first: the geocoder may have changed since.
     const route = await routes.findOneByOrFail(key);
