@@ -20,6 +20,11 @@ export interface ReconciliationPage {
   /** Position of the last subject of the page; absent on the last page. */
   readonly last?: string;
   readonly discrepancies: readonly Discrepancy[];
+  /**
+   * Stores which subjects later runs needn't read. Runs in one unit of work with the messages that the page sends, and not in
+   * dry runs.
+   */
+  remember?(): Promise<unknown>;
 }
 
 /**
@@ -29,11 +34,13 @@ export interface ReconciliationPage {
 export interface Reconciler {
   /**
    * Reads the next subjects, outside of units of work because it asks other modules.
-   * @param after position of the last subject of the page before, in an order that never changes
+   * @param after position of the last subject of the page before, in an order that never changes. It may come from an
+   *   interrupted run with another `isFull`, but a full run doesn't continue one that wasn't.
    * @param minAgeMs skips subjects that changed less than so many ms ago: their messages may still be in flight
+   * @param isFull whether the run was asked to read also the subjects that earlier runs have found whole
    * @throws Unavailable when an owner doesn't answer
    */
-  page(after: string | undefined, limit: number, minAgeMs: number): Promise<ReconciliationPage>;
+  page(after: string | undefined, limit: number, minAgeMs: number, isFull: boolean): Promise<ReconciliationPage>;
 }
 
 const RECONCILER = Symbol('mesh-reconciler');
