@@ -7,9 +7,15 @@ export class DriversFreedOn1764500000000 implements MigrationInterface {
   name = 'DriversFreedOn1764500000000';
 
   async up(runner: QueryRunner): Promise<void> {
-    // The default is for older rows, and for processes of the release before. A constant rewrites no row.
     const today = Math.floor(Date.now() / DAY_MS);
-    await runner.query(`ALTER TABLE drivers_occupancy ADD COLUMN freed_on integer NOT NULL DEFAULT ${today}`);
+    if (runner.dataSource.options.type === 'postgres') {
+      // A default gives all existing rows a day without rewriting them.
+      await runner.query(`ALTER TABLE drivers_occupancy ADD COLUMN freed_on integer DEFAULT ${today}`);
+      await runner.query('ALTER TABLE drivers_occupancy ALTER COLUMN freed_on DROP DEFAULT');
+    } else {
+      await runner.query('ALTER TABLE drivers_occupancy ADD COLUMN freed_on integer');
+      await runner.query(`UPDATE drivers_occupancy SET freed_on = ${today}`);
+    }
     await runner.query(`CREATE INDEX drivers_occupancy_freed ON drivers_occupancy (freed_on) WHERE state = 'FREED'`);
   }
 

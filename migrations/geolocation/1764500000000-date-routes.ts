@@ -7,9 +7,15 @@ export class GeolocationMeasuredOn1764500000000 implements MigrationInterface {
   name = 'GeolocationMeasuredOn1764500000000';
 
   async up(runner: QueryRunner): Promise<void> {
-    // The default is for older rows, and for processes of the release before. A constant rewrites no row.
     const today = Math.floor(Date.now() / DAY_MS);
-    await runner.query(`ALTER TABLE geolocation_route ADD COLUMN measured_on integer NOT NULL DEFAULT ${today}`);
+    if (runner.dataSource.options.type === 'postgres') {
+      // A default gives all existing rows a day without rewriting them.
+      await runner.query(`ALTER TABLE geolocation_route ADD COLUMN measured_on integer DEFAULT ${today}`);
+      await runner.query('ALTER TABLE geolocation_route ALTER COLUMN measured_on DROP DEFAULT');
+    } else {
+      await runner.query('ALTER TABLE geolocation_route ADD COLUMN measured_on integer');
+      await runner.query(`UPDATE geolocation_route SET measured_on = ${today}`);
+    }
     await runner.query('CREATE INDEX geolocation_route_measured ON geolocation_route (measured_on)');
   }
 

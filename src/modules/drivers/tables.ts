@@ -34,9 +34,9 @@ export class Occupancy {
   state: 'OCCUPIED' | 'FREED';
   @Column('integer', { nullable: true })
   attempt: number | null;
-  /** The day on which a FREED row was written last. An OCCUPIED row has no day of its own. */
-  @Column('integer', { default: 0 })
-  freedOn?: number;
+  /** The day on which the driver was freed, in days since 1970. Without one, as in rows of older versions, a row stays. */
+  @Column('integer', { nullable: true })
+  freedOn?: number | null;
 }
 
 /** The fee of a transit, as it was answered first. Cents. */

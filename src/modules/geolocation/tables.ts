@@ -25,6 +25,7 @@ export class Route {
   addressId: string;
   @Column('integer')
   distanceMetres: number;
-  @Column('integer')
-  measuredOn: number;
+  /** In days since 1970. Without a day, as in rows of older versions, a row stays. */
+  @Column('integer', { nullable: true })
+  measuredOn: number | null;
 }
