@@ -1,12 +1,12 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { PLANNED } from '../../src/demo.js';
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
-import type { RunOptions } from '../../src/infrastructure/maintenance/reconciliation-run.js';
-import { startCabs, type Cabs } from '../support/cabs.js';
+import type { ReconciliationRun, RunOptions } from '../../src/infrastructure/maintenance/reconciliation-run.js';
+import { eventually, startCabs, type Cabs } from '../support/cabs.js';
 import { read, write } from '../support/database-contents.js';
 import { DATABASES } from '../support/databases.js';
 import { copyRide, pastRide } from '../support/past-rides.js';
-import { post, transitIn, waitUntilIdle } from '../support/rest.js';
+import { get, post, problemOf, transitIn, waitUntilIdle } from '../support/rest.js';
 
 const ON_REQUEST = { MESH_RECONCILE_AFTER: 'PT0S', MESH_RECONCILE_EVERY: 'PT0S', MESH_RECONCILE_PACE: '99999' };
 const RIDES = 1000;
@@ -42,6 +42,7 @@ describe.each(DATABASES)('Rides that the reconcile loop has found whole on $kind
     await waitUntilIdle(cabs);
     return run!;
   };
+  const listed = () => get<{ items: (ReconciliationRun & { isRunning: boolean })[] }>(cabs, '/mesh/reconciliations');
   const loseInvoices = (from: number, to: number) =>
     write(database, `DELETE FROM invoicing_invoice WHERE transit_id IN (${idsOf(from, to)})`);
   const restart = async (environment: Record<string, string>) => {
@@ -80,7 +81,10 @@ describe.each(DATABASES)('Rides that the reconcile loop has found whole on $kind
   it('are read again in a full run, which repairs what was deleted among old rides', async () => {
     await loseInvoices(900, 910);
     expect(await reconcile()).toMatchObject({ examined: 50, missing: {} });
-    expect(await reconcile({ isFull: true, isDryRun: true })).toMatchObject({ missing: { invoice: 10 }, sent: 0 });
+    problemOf(await cabs.http.post('/mesh/reconciliations/run?full=yes'), 400, 'full');
+    await cabs.http.post('/mesh/reconciliations/run?full=true&dry-run=true').expect(202);
+    const [dry] = (await eventually(listed, ({ items }) => !items[0]!.isRunning)).items;
+    expect(dry).toMatchObject({ isFull: true, examined: RIDES + 1, missing: { invoice: 10 }, sent: 0 });
     expect(await reconcile({ isFull: true })).toMatchObject({
       examined: RIDES + 1,
       missing: { invoice: 10 },
