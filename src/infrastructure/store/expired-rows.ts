@@ -32,7 +32,7 @@ export async function deleteExpired(
   const row = sql.dialect === 'postgres' ? 'ctid' : 'rowid';
   const expired = `SELECT ${row} FROM ${table} WHERE ${where} LIMIT ${limit}`;
   const rows = sql.dialect === 'postgres' ? `${row} = ANY (ARRAY(${expired}))` : `${row} IN (${expired})`;
-  // PostgreSQL tests a row that was updated meanwhile by the last condition only.
+  // PostgreSQL without its fix of September 2025 tests a row that was updated meanwhile by the last condition only.
   return sql.run(`DELETE FROM ${table} WHERE ${rows} AND (${where})`, parameters);
 }
 
