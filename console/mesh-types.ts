@@ -149,6 +149,7 @@ export interface ReplayReport {
 export interface ReconciliationRun {
   readonly module: string;
   readonly isDryRun: boolean;
+  readonly isFull?: boolean;
   readonly isRunning: boolean;
   readonly startedAt: string;
   readonly finishedAt?: string;

@@ -15,6 +15,7 @@ const LIVELY_MS = 10_000;
 
 export function Reconciliation() {
   const [isFresh, setFresh] = useState(true);
+  const [isFull, setFull] = useState(false);
   const [startedAt, setStartedAt] = useState(0);
   const [isRunning, setRunning] = useState(false);
   const now = useValue(live).seconds.at(-1)?.at ?? 0;
@@ -29,7 +30,11 @@ export function Reconciliation() {
 
   const run = (isDryRun: boolean) =>
     attempt(async () => {
-      const parameters = { 'dry-run': isDryRun ? 'true' : undefined, after: isFresh ? 'PT0S' : undefined };
+      const parameters = {
+        'dry-run': isDryRun ? 'true' : undefined,
+        after: isFresh ? 'PT0S' : undefined,
+        full: isFull ? 'true' : undefined,
+      };
       await call('POST', pathOf('/mesh/reconciliations/run', parameters));
       setStartedAt(Date.now());
       return isDryRun ? 'A dry run has started. It only counts what is missing.' : 'A run has started.';
@@ -52,6 +57,10 @@ export function Reconciliation() {
           <label>
             <input type="checkbox" checked={isFresh} onChange={(event) => setFresh(event.currentTarget.checked)} />
             Also what changed a moment ago
+          </label>
+          <label>
+            <input type="checkbox" checked={isFull} onChange={(event) => setFull(event.currentTarget.checked)} />
+            Also what earlier runs found in order
           </label>
         </div>
       )}
@@ -101,7 +110,7 @@ function Discrepancies({ missing }: Pick<ReconciliationRun, 'missing'>) {
 }
 
 function State({ run }: { run: ReconciliationRun }) {
-  const { isRunning, interrupted, isDryRun } = run;
+  const { isRunning, interrupted, isDryRun, isFull } = run;
   return (
     <>
       {isRunning ? (
@@ -111,7 +120,7 @@ function State({ run }: { run: ReconciliationRun }) {
       ) : (
         <span class="good">✓ completed</span>
       )}{' '}
-      {isDryRun && <span class="tag">dry run</span>}
+      {isDryRun && <span class="tag">dry run</span>} {isFull && <span class="tag">full</span>}
     </>
   );
 }

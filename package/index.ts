@@ -40,6 +40,8 @@ export {
   type Reconciler,
   type ReconciliationPage,
 } from '../src/infrastructure/maintenance/reconciler.js';
+export { ModuleRetention, type RowRetention } from '../src/infrastructure/maintenance/row-retention.js';
+export type { ExpiredRows } from '../src/infrastructure/store/expired-rows.js';
 export { Reconciliation } from '../src/infrastructure/maintenance/reconciliation.js';
 export type { BrokerOptions, MeshExtras, MeshOptions, TokenOptions } from '../src/infrastructure/mesh-options.js';
 export { MeshModule } from '../src/infrastructure/mesh.module.js';

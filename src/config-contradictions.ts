@@ -2,6 +2,8 @@ import { problem, type Environment } from './config-schema.js';
 import type { DeliveryPolicy } from './infrastructure/contracts/retry-policy.js';
 import { brokerChainMs } from './infrastructure/policies.js';
 
+const DAY_MS = 86_400_000;
+
 /** What was read from the environment. */
 interface Readings {
   /** The modules of this process. */
@@ -45,7 +47,7 @@ export function contradictions(env: Environment, { hosted, all, port, meshPort, 
       ),
     );
   }
-  problems.push(...restContradictions(env), ...accessContradictions(env));
+  problems.push(...guardContradictions(env), ...restContradictions(env), ...accessContradictions(env));
   if (env.KUBERNETES_SERVICE_HOST && env.DATABASE_URL.startsWith('sqlite:') && env.MESH_ALLOW_SQLITE !== 'true') {
     problems.push(
       problem(
@@ -55,6 +57,14 @@ export function contradictions(env: Environment, { hosted, all, port, meshPort, 
     );
   }
   return problems;
+}
+
+/** A message comes again as long as its dead letter can be replayed. The rows that protect from it live a day longer at least. */
+function guardContradictions(env: Environment): string[] {
+  const minimumDays = 1 + Math.ceil(Math.max(env.MESH_INBOX_RETENTION, env.MESH_DEAD_LETTER_RETENTION) / DAY_MS);
+  if (env.REPEAT_GUARD_RETENTION >= minimumDays * DAY_MS) return [];
+  const reason = 'a day more than MESH_INBOX_RETENTION and MESH_DEAD_LETTER_RETENTION';
+  return [problem('REPEAT_GUARD_RETENTION', `expected at least P${minimumDays}D, ${reason}`)];
 }
 
 /** In production it is a decision that REST is open, never an omission. */

@@ -1,9 +1,9 @@
 import type { DynamicModule } from '@nestjs/common';
 import { ConfigModule, registerAs } from '@nestjs/config';
-import { demoConfig, ridesConfig, type Namespace } from './config-namespaces.js';
+import { demoConfig, guardConfig, ridesConfig, type Namespace } from './config-namespaces.js';
 import { readConfig, type Config, type Purpose, type Variables } from './config.js';
 
-const NAMESPACES: readonly Namespace<object>[] = [ridesConfig, demoConfig];
+const NAMESPACES: readonly Namespace<object>[] = [ridesConfig, guardConfig, demoConfig];
 
 /** The validated configuration, and the Nest module that provides its namespaces. */
 export interface LoadedConfig {

@@ -12,6 +12,9 @@ export type Settings<Of> = Of extends Namespace<infer Part> ? Part : never;
 
 export const ridesConfig = namespace('rides', ({ tariffTimeZone }) => ({ tariffTimeZone }));
 
+/** How long modules keep the rows that only protect from repeated messages, in ms. */
+export const guardConfig = namespace('guard', ({ repeatGuardMs }) => ({ repeatGuardMs }));
+
 export const demoConfig = namespace('demo', ({ seed }) => ({ isSeeded: seed === 'demo' }));
 
 function namespace<Part extends object>(name: string, select: (config: Config) => Part): Namespace<Part> {

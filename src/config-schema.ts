@@ -94,6 +94,7 @@ export const environmentSchema = z.object({
   MESH_DEAD_LETTER_RETENTION: duration.default(30 * DAY_MS),
   MESH_REPLAY_WINDOW: duration.default(7 * DAY_MS),
   MESH_JOURNAL: duration.optional(),
+  REPEAT_GUARD_RETENTION: duration.default(400 * DAY_MS),
   MESH_NOTIFY: boolean.default('true'),
   MESH_RECONCILE_EVERY: timer.default(3_600_000),
   MESH_RECONCILE_AFTER: duration.default(300_000),

@@ -20,6 +20,8 @@ export interface Config {
   readonly databaseUrl: string;
   readonly delivery: DeliveryPolicy;
   readonly retention: RetentionPolicy;
+  /** How long modules keep the rows that only protect from repeated messages. */
+  readonly repeatGuardMs: number;
   readonly reconciliation: {
     readonly everyMs: number;
     /** How long ago a transit must have changed last to be examined. */
@@ -107,6 +109,7 @@ export function readConfig(variables: Variables, modules: readonly string[], pur
       replayWindowMs: env.MESH_REPLAY_WINDOW,
       journalMs: env.MESH_JOURNAL ?? (env.NODE_ENV === 'development' ? DEVELOPMENT_JOURNAL_MS : 0),
     },
+    repeatGuardMs: env.REPEAT_GUARD_RETENTION,
     reconciliation: {
       everyMs: env.MESH_RECONCILE_EVERY,
       afterMs: env.MESH_RECONCILE_AFTER,

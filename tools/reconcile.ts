@@ -11,6 +11,9 @@ const usage = (program: string) => `${program} [options]
   --dry-run      prints what is missing, but sends nothing
   --after D      how long ago an object must have changed last, as an ISO 8601 duration; PT0S
                  examines all; default: as the application has it
+  --full         examines also what earlier runs have found in order. Without it a run reads the
+                 latest objects, and those that are new or were not in order; after a backup of a
+                 module was restored, that finds its lost rows
   --url U        the application; default: the environment variable MESH_URL, else http://localhost:3000
                  or the port of PORT.
                  In production it is the address of MESH_PORT.
@@ -21,6 +24,7 @@ const usage = (program: string) => `${program} [options]
 const options = {
   'dry-run': { type: 'boolean', default: false },
   after: { type: 'string' },
+  full: { type: 'boolean', default: false },
   url: { type: 'string' },
 } as const;
 
@@ -93,6 +97,8 @@ export function reconcile({ program, args }: Call): Promise<void> {
       const url = `${oneUrlOf(values.url, 'MESH_URL')}/mesh/reconciliations`;
       const query = new URLSearchParams({ 'dry-run': String(values['dry-run']) });
       if (values.after !== undefined) query.set('after', values.after);
+      // Processes of older versions refuse a parameter that they don't know.
+      if (values.full) query.set('full', 'true');
       const runs = await call(`${url}/run?${query}`, 'POST');
       if (runs.length === 0) throw new Error('No module of this application has a reconcile loop.');
       for (const started of runs) {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Test } from '@nestjs/testing';
 import { loadConfig } from '../../src/config-loader.js';
-import { demoConfig, ridesConfig } from '../../src/config-namespaces.js';
+import { demoConfig, guardConfig, ridesConfig } from '../../src/config-namespaces.js';
 import { readConfig as read } from '../../src/config.js';
 import { startCabs } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -29,6 +29,7 @@ describe('The configuration', () => {
         unknownTypeGraceMs: DAY_MS,
       },
       retention: { inboxMs: 14 * DAY_MS, deadLetterMs: 30 * DAY_MS, replayWindowMs: 7 * DAY_MS, journalMs: DAY_MS },
+      repeatGuardMs: 400 * DAY_MS,
       reconciliation: { everyMs: 3_600_000, afterMs: 300_000, perSecond: 200 },
       notify: true,
       maxWaiters: 20,
@@ -61,6 +62,7 @@ describe('The configuration', () => {
       MESH_DEAD_LETTER_RETENTION: 'P60D',
       MESH_REPLAY_WINDOW: 'P10D',
       MESH_JOURNAL: 'P2D',
+      REPEAT_GUARD_RETENTION: 'P100D',
       MESH_RECONCILE_EVERY: 'PT0S',
       MESH_RECONCILE_AFTER: 'PT1M',
       MESH_RECONCILE_PACE: '50',
@@ -94,6 +96,7 @@ describe('The configuration', () => {
         replayWindowMs: 10 * DAY_MS,
         journalMs: 2 * DAY_MS,
       },
+      repeatGuardMs: 100 * DAY_MS,
       reconciliation: { everyMs: 0, afterMs: 60_000, perSecond: 50 },
       notify: false,
       adminToken: 'secret-secret-secret',
@@ -443,6 +446,15 @@ describe('The configuration', () => {
     });
   });
 
+  it('refuses to forget rides before messages about them can come again', () => {
+    expect(readConfig({ REPEAT_GUARD_RETENTION: 'P31D' })).toMatchObject({ repeatGuardMs: 31 * DAY_MS });
+    const reason = 'a day more than MESH_INBOX_RETENTION and MESH_DEAD_LETTER_RETENTION';
+    expect(refusalOf({ REPEAT_GUARD_RETENTION: 'P30D' })).toBe(
+      `Invalid environment variable REPEAT_GUARD_RETENTION: expected at least P31D, ${reason}.`,
+    );
+    expect(refusalOf({ REPEAT_GUARD_RETENTION: 'P40D', MESH_INBOX_RETENTION: 'P39DT1S' })).toContain('at least P41D');
+  });
+
   it('names all invalid variables, each in a line of its own', () => {
     const refusal = refusalOf({ PORT: 'http', MESH_RETRY: 'ten', TARIFF_TIME_ZONE: 'Mars' });
     expect(refusal.split('\n')).toEqual([
@@ -506,6 +518,7 @@ describe('The environment and .env', () => {
     const testing = await Test.createTestingModule({ imports: [module] }).compile();
     expect(testing.get(ridesConfig.KEY)).toEqual({ tariffTimeZone: 'UTC' });
     expect(testing.get(demoConfig.KEY)).toEqual({ isSeeded: false });
+    expect(testing.get(guardConfig.KEY)).toEqual({ repeatGuardMs: 400 * DAY_MS });
     await testing.close();
   });
 });

@@ -111,9 +111,11 @@ describeInBrowser('The pages of the console', () => {
     await go('Reconciliation');
     await page.getByRole('button', { name: 'Dry run' }).click();
     await page.getByRole('cell', { name: 'completed dry run' }).waitFor();
-    await page.getByRole('checkbox').uncheck();
+    await page.getByRole('checkbox', { name: 'Also what changed a moment ago' }).uncheck();
+    await page.getByRole('checkbox', { name: 'Also what earlier runs found in order' }).check();
     await page.getByRole('button', { name: 'Run now' }).click();
     await page.getByText('A run has started').waitFor();
+    await page.getByRole('cell', { name: 'completed full' }).waitFor();
     await page.getByRole('cell', { name: 'completed dry run' }).waitFor({ state: 'detached' });
     expect(problems).toEqual([]);
     await close();

@@ -91,6 +91,10 @@ describe('npm run reconcile', () => {
       code: 0,
       output: 'rides: 2 examined, missing: nothing\n',
     });
+    const full = await reconcile(deployment.url, '--after', 'PT0S', '--full');
+    expect(full).toEqual({ code: 0, output: 'rides: 2 examined, missing: nothing\n' });
+    const runs = await fetch(`${deployment.url}/mesh/reconciliations`);
+    expect(await runs.json()).toMatchObject({ items: [{ isFull: true, minAgeMs: 0 }] });
     expect((await reconcile(deployment.url, '--after', 'PT1H')).output).toContain(
       '2 were skipped, with a last change in the last hour',
     );

@@ -11,12 +11,12 @@ describe.each(ONE_DATABASE)('npm run migrate on $kind', ({ fresh }) => {
     const before = await migrateCommand(['--status'], location);
     expect(before).toMatchObject({ code: 1, output: expect.stringMatching(/^mesh: 5 missing\n {2}MeshTables1763/) });
     expect(before.output).toContain(
-      'rides: 4 missing\n  RidesTables1763900000000\n  RidesReconciliation1764000000000\n  RidesListings1764100000000\n  RidesAttempts1764200000000\n',
+      'rides: 5 missing\n  RidesTables1763900000000\n  RidesReconciliation1764000000000\n  RidesListings1764100000000\n  RidesAttempts1764200000000\n  RidesWhole1764500000000\n',
     );
     expect(await migrateCommand(['--status'], location)).toEqual(before);
     expect((await migrateCommand([], location)).code).toBe(0);
     const after = await migrateCommand(['--status'], location);
-    expect(after).toMatchObject({ code: 0, output: expect.stringContaining('rides: 4 applied') });
+    expect(after).toMatchObject({ code: 0, output: expect.stringContaining('rides: 5 applied') });
     expect(after.output).not.toContain('missing');
   });
 

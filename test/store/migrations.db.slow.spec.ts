@@ -154,7 +154,10 @@ describe.each(DATABASES)('A $kind database of the release before migrations/', (
       'mesh/MeshJournal1764300000000',
       'rides/RidesListings1764100000000',
       'rides/RidesAttempts1764200000000',
+      'rides/RidesWhole1764500000000',
+      'geolocation/GeolocationMeasuredOn1764500000000',
       'drivers/DriversAttempts1764200000000',
+      'drivers/DriversFreedOn1764500000000',
     ]);
     expect(await migrateCommand(['--status'], location)).toMatchObject({ code: 0 });
   });

@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
-import { findMeshFeature } from '../contracts/mesh-feature.js';
+import { markedProviders } from '../contracts/marked-providers.js';
 
 /** State that should exist and doesn't. */
 export interface Discrepancy {
@@ -20,6 +20,11 @@ export interface ReconciliationPage {
   /** Position of the last subject of the page; absent on the last page. */
   readonly last?: string;
   readonly discrepancies: readonly Discrepancy[];
+  /**
+   * Stores which subjects later runs needn't read. Runs in one unit of work with the messages that the page sends, and not in
+   * dry runs.
+   */
+  remember?(): Promise<unknown>;
 }
 
 /**
@@ -29,11 +34,13 @@ export interface ReconciliationPage {
 export interface Reconciler {
   /**
    * Reads the next subjects, outside of units of work because it asks other modules.
-   * @param after position of the last subject of the page before, in an order that never changes
+   * @param after position of the last subject of the page before, in an order that never changes. It may come from an
+   *   interrupted run with another `isFull`, but a full run doesn't continue one that wasn't.
    * @param minAgeMs skips subjects that changed less than so many ms ago: their messages may still be in flight
+   * @param isFull whether the run was asked to read also the subjects that earlier runs have found whole
    * @throws Unavailable when an owner doesn't answer
    */
-  page(after: string | undefined, limit: number, minAgeMs: number): Promise<ReconciliationPage>;
+  page(after: string | undefined, limit: number, minAgeMs: number, isFull: boolean): Promise<ReconciliationPage>;
 }
 
 const RECONCILER = Symbol('mesh-reconciler');
@@ -49,15 +56,9 @@ export function ModuleReconciler(): (target: Type<Reconciler>) => void {
  */
 export function findReconcilers(container: ModulesContainer): Map<string, Reconciler> {
   const found = new Map<string, Reconciler>();
-  for (const { metatype: nestModule, providers } of container.values()) {
-    const module = findMeshFeature(nestModule)?.name;
-    for (const { instance } of providers.values()) {
-      const provider = (instance as object | null | undefined)?.constructor;
-      if (!provider || !Reflect.hasMetadata(RECONCILER, provider)) continue;
-      if (!module) throw new Error(`${provider.name} is a reconciler outside a module with @MeshFeature`);
-      if (found.has(module)) throw new Error(`${module} has two reconcilers: make them one`);
-      found.set(module, instance as Reconciler);
-    }
+  for (const { instance, module } of markedProviders<Reconciler>(container, RECONCILER, 'a reconciler')) {
+    if (found.has(module)) throw new Error(`${module} has two reconcilers: make them one`);
+    found.set(module, instance);
   }
   return found;
 }

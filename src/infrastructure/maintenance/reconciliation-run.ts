@@ -1,3 +1,5 @@
+import type { Sql } from '../persistence/sql.js';
+import { findReconciliation } from '../store/reconciliation-rows.js';
 import type { ReconciliationPage } from './reconciler.js';
 
 /** One run over all subjects of a module. Times in UTC. */
@@ -6,6 +8,8 @@ export interface ReconciliationRun {
   readonly isDryRun: boolean;
   /** How long ago a subject must have changed last to be examined, in ms. */
   readonly minAgeMs: number;
+  /** Whether it also reads the subjects that earlier runs have found whole; absent in runs of older versions. */
+  readonly isFull?: boolean;
   readonly startedAt: string;
   readonly finishedAt?: string;
   readonly examined: number;
@@ -19,9 +23,14 @@ export interface ReconciliationRun {
   readonly interrupted?: string;
 }
 
-export function startRun(module: string, isDryRun: boolean, minAgeMs: number): ReconciliationRun {
+/** What a run was asked for. */
+export type RunSettings = Required<Pick<ReconciliationRun, 'isDryRun' | 'minAgeMs' | 'isFull'>>;
+
+export type RunOptions = Pick<RunSettings, 'isDryRun'> & Partial<RunSettings>;
+
+export function startRun(module: string, settings: RunSettings): ReconciliationRun {
   const startedAt = new Date().toISOString();
-  return { module, isDryRun, minAgeMs, startedAt, examined: 0, skipped: 0, missing: {}, sent: 0 };
+  return { module, ...settings, startedAt, examined: 0, skipped: 0, missing: {}, sent: 0 };
 }
 
 /** The run after one more page. */
@@ -40,8 +49,8 @@ export function addPage(run: ReconciliationRun, page: ReconciliationPage): Recon
 }
 
 /** What the log says of a run. */
-export function factsOf({ module, examined, skipped, missing, sent, isDryRun }: ReconciliationRun) {
-  return { module, examined, skipped, missing, sent, isDryRun };
+export function factsOf({ module, examined, skipped, missing, sent, isDryRun, isFull }: ReconciliationRun) {
+  return { module, examined, skipped, missing, sent, isDryRun, isFull };
 }
 
 /** The run that started last. */
@@ -51,4 +60,20 @@ export function latestRun(
 ): ReconciliationRun | undefined {
   if (!one || !other) return one ?? other;
   return one.startedAt < other.startedAt ? other : one;
+}
+
+/** The last run that was stored, by any process. */
+export async function lastStoredRun(sql: Sql, module: string): Promise<ReconciliationRun | undefined> {
+  const state = await findReconciliation(sql, module);
+  return state && (JSON.parse(state.pass) as ReconciliationRun);
+}
+
+/**
+ * Where a run that isn't dry begins: at the position of an interrupted run, if there is one. A full run doesn't continue a
+ * run that has left out subjects.
+ */
+export async function positionFor(sql: Sql, { module, isFull }: ReconciliationRun): Promise<string | undefined> {
+  const state = await findReconciliation(sql, module);
+  if (!state || (isFull && !(JSON.parse(state.pass) as ReconciliationRun).isFull)) return undefined;
+  return state.position ?? undefined;
 }

@@ -8,6 +8,7 @@ import { Reconciliation } from './reconciliation.js';
 const starting = z.object({
   'dry-run': z.enum(['true', 'false']).optional(),
   after: durationText.optional(),
+  full: z.enum(['true', 'false']).optional(),
 });
 
 /** The reconcile loops of the modules that this process hosts. */
@@ -33,7 +34,7 @@ export class ReconciliationRoutes {
         path: '/mesh/reconciliations/run',
         summary:
           'Starts a run, which sends again what is missing; ?dry-run=true only counts it; ?after=PT0S also examines ' +
-          'what changed a moment ago',
+          'what changed a moment ago; ?full=true also reads what earlier runs have found whole',
         guard,
         query: starting,
         status: 202,
@@ -49,7 +50,7 @@ export class ReconciliationRoutes {
   private async start(query: z.infer<typeof starting>): Promise<object> {
     const minAge = query.after === undefined ? {} : { minAgeMs: durationMs(query.after) };
     // A run may take minutes: GET tells how far it is.
-    void this.reconciliation.run({ isDryRun: query['dry-run'] === 'true', ...minAge });
+    void this.reconciliation.run({ isDryRun: query['dry-run'] === 'true', isFull: query.full === 'true', ...minAge });
     return this.list();
   }
 }

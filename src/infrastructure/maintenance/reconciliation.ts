@@ -9,9 +9,19 @@ import { continueTrace, runInContext } from '../observability/request-context.js
 import { Database } from '../persistence/database.js';
 import type { Lock } from '../persistence/lock.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
-import { findReconciliation, storeReconciliation } from '../store/reconciliation-rows.js';
+import { storeReconciliation } from '../store/reconciliation-rows.js';
 import { findReconcilers, type Reconciler, type ReconciliationPage } from './reconciler.js';
-import { addPage, factsOf, latestRun, startRun, type ReconciliationRun } from './reconciliation-run.js';
+import {
+  addPage,
+  factsOf,
+  lastStoredRun,
+  latestRun,
+  positionFor,
+  startRun,
+  type ReconciliationRun,
+  type RunOptions,
+  type RunSettings,
+} from './reconciliation-run.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** The injection token of `ReconciliationPolicy`. */
@@ -24,11 +34,6 @@ export interface ReconciliationPolicy {
   readonly afterMs: number;
   /** Subjects examined in a second, at most. */
   readonly perSecond: number;
-}
-
-export interface RunOptions {
-  readonly isDryRun: boolean;
-  readonly minAgeMs?: number;
 }
 
 /** When a process first looks whether a run is due, in ms after its start. */
@@ -82,7 +87,7 @@ export class Reconciliation implements OnModuleInit {
     const found: (ReconciliationRun & { isRunning: boolean })[] = [];
     for (const module of this.reconcilers.keys()) {
       const current = this.running.get(module);
-      const run = current?.run ?? latestRun(this.lastRuns.get(module), await this.lastStoredRun(module));
+      const run = current?.run ?? latestRun(this.lastRuns.get(module), await lastStoredRun(this.work.sql, module));
       if (run) found.push({ ...run, isRunning: current !== undefined });
     }
     return found;
@@ -90,16 +95,18 @@ export class Reconciliation implements OnModuleInit {
 
   /**
    * Runs all reconcilers of this process; joins runs that are in progress. A dry run sends nothing.
-   * @param options `minAgeMs`: how long ago a subject must have changed last to be examined; default: `afterMs` of the policy
+   * @param options `minAgeMs`: how long ago a subject must have changed last to be examined; default: `afterMs` of the policy.
+   *   `isFull`: read also the subjects that earlier runs have found whole
    * @returns the runs when they have ended
    * @throws Conflict at once, and nothing was started, when a run with other options is in progress
    */
-  run({ isDryRun, minAgeMs = this.policy.afterMs }: RunOptions): Promise<ReconciliationRun[]> {
+  run({ isDryRun, minAgeMs = this.policy.afterMs, isFull = false }: RunOptions): Promise<ReconciliationRun[]> {
+    const settings = { isDryRun, minAgeMs, isFull };
     for (const { run } of this.running.values()) {
-      if (run.isDryRun !== isDryRun || run.minAgeMs !== minAgeMs)
+      if (run.isDryRun !== isDryRun || run.minAgeMs !== minAgeMs || run.isFull !== isFull)
         throw new Conflict('A run with other options is in progress: start this one when it has ended');
     }
-    return Promise.all([...this.reconcilers.keys()].map((module) => this.runModule(module, { isDryRun, minAgeMs })));
+    return Promise.all([...this.reconcilers.keys()].map((module) => this.runModule(module, settings)));
   }
 
   private scheduleNext(inMs: number, minSinceMs: number): void {
@@ -117,18 +124,18 @@ export class Reconciliation implements OnModuleInit {
   private async runDue(minSinceMs: number): Promise<void> {
     for (const module of this.reconcilers.keys()) {
       if (this.stopping.signal.aborted) return;
-      const last = await this.lastStoredRun(module).catch(() => undefined);
+      const last = await lastStoredRun(this.work.sql, module).catch(() => undefined);
       // The last run may be another process's, whose clock differs.
       const sinceMs = Math.abs(Date.now() - Date.parse(last?.finishedAt ?? ''));
-      const options = { isDryRun: false, minAgeMs: this.policy.afterMs };
-      if (!(sinceMs < minSinceMs)) await this.runModule(module, options);
+      const settings = { isDryRun: false, minAgeMs: this.policy.afterMs, isFull: false };
+      if (!(sinceMs < minSinceMs)) await this.runModule(module, settings);
     }
   }
 
-  private runModule(module: string, { isDryRun, minAgeMs }: Required<RunOptions>): Promise<ReconciliationRun> {
+  private runModule(module: string, settings: RunSettings): Promise<ReconciliationRun> {
     const current = this.running.get(module);
     if (current) return current.ended;
-    const run = startRun(module, isDryRun, minAgeMs);
+    const run = startRun(module, settings);
     const context = { correlationId: `reconcile-${randomUUID()}`, traceparent: continueTrace(), module };
     const ended = runInContext(context, () => this.runPages(run)).finally(() => this.running.delete(module));
     this.running.set(module, { run, ended });
@@ -137,15 +144,15 @@ export class Reconciliation implements OnModuleInit {
 
   /** Never throws: `interrupted` tells what went wrong. */
   private async runPages(started: ReconciliationRun): Promise<ReconciliationRun> {
-    const { module, isDryRun, minAgeMs } = started;
+    const { module, isDryRun, minAgeMs, isFull = false } = started;
     const lock = this.locks.get(module)!;
     let run = started;
     let interrupted: string | undefined;
     try {
       if (!isDryRun && !(await lock.acquire())) throw new Error('Another process is reconciling this module');
-      let position = isDryRun ? undefined : ((await findReconciliation(this.work.sql, module))?.position ?? undefined);
+      let position = isDryRun ? undefined : await positionFor(this.work.sql, started);
       do {
-        const page = await this.reconcilers.get(module)!.page(position, PAGE_SIZE, minAgeMs);
+        const page = await this.reconcilers.get(module)!.page(position, PAGE_SIZE, minAgeMs, isFull);
         run = await this.repair(run, page);
         this.running.set(module, { ...this.running.get(module)!, run });
         position = page.last;
@@ -177,14 +184,10 @@ export class Reconciliation implements OnModuleInit {
     if (run.isDryRun) return after;
     await this.work.run(async () => {
       for (const discrepancy of page.discrepancies) await discrepancy.send();
+      await page.remember?.();
       await storeReconciliation(this.work.sql, run.module, after, page.last ?? null);
     });
     return after;
-  }
-
-  private async lastStoredRun(module: string): Promise<ReconciliationRun | undefined> {
-    const state = await findReconciliation(this.work.sql, module);
-    return state && (JSON.parse(state.pass) as ReconciliationRun);
   }
 
   private async store(run: ReconciliationRun): Promise<void> {

@@ -1,4 +1,5 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
 import { DELIVERY_POLICY } from '../delivery/inbox-receiver.js';
 import { redeliveryHorizonMs, type DeliveryPolicy } from '../contracts/retry-policy.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
@@ -6,10 +7,11 @@ import {
   databaseTime,
   deleteExpired,
   RETENTION_POLICY,
-  type ExpiringTable,
+  type ExpiredRows,
   type RetentionPolicy,
 } from '../store/expired-rows.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
+import { findRowRetentions } from './row-retention.js';
 
 /** How long the reply to an idempotency key is kept, in ms. */
 const IDEMPOTENCY_MS = 24 * 3_600_000;
@@ -18,19 +20,21 @@ const BATCH = 500;
 const INTERVAL_MS = 10 * 60_000;
 const DAY_MS = 86_400_000;
 
-/** Removes rows whose retention has ended. */
+/** Removes rows whose retention has ended: those of the mesh, and those that the modules name. */
 @Injectable()
-export class Retention {
+export class Retention implements OnModuleInit {
   private readonly logger = new MeshLogger('Retention');
   private timer?: NodeJS.Timeout;
   private sweeping?: Promise<void>;
   private isStopped = false;
+  private ofModules: ReturnType<typeof findRowRetentions> = [];
 
   /** @throws Error when an inbox would forget messages that can still be delivered again */
   constructor(
     private readonly work: UnitOfWork,
     @Inject(RETENTION_POLICY) private readonly policy: RetentionPolicy,
     @Inject(DELIVERY_POLICY) delivery: DeliveryPolicy,
+    private readonly container: ModulesContainer,
   ) {
     const days = (ms: number) => `${(ms / DAY_MS).toFixed(2)} days`;
     const { unknownTypeGraceMs = 0 } = delivery;
@@ -45,6 +49,10 @@ export class Retention {
       `The inbox forgets after ${days(policy.inboxMs)}, but a message can be delivered again for ${days(horizonMs)} ` +
         '(retries, time-outs and the replay window): lengthen MESH_INBOX_RETENTION or shorten MESH_REPLAY_WINDOW',
     );
+  }
+
+  onModuleInit(): void {
+    this.ofModules = findRowRetentions(this.container);
   }
 
   start(): void {
@@ -69,19 +77,35 @@ export class Retention {
    */
   async sweep(at?: number): Promise<void> {
     const now = at ?? (await databaseTime(this.work.sql));
-    await this.remove({ table: 'mesh_inbox', column: 'handled_at' }, now - this.policy.inboxMs);
-    await this.remove({ table: 'mesh_dead_letter', column: 'dead_at' }, now - this.policy.deadLetterMs);
-    await this.remove({ table: 'mesh_idempotency_key', column: 'created_at' }, now - IDEMPOTENCY_MS);
-    await this.remove({ table: 'mesh_journal', column: 'handled_at' }, now - this.policy.journalMs);
+    const older = (table: string, column: string, retentionMs: number) =>
+      this.remove({ table, where: `${column} < $1`, parameters: [now - retentionMs] });
+    await older('mesh_inbox', 'handled_at', this.policy.inboxMs);
+    await older('mesh_dead_letter', 'dead_at', this.policy.deadLetterMs);
+    await older('mesh_idempotency_key', 'created_at', IDEMPOTENCY_MS);
+    await older('mesh_journal', 'handled_at', this.policy.journalMs);
+    await this.sweepModules(now);
   }
 
-  private async remove(table: ExpiringTable, before: number): Promise<void> {
+  /** A module whose rows can't be removed doesn't keep the others from it. @throws the first error, at the end */
+  private async sweepModules(now: number): Promise<void> {
+    const errors: unknown[] = [];
+    for (const { instance, module } of this.ofModules) {
+      try {
+        for (const rows of instance.expired(now)) await this.remove(rows);
+      } catch (error) {
+        errors.push(new Error(`Rows of ${module} could not be removed`, { cause: error }));
+      }
+    }
+    if (errors.length > 0) throw errors[0];
+  }
+
+  private async remove(rows: ExpiredRows): Promise<void> {
     let removed: number;
     let total = 0;
     do {
-      removed = await this.work.run(() => deleteExpired(this.work.sql, table, before, BATCH));
+      removed = await this.work.run(() => deleteExpired(this.work.sql, rows, BATCH));
       total += removed;
     } while (removed === BATCH && !this.isStopped);
-    if (total > 0) this.logger.log({ table: table.table, rows: total }, 'Cleaned up');
+    if (total > 0) this.logger.log({ table: rows.table, rows: total }, 'Cleaned up');
   }
 }

@@ -1,4 +1,4 @@
-import type { Sql } from '../persistence/sql.js';
+import type { Sql, SqlValue } from '../persistence/sql.js';
 
 /** How long the mesh keeps its rows, in ms. */
 export interface RetentionPolicy {
@@ -13,24 +13,27 @@ export interface RetentionPolicy {
 /** The injection token of the `RetentionPolicy` of this process. */
 export const RETENTION_POLICY = Symbol('RETENTION_POLICY');
 
-/** A table that is cleaned up, with the column that tells the age of a row (ms since 1970). */
-export interface ExpiringTable {
-  readonly table: 'mesh_inbox' | 'mesh_dead_letter' | 'mesh_idempotency_key' | 'mesh_journal';
-  readonly column: 'handled_at' | 'dead_at' | 'created_at';
+/** Rows that have lost their use. */
+export interface ExpiredRows {
+  /** The name of the table, as SQL writes it. */
+  readonly table: string;
+  /** Which of its rows, with the parameters `$1`, `$2`, … An index has to find them. */
+  readonly where: string;
+  readonly parameters: readonly SqlValue[];
 }
 
-/** Deletes up to `limit` rows that are older than `before` (ms since 1970). @returns how many */
+/** Deletes up to `limit` of the rows. @returns how many */
 export async function deleteExpired(
   sql: Sql,
-  { table, column }: ExpiringTable,
-  before: number,
+  { table, where, parameters }: ExpiredRows,
   limit: number,
 ): Promise<number> {
   // Both databases can name a row without its key.
   const row = sql.dialect === 'postgres' ? 'ctid' : 'rowid';
-  const expired = `SELECT ${row} FROM ${table} WHERE ${column} < $1 LIMIT ${limit}`;
+  const expired = `SELECT ${row} FROM ${table} WHERE ${where} LIMIT ${limit}`;
   const rows = sql.dialect === 'postgres' ? `${row} = ANY (ARRAY(${expired}))` : `${row} IN (${expired})`;
-  return sql.run(`DELETE FROM ${table} WHERE ${rows}`, [before]);
+  // PostgreSQL without its fix of September 2025 tests a row that was updated meanwhile by the last condition only.
+  return sql.run(`DELETE FROM ${table} WHERE ${rows} AND (${where})`, parameters);
 }
 
 /** The time by the clock that all processes of a database share, in ms since 1970. */

@@ -10,6 +10,7 @@ import { ReadDriverHandler } from './read-driver.js';
 import { ReadOccupiedDriversHandler } from './read-occupied-drivers.js';
 import { ReadSettledTransitsHandler } from './read-settled-transits.js';
 import { RegisterDriverHandler } from './register-driver.js';
+import { OccupancyRetention } from './retain-occupancies.js';
 import { DriversSeed } from './seed.js';
 import { Driver, Occupancy, TransitFee } from './tables.js';
 
@@ -25,6 +26,7 @@ import { Driver, Occupancy, TransitFee } from './tables.js';
     CalculateFeeHandler,
     OccupyDriverHandler,
     FreeDriverHandler,
+    OccupancyRetention,
     DriversSeed,
   ],
 })

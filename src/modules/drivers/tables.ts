@@ -18,12 +18,13 @@ export class Driver {
 }
 
 /**
- * One row per driver and transit. FREED rows are kept, so that a late OccupyDriver is ignored: with an attempt those up to
- * it, without one all.
+ * One row per driver and transit. FREED rows are kept for `REPEAT_GUARD_RETENTION`, so that a late OccupyDriver is ignored:
+ * with an attempt those up to it, without one all.
  */
 @Entity('drivers_occupancy')
 // A driver has at most one open transit.
 @Index('drivers_occupancy_open', ['driverId'], { unique: true, where: "state = 'OCCUPIED'" })
+@Index('drivers_occupancy_freed', ['freedOn'], { where: "state = 'FREED'" })
 export class Occupancy {
   @PrimaryColumn('integer')
   driverId: number;
@@ -33,6 +34,9 @@ export class Occupancy {
   state: 'OCCUPIED' | 'FREED';
   @Column('integer', { nullable: true })
   attempt: number | null;
+  /** The day on which the driver was freed, in days since 1970. Without one, as in rows of older versions, a row stays. */
+  @Column('integer', { nullable: true })
+  freedOn?: number | null;
 }
 
 /** The fee of a transit, as it was answered first. Cents. */

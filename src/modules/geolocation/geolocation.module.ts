@@ -6,6 +6,7 @@ import { GeolocationController } from './geolocation.controller.js';
 import { MeasureRouteHandler } from './measure-route.js';
 import { ReadAddressHandler } from './read-address.js';
 import { ReadStoredRoutesHandler } from './read-stored-routes.js';
+import { RouteRetention } from './retain-routes.js';
 import { GeolocationSeed } from './seed.js';
 import { KeptAddress, Route } from './tables.js';
 import { UpdateDestinationHandler } from './update-destination.js';
@@ -19,6 +20,7 @@ import { UpdateDestinationHandler } from './update-destination.js';
     MeasureRouteHandler,
     ReadAddressHandler,
     ReadStoredRoutesHandler,
+    RouteRetention,
     GeolocationSeed,
   ],
 })

@@ -1,4 +1,4 @@
-import { Column, Entity, PrimaryColumn } from 'typeorm';
+import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import type { Address } from './contract.js';
 
 @Entity('geolocation_address')
@@ -15,8 +15,9 @@ export class KeptAddress {
   longitude: number | null;
 }
 
-/** The first answer for a transit and destination. */
+/** The first answer for a transit and destination, kept for `REPEAT_GUARD_RETENTION`. */
 @Entity('geolocation_route')
+@Index('geolocation_route_measured', ['measuredOn'])
 export class Route {
   @PrimaryColumn('text')
   transitId: string;
@@ -24,4 +25,7 @@ export class Route {
   addressId: string;
   @Column('integer')
   distanceMetres: number;
+  /** In days since 1970. Without a day, as in rows of older versions, a row stays. */
+  @Column('integer', { nullable: true })
+  measuredOn: number | null;
 }

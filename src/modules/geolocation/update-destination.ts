@@ -1,6 +1,7 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
 import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
 import { insertOnce } from '../../infrastructure/persistence/insert-once.js';
+import { today } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { addressId, DestinationUpdated, UpdateDestination, type Address } from './contract.js';
 import { addressHash, distanceMetres, type Coordinates } from './distance.js';
@@ -34,6 +35,7 @@ export class UpdateDestinationHandler implements DurableCommandHandler<UpdateDes
       transitId,
       addressId: addressId(destination),
       distanceMetres: distanceMetres(located.from, located.destination),
+      measuredOn: today(),
     };
     // The answer has the distance that was stored first: the geocoder may have changed since.
     for (const route of await insertOnce(routes, [measured], ['transitId', 'addressId'])) {

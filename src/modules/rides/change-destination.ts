@@ -33,6 +33,7 @@ export class ChangeDestinationHandler implements ICommandHandler<ChangeDestinati
         destinationId: addressId(destination),
         distanceMetres,
         estimatedPrice: priceCents(distanceMetres, tariff),
+        wholeIn: '',
       });
       await this.commands.execute(new UpdateDestination(transitId, { from, destination }));
       return transitView(transit);

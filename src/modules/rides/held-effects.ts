@@ -1,19 +1,34 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
+import { guardConfig, type Settings } from '../../config-namespaces.js';
+import { Clock } from '../../infrastructure/observability/clock.js';
 import { ReadSettledTransits } from '../drivers/contract.js';
 import { ReadStoredRoutes } from '../geolocation/contract.js';
 import { ReadInvoicedTransits } from '../invoicing/contract.js';
 import { ReadTransitMiles } from '../loyalty/contract.js';
+import { lastStepAt } from './last-step.js';
 import type { Transit } from './tables.js';
 import type { Effect } from './transit-effects.js';
 
 /** For each effect, the ids of the transits that have it. */
 export type Held = Partial<Record<Effect['name'], ReadonlySet<string>>>;
 
-/** Asks the other modules which effects of transits they hold. */
+const DAY_MS = 86_400_000;
+
+/**
+ * Asks the other modules which effects of transits they hold.
+ *
+ * Drivers forgets who was freed, and geolocation the routes, `REPEAT_GUARD_RETENTION` after they were stored. A day before
+ * that, counted from the last step of a transit, these two count as held, because nothing needs them any more. Otherwise each full
+ * run would send their commands again.
+ */
 @Injectable()
 export class HeldEffects {
-  constructor(private readonly queries: QueryBus) {}
+  constructor(
+    private readonly queries: QueryBus,
+    private readonly clock: Clock,
+    @Inject(guardConfig.KEY) private readonly settings: Settings<typeof guardConfig>,
+  ) {}
 
   /**
    * @param transits at most 100
@@ -21,13 +36,16 @@ export class HeldEffects {
    */
   async of(transits: readonly Transit[]): Promise<Held> {
     const completed = transits.filter(({ status }) => status === 'COMPLETED');
+    const before = this.clock.now().getTime() - this.settings.repeatGuardMs + DAY_MS;
+    const forgotten = new Set(transits.filter((it) => lastStepAt(it) < before).map(({ id }) => id));
     const [route, ofDrivers, miles, invoice] = await Promise.all([
-      this.routes(transits),
+      this.routes(transits.filter(({ id }) => !forgotten.has(id))),
       this.ofDrivers(transits),
       this.miles(completed),
       this.invoices(completed),
     ]);
-    return { route, ...ofDrivers, miles, invoice };
+    const driverFreed = new Set([...(ofDrivers.driverFreed ?? []), ...forgotten]);
+    return { ...ofDrivers, route: new Set([...route, ...forgotten]), driverFreed, miles, invoice };
   }
 
   private async routes(transits: readonly Transit[]): Promise<Set<string>> {

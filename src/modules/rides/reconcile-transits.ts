@@ -11,60 +11,71 @@ import { Clock } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { FreeDriver, ReadOccupiedDrivers } from '../drivers/contract.js';
 import { HeldEffects } from './held-effects.js';
+import { lastStepAt } from './last-step.js';
 import { Transit } from './tables.js';
 import { effectsOf } from './transit-effects.js';
+import { isOnItsWay, isWhole, positionAfter, scanAfter, type TransitScan } from './transit-scan.js';
+import { Transits } from './transits.store.js';
 
 /**
  * Sends again the command of each effect that a transit should have, and that its owner doesn't hold or whose answer
  * rides doesn't have. Then frees the drivers who are occupied with a transit that they don't have here.
  *
- * Positions are `transit <requestedAt> <id>`, and then `driver <id>`.
+ * `TransitScan` tells which transits a run reads.
  */
 @ModuleReconciler()
 @Injectable()
 export class ReconcileTransits implements Reconciler {
   constructor(
     private readonly work: UnitOfWork,
+    private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
     private readonly held: HeldEffects,
     private readonly clock: Clock,
   ) {}
 
-  async page(after: string | undefined, limit: number, minAgeMs: number): Promise<ReconciliationPage> {
-    const [kind, ...position] = after?.split(' ') ?? [];
+  async page(after: string | undefined, limit: number, minAgeMs: number, isFull: boolean): Promise<ReconciliationPage> {
     const isRecent = this.isRecent(minAgeMs);
-    if (kind === 'driver') return this.driverPage(Number(position[0]), limit, isRecent);
-    const page = await this.transitPage(kind === 'transit' ? position : undefined, limit, isRecent);
+    if (after?.startsWith('driver ')) return this.driverPage(Number(after.split(' ')[1]), limit, isRecent);
+    const page = await this.transitPage(scanAfter(after, isFull), limit, isRecent);
     if (page.last) return page;
     const { discrepancies, last } = await this.driverPage(0, limit, isRecent);
-    return { ...page, discrepancies: [...page.discrepancies, ...discrepancies], ...(last && { last }) };
+    const known = new Set(page.discrepancies.map(keyOf));
+    const more = discrepancies.filter((it) => !known.has(keyOf(it)));
+    return { ...page, discrepancies: [...page.discrepancies, ...more], ...(last && { last }) };
   }
 
   /** The latest transits first: users wait for those. */
   private async transitPage(
-    position: readonly string[] | undefined,
+    scan: TransitScan,
     limit: number,
     isRecent: (transit: Transit) => boolean,
   ): Promise<ReconciliationPage> {
-    const query = this.work.repository(Transit).createQueryBuilder('transit');
-    if (position) {
-      const [requestedAt, id] = position;
-      query.where('(transit.requestedAt, transit.id) < (:requestedAt, :id)', { requestedAt, id });
-    }
-    const found = await query
-      .orderBy('transit.requestedAt', 'DESC')
-      .addOrderBy('transit.id', 'DESC')
-      .take(limit)
-      .getMany();
-    const transits = found.filter((transit) => !isRecent(transit));
-    const last = found.length === limit ? found.at(-1)! : undefined;
+    const found = await this.read(scan, limit);
+    const examined = found.filter((transit) => !isRecent(transit));
+    const discrepancies = await this.discrepanciesOf(examined);
+    const lacking = new Set(discrepancies.map(({ subject }) => subject));
+    const last = found.length === limit ? positionAfter(scan, found, { examined, lacking }) : undefined;
     return {
-      examined: transits.length,
-      skipped: found.length - transits.length,
-      discrepancies: await this.discrepanciesOf(transits),
-      ...(last && { last: `transit ${last.requestedAt} ${last.id}` }),
+      examined: examined.length,
+      skipped: found.length - examined.length,
+      discrepancies,
+      ...(last && { last }),
+      remember: async () => {
+        const isLacking = ({ id }: Transit) => lacking.has(id);
+        await this.transits.markWhole(examined.filter((it) => !isWhole(it) && !isLacking(it) && !isOnItsWay(it)));
+        await this.transits.unmarkWhole(examined.filter((it) => isWhole(it) && isLacking(it)));
+      },
     };
+  }
+
+  private read({ scope, requestedAt, id }: TransitScan, limit: number): Promise<Transit[]> {
+    const query = this.work.repository(Transit).createQueryBuilder('transit');
+    // The condition of a partial index, without a parameter.
+    if (scope === 'transit') query.andWhere('transit.wholeIn <> transit.status');
+    if (id) query.andWhere('(transit.requestedAt, transit.id) < (:requestedAt, :id)', { requestedAt, id });
+    return query.orderBy('transit.requestedAt', 'DESC').addOrderBy('transit.id', 'DESC').take(limit).getMany();
   }
 
   private async discrepanciesOf(transits: readonly Transit[]): Promise<Discrepancy[]> {
@@ -76,7 +87,10 @@ export class ReconcileTransits implements Reconciler {
     );
   }
 
-  /** Finds drivers who are occupied with a transit that is not stored here, or that has no driver or another one. */
+  /**
+   * Finds drivers who are occupied with a transit that is not stored here, that has no driver or another one, or that is
+   * over and isn't read any more.
+   */
   private async driverPage(
     after: number,
     limit: number,
@@ -89,15 +103,17 @@ export class ReconcileTransits implements Reconciler {
     const transits = new Map(stored.map((transit) => [transit.id, transit]));
     const astray = occupied.filter(({ driverId, transitId }) => {
       const transit = transits.get(transitId);
-      return !transit || (transit.driverId !== driverId && !isRecent(transit));
+      if (!transit) return true;
+      return transit.driverId === driverId ? isWhole(transit) : !isRecent(transit);
     });
     return {
       // These drivers' transits are counted by their own pages.
       examined: 0,
       discrepancies: astray.map(({ transitId, ...occupied }) => {
-        // The driver may accept a transit that is stored here again.
+        // The driver may accept a transit of another driver again.
         const { driverId } = occupied;
-        const command = new FreeDriver(transitId, transits.has(transitId) ? occupied : { driverId });
+        const isOfOther = transits.has(transitId) && transits.get(transitId)?.driverId !== driverId;
+        const command = new FreeDriver(transitId, isOfOther ? occupied : { driverId });
         return this.discrepancy('driverFreed', transitId, command);
       }),
       ...(occupied.length === limit && { last: `driver ${occupied.at(-1)!.driverId}` }),
@@ -115,9 +131,6 @@ export class ReconcileTransits implements Reconciler {
   }
 }
 
-/** In ms since 1970. A change of the destination has no time: sending UpdateDestination twice does no harm. */
-function lastStepAt(transit: Transit): number {
-  const { requestedAt, publishedAt, acceptedAt, startedAt, completingAt, cancelledAt } = transit;
-  const times = [requestedAt, publishedAt, acceptedAt, startedAt, completingAt, cancelledAt];
-  return Math.max(...times.filter((it) => it !== null).map((it) => Date.parse(it)));
+function keyOf({ what, subject }: Discrepancy): string {
+  return `${what} ${subject}`;
 }

@@ -6,6 +6,7 @@ import type { Settled, Status } from './transit.js';
 /** A transit with copies of all that its page and its invoice show, so that neither needs a query to another module. Money in cents. */
 @Entity('rides_transit')
 // The order of listings and of the reconcile loop. The databases read an index in both directions.
+@Index('rides_transit_not_whole', ['requestedAt', 'id'], { where: 'whole_in <> status' })
 @Index('rides_transit_latest', ['requestedAt', 'id'])
 @Index('rides_transit_latest_of_client', ['clientId', 'requestedAt', 'id'])
 @Index('rides_transit_latest_in_status', ['status', 'requestedAt', 'id'])
@@ -77,6 +78,9 @@ export class Transit {
   milesSettled: Settled;
   @Column('text', { default: 'pending' })
   invoiceSettled: Settled;
+  /** The status in which the reconcile loop has found all effects: it need not look again until the status changes. */
+  @Column('text', { default: '' })
+  wholeIn: Status | '';
 }
 
 /** A driver who rejected a transit, and can't accept it any more. */

@@ -82,6 +82,22 @@ export class Transits {
     if (missing !== undefined) throw new Reject(`There is no transit ${missing}`);
     this.work.unit.afterCommit(() => ids.forEach((id) => this.notifier.changed(id)));
   }
+
+  /** Stores that all effects of transits were found, except of those that have changed since they were read. */
+  async markWhole(transits: readonly Transit[]): Promise<void> {
+    if (transits.length === 0) return;
+    const rows = transits.map((_, n) => `($${3 * n + 1}, $${3 * n + 2}, $${3 * n + 3})`).join(', ');
+    await this.work.sql.run(
+      `UPDATE rides_transit SET whole_in = status WHERE (id, status, destination_id) IN (VALUES ${rows})`,
+      transits.flatMap(({ id, status, destinationId }) => [id, status, destinationId]),
+    );
+  }
+
+  /** Lets the reconcile loop look at transits again. */
+  async unmarkWhole(transits: readonly Transit[]): Promise<void> {
+    if (transits.length === 0) return;
+    await this.work.repository(Transit).update({ id: In(transits.map(({ id }) => id)) }, { wholeIn: '' });
+  }
 }
 
 const WORDS: Record<Action, string> = {
