@@ -115,11 +115,12 @@ export class Publisher implements OutboxDispatcher {
   }
 
   /**
-   * Sends once for all answers that arrive in one turn of the event loop. undici frees a connection only after that turn: a
-   * request that were sent earlier would open another one.
+   * Sends once for all answers of one turn of the event loop, after the last of them: undici frees a connection at the end of
+   * the turn, and would open another one for a request that came before.
    */
   private sendSoon(): void {
-    this.sending ??= setImmediate(() => {
+    clearImmediate(this.sending);
+    this.sending = setImmediate(() => {
       this.sending = undefined;
       this.sendReady();
     });
