@@ -10,10 +10,11 @@ const MAX_DELAY_MS = 1000;
  * of its messages in search of others.
  */
 export class SearchPause {
-  /** On the clock of `performance.now()`. */
+  /** The times are on the clock of `performance.now()`. */
   private until = 0;
-  /** When a search may no longer be put off, on the same clock. */
+  /** When a search may no longer be put off. */
   private latest = 0;
+  private queriedAt = -Infinity;
   private timer?: NodeJS.Timeout;
 
   get isOver(): boolean {
@@ -22,15 +23,16 @@ export class SearchPause {
 
   /** A search has ended. @param searchMs how long it took */
   begin(searchMs: number): void {
-    const now = performance.now();
-    this.until = now + Math.max(MIN_MS, searchMs / SHARE);
-    this.latest = Math.max(this.until, now + MAX_DELAY_MS);
+    this.queriedAt = performance.now();
+    this.until = this.queriedAt + Math.max(MIN_MS, searchMs / SHARE);
+    this.latest = Math.max(this.until, this.queriedAt + MAX_DELAY_MS);
   }
 
-  /** A query has ended that left no group out: the messages behind those of a group come soon while the group goes on. */
+  /** A query has ended that left no group out. While a group is served, the messages behind its own come without a search. */
   putOff(): void {
     const now = performance.now();
-    if (this.latest < now) this.latest = now + MAX_DELAY_MS;
+    if (now - this.queriedAt > MAX_DELAY_MS) this.latest = now + MAX_DELAY_MS;
+    this.queriedAt = now;
     this.until = Math.min(Math.max(this.until, now + MIN_MS), this.latest);
   }
 
