@@ -7,7 +7,7 @@ import type { MeshLogger } from '../observability/mesh-logger.js';
 
 /** How long accepted messages wait for others to be removed with them, in ms. */
 const MIN_WINDOW_MS = 25;
-const MAX_WINDOW_MS = 250;
+const MAX_WINDOW_MS = 100;
 /** The share of the time that removals may take: SQLite stops the process for each COMMIT, until the disk has it. */
 const SHARE = 0.03;
 /** So many accepted messages don't wait for others. */
