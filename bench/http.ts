@@ -19,6 +19,8 @@ import { USERS } from './transit-load.js';
 
 /** The step that runs the compiled application in one process with one database. */
 const APPLICATION = 7;
+/** The step that runs it in one process over the laptop broker, which is another process. */
+const KNATIVE = 8;
 /** Transits of a round. */
 const TRANSITS = 400;
 
@@ -57,6 +59,7 @@ export async function rides(testBed: TestBed): Promise<Findings> {
   await Promise.all(otherBeds.map((stepBed) => stepBed.close()));
   const messages = application.handledPerTransit();
   const onPostgres = await ridesOnPostgres(testBed, application);
+  const overBroker = await ridesOverBroker(testBed, application);
   await application.close();
   const [mesh, ...others] = values.map(median) as [number, ...number[]];
   const what = 'rides completed and fully settled, over HTTP';
@@ -72,12 +75,13 @@ export async function rides(testBed: TestBed): Promise<Findings> {
     };
   };
   return {
-    rows: [...others.map(row), { what: `${what}, PostgreSQL`, ...onPostgres, aim: 'report' }],
+    rows: [...others.map(row), { what: `${what}, PostgreSQL`, ...onPostgres, aim: 'report' }, overBroker],
     notes: `**Rides.** The rides are in transit already, and users only complete them. By its inbox, the application handles ${messages.toFixed(messages % 1 ? 2 : 0)} messages for
 each. ${TRANSITS} rides a round, ${USERS} users at a time, from the first request until no message is pending and each ride has its fee, miles,
 invoice, and a free driver. All steps run throughout, each with its processes, and are idle while another one is measured. On PostgreSQL
 the same application runs in one process with a pool of 10 connections; its rounds alternate with rounds of the application on
-SQLite, after the steps have ended.`,
+SQLite, after the steps have ended. Over the broker, the application publishes each message to the laptop broker (\`npm run mesh\`), a second
+process with a database of its own, which posts it back to the consumers; a round ends when both have no message left.`,
   };
 }
 
@@ -99,4 +103,18 @@ async function ridesOnPostgres(
     against: `on SQLite: ${perSecond(sqlite)}`,
     ratio: (postgres / sqlite).toFixed(2),
   };
+}
+
+async function ridesOverBroker(testBed: TestBed, application: StepTestBed): Promise<Row> {
+  const stepBed = await StepTestBed.open(testBed, STEPS[KNATIVE]!);
+  const values = await alternating(
+    testBed.rounds,
+    () => stepBed.settle(TRANSITS),
+    () => application.settle(TRANSITS),
+  );
+  await stepBed.close();
+  const [broker, inProcess] = values.map(median) as [number, number];
+  const what = 'rides over the broker (laptop), one process';
+  const against = `in process: ${perSecond(inProcess)}`;
+  return ratioRow({ what, measured: perSecond(broker), against }, broker / inProcess, { atLeast: 0.7 });
 }

@@ -6,7 +6,6 @@ const MAX_LINES = 200;
 
 /** Longer files, each with the reason why it is one thing. */
 const LONGER: Readonly<Record<string, string>> = {
-  'src/infrastructure/broker/publisher.ts': 'one loop: load, send, and what follows from each outcome',
   'src/infrastructure/delivery/delivery-worker.ts': 'one loop: query, start, and what follows from each attempt',
 };
 

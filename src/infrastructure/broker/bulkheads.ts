@@ -56,6 +56,11 @@ export class Bulkheads {
     return oldest ? oldest.startedAt + SLOW_MS : Infinity;
   }
 
+  /** Whether no request of any group may start now. */
+  get isFull(): boolean {
+    return this.fresh.size >= MAX_FRESH || this.openCount >= MAX_OPEN;
+  }
+
   /** Whether a request for this group may start now. */
   hasRoom(group: string): boolean {
     const { open, slow } = this.groups.get(group) ?? { open: 0, slow: 0 };

@@ -3,7 +3,7 @@ import type { Message, TransportFunction } from 'cloudevents';
 import type { Agent } from 'undici';
 import { assertExtensions } from '../cloudevents/attributes.js';
 import { extension, type CloudEvent } from '../cloudevents/cloud-event.js';
-import { HTTP, type OutgoingMessage } from '../cloudevents/http-binding.js';
+import { flatBinary, type FlatMessage, type OutgoingMessage } from '../cloudevents/http-binding.js';
 import { loadUndici } from '../http/optional-packages.js';
 import { isTraceparent } from '../observability/request-context.js';
 import { ResponseHandler, type ClientResponse } from './response-handler.js';
@@ -24,7 +24,9 @@ export interface CloudEventsClientOptions {
 
 /** Posts events over kept connections. Follows no redirect: a broker has none to give. */
 export class CloudEventsClient {
-  private agent?: Promise<Agent>;
+  private opening?: Promise<Agent>;
+  /** The same, when it is there: waiting for a promise would cost each request some time. */
+  private agent?: Agent;
   /** The last address, parsed. */
   private last = { url: '', origin: '', path: '' };
 
@@ -37,41 +39,73 @@ export class CloudEventsClient {
    * Posts one event in binary mode, with its trace in the HTTP header `traceparent`, which brokers continue.
    * @throws MalformedEvent when HTTP can't carry the event; Error when there is no response
    */
-  async post(url: string, event: CloudEvent): Promise<ClientResponse> {
-    const { extensions } = this.options;
-    const { headers, body } = HTTP.binary(extensions ? { ...event, ...extensions } : event);
-    const traceparent = extension(event, 'traceparent');
-    if (isTraceparent(traceparent)) headers.traceparent = traceparent;
-    return this.send(url, { headers, body });
+  post(url: string, event: CloudEvent): Promise<ClientResponse> {
+    return this.exchange(url, () => this.messageOf(event));
   }
 
   /** Sends a message of an HTTP binding. @throws Error when there is no response */
-  async send(url: string, { headers, body }: OutgoingMessage): Promise<ClientResponse> {
+  send(url: string, { headers, body }: OutgoingMessage): Promise<ClientResponse> {
+    return this.exchange(url, () => ({ headers: Object.entries(headers).flat(), body }));
+  }
+
+  /** Each promise of a request costs about a microsecond, so that there is one where nothing has to be waited for. */
+  private exchange(url: string, message: () => FlatMessage): Promise<ClientResponse> {
+    const { agent } = this;
+    return agent && !this.options.token ? this.request(agent, url, message) : this.prepared(url, message);
+  }
+
+  /** As `exchange()`, when the first agent is being made, or a token is needed. */
+  private async prepared(url: string, message: () => FlatMessage): Promise<ClientResponse> {
     const { token } = this.options;
     const authorization = token && (await token.authorization());
-    if (this.last.url !== url) {
-      const { origin, pathname, search } = new URL(url);
-      this.last = { url, origin, path: pathname + search };
-    }
-    const { origin, path } = this.last;
-    const agent = await (this.agent ??= agentOf(this.options));
-    if (authorization) headers.authorization = authorization;
-    const response = await new Promise<ClientResponse>((resolve, reject) => {
-      agent.dispatch({ origin, path, method: 'POST', headers, body }, new ResponseHandler(resolve, reject));
+    const agent = this.agent ?? (await this.open());
+    const response = await this.request(agent, url, () => {
+      const { headers, body } = message();
+      if (authorization) headers.push('authorization', authorization);
+      return { headers, body };
     });
     if (response.status === 401) token?.forget();
     return response;
   }
 
+  private request(agent: Agent, url: string, message: () => FlatMessage): Promise<ClientResponse> {
+    return new Promise<ClientResponse>((resolve, reject) => {
+      if (this.last.url !== url) {
+        const { origin, pathname, search } = new URL(url);
+        this.last = { url, origin, path: pathname + search };
+      }
+      const { origin, path } = this.last;
+      const { headers, body } = message();
+      agent.dispatch({ origin, path, method: 'POST', headers, body }, new ResponseHandler(resolve, reject));
+    });
+  }
+
+  private messageOf(event: CloudEvent): FlatMessage {
+    const { extensions } = this.options;
+    const message = flatBinary(extensions ? { ...event, ...extensions } : event);
+    const traceparent = extension(event, 'traceparent');
+    if (isTraceparent(traceparent)) message.headers.push('traceparent', traceparent);
+    return message;
+  }
+
+  private async open(): Promise<Agent> {
+    this.opening ??= agentOf(this.options);
+    const { opening } = this;
+    const agent = await opening;
+    // Unless it was closed meanwhile.
+    if (this.opening === opening) this.agent = agent;
+    return agent;
+  }
+
   /** Fails all requests in flight. The events may have arrived all the same. */
   async abort(): Promise<void> {
-    const { agent } = this;
-    this.agent = undefined;
-    await (await agent)?.destroy();
+    const { opening } = this;
+    this.agent = this.opening = undefined;
+    await (await opening)?.destroy();
   }
 
   async close(): Promise<void> {
-    await (await this.agent)?.destroy();
+    await (await this.opening)?.destroy();
   }
 }
 

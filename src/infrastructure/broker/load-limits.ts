@@ -33,9 +33,17 @@ export class LoadLimits {
     return Math.min(MAX_LOADED - loaded, this.window - loaded + this.failing);
   }
 
-  /** How many messages one query reads: more than a share of them could be of one group, and be read in vain. */
+  /** Whether a group is at its limit. */
+  get hasFullGroup(): boolean {
+    return this.full.size > 0;
+  }
+
+  /** How many messages one query reads. They may all be of one group: what that group has no room for is read in vain. */
   batch(loaded: number): number {
-    return Math.min(this.room(loaded), this.groupLimit);
+    const limit = this.groupLimit;
+    let most = 0;
+    for (const [group, { fresh }] of this.counts) if (fresh > most && !this.full.has(group)) most = fresh;
+    return Math.min(this.room(loaded), Math.max(limit - most, Math.ceil(limit / 2)));
   }
 
   /** Whether so few messages are loaded that the outbox should be read again. */
@@ -46,9 +54,11 @@ export class LoadLimits {
   /** Counts one more loaded message. @returns false when its group is full: it must not be loaded */
   add(group: string): boolean {
     const counts = this.countsOf(group);
-    if (counts.fresh >= this.groupLimit || counts.failing >= MAX_FAILING_PER_GROUP) this.full.add(group);
+    // The limit is lower now if the messages have become larger.
+    this.close(group, counts);
     if (this.full.has(group)) return false;
     counts.fresh++;
+    this.close(group, counts);
     return true;
   }
 
@@ -69,6 +79,10 @@ export class LoadLimits {
     counts.fresh -= change;
     this.failing += change;
     return this.reopen(group);
+  }
+
+  private close(group: string, { fresh, failing }: { fresh: number; failing: number }): void {
+    if (fresh >= this.groupLimit || failing >= MAX_FAILING_PER_GROUP) this.full.add(group);
   }
 
   private reopen(group: string): boolean {

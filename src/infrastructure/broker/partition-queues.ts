@@ -1,22 +1,18 @@
 import type { CloudEvent } from '../cloudevents/cloud-event.js';
-import type { SqlValue } from '../persistence/sql.js';
 import type { HeldShards } from '../store/lease-rows.js';
-import type { OutboxRow } from '../store/outbox-rows.js';
-import { queueName, type OutboxExclusions } from '../store/outbox-routes.js';
+import type { OutboxQuery, OutboxRow } from '../store/outbox-rows.js';
+import { queueName } from '../store/outbox-routes.js';
 import { LoadLimits } from './load-limits.js';
+import { LoadedMessages } from './loaded-messages.js';
 import type { PartitionQueue } from './partition-queue.js';
 import type { PublishRouting } from './publish-routing.js';
 
 /** The part of the outbox that the publisher has in memory: one queue for each partition key and order. */
 export class PartitionQueues {
-  /** How often messages were unloaded, or no longer excluded: a query that ran meanwhile has missed them. */
-  unloads = 0;
-  /** Up to this sequence number, each message is loaded or excluded. 0 when a query has to look at all messages again. */
-  loadAfter: SqlValue = 0;
+  readonly messages = new LoadedMessages();
   private readonly partitions = new Map<string, PartitionQueue>();
   /** The queues whose first message isn't in flight. */
   private waiting: PartitionQueue[] = [];
-  private readonly seqs = new Set<SqlValue>();
   private readonly limits = new LoadLimits();
 
   /** @param held the shards that this process publishes now */
@@ -25,31 +21,33 @@ export class PartitionQueues {
     private readonly routeOf: PublishRouting['routeOf'],
   ) {}
 
-  /** Sequence numbers of the loaded messages, those included that the broker has accepted and the outbox still holds. */
-  get loaded(): SqlValue[] {
-    return [...this.seqs];
-  }
-
-  /** What is not to be loaded now: groups that have their share of the memory, and the rest of their and of failing queues. */
-  get excluded(): OutboxExclusions {
+  /**
+   * Which messages the next query reads. It leaves out the groups that have their share of the memory, and the rest of their
+   * queues and of failing ones.
+   * @param floor see `LoadedMessages`
+   */
+  query(floor: number | undefined): Pick<OutboxQuery, 'loaded' | 'excluded' | 'after' | 'limit'> {
     const groups = this.limits.fullGroups;
-    const held = [...this.partitions.values()].filter(({ isFailing, group }) => isFailing || groups.includes(group));
-    return { queues: held.map(({ name }) => name), groups };
+    if (groups.length > 0) this.messages.leaveOut();
+    const queues: string[] = [];
+    for (const { isFailing, group, name } of this.partitions.values())
+      if (isFailing || groups.includes(group)) queues.push(name);
+    return { ...this.messages.excluded(floor), excluded: { queues, groups }, limit: this.room };
   }
 
   /** Whether a group has its share of the memory, so that a query leaves out its other messages. */
   get hasFullGroup(): boolean {
-    return this.limits.fullGroups.length > 0;
+    return this.limits.hasFullGroup;
   }
 
   /** How many messages the next query may read. */
   get room(): number {
-    return this.limits.batch(this.seqs.size);
+    return this.messages.isFull ? 0 : this.limits.batch(this.messages.count);
   }
 
   /** Whether so few messages are loaded that the outbox should be read again. */
   get isHalfEmpty(): boolean {
-    return this.limits.isHalfEmpty(this.seqs.size);
+    return !this.messages.isFull && this.limits.isHalfEmpty(this.messages.count);
   }
 
   /** Requests that large messages allow at a time. */
@@ -77,12 +75,13 @@ export class PartitionQueues {
       const { order, group } = this.routeOf(type);
       const name = queueName(order, key);
       const partition = this.partitions.get(name);
-      this.loadAfter = seq;
+      this.messages.read(seq);
       if (leftOut.has(name) || !this.limits.add(partition?.group ?? group)) {
         leftOut.add(name);
+        this.messages.leaveOut();
         continue;
       }
-      this.seqs.add(seq);
+      this.messages.add(seq);
       const message = { seq, type, group, event: JSON.parse(event) as CloudEvent, attempts: 0 };
       if (partition) {
         partition.messages.push(message);
@@ -110,11 +109,11 @@ export class PartitionQueues {
   unload(partition: PartitionQueue): void {
     this.setFailing(partition, false);
     for (const { seq } of partition.messages) {
-      this.seqs.delete(seq);
+      this.messages.unload(seq);
       this.limits.remove(partition.group);
     }
     this.partitions.delete(partition.name);
-    this.includeAll();
+    this.messages.includeAll();
   }
 
   /**
@@ -148,10 +147,10 @@ export class PartitionQueues {
     let isReopened = this.setFailing(partition, true);
     partition.messages[0]!.event = undefined;
     for (const { seq } of partition.messages.splice(1)) {
-      this.seqs.delete(seq);
+      this.messages.unload(seq);
       if (this.limits.remove(partition.group)) isReopened = true;
     }
-    this.includeAll();
+    this.messages.includeAll();
     this.waiting.push(partition);
     return isReopened;
   }
@@ -167,23 +166,13 @@ export class PartitionQueues {
     const { isFailing, group } = partition;
     const hasRecovered = this.setFailing(partition, false);
     partition.messages.shift();
+    this.messages.accepted();
     const isReopened = this.limits.remove(group) || hasRecovered;
     partition.notBefore = 0;
     if (partition.messages.length > 0) this.waiting.push(partition);
     else this.partitions.delete(partition.name);
-    const hasExcluded = isFailing || isReopened;
-    if (hasExcluded) this.includeAll();
-    return hasExcluded;
-  }
-
-  /** The outbox no longer holds these messages. */
-  removed(seqs: readonly SqlValue[]): void {
-    for (const seq of seqs) this.seqs.delete(seq);
-  }
-
-  private includeAll(): void {
-    this.unloads++;
-    this.loadAfter = 0;
+    if (isFailing) this.messages.includeAll();
+    return isFailing || (isReopened && this.messages.includeLeftOut());
   }
 
   /** @returns whether its group has room again */

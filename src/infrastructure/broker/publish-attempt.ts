@@ -21,15 +21,16 @@ export interface FailedAttempt {
   readonly retryAfterMs: number;
 }
 
-/** What became of an attempt. `dead`: no broker will take the event. */
-export type PublishOutcome =
-  { readonly kind: 'accepted' } | { readonly kind: 'dead'; readonly error: Error } | FailedAttempt;
+/** What became of an attempt that failed. `dead`: no broker will take the event. */
+export type FailedPublishing = { readonly kind: 'dead'; readonly error: Error } | FailedAttempt;
+
+export type PublishOutcome = { readonly kind: 'accepted' } | FailedPublishing;
 
 /**
  * Posts an event to a broker; never throws.
  * @param isFaultOfMessage decides on responses such as 400, which blame the event or the address
  */
-export async function publish(
+export function publish(
   client: Pick<CloudEventsClient, 'post'>,
   url: string,
   event: CloudEvent,
@@ -37,23 +38,33 @@ export async function publish(
 ): Promise<PublishOutcome> {
   const began = performance.now();
   const isSlow = () => performance.now() - began >= SLOW_MS;
-  let response: ClientResponse;
-  try {
-    response = await client.post(url, event);
-  } catch (error) {
-    // An event that HTTP can't carry reaches no broker.
-    if (error instanceof MalformedEvent) return { kind: 'dead', error };
-    const isTimeout = (error as { code?: unknown }).code === 'UND_ERR_HEADERS_TIMEOUT';
-    return { kind: isTimeout && isSlow() ? 'undelivered' : 'unreachable', error: error as Error, retryAfterMs: 0 };
-  }
-  const { status, body } = response;
-  if (isSuccess(status)) return { kind: 'accepted' };
+  return client.post(url, event).then(
+    (response) => (isSuccess(response.status) ? ACCEPTED : refused(response, isSlow(), isFaultOfMessage)),
+    (error: Error) => failed(error, isSlow()),
+  );
+}
+
+const ACCEPTED: PublishOutcome = { kind: 'accepted' };
+
+/** What an answer means that is no success. */
+function refused(
+  { status, body, retryAfterMs: asked = 0 }: ClientResponse,
+  isSlow: boolean,
+  isFaultOfMessage: (status: number) => boolean,
+): PublishOutcome {
   const error = new Error(`The broker answered ${status}${body ? `: ${body.slice(0, 200)}` : ''}`);
   const isUnavailable = isBrokerUnavailable(status);
   const isRefused = isSenderRefused(status) || !isUnavailable;
   if (isEventRefused(status) || (!isUnavailable && isFaultOfMessage(status))) return { kind: 'dead', error };
-  const retryAfterMs = Math.min(response.retryAfterMs ?? 0, MAX_RETRY_AFTER_MS);
   // A synchronous broker answers 500 when a consumer and its dead letter sink have failed.
-  const kind = isRefused ? 'refused' : status === 500 && isSlow() ? 'undelivered' : 'unreachable';
-  return { kind, error, status, retryAfterMs };
+  const kind = isRefused ? 'refused' : status === 500 && isSlow ? 'undelivered' : 'unreachable';
+  return { kind, error, status, retryAfterMs: Math.min(asked, MAX_RETRY_AFTER_MS) };
+}
+
+/** What it means that there is no answer. */
+function failed(error: Error, isSlow: boolean): PublishOutcome {
+  // An event that HTTP can't carry reaches no broker.
+  if (error instanceof MalformedEvent) return { kind: 'dead', error };
+  const isTimeout = (error as { code?: unknown }).code === 'UND_ERR_HEADERS_TIMEOUT';
+  return { kind: isTimeout && isSlow ? 'undelivered' : 'unreachable', error, retryAfterMs: 0 };
 }

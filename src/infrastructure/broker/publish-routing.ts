@@ -19,13 +19,11 @@ export function publishRouting(modules: readonly Type[]): PublishRouting {
     for (const { kind, type } of messagesIn(contract).messages)
       if (kind === 'command') orders[type] = groups[type] = name;
   for (const [type, consumers] of consumersByType(modules)) groups[type] = consumers.join(' ');
-  return {
-    routes: { orders, groups },
-    routeOf: (type) => ({ order: ownValue(orders, type), group: ownValue(groups, type) }),
-  };
+  const known = new Map(
+    Object.entries(groups).map(([type, group]) => [type, { order: orders[type] ?? '', group }] as const),
+  );
+  return { routes: { orders, groups }, routeOf: (type) => known.get(type) ?? UNKNOWN };
 }
 
-/** '' for types without an entry, also for `constructor`. */
-function ownValue(texts: Readonly<Record<string, string>>, type: string): string {
-  return Object.hasOwn(texts, type) ? texts[type]! : '';
-}
+/** Of types that stand in no contract. */
+const UNKNOWN = { order: '', group: '' };

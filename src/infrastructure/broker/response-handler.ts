@@ -47,6 +47,7 @@ export class ResponseHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
+    if (isSuccess(this.response.status)) return; // resolved with its headers
     const body = Buffer.concat(this.chunks).toString().slice(0, KEPT_BODY_LENGTH);
     this.resolve({ ...this.response, body });
   }

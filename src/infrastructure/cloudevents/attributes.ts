@@ -70,8 +70,11 @@ const RULES = new Map<string, Rule>([
   ...['correlationid', 'causationid', 'partitionkey', 'traceparent'].map((name): [string, Rule] => [name, TEXT]),
 ]);
 
-/** Names that are no extensions: the attributes of CloudEvents 1.0, its data, and the extensions that the mesh sets itself. */
-const OWN_NAMES = [...RULES.keys(), 'data'];
+/** The attributes of CloudEvents 1.0, and the extensions that the mesh sets itself. */
+export const ATTRIBUTE_NAMES: readonly string[] = [...RULES.keys()];
+
+/** Names that are no extensions of others. */
+const OWN_NAMES = [...ATTRIBUTE_NAMES, 'data'];
 
 /** @throws MalformedEvent when a name or value is no extension, or would replace something of an event */
 export function assertExtensions(extensions: Readonly<Record<string, unknown>>): void {

@@ -1,5 +1,5 @@
 import type { Binding, CloudEventV1, Message } from 'cloudevents';
-import { formatOf, MalformedEvent } from './attributes.js';
+import { ATTRIBUTE_NAMES, formatOf, MalformedEvent } from './attributes.js';
 import type { CloudEvent } from './cloud-event.js';
 import { BATCHED, CLOUD_EVENTS, PLAIN, STRUCTURED, toEvents } from './http-parser.js';
 import { plainEvent } from './plain-event.js';
@@ -23,19 +23,37 @@ export interface OutgoingMessage<Body = Buffer | string | undefined> {
 export const HTTP = { binary, structured, toEvent, isEvent } satisfies Binding;
 
 function binary<T>(event: CloudEventV1<T>): OutgoingMessage {
-  // An event within an event: in binary mode its content type would announce another mode.
-  if (CLOUD_EVENTS.test(event.datacontenttype ?? '')) return structured(event);
+  const { headers: flat, body } = flatBinary(event);
   const headers: Record<string, string> = {};
+  for (let index = 0; index < flat.length; index += 2) headers[flat[index]!] = flat[index + 1]!;
+  return { headers, body };
+}
+
+/** A message whose headers are names and values in turn, as undici takes them: an object would be made in vain. */
+export interface FlatMessage {
+  readonly headers: string[];
+  readonly body: OutgoingMessage['body'];
+}
+
+/** An event in binary mode. @throws MalformedEvent as `HTTP.binary` does */
+export function flatBinary(event: CloudEvent): FlatMessage {
+  // An event within an event: in binary mode its content type would announce another mode.
+  if (CLOUD_EVENTS.test(event.datacontenttype ?? '')) {
+    const { headers, body } = structured(event);
+    return { headers: Object.entries(headers).flat(), body };
+  }
+  const headers: string[] = [];
   for (const name of Object.keys(event)) {
     if (name === 'data' || name === 'data_base64' || name === 'datacontenttype') continue;
     const value = event[name];
-    if (value !== undefined && value !== null) headers[`ce-${name}`] = encode(name, value);
+    if (value !== undefined && value !== null)
+      headers.push(HEADER_NAMES.get(name) ?? `ce-${name}`, encode(name, value));
   }
-  const { data, data_base64: base64, datacontenttype } = event as CloudEvent;
+  const { data, data_base64: base64, datacontenttype } = event;
   // The SDK's class keeps binary data in `data` as well: it is no JSON without a type.
   const isBinary = typeof base64 === 'string';
   const contentType = datacontenttype ?? (data === undefined || isBinary ? undefined : 'application/json');
-  if (contentType !== undefined) headers['content-type'] = contentType;
+  if (contentType !== undefined) headers.push('content-type', contentType);
   if (isBinary) return { headers, body: Buffer.from(base64, 'base64') };
   if (data === undefined) return { headers, body: undefined };
   if (formatOf(contentType!) === 'json') return { headers, body: JSON.stringify(data) };
@@ -80,6 +98,9 @@ function bytesOf(body: unknown): Buffer {
   if (body instanceof Uint8Array) return Buffer.from(body);
   return Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
 }
+
+/** The headers of the usual attributes, made once. */
+const HEADER_NAMES = new Map(ATTRIBUTE_NAMES.map((name) => [name, `ce-${name}`]));
 
 const NOT_PLAIN = /[^\x21\x23\x24\x26-\x7e]+/g;
 

@@ -10,8 +10,14 @@ export class MeshLogger extends Logger {
   /** Whether the logger of the application takes an object before the text, as `PinoLogger` does. */
   static isStructured = false;
 
+  /** Whether `message()` logs anything: callers that are in a hurry gather no facts otherwise. */
+  static get logsMessages(): boolean {
+    return MeshLogger.isStructured || Logger.isLevelEnabled('debug');
+  }
+
   /** Logs what happens with each message: at `debug`, unless the application has a structured logger. */
   message(facts: object, text: string): void {
+    if (!MeshLogger.logsMessages) return;
     if (MeshLogger.isStructured) this.log(facts, text);
     else if (Logger.isLevelEnabled('debug')) this.debug(facts, text);
   }

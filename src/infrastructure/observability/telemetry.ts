@@ -113,25 +113,29 @@ export class Operation<Context extends object> {
     return () => void this.listeners.delete(ended);
   }
 
-  private async measured<Result>(
+  /** Makes one promise, as it is called for each message: an asynchronous function would make several. */
+  private measured<Result>(
     context: Context,
     work: () => Promise<Result>,
     outcomeOf?: (result: Result) => string,
   ): Promise<Result> {
     if (this.listeners.size === 0 && !this.channel.hasSubscribers) return work();
     const began = performance.now();
-    let failure: unknown;
-    try {
-      const result = await work();
-      if (outcomeOf) Object.assign(context, { outcome: outcomeOf(result) });
-      return result;
-    } catch (error) {
-      failure = error;
-      throw error;
-    } finally {
+    const end = (error?: unknown) => {
       const ms = performance.now() - began;
-      for (const ended of this.listeners) safely(() => ended(context, ms, failure));
-    }
+      for (const ended of this.listeners) safely(() => ended(context, ms, error));
+    };
+    return work().then(
+      (result) => {
+        if (outcomeOf) Object.assign(context, { outcome: outcomeOf(result) });
+        end();
+        return result;
+      },
+      (error: unknown) => {
+        end(error);
+        throw error;
+      },
+    );
   }
 }
 

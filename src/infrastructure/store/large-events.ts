@@ -32,11 +32,19 @@ export async function withEvents<Row extends SizedRow>(
   const end = rows.findIndex(({ size }, index) => (bytes += size) > maxBytes && index > 0);
   const taken: (Row & { readonly event: string })[] = [];
   for (const row of end < 0 ? rows : rows.slice(0, end)) {
-    const event = row.event ?? (await eventOf(sql, table, row.seq));
+    if (isWhole(row)) {
+      taken.push(row);
+      continue;
+    }
+    const event = await eventOf(sql, table, row.seq);
     // It has left meanwhile.
     if (event !== undefined) taken.push({ ...row, event });
   }
   return { rows: taken, isCut: end >= 0 };
+}
+
+function isWhole<Row extends SizedRow>(row: Row): row is Row & { readonly event: string } {
+  return row.event !== null;
 }
 
 async function eventOf(sql: Sql, table: string, seq: SqlValue): Promise<string | undefined> {
