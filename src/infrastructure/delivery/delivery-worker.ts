@@ -13,7 +13,7 @@ import { DATABASE_PAUSE_MS, type Consumer } from './consumer.js';
 import { deliveryFacts, FailedAttempts } from './failed-attempts.js';
 import { maxWaitMs } from '../contracts/retry-policy.js';
 import { WaitingMessages } from './waiting-messages.js';
-import type { MeshLogger } from '../observability/mesh-logger.js';
+import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** Deliveries of one consumer in flight at a time, by default. Each consumer has its own: a slow one can't block another. */
 const MAX_IN_FLIGHT = 256;
@@ -228,6 +228,7 @@ export class DeliveryWorker {
   }
 
   private logOutcome(delivery: Delivery, outcome: string, began: number): void {
+    if (!MeshLogger.logsMessages) return;
     const lagMs = began - Date.parse(delivery.event.time ?? '');
     const facts = { ...deliveryFacts(delivery), lagMs, ms: Date.now() - began };
     runInContext(requestContextOf(delivery.event), () => this.logger.message(facts, outcome));

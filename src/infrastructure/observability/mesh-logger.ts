@@ -17,9 +17,8 @@ export class MeshLogger extends Logger {
 
   /** Logs what happens with each message: at `debug`, unless the application has a structured logger. */
   message(facts: object, text: string): void {
-    if (!MeshLogger.logsMessages) return;
     if (MeshLogger.isStructured) this.log(facts, text);
-    else if (Logger.isLevelEnabled('debug')) this.debug(facts, text);
+    else if (MeshLogger.logsMessages) this.debug(facts, text);
   }
 
   override log(facts: object, text: string): void {
