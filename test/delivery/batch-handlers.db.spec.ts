@@ -8,11 +8,7 @@ import type {
   DurableEventBatchHandler,
 } from '../../src/infrastructure/contracts/batch-handler.js';
 import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
-import {
-  durableCommand,
-  durableEvent,
-  type DurableCommandHandler,
-} from '../../src/infrastructure/contracts/message.js';
+import { durableCommand, durableEvent } from '../../src/infrastructure/contracts/message.js';
 import { DeadLetters } from '../../src/infrastructure/dead-letters/dead-letters.js';
 import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
@@ -67,14 +63,15 @@ class CountedHandler implements DurableEventBatchHandler<Counted> {
 class CountingModule {}
 
 @CommandHandler(Prepared)
-class PreparedHandler
-  implements DurableCommandBatchHandler<Prepared>, Pick<DurableCommandHandler<Prepared, 1>, 'prepare'>
-{
-  async prepare(): Promise<1> {
-    return 1;
+class PreparedHandler implements DurableCommandBatchHandler<Prepared, number> {
+  async prepare({ data: { n } }: Prepared): Promise<number> {
+    return n * 10;
   }
 
-  async executeMany(): Promise<void> {}
+  async executeMany(commands: readonly Prepared[], _: unknown, prepared: readonly number[]): Promise<void> {
+    expect(prepared).toEqual(commands.map(({ data: { n } }) => n * 10));
+    calls.commands.push(prepared.map((it) => it / 10));
+  }
 }
 
 @MeshFeature({ name: 'counting', contract: { Prepared } })
@@ -170,7 +167,13 @@ describe.each(DATABASES)('Handlers of several messages on $kind', ({ fresh }) =>
     expect(calls.commands.flat()).toEqual([1, 2, 3]);
   });
 
-  it('can have no prepare()', async () => {
-    await expect(start(PreparedModule)).rejects.toThrow("has prepare() and executeMany(): a batch can't be prepared");
+  it('get what prepare() returned for each message', async () => {
+    await start(PreparedModule);
+    await app!.get(UnitOfWork).run(async () => {
+      for (const n of numbers(20)) await app!.get(CommandBus).execute(new Prepared(crypto.randomUUID(), { n }));
+    });
+    await eventually(inbox, ({ length }) => length === 20);
+    expect(calls.commands.flat().sort((a, b) => a - b)).toEqual(numbers(20));
+    expect(Math.max(...calls.commands.map(({ length }) => length))).toBeGreaterThan(1);
   });
 });

@@ -163,7 +163,7 @@ describe.each(DATABASES)('Accepting a ride again on $kind', ({ fresh }) => {
         const id = kind.endsWith('Other') ? other : transitId;
         const data = { driverId, ...(attempt && { attempt }) };
         if (kind.startsWith('occupy')) await cabs.app.get(OccupyDriverHandler).execute(new OccupyDriver(id, data));
-        else await cabs.app.get(FreeDriverHandler).execute(new FreeDriver(id, data));
+        else await cabs.app.get(FreeDriverHandler).executeMany([new FreeDriver(id, data)], (_, send) => send());
       }
       return work.repository(Occupancy).findOneBy({ driverId, transitId });
     });

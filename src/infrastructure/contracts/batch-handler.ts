@@ -1,6 +1,6 @@
 /**
- * Runs work for one message of a batch, synchronously: what it sends has that message as its cause and is in its trace. What is
- * sent outside of it has no cause.
+ * Runs work for one message of a batch: what it sends has that message as its cause and is in its trace. What is sent outside of
+ * it has no cause.
  */
 export type CausedBy<Message> = <T>(message: Message, work: () => T) => T;
 
@@ -9,13 +9,18 @@ export type CausedBy<Message> = <T>(message: Message, work: () => T) => T;
  * in the inbox by itself, and the order within a partition key stays. When it throws, nothing of the batch is stored, and each message is handled again by itself: by `execute()`, or by
  * `executeMany()` of one. So one that fails costs its neighbours a repetition.
  */
-export interface DurableCommandBatchHandler<Message> {
-  /** @param messages at least one, at most 64; those that were handled before are left out */
-  executeMany(messages: readonly Message[], causedBy: CausedBy<Message>): Promise<void>;
+export interface DurableCommandBatchHandler<Message, Prepared = void> {
+  /** Runs before the unit for each message, as in `DurableCommandHandler`. */
+  prepare?(message: Message): Promise<Prepared>;
+  /**
+   * @param messages at least one, at most 64; those that were handled before are left out
+   * @param prepared what `prepare()` returned for each
+   */
+  executeMany(messages: readonly Message[], causedBy: CausedBy<Message>, prepared: readonly Prepared[]): Promise<void>;
 }
 
 /** As `DurableCommandBatchHandler`, for durable events. */
-export interface DurableEventBatchHandler<Message> {
-  /** @param messages at least one, at most 64; those that were handled before are left out */
-  handleMany(messages: readonly Message[], causedBy: CausedBy<Message>): Promise<void>;
+export interface DurableEventBatchHandler<Message, Prepared = void> {
+  prepare?(message: Message): Promise<Prepared>;
+  handleMany(messages: readonly Message[], causedBy: CausedBy<Message>, prepared: readonly Prepared[]): Promise<void>;
 }

@@ -2,7 +2,7 @@ import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { CommandBus } from '@nestjs/cqrs';
 import { commandOf, eventsOf, findMeshFeature, isSaga, queryOf, type MeshFeatureOptions } from './mesh-feature.js';
-import type { CausedBy, DurableCommandBatchHandler, DurableEventBatchHandler } from './batch-handler.js';
+import type { DurableCommandBatchHandler, DurableEventBatchHandler } from './batch-handler.js';
 import type {
   DurableCommandHandler,
   DurableEventHandler,
@@ -28,7 +28,7 @@ export interface UnitHandler {
   prepare(message: DurableMessage): Promise<unknown> | undefined;
   handle(message: DurableMessage, prepared: unknown): Promise<void>;
   /** Absent where the handler takes one message at a time. */
-  handleMany?(messages: readonly DurableMessage[], causedBy: CausedBy<DurableMessage>): Promise<void>;
+  handleMany?: DurableEventBatchHandler<DurableMessage, unknown>['handleMany'];
 }
 
 /** A handler with `perform()`. */
@@ -66,9 +66,9 @@ export function findHandlers(container: ModulesContainer, owners: ReadonlyMap<un
 }
 
 type Target = DurableCommandHandler<object, unknown> &
-  DurableCommandBatchHandler<DurableMessage> &
+  DurableCommandBatchHandler<DurableMessage, unknown> &
   DurableEventHandler<object, unknown> &
-  DurableEventBatchHandler<DurableMessage> &
+  DurableEventBatchHandler<DurableMessage, unknown> &
   EffectHandler<object>;
 
 type NestModule = NonNullable<ReturnType<ModulesContainer['get']>>;
@@ -159,7 +159,6 @@ class HandlerFinder {
     const [hasOne, hasMany] = [typeof target[method] === 'function', typeof target[many] === 'function'];
     const [handles, performs] = [hasOne || hasMany, typeof target.perform === 'function'];
     if (!handles && !performs) return `${name} handles ${message.type} without ${method}() or perform()`;
-    if (hasMany && target.prepare) return `${name} has prepare() and ${many}(): a batch can't be prepared`;
     if (performs && target.prepare) return `${name} has prepare() and perform(): perform() can do what prepare() does`;
     const known = this.found.byType.get(message.type) ?? [];
     const subscription = known.find(({ consumer }) => consumer === module) ?? { consumer: module, message };
@@ -169,8 +168,9 @@ class HandlerFinder {
       subscription.handler = {
         name,
         prepare: (it) => target.prepare?.(it),
-        handle: (it, prepared) => (hasOne ? target[method]!(it, prepared) : target[many]!([it], (_, work) => work())),
-        ...(hasMany && { handleMany: (messages, causedBy) => target[many]!(messages, causedBy) }),
+        handle: (it, prepared) =>
+          hasOne ? target[method]!(it, prepared) : target[many]!([it], (_, work) => work(), [prepared]),
+        ...(hasMany && { handleMany: (...batch) => target[many]!(...batch) }),
       };
     }
     if (performs) {

@@ -90,7 +90,7 @@ export class InboxReceiver {
     const { handler, effect } = subscription;
     const preparing = handler && runInContext(context, () => handler.prepare(message));
     const prepared = preparing && (await withinTime(this.policy.timeoutMs, 'prepare()', () => preparing));
-    const incoming: ReceivedMessage = { consumer, event: plain, message, ...(delivery && { delivery }) };
+    const incoming: ReceivedMessage = { consumer, event: plain, message, prepared, ...(delivery && { delivery }) };
     const handle = async (outcome: InboxOutcome) => {
       if (outcome !== 'new') return outcome;
       if (handler) await HANDLING.run({ consumer, event: plain }, () => handler.handle(message, prepared));

@@ -11,6 +11,7 @@ import { messageContext } from './message-context.js';
 /** A message that is about to be recorded in the inbox. */
 export interface ReceivedMessage extends IncomingMessage {
   readonly message: DurableMessage;
+  readonly prepared: unknown;
 }
 
 export type Outcome = 'handled' | 'duplicate' | 'lease-lost';
@@ -47,7 +48,13 @@ export class MessageBatches {
         return runInContext(messageContext(event, consumer), work);
       };
       const together = { correlationId: randomUUID(), traceparent: continueTrace(), module: consumer };
-      const handled = runInContext(together, () => handler!.handleMany!([...events.keys()], causedBy));
+      const handled = runInContext(together, () =>
+        handler!.handleMany!(
+          [...events.keys()],
+          causedBy,
+          fresh.map(({ prepared }) => prepared),
+        ),
+      );
       // Each message is told to take as long as the batch.
       await Promise.all(fresh.map(({ event }) => HANDLING.run({ consumer, event }, () => handled)));
       if (effect) for (const { event } of fresh) await this.addEffect(effect.consumer, event);

@@ -1,23 +1,33 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
-import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
+import type { CausedBy, DurableCommandBatchHandler } from '../../infrastructure/contracts/batch-handler.js';
 import { today } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import { FreeDriver, DriverFreed } from './contract.js';
 import { Occupancy } from './tables.js';
 
 @CommandHandler(FreeDriver)
-export class FreeDriverHandler implements DurableCommandHandler<FreeDriver> {
+export class FreeDriverHandler implements DurableCommandBatchHandler<FreeDriver> {
   constructor(
     private readonly work: UnitOfWork,
     private readonly events: EventBus,
   ) {}
 
-  async execute({ subject: transitId, data: { driverId, attempt } }: FreeDriver): Promise<void> {
-    if (attempt !== undefined) return this.takeBack({ driverId, transitId, attempt });
+  async executeMany(commands: readonly FreeDriver[], causedBy: CausedBy<FreeDriver>): Promise<void> {
+    const forGood = commands.filter(({ data }) => data.attempt === undefined);
+    const freed = forGood.map(({ subject: transitId, data: { driverId } }): Occupancy => {
+      return { driverId, transitId, state: 'FREED', attempt: null, freedOn: today() };
+    });
+    const rows = [...new Map(freed.map((row) => [`${row.driverId} ${row.transitId}`, row])).values()];
     // An upsert, so that FREED also wins over an OccupyDriver that comes later.
-    const freed = { driverId, transitId, state: 'FREED', attempt: null, freedOn: today() } as const;
-    await this.work.repository(Occupancy).upsert(freed, ['driverId', 'transitId']);
-    this.events.publish(new DriverFreed(transitId, { driverId }));
+    if (rows.length > 0) await this.work.repository(Occupancy).upsert(rows, ['driverId', 'transitId']);
+    for (const command of forGood) {
+      const { driverId } = command.data;
+      causedBy(command, () => void this.events.publish(new DriverFreed(command.subject, { driverId })));
+    }
+    for (const { subject: transitId, data } of commands) {
+      const { driverId, attempt } = data;
+      if (attempt !== undefined) await this.takeBack({ driverId, transitId, attempt });
+    }
   }
 
   /** Frees the driver, unless a later attempt has occupied them. A driver who was freed for all attempts stays so. */

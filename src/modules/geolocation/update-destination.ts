@@ -1,5 +1,5 @@
 import { CommandHandler, EventBus } from '@nestjs/cqrs';
-import type { DurableCommandHandler } from '../../infrastructure/contracts/message.js';
+import type { CausedBy, DurableCommandBatchHandler } from '../../infrastructure/contracts/batch-handler.js';
 import { insertOnce } from '../../infrastructure/persistence/insert-once.js';
 import { today } from '../../infrastructure/observability/clock.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
@@ -14,7 +14,7 @@ interface Located {
 }
 
 @CommandHandler(UpdateDestination)
-export class UpdateDestinationHandler implements DurableCommandHandler<UpdateDestination, Located> {
+export class UpdateDestinationHandler implements DurableCommandBatchHandler<UpdateDestination, Located> {
   constructor(
     private readonly work: UnitOfWork,
     private readonly events: EventBus,
@@ -25,22 +25,23 @@ export class UpdateDestinationHandler implements DurableCommandHandler<UpdateDes
     return { from: await this.geocoder.locate(from), destination: await this.geocoder.locate(destination) };
   }
 
-  async execute(
-    { subject: transitId, data: { from, destination } }: UpdateDestination,
-    located: Located,
+  async executeMany(
+    commands: readonly UpdateDestination[],
+    causedBy: CausedBy<UpdateDestination>,
+    located: readonly Located[],
   ): Promise<void> {
-    await this.keep([addressRow(from, located.from), addressRow(destination, located.destination)]);
-    const routes = this.work.repository(Route);
-    const measured = {
-      transitId,
-      addressId: addressId(destination),
-      distanceMetres: distanceMetres(located.from, located.destination),
-      measuredOn: today(),
-    };
-    // The answer has the distance that was stored first: the geocoder may have changed since.
-    for (const route of await insertOnce(routes, [measured], ['transitId', 'addressId'])) {
-      const { addressId, distanceMetres } = route;
-      this.events.publish(new DestinationUpdated(transitId, { addressId, distanceMetres }));
+    const addresses = commands.flatMap(({ data: { from, destination } }, index) => [
+      addressRow(from, located[index]!.from),
+      addressRow(destination, located[index]!.destination),
+    ]);
+    await this.keep(addresses);
+    const routes = await this.measure(commands, located);
+    for (const command of commands) {
+      const { addressId, distanceMetres } = routes.get(routeKey(command))!;
+      causedBy(
+        command,
+        () => void this.events.publish(new DestinationUpdated(command.subject, { addressId, distanceMetres })),
+      );
     }
   }
 
@@ -49,6 +50,30 @@ export class UpdateDestinationHandler implements DurableCommandHandler<UpdateDes
     const rows = [...new Map(addresses.map((it) => [it.id, it])).values()].sort((a, b) => (a.id < b.id ? -1 : 1));
     await this.work.repository(KeptAddress).createQueryBuilder().insert().values(rows).orIgnore().execute();
   }
+
+  /** @returns the routes as they were stored first: the geocoder may have changed since */
+  private async measure(
+    commands: readonly UpdateDestination[],
+    located: readonly Located[],
+  ): Promise<Map<string, Route>> {
+    const measured = new Map(
+      commands.map((command, index): [string, Route] => [
+        routeKey(command),
+        {
+          transitId: command.subject,
+          addressId: addressId(command.data.destination),
+          distanceMetres: distanceMetres(located[index]!.from, located[index]!.destination),
+          measuredOn: today(),
+        },
+      ]),
+    );
+    const stored = await insertOnce(this.work.repository(Route), [...measured.values()], ['transitId', 'addressId']);
+    return new Map([...measured.keys()].map((key, index) => [key, stored[index]!]));
+  }
+}
+
+function routeKey({ subject, data: { destination } }: UpdateDestination): string {
+  return `${subject} ${addressId(destination)}`;
 }
 
 function addressRow(address: Address, at: Coordinates | undefined): KeptAddress {

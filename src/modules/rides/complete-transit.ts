@@ -1,10 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import { CommandBus, CommandHandler, EventBus, EventsHandler } from '@nestjs/cqrs';
-import {
-  Reject,
-  type DurableCommandHandler,
-  type DurableEventHandler,
-} from '../../infrastructure/contracts/message.js';
+import type {
+  CausedBy,
+  DurableCommandBatchHandler,
+  DurableEventBatchHandler,
+} from '../../infrastructure/contracts/batch-handler.js';
+import { Reject } from '../../infrastructure/contracts/message.js';
 import { CalculateFee, FreeDriver } from '../drivers/contract.js';
 import { DestinationUpdated, UpdateDestination } from '../geolocation/contract.js';
 import { IssueInvoice } from '../invoicing/contract.js';
@@ -43,37 +44,52 @@ export class Completion {
 }
 
 @CommandHandler(CompleteTransit)
-export class CompleteTransitHandler implements DurableCommandHandler<CompleteTransit> {
+export class CompleteTransitHandler implements DurableCommandBatchHandler<CompleteTransit> {
   constructor(
     private readonly transits: Transits,
     private readonly commands: CommandBus,
     private readonly completion: Completion,
   ) {}
 
-  async execute({ subject: id }: CompleteTransit): Promise<void> {
-    const transit = await this.transits.find(id);
-    if (!transit) throw new Reject(`There is no transit ${id}`);
+  async executeMany(messages: readonly CompleteTransit[], causedBy: CausedBy<CompleteTransit>): Promise<void> {
+    const transits = await this.transits.findAll(messages.map(({ subject }) => subject));
+    for (const message of messages) await causedBy(message, () => this.complete(known(transits, message.subject)));
+  }
+
+  private async complete(transit: Transit): Promise<void> {
     if (transit.status !== 'COMPLETING' || !transit.reached) return; // already completed
     if (transit.reachedId === transit.destinationId) {
       await this.completion.complete(transit, transit.distanceMetres);
     } else {
-      await this.commands.execute(new UpdateDestination(id, { from: transit.pickup, destination: transit.reached }));
+      await this.commands.execute(
+        new UpdateDestination(transit.id, { from: transit.pickup, destination: transit.reached }),
+      );
     }
   }
 }
 
 @EventsHandler(DestinationUpdated)
-export class CompleteTransitOnDestinationUpdated implements DurableEventHandler<DestinationUpdated> {
+export class CompleteTransitOnDestinationUpdated implements DurableEventBatchHandler<DestinationUpdated> {
   constructor(
     private readonly transits: Transits,
     private readonly completion: Completion,
   ) {}
 
   /** Ignores answers for a transit that is not over, or for an earlier destination. */
-  async handle({ subject: id, data: { addressId, distanceMetres } }: DestinationUpdated): Promise<void> {
-    const transit = await this.transits.find(id);
-    if (!transit) throw new Reject(`There is no transit ${id}`);
-    if (transit.status === 'COMPLETING' && transit.reachedId === addressId)
-      await this.completion.complete(transit, distanceMetres);
+  async handleMany(events: readonly DestinationUpdated[], causedBy: CausedBy<DestinationUpdated>): Promise<void> {
+    const transits = await this.transits.findAll(events.map(({ subject }) => subject));
+    for (const event of events) {
+      const { addressId, distanceMetres } = event.data;
+      const transit = known(transits, event.subject);
+      if (transit.status === 'COMPLETING' && transit.reachedId === addressId)
+        await causedBy(event, () => this.completion.complete(transit, distanceMetres));
+    }
   }
+}
+
+/** @throws Reject when there is no such transit */
+function known(transits: ReadonlyMap<string, Transit>, id: string): Transit {
+  const transit = transits.get(id);
+  if (!transit) throw new Reject(`There is no transit ${id}`);
+  return transit;
 }

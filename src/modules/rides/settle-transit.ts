@@ -33,12 +33,13 @@ export class FailOnDriverFeeRefused implements DurableEventHandler<DriverFeeRefu
 }
 
 @EventsHandler(DriverFreed)
-export class SettleOnDriverFreed implements DurableEventHandler<DriverFreed> {
+export class SettleOnDriverFreed implements DurableEventBatchHandler<DriverFreed> {
   constructor(private readonly transits: Transits) {}
 
   /** Ignores a driver who doesn't have the transit: they lost it to another driver, or it was never stored here. */
-  async handle({ subject: id, data: { driverId } }: DriverFreed): Promise<void> {
-    await this.transits.changeIf({ id, driverId }, { driverFreedSettled: 'settled' });
+  async handleMany(events: readonly DriverFreed[]): Promise<void> {
+    const drivers = new Map(events.map(({ subject, data: { driverId } }) => [subject, driverId]));
+    await this.transits.settleIf(`driver_freed_settled = 'settled'`, 'driver_id = answer.value', drivers);
   }
 }
 

@@ -25,6 +25,12 @@ export class Transits {
     return this.work.repository(Transit).findOneBy({ id });
   }
 
+  /** The transits that are there, by their ids. */
+  async findAll(ids: readonly string[]): Promise<Map<string, Transit>> {
+    const found = await this.work.repository(Transit).findBy({ id: In([...new Set(ids)]) });
+    return new Map(found.map((transit) => [transit.id, transit]));
+  }
+
   /** @throws NotFound */
   async get(id: string): Promise<Transit> {
     const found = await this.find(id);
@@ -71,16 +77,23 @@ export class Transits {
    * @throws Reject when there is no such transit
    */
   async settle(set: string, answers: ReadonlyMap<string, number | null>): Promise<void> {
+    const ids = await this.settleIf(set, 'TRUE', answers);
+    const missing = [...answers.keys()].find((id) => !ids.has(id));
+    if (missing !== undefined) throw new Reject(`There is no transit ${missing}`);
+  }
+
+  /** As `settle()`, for the transits that also match a condition. @returns their ids */
+  async settleIf(set: string, condition: string, answers: ReadonlyMap<string, number | null>): Promise<Set<string>> {
     const rows = [...answers].map((_, index) => `($${2 * index + 1}, CAST($${2 * index + 2} AS integer))`);
     const known = await this.work.sql.all<{ id: string }>(
       `WITH answer (id, value) AS (VALUES ${rows.join(', ')})
-       UPDATE rides_transit SET ${set} FROM answer WHERE rides_transit.id = answer.id RETURNING rides_transit.id AS id`,
+       UPDATE rides_transit SET ${set} FROM answer
+       WHERE rides_transit.id = answer.id AND ${condition} RETURNING rides_transit.id AS id`,
       [...answers].flat(),
     );
     const ids = new Set(known.map(({ id }) => id));
-    const missing = [...answers.keys()].find((id) => !ids.has(id));
-    if (missing !== undefined) throw new Reject(`There is no transit ${missing}`);
     this.work.unit.afterCommit(() => ids.forEach((id) => this.notifier.changed(id)));
+    return ids;
   }
 
   /** Stores that all effects of transits were found, except of those that have changed since they were read. */
