@@ -6,7 +6,7 @@ import { Users } from '../workshop/lab/load.js';
 import { manyRides, rideRows } from '../workshop/runner/fixtures.js';
 import { processPlanner } from '../workshop/runner/process-planner.js';
 import { folderOf, type Step } from '../workshop/runner/steps.js';
-import { completeAndSettle, PENDING, QUIET, WARM_UP_TRANSITS } from './transit-load.js';
+import { completeAndSettle, PENDING, QUIET, WARM_UP } from './transit-load.js';
 
 /** Longest wait until the process is ready, in ms. */
 const START_MS = 30_000;
@@ -31,7 +31,7 @@ export class PostgresTestBed {
     const testBed = new PostgresTestBed(child, new Users(planned.url), database, client);
     await child.start(START_MS);
     await client.connect();
-    await testBed.settle(WARM_UP_TRANSITS);
+    for (let n = 0; n < WARM_UP.times; n++) await testBed.settle(WARM_UP.transits);
     return testBed;
   }
 

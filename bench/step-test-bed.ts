@@ -6,7 +6,7 @@ import { manyRides, insertRides } from '../workshop/runner/fixtures.js';
 import { StepProcesses } from '../workshop/runner/step-processes.js';
 import type { Step } from '../workshop/runner/steps.js';
 import type { TestBed } from './rounds.js';
-import { completeAndSettle, QUIET, WARM_UP_TRANSITS } from './transit-load.js';
+import { completeAndSettle, QUIET, WARM_UP } from './transit-load.js';
 
 /** Transits of a round with a steady load. */
 export const STEADY_TRANSITS = 800;
@@ -32,7 +32,7 @@ export class StepTestBed {
     const port = await freePort(20);
     const options = { data: newDatabasePath(), port, environment: { ...QUIET, ...environment } };
     const testBed = new StepTestBed(await StepProcesses.open(step, options));
-    await testBed.settle(WARM_UP_TRANSITS);
+    for (let n = 0; n < WARM_UP.times; n++) await testBed.settle(WARM_UP.transits);
     return testBed;
   }
 

@@ -6,8 +6,8 @@ import type { RideFixture } from '../workshop/runner/fixtures.js';
 
 /** Users who complete transits at the same time. */
 export const USERS = 16;
-/** Transits that are completed before the first measurement. */
-export const WARM_UP_TRANSITS = 200;
+/** Transits that are completed before the first measurement, so many times: then the code is compiled. */
+export const WARM_UP = { transits: 200, times: 5 };
 /** The environment of all processes that are measured over HTTP: without a journal, as in production. */
 export const QUIET = { LOG_LEVEL: 'fatal', MESH_JOURNAL: 'PT0S' };
 

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import type { CloudEvent } from '../../src/infrastructure/cloudevents/cloud-event.js';
 import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
-import { HandlerRegistry } from '../../src/infrastructure/contracts/handler-registry.js';
 import { Relay } from '../../src/infrastructure/outbox/relay.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { startCabs, type Cabs } from '../support/cabs.js';
@@ -37,14 +36,12 @@ describe.each(DATABASES)('Convergence on $kind', ({ kind, fresh }) => {
 
   const work = () => cabs.app.get(UnitOfWork);
 
-  /** Takes the messages from the outbox, as the relay would. */
+  /** Takes the deliveries, as the relay would. */
   async function collect(): Promise<Delivery[]> {
-    const rows = await work().sql.all<{ event: string }>('SELECT event FROM mesh_outbox ORDER BY seq');
-    await work().run(() => work().sql.run('DELETE FROM mesh_outbox'));
-    const registry = cabs.app.get(HandlerRegistry);
-    return rows
-      .map(({ event }) => JSON.parse(event) as CloudEvent)
-      .flatMap((event) => registry.subscriptions(event.type).map(({ consumer }) => ({ consumer, event })));
+    const select = 'SELECT consumer, event FROM mesh_delivery ORDER BY seq';
+    const rows = await work().sql.all<{ consumer: string; event: string }>(select);
+    await work().run(() => work().sql.run('DELETE FROM mesh_delivery'));
+    return rows.map(({ consumer, event }) => ({ consumer, event: JSON.parse(event) as CloudEvent }));
   }
 
   async function requestTransit(): Promise<string> {

@@ -3,8 +3,8 @@ import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js
 import { write } from './database-contents.js';
 
 /*
- * Loses messages as a broker does that has accepted them: a trigger deletes them from the outbox, in the transaction that
- * writes them.
+ * Loses messages as a broker does that has accepted them: a trigger deletes their deliveries, in the transaction that writes
+ * them. Each message of the application has one consumer.
  */
 
 /** The n-th message of a type (from 1) about one transit. */
@@ -24,7 +24,7 @@ const triggerStatements = (field: (name: string) => string) => `
   UPDATE planned_loss SET subject = ${field('subject')}
     WHERE subject IS NULL AND correlation_id = ${field('correlationid')};
   UPDATE planned_loss SET n = n - 1 WHERE subject = ${field('subject')} AND type = NEW.type;
-  DELETE FROM mesh_outbox WHERE seq = NEW.seq AND EXISTS (
+  DELETE FROM mesh_delivery WHERE seq = NEW.seq AND EXISTS (
     SELECT 1 FROM planned_loss WHERE subject = ${field('subject')} AND type = NEW.type AND n = 0
   );`;
 
@@ -32,7 +32,7 @@ const triggerStatements = (field: (name: string) => string) => `
 export async function installLosses(database: string): Promise<void> {
   if (database.startsWith('sqlite:')) {
     const statements = triggerStatements((name) => `json_extract(NEW.event, '$.${name}')`);
-    await write(database, ...TABLES, `CREATE TRIGGER lose_message AFTER INSERT ON mesh_outbox BEGIN ${statements} END`);
+    await write(database, ...TABLES, `CREATE TRIGGER lose_message AFTER INSERT ON mesh_delivery BEGIN ${statements} END`);
     return;
   }
   const statements = triggerStatements((name) => `(NEW.event::json ->> '${name}')`);
@@ -40,7 +40,7 @@ export async function installLosses(database: string): Promise<void> {
     database,
     ...TABLES,
     `CREATE FUNCTION lose_message() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${statements} RETURN NULL; END $$`,
-    'CREATE TRIGGER lose_message AFTER INSERT ON mesh_outbox FOR EACH ROW EXECUTE FUNCTION lose_message()',
+    'CREATE TRIGGER lose_message AFTER INSERT ON mesh_delivery FOR EACH ROW EXECUTE FUNCTION lose_message()',
   );
 }
 

@@ -258,24 +258,28 @@ const RECORDER = {
   sqlite: [
     'CREATE TABLE recorded (event text NOT NULL)',
     `CREATE TRIGGER recorder AFTER INSERT ON mesh_outbox BEGIN INSERT INTO recorded VALUES (NEW.event); END`,
+    `CREATE TRIGGER deliveries AFTER INSERT ON mesh_delivery BEGIN INSERT INTO recorded VALUES (NEW.event); END`,
   ],
   postgres: [
     'CREATE TABLE recorded (event text NOT NULL)',
     `CREATE FUNCTION record_event() RETURNS trigger LANGUAGE plpgsql AS
      'BEGIN INSERT INTO recorded VALUES (NEW.event); RETURN NEW; END'`,
     `CREATE TRIGGER recorder AFTER INSERT ON mesh_outbox FOR EACH ROW EXECUTE FUNCTION record_event()`,
+    `CREATE TRIGGER deliveries AFTER INSERT ON mesh_delivery FOR EACH ROW EXECUTE FUNCTION record_event()`,
   ],
 };
 
 async function read(databases: readonly string[]): Promise<CloudEvent[]> {
-  const events: CloudEvent[] = [];
+  const events = new Map<string, CloudEvent>();
   for (const database of databases) {
     const connection = await connect(database);
-    const rows = await connection.all<{ event: string }>('SELECT event FROM recorded');
-    events.push(...rows.map(({ event }) => JSON.parse(event) as CloudEvent));
+    for (const row of await connection.all<{ event: string }>('SELECT event FROM recorded')) {
+      const event = JSON.parse(row.event) as CloudEvent;
+      events.set(event.id, event);
+    }
     await connection.close();
   }
-  return events;
+  return [...events.values()];
 }
 
 /** Counts the effects of completed transits in the databases of the modules. */

@@ -24,7 +24,7 @@ async function eventsOfARide(): Promise<CloudEvent[]> {
   await work.run(async () => {
     await work.sql.run('CREATE TABLE sent (event text NOT NULL)');
     await work.sql.run(
-      'CREATE TRIGGER recorder AFTER INSERT ON mesh_outbox BEGIN INSERT INTO sent VALUES (NEW.event); END',
+      'CREATE TRIGGER recorder AFTER INSERT ON mesh_delivery BEGIN INSERT INTO sent VALUES (NEW.event); END',
     );
   });
   const { id } = await transitIn(cabs, 'IN_TRANSIT');

@@ -15,7 +15,11 @@ describe('npm run start:dev', () => {
     restarting = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     lines = createInterface(restarting.stdout!)[Symbol.asyncIterator]();
   });
-  afterEach(() => restarting.kill('SIGKILL'));
+  // Not SIGKILL, which would leave the program running.
+  afterEach(async () => {
+    const isOver = restarting.exitCode !== null || !restarting.kill('SIGTERM');
+    if (!isOver) await once(restarting, 'exit');
+  });
 
   const nextPid = async () => Number((await lines.next()).value);
 
