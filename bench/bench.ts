@@ -71,7 +71,7 @@ async function measure(names: readonly string[], rounds: number): Promise<string
   const testBed: TestBed = {
     rounds,
     newDatabasePath: () => join(folder, `${++files}.db`),
-    ...(postgres && { newPostgresDatabase: () => postgres.newDatabase() }),
+    ...(postgres && { newPostgresDatabase: () => postgres.newDatabase(), postgresPid: postgres.pid }),
   };
   const findings: Findings[] = [];
   try {

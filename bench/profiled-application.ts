@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
@@ -11,6 +10,7 @@ import { Users } from '../workshop/lab/load.js';
 import { manyRides, rideRows } from '../workshop/runner/fixtures.js';
 import { processPlanner } from '../workshop/runner/process-planner.js';
 import { folderOf, STEPS } from '../workshop/runner/steps.js';
+import { serverMs } from './processor-time.js';
 import { completeAndSettle, PENDING, QUIET } from './transit-load.js';
 
 /** A statement that the application executed. */
@@ -44,7 +44,6 @@ const AGENT = pathToFileURL(join(ROOT, 'bench/profile-agent.mjs')).href;
 const APPLICATION = 7;
 /** Longest wait until the process is ready, in ms. */
 const START_MS = 30_000;
-const CLOCK_TICKS_PER_SECOND = 100;
 
 /** The compiled application as one process, with an agent inside that notes what it does. */
 export class ProfiledApplication {
@@ -83,12 +82,12 @@ export class ProfiledApplication {
     for (const rows of rideRows(transits, 'modules')) await insert(this.database, rows);
     const watched = await watch(this.database.url);
     await this.ask({ begin: true, cpu });
-    const serverSince = server === undefined ? 0 : serverTimeMs(server);
+    const serverSince = server === undefined ? 0 : serverMs(server);
     const ms = await completeAndSettle('The application', this.users, transits, () => watched.pending(), users);
     await watched.close();
     const noted = (await this.ask({ end: true })) as Pick<Costs, 'statements' | 'cpuMs' | 'selfMs'>;
-    const serverMs = server === undefined ? 0 : serverTimeMs(server) - serverSince;
-    return { rides, ms, serverMs, ...noted } satisfies Costs as Costs;
+    const onServer = server === undefined ? 0 : serverMs(server) - serverSince;
+    return { rides, ms, serverMs: onServer, ...noted } satisfies Costs as Costs;
   }
 
   async close(): Promise<void> {
@@ -120,25 +119,4 @@ async function watch(database: string): Promise<Watch> {
   const db = new BetterSqlite3(database.slice('sqlite:'.length));
   const pending = async () => db.prepare(PENDING).pluck().get() as number;
   return { pending, close: async () => db.close() };
-}
-
-/** The processor time of a PostgreSQL server and of all of its sessions, also of those that have ended, in ms. */
-function serverTimeMs(pid: number): number {
-  const stats = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((name) => {
-      try {
-        return [{ pid: Number(name), fields: readFileSync(`/proc/${name}/stat`, 'utf8').split(') ')[1]!.split(' ') }];
-      } catch {
-        return []; // it has ended
-      }
-    });
-  // proc(5): ppid is the 4th field, utime, stime, cutime and cstime are the 14th to 17th; the list begins with the 3rd.
-  const ticks = (fields: readonly string[], from: number, to: number) =>
-    fields.slice(from - 3, to - 2).reduce((sum, it) => sum + Number(it), 0);
-  const total = stats.reduce((sum, it) => {
-    if (it.pid === pid) return sum + ticks(it.fields, 14, 17);
-    return Number(it.fields[1]) === pid ? sum + ticks(it.fields, 14, 15) : sum;
-  }, 0);
-  return (1000 * total) / CLOCK_TICKS_PER_SECOND;
 }

@@ -25,6 +25,8 @@ export interface TestBed {
   readonly newDatabasePath: () => string;
   /** Creates an empty PostgreSQL database. @returns its URL. Absent when PostgreSQL is not installed */
   readonly newPostgresDatabase?: () => Promise<string>;
+  /** The process id of PostgreSQL. */
+  readonly postgresPid?: number;
 }
 
 export const NO_POSTGRES = 'PostgreSQL is not installed';

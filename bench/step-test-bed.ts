@@ -1,7 +1,6 @@
 import { freePort } from '../tools/ports.js';
 import { isSuccess, Users } from '../workshop/lab/load.js';
 import { comeToRest, isSettled, tracesOf } from '../workshop/lab/outcomes.js';
-import { percentile } from '../workshop/lab/statistics.js';
 import { manyRides, insertRides } from '../workshop/runner/fixtures.js';
 import { StepProcesses } from '../workshop/runner/step-processes.js';
 import type { Step } from '../workshop/runner/steps.js';
@@ -46,18 +45,15 @@ export class StepTestBed {
     return (1000 * howMany) / ms;
   }
 
-  /** @param slowMs added to the time that invoicing takes. @returns the user's wait at the 99th percentile, in ms */
-  async p99(slowMs: number): Promise<number> {
+  /** @param slowMs added to the time that invoicing takes. @returns the wait of each user, in ms */
+  async waits(slowMs: number): Promise<number[]> {
     const transits = this.prepare(STEADY_TRANSITS);
     this.processes.broadcast({ faults: { accounting: { slowMs } } });
     const answers = await this.users.steadily(transits, PER_SECOND);
     await comeToRest(this.processes.step, this.processes.databases);
     const failed = answers.filter((it) => !isSuccess(it)).length;
     if (failed > 0) throw new Error(`${failed} transits were not completed`);
-    return percentile(
-      answers.map(({ ms }) => ms),
-      0.99,
-    );
+    return answers.map(({ ms }) => ms);
   }
 
   /** Messages handled for each transit, on average. */

@@ -260,9 +260,9 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     // A commit that waits for the poll takes about a second, because the one before ended at the last poll.
     await expectFasterThan(600, sendAndHandle, { times: 3, maxRuns: 30 });
     await wait(100);
-    const ofOutbox = notifications.filter((payload) => payload.endsWith(' outbox'));
-    expect(ofOutbox.length).toBeGreaterThan(0);
-    expect(ofOutbox.length).toBeLessThanOrEqual(commits);
+    const ofDeliveries = notifications.filter((payload) => payload.endsWith(' deliveries'));
+    expect(ofDeliveries.length).toBeGreaterThan(0);
+    expect(ofDeliveries.length).toBeLessThanOrEqual(commits);
     await listener.end();
   });
 

@@ -43,10 +43,12 @@ export class DeliveryWorkers {
   wake(names: Iterable<string>): void {
     if (this.isStopped) return;
     const { leases, resource } = this.scope;
+    let isAny = false;
     for (const name of names) {
       (this.workers.get(name) ?? this.addRemote(name))?.wake();
-      if (othersHoldShards(leases, resource)) leases.notify('deliveries');
+      isAny = true;
     }
+    if (isAny && othersHoldShards(leases, resource)) leases.notify('deliveries');
   }
 
   /** @param afresh also for retries that belonged to another process until now */
