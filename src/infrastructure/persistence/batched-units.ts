@@ -27,19 +27,23 @@ export async function runBatched<Batched extends BatchedUnit>(
   runUnit: <T>(work: (unit: Unit) => Promise<T>) => Promise<{ unit: Unit; value: T }>,
 ): Promise<Completed<Batched>[]> {
   const members = batch.map((batched, index) => ({ batched, result: results[index] }));
+  const joint = new Map<JointWork, typeof members>();
+  for (const member of members) {
+    const { joint: work } = member.batched;
+    if (work) joint.set(work, [...(joint.get(work) ?? []), member]);
+  }
   const completed: Completed<Batched>[] = [];
-  const done = new Set<JointWork>();
-  for (const { batched, result } of members) {
-    const { joint } = batched;
-    const together = joint ? members.filter((it) => it.batched.joint === joint) : [];
-    if (!joint || together.length === 1) {
-      const { unit, value } = await runUnit((it) => batched.run(it, result));
-      completed.push({ batched, unit, value });
-    } else if (!done.has(joint)) {
-      done.add(joint);
-      const items = together.map((it) => it.batched.item);
-      const { unit, value: values } = await runUnit((it) => joint.run(it, items, together.map((each) => each.result))); // prettier-ignore
-      for (const [index, it] of together.entries()) completed.push({ batched: it.batched, unit, value: values[index] });
+  for (const member of members) {
+    const { joint: work } = member.batched;
+    const together = (work && joint.get(work)) ?? [member];
+    if (together[0] !== member) continue;
+    if (!work || together.length === 1) {
+      const { unit, value } = await runUnit((it) => member.batched.run(it, member.result));
+      completed.push({ batched: member.batched, unit, value });
+    } else {
+      const [items, outcomes] = [together.map((it) => it.batched.item), together.map((it) => it.result)];
+      const { unit, value: values } = await runUnit((it) => work.run(it, items, outcomes));
+      for (const [index, { batched }] of together.entries()) completed.push({ batched, unit, value: values[index] });
     }
   }
   return completed;
