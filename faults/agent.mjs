@@ -37,15 +37,14 @@ globalThis.Date = new Proxy(RealDate, {
 
 /** Class names of the handlers of durable messages. */
 export const disturbed = [];
-/** The message that is being handled, `{ consumer, event, delivery }`, and its unit of work. */
+/** The messages that are being handled, `{ consumer, event, delivery, message }`, and their unit of work. */
 const current = new AsyncLocalStorage();
 
 /**
  * Inserts a row for each handling in the unit of work of the handler, so that a rollback removes it. The message is no
  * key of the table: two handlings are two rows.
  */
-function recordHandling() {
-  const { work, consumer, event, delivery } = current.getStore();
+function recordHandling(work, { consumer, event, delivery }) {
   return work.sql.run(
     `INSERT INTO faults_handled (consumer, event_id, type, subject, partition_key, cause, attempts)
      VALUES ($1, $2, $3, $4, $5, $6, $7)`,
@@ -63,20 +62,24 @@ function recordHandling() {
 
 function disturb({ name, prototype: handler }) {
   disturbed.push(name);
-  const method = ['execute', 'handle'].find((it) => it in handler);
-  const { prepare, [method]: original } = handler;
+  const { prepare } = handler;
   handler.prepare = async function (message) {
     if (random() < (state.slow ?? 0)) await wait(200 + 1800 * random());
     if (random() < (state.fail ?? 0) / 2) throw new Error('Injected fault: this preparation fails');
     return prepare?.call(this, message);
   };
-  handler[method] = async function (...given) {
-    const result = await original.apply(this, given);
-    await recordHandling();
-    // After all statements of the handler, so that the rollback has to undo all of them.
-    if (random() < (state.fail ?? 0) / 2) throw new Error('Injected fault: this handler fails');
-    return result;
-  };
+  for (const method of ['execute', 'handle', 'executeMany', 'handleMany'].filter((it) => it in handler)) {
+    const original = handler[method];
+    handler[method] = async function (first, ...rest) {
+      const result = await original.call(this, first, ...rest);
+      const { work, received } = current.getStore();
+      const messages = method.endsWith('Many') ? first : [first];
+      for (const it of received) if (messages.includes(it.message)) await recordHandling(work, it);
+      // After all statements of the handler, so that the rollback has to undo all of them.
+      if (random() < (state.fail ?? 0) / 2) throw new Error('Injected fault: this handler fails');
+      return result;
+    };
+  }
 }
 
 const application = process.env.FAULTS_APPLICATION;
@@ -91,8 +94,16 @@ if (application) {
   }
   const { UnitOfWork } = await import(`${application}/infrastructure/persistence/unit-of-work.js`);
   const { runInBatch } = UnitOfWork.prototype;
-  UnitOfWork.prototype.runInBatch = function (prelude, message, handle) {
-    const handling = { ...message, work: this };
-    return runInBatch.call(this, prelude, message, (result) => current.run(handling, handle, result));
+  /** Equal where the application's own are: they may run together. */
+  const jointHandlings = new WeakMap();
+  const jointHandlingOf = (work, joint) => {
+    const run = (received, results) => current.run({ work, received }, () => joint.run(received, results));
+    if (!jointHandlings.has(joint)) jointHandlings.set(joint, { run });
+    return jointHandlings.get(joint);
+  };
+  UnitOfWork.prototype.runInBatch = function (prelude, message, handle, joint) {
+    const handling = { work: this, received: [message] };
+    const one = (result) => current.run(handling, handle, result);
+    return runInBatch.call(this, prelude, message, one, joint && jointHandlingOf(this, joint));
   };
 }
