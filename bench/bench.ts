@@ -117,7 +117,8 @@ function markdown(findings: readonly Findings[], { rounds, seconds, postgres }: 
   return [
     '# Benchmarks',
     `${new Date().toISOString().slice(0, 10)}, ${machine}${postgres ? `, ${postgres}` : ''}. ${rounds} alternating
-rounds unless stated otherwise, medians; messages settled and publishing after ${WARM_UPS} warm-up rounds; ${seconds} s. Written by \`npm run bench\`.`,
+rounds unless stated otherwise, medians; messages settled and publishing after ${WARM_UPS} warm-up rounds; ${seconds} s. Written by \`npm run bench\`.
+[MISSED.md](MISSED.md) says what is known of the aims that are missed.`,
     [
       line(['what', 'measured', 'against', 'ratio', 'aim', '']),
       line(['---', '--:', '---', '--:', '---', '---']),
