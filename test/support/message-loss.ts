@@ -32,7 +32,11 @@ const triggerStatements = (field: (name: string) => string) => `
 export async function installLosses(database: string): Promise<void> {
   if (database.startsWith('sqlite:')) {
     const statements = triggerStatements((name) => `json_extract(NEW.event, '$.${name}')`);
-    await write(database, ...TABLES, `CREATE TRIGGER lose_message AFTER INSERT ON mesh_delivery BEGIN ${statements} END`);
+    await write(
+      database,
+      ...TABLES,
+      `CREATE TRIGGER lose_message AFTER INSERT ON mesh_delivery BEGIN ${statements} END`,
+    );
     return;
   }
   const statements = triggerStatements((name) => `(NEW.event::json ->> '${name}')`);
