@@ -58,6 +58,18 @@ const DELAY_MS = 20;
     expect(await work.repository(Note).count()).toBe(0);
   });
 
+  it('leave nothing when an epilogue fails before it sends its statement', async () => {
+    const unit = work.run(async () => {
+      await work.repository(Note).insert({ id: 'state' });
+      const store = async () => {
+        throw new Error('This event has no JSON');
+      };
+      work.unit.atEnd({ store }, 1);
+    });
+    await expect(unit).rejects.toThrow('This event has no JSON');
+    expect(await work.repository(Note).count()).toBe(0);
+  });
+
   it('run in their transaction or not at all, when they are sent with its BEGIN', async () => {
     const event = { ...MINIMAL_EVENT, subject: 'one' };
     await work.run(() => insertDeliveries(work.sql, [{ consumer: 'left', event }]));

@@ -6,8 +6,9 @@ export type CausedBy<Message> = <T>(message: Message, work: () => T) => T;
 
 /**
  * Handles several durable commands of one type in one unit of work, so that one statement can serve all of them. Each is recorded
- * in the inbox by itself, and the order within a partition key stays. When it throws, nothing of the batch is stored, and each message is handled again by itself: by `execute()`, or by
- * `executeMany()` of one. So one that fails costs its neighbours a repetition.
+ * in the inbox by itself, and the order within a partition key stays. When it throws, nothing of the batch is stored, and each
+ * message is handled again by itself: by `execute()`, or by `executeMany()` of one. So one that fails costs its neighbours a
+ * repetition.
  */
 export interface DurableCommandBatchHandler<Message, Prepared = void> {
   /** Runs before the unit for each message, as in `DurableCommandHandler`. */

@@ -94,11 +94,19 @@ export class PostgresTransactions {
   /** Sends the epilogues of the units and the COMMIT together: after a statement that fails, COMMIT rolls back. */
   private async end(client: ClientBase, units: readonly Unit[]): Promise<void> {
     const committing = performance.now();
-    let isSent = false;
+    let [statements, isSent] = [0, false];
     const sql = this.sqlOf(client, () => {
       if (isSent) throw new UnitEnded('An epilogue sent a statement after its first wait');
+      statements++;
     });
-    const stored = [...Unit.epiloguesOf(units)].map(([epilogue, items]) => epilogue.store(sql, items));
+    const stored: Promise<void>[] = [];
+    for (const [epilogue, items] of Unit.epiloguesOf(units)) {
+      const before = statements;
+      const storing = epilogue.store(sql, items);
+      // What sends nothing has nothing to store, or fails: no statement would make COMMIT roll back then.
+      if (statements === before) await storing;
+      else stored.push(storing);
+    }
     isSent = true;
     const ends = await Promise.allSettled([...stored, this.commit(client)]);
     const failed = ends.find((it) => it.status === 'rejected');
