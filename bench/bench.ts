@@ -10,6 +10,7 @@ import { buildApplication } from '../workshop/runner/step-directory.js';
 import { rides, waiting } from './http.js';
 import { journal } from './journal.js';
 import { latency } from './latency.js';
+import { restartOnMeasuredNode } from './measured-node.js';
 import { pending } from './pending.js';
 import { postgresContenders } from './postgres-contenders.js';
 import { publishing } from './publishing.js';
@@ -50,8 +51,8 @@ const USAGE = `npm run bench -- [options]
   --only A,B     only these: ${ALL_SUBJECTS}
   --rounds N     rounds of each measurement; default ${ROUNDS}
 
-  With one of these options bench/RESULTS.md is not written. Everything runs on the version of Node that runs the benchmark;
-  run npm ci with another version before you measure with that one.`;
+  With one of these options bench/RESULTS.md is not written. Everything runs on that version of Node, or on yours where npm
+  can't install it.`;
 
 /** @throws UsageError for an unknown subject */
 function subjectsIn(only: string | undefined): string[] {
@@ -94,7 +95,9 @@ const options = { only: { type: 'string' }, rounds: { type: 'string' } } as cons
 await runCommand({ usage: USAGE, options, formatError: (error) => (error as Error).stack! }, async (values) => {
   const rounds = Number(values.rounds ?? ROUNDS);
   if (!(rounds >= 1)) throw new UsageError(`Invalid --rounds "${values.rounds}": expected a number of at least 1.`);
-  const text = await measure(subjectsIn(values.only), rounds);
+  const subjects = subjectsIn(values.only);
+  restartOnMeasuredNode();
+  const text = await measure(subjects, rounds);
   console.log(text);
   if (values.only || values.rounds) console.log('With --only or --rounds, bench/RESULTS.md is not written.');
   else writeFileSync(join(ROOT, 'bench/RESULTS.md'), text);

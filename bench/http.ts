@@ -16,7 +16,7 @@ import {
   type TestBed,
 } from './rounds.js';
 import { PER_SECOND, STEADY_TRANSITS, StepTestBed } from './step-test-bed.js';
-import { USERS } from './transit-load.js';
+import { QUIET, USERS } from './transit-load.js';
 
 /** The step that runs the compiled application in one process with one database. */
 const APPLICATION = 7;
@@ -31,7 +31,7 @@ const INVOICING = pathToFileURL(join(ROOT, 'dist/src/modules/invoicing/issue-inv
 /** The user's wait for `complete` over HTTP with a slow dependency of invoicing, against the same with a fast one. */
 export async function waiting(testBed: TestBed): Promise<Findings> {
   const stepBed = await StepTestBed.open(testBed, STEPS[APPLICATION]!, {
-    NODE_OPTIONS: `--import=${AGENT}`,
+    NODE_OPTIONS: `${QUIET.NODE_OPTIONS ?? ''} --import=${AGENT}`,
     WORKSHOP_APPLICATION: INVOICING,
   });
   const values = await alternating(

@@ -26,7 +26,7 @@ export class PostgresTestBed {
   static async open(step: Step, database: string, data: string): Promise<PostgresTestBed> {
     const planner = processPlanner(folderOf(step), data, await freePort());
     const planned = planner.application('cabs', { DATABASE_URL: database });
-    const child = new Child(planned, { PATH: process.env.PATH, ...QUIET }, SILENT);
+    const child = new Child(planned, QUIET, SILENT);
     const client = new pg.Client({ connectionString: database });
     const testBed = new PostgresTestBed(child, new Users(planned.url), database, client);
     await child.start(START_MS);

@@ -4,29 +4,19 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ROOT } from '../tools/source.js';
+import { NODE_ENVIRONMENT } from './measured-node.js';
 
 const TYPESCRIPT = pathToFileURL(join(ROOT, 'workshop/runner/typescript.mjs')).href;
-
-/** How to run a file. */
-interface Program {
-  /** The program of Node; default: that of this process. */
-  readonly execPath?: string;
-  /** Modules that Node imports first, as URLs. */
-  readonly imports?: readonly string[];
-  readonly parameters?: readonly string[];
-}
 
 /** Starts a file of bench/ as a process, and waits for its first message. The process ends together with this one. */
 export async function startProcess(
   file: string,
   environment: Record<string, string> = {},
-  { execPath = process.execPath, imports = [], parameters = [] }: Program = {},
+  parameters: readonly string[] = [],
 ): Promise<ChildProcess> {
-  const modules = file.endsWith('.ts') ? [...imports, TYPESCRIPT] : imports;
   const child = fork(join(ROOT, 'bench', file), parameters, {
-    execPath,
-    execArgv: modules.flatMap((url) => ['--import', url]),
-    env: { PATH: process.env.PATH, ...environment },
+    execArgv: file.endsWith('.ts') ? ['--import', TYPESCRIPT] : [],
+    env: { ...NODE_ENVIRONMENT, ...environment },
   });
   const exited = once(child, 'exit').then(() => {
     throw new Error(`${file} exited before it was ready`);

@@ -6,6 +6,7 @@ import { runCommand } from '../tools/command-line.js';
 import { startPostgres } from '../tools/postgres.js';
 import { ROOT } from '../tools/source.js';
 import { buildApplication } from '../workshop/runner/step-directory.js';
+import { restartOnMeasuredNode } from './measured-node.js';
 import { profileReport, type DatabaseProfile } from './profile-report.js';
 import { ProfiledApplication } from './profiled-application.js';
 import { USERS } from './transit-load.js';
@@ -42,6 +43,7 @@ async function profile(name: string, database: string, data: string, server?: nu
 }
 
 await runCommand({ usage: USAGE, options: {}, formatError: (error) => (error as Error).stack! }, async () => {
+  restartOnMeasuredNode();
   buildApplication();
   const folder = mkdtempSync(join(tmpdir(), 'cabs-profile-'));
   const postgres = await startPostgres();

@@ -59,7 +59,7 @@ export class ProfiledApplication {
   ) {
     const planner = processPlanner(folderOf(STEPS[APPLICATION]!), data, port);
     const planned = planner.application('cabs', { DATABASE_URL: database.url });
-    const environment = { PATH: process.env.PATH, ...QUIET, NODE_OPTIONS: `--import=${AGENT}` };
+    const environment = { ...QUIET, NODE_OPTIONS: `${QUIET.NODE_OPTIONS ?? ''} --import=${AGENT}` };
     this.child = new Child(planned, environment, {
       line: (_, line, from) => from === 'stderr' && process.stderr.write(`${line}\n`),
       died: (_, how) => process.stderr.write(`The application ${how}\n`),

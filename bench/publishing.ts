@@ -10,7 +10,7 @@ import { endProcess, nextMessage, startProcess } from './processes.js';
 import { alternatingWarm, median, perSecond, ratioRow, type Findings, type TestBed } from './rounds.js';
 
 /** Events in the outbox at the start of a measurement. */
-const EVENTS = 10_000;
+const EVENTS = 20_000;
 /** Requests in flight, as in the publisher. */
 const MAX_IN_FLIGHT = 64;
 

@@ -143,15 +143,11 @@ async function letRide(url: string, rides: number): Promise<void> {
 async function measure(name: string, database: string, folder: string, rides: number): Promise<string> {
   const planner = processPlanner(folderOf(STEPS[APPLICATION]!), folder, await freePort());
   const planned = planner.application('cabs', { DATABASE_URL: database, MESH_RECONCILE_EVERY: 'PT0S', SEED: 'none' });
-  const child = new Child(
-    planned,
-    { PATH: process.env.PATH, ...QUIET },
-    {
-      line: (_, line, from) => void (from === 'stderr' && process.stderr.write(`${line}\n`)),
-      died: (_, how) => void process.stderr.write(`The application ${how}\n`),
-      started: () => undefined,
-    },
-  );
+  const child = new Child(planned, QUIET, {
+    line: (_, line, from) => void (from === 'stderr' && process.stderr.write(`${line}\n`)),
+    died: (_, how) => void process.stderr.write(`The application ${how}\n`),
+    started: () => undefined,
+  });
   await child.start(START_MS);
   try {
     await letRide(planned.url, rides);

@@ -10,6 +10,7 @@ import { freePort } from '../tools/ports.js';
 import { ROOT } from '../tools/source.js';
 import { insertRides, manyRides, type RideFixture } from '../workshop/runner/fixtures.js';
 import { StepDatabases } from '../workshop/runner/step-databases.js';
+import { NODE_ENVIRONMENT } from './measured-node.js';
 import { residentMb } from './processes.js';
 import { alternating, median, ratioRow, type Findings, type TestBed } from './rounds.js';
 
@@ -100,7 +101,7 @@ async function start(script: string, environment: object, path: string, body?: s
   const child = spawn(process.execPath, [script], {
     cwd: ROOT,
     stdio: 'ignore',
-    env: { PATH: process.env.PATH, PORT: String(port), ...environment },
+    env: { ...NODE_ENVIRONMENT, PORT: String(port), ...environment },
   });
   const headers = { 'content-type': 'application/json' };
   const isAnswered = () =>

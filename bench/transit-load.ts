@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { isSuccess, type Users } from '../workshop/lab/load.js';
 import type { RideFixture } from '../workshop/runner/fixtures.js';
+import { NODE_ENVIRONMENT } from './measured-node.js';
 
 /* The load of all measurements over HTTP: users who complete transits. */
 
@@ -9,7 +10,7 @@ export const USERS = 16;
 /** Transits that are completed before the first measurement, so many times: then the code is compiled. */
 export const WARM_UP = { transits: 200, times: 5 };
 /** The environment of all processes that are measured over HTTP: without a journal, as in production. */
-export const QUIET = { LOG_LEVEL: 'fatal', MESH_JOURNAL: 'PT0S' };
+export const QUIET = { ...NODE_ENVIRONMENT, LOG_LEVEL: 'fatal', MESH_JOURNAL: 'PT0S' };
 
 /** How many tables of the mesh hold messages that are not handled yet. */
 export const PENDING = `SELECT

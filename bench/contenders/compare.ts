@@ -1,10 +1,10 @@
+import { NODE_ENVIRONMENT } from '../measured-node.js';
 import { alternatingWarm, median, perSecond, ratioRow, type Row } from '../rounds.js';
-import { installRivals, type Installation } from './install.js';
 import { startContender, type ContenderProcess } from './process.js';
 import { VERSIONS } from './versions.js';
 
 /** Messages that are pending at the start of a measurement. */
-export const MESSAGES = 5000;
+export const MESSAGES = 10_000;
 
 export const GRAPHILE = `graphile-worker ${VERSIONS['graphile-worker']}`;
 export const PG_BOSS = `pg-boss ${VERSIONS['pg-boss']}`;
@@ -27,18 +27,15 @@ export async function compare(
   comparisons: readonly Comparison[],
   { rounds, newDatabase }: { rounds: number; newDatabase: () => Promise<string> },
 ): Promise<Row[]> {
-  let installation: Installation;
-  try {
-    installation = installRivals();
-  } catch (error) {
-    const measured = `not measured: ${(error as Error).message}`;
+  if (!NODE_ENVIRONMENT.RIVALS) {
+    const measured = 'not measured: bench/contenders/versions.ts is not installed';
     return comparisons.map(({ what, against, atLeast }) => ({ what, measured, against, aim: aimOf(atLeast) }));
   }
   const names = [...new Set(comparisons.flatMap(({ ours, theirs }) => [ours, theirs]))];
   const processes: ContenderProcess[] = [];
   try {
     // One after another, so that their starts don't compete for the cores.
-    for (const name of names) processes.push(await startContender(installation, name));
+    for (const name of names) processes.push(await startContender(name));
     const settle = (it: ContenderProcess) => async () =>
       it.settle({ database: await newDatabase(), howMany: MESSAGES });
     const values = await alternatingWarm(rounds, ...processes.map(settle));
