@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { randomFillSync, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
+import { randomBytes } from './random-bytes.js';
 
 /** What connects a request or message with everything that it causes. */
 export interface RequestContext {
@@ -45,15 +46,7 @@ export function continueTrace(parent?: string): string {
   return `00-${trace?.[1] ?? randomHex(16)}-${randomHex(8)}-${trace?.[2] ?? '01'}`;
 }
 
-/** Random bytes are fetched many at a time: a system call for each message would cost more than the rest of it. */
-const stock = Buffer.alloc(4096);
-let used = stock.length;
-
 /** Random bytes in hex. An id of zeros is invalid, but comes once in 2^64 times. */
-function randomHex(bytes: number): string {
-  if (used + bytes > stock.length) {
-    randomFillSync(stock);
-    used = 0;
-  }
-  return stock.toString('hex', used, (used += bytes));
+function randomHex(howMany: number): string {
+  return randomBytes(howMany).toString('hex');
 }
