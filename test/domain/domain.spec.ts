@@ -29,6 +29,7 @@ describe('The id of an address', () => {
   it.each<[string, Partial<Address>]>([
     ['case', { street: 'ŻYTNIA', city: 'warszawa', name: 'urząd' }],
     ['spacing', { street: '  Żytnia ', city: 'Warszawa\t', country: '\u00a0Polska' }],
+    ['spacing of ASCII', { district: ' Wola', city: 'Warszawa ' }],
     ['Unicode form', { street: 'Żytnia'.normalize('NFD'), name: 'Urząd'.normalize('NFD') }],
   ])('is the same in another %s', (_, other) => {
     expect(addressId({ ...full, ...other })).toBe(addressId(full));

@@ -23,15 +23,19 @@ const ADDRESSES = '6b1c8f1e-52c7-5a57-9d2c-1f0c9a3f6f20';
 export function addressId(of: Address): string {
   const { country, district, city, street, buildingNumber, additionalNumber, postalCode, name } = of;
   const fields = [country, district, city, street, buildingNumber, additionalNumber, postalCode, name];
-  const normal = fields.map((it) =>
-    String(it ?? '')
-      .normalize('NFC')
-      .trim()
-      .replace(/\s+/g, ' ')
-      .replace(/[^\u0131]+/g, foldCase)
-      .normalize('NFC'),
-  );
+  const normal = fields.map((it) => normalForm(String(it ?? '')));
   return uuidv5(JSON.stringify(normal), ADDRESSES);
+}
+
+function normalForm(text: string): string {
+  // ASCII without superfluous spaces, as in most addresses: lower case is all that the way below would do, and slowly.
+  if (/^([!-~]+( [!-~]+)*)?$/.test(text)) return text.toLowerCase();
+  return text
+    .normalize('NFC')
+    .trim()
+    .replace(/\s+/g, ' ')
+    .replace(/[^\u0131]+/g, foldCase)
+    .normalize('NFC');
 }
 
 /** Unicode case folding: `Straße` and `STRASSE` become equal. Without ı, which is another letter than i. */

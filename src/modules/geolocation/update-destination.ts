@@ -30,14 +30,21 @@ export class UpdateDestinationHandler implements DurableCommandBatchHandler<Upda
     causedBy: CausedBy<UpdateDestination>,
     located: readonly Located[],
   ): Promise<void> {
-    const addresses = commands.flatMap(({ data: { from, destination } }, index) => [
-      addressRow(from, located[index]!.from),
-      addressRow(destination, located[index]!.destination),
-    ]);
-    await this.keep(addresses);
-    const routes = await this.measure(commands, located);
-    for (const command of commands) {
-      const { addressId, distanceMetres } = routes.get(routeKey(command))!;
+    const rows = commands.map(({ data }, index) => ({
+      from: addressRow(data.from, located[index]!.from),
+      destination: addressRow(data.destination, located[index]!.destination),
+    }));
+    await this.keep(rows.flatMap(({ from, destination }) => [from, destination]));
+    const routes = await this.measure(
+      commands.map(({ subject }, index) => ({
+        transitId: subject,
+        addressId: rows[index]!.destination.id,
+        distanceMetres: distanceMetres(located[index]!.from, located[index]!.destination),
+        measuredOn: today(),
+      })),
+    );
+    for (const [index, command] of commands.entries()) {
+      const { addressId, distanceMetres } = routes[index]!;
       causedBy(
         command,
         () => void this.events.publish(new DestinationUpdated(command.subject, { addressId, distanceMetres })),
@@ -51,29 +58,14 @@ export class UpdateDestinationHandler implements DurableCommandBatchHandler<Upda
     await this.work.repository(KeptAddress).createQueryBuilder().insert().values(rows).orIgnore().execute();
   }
 
-  /** @returns the routes as they were stored first: the geocoder may have changed since */
-  private async measure(
-    commands: readonly UpdateDestination[],
-    located: readonly Located[],
-  ): Promise<Map<string, Route>> {
-    const measured = new Map(
-      commands.map((command, index): [string, Route] => [
-        routeKey(command),
-        {
-          transitId: command.subject,
-          addressId: addressId(command.data.destination),
-          distanceMetres: distanceMetres(located[index]!.from, located[index]!.destination),
-          measuredOn: today(),
-        },
-      ]),
-    );
+  /** @returns each route as it was stored first: the geocoder may have changed since */
+  private async measure(routes: readonly Route[]): Promise<Route[]> {
+    const keyOf = ({ transitId, addressId }: Route) => `${transitId} ${addressId}`;
+    const measured = new Map(routes.map((route) => [keyOf(route), route]));
     const stored = await insertOnce(this.work.repository(Route), [...measured.values()], ['transitId', 'addressId']);
-    return new Map([...measured.keys()].map((key, index) => [key, stored[index]!]));
+    const byKey = new Map(stored.map((route) => [keyOf(route), route]));
+    return routes.map((route) => byKey.get(keyOf(route))!);
   }
-}
-
-function routeKey({ subject, data: { destination } }: UpdateDestination): string {
-  return `${subject} ${addressId(destination)}`;
 }
 
 function addressRow(address: Address, at: Coordinates | undefined): KeptAddress {
