@@ -8,6 +8,11 @@ import { sqliteDriver } from './sqlite/sqlite-driver.js';
 
 /** How long SQLite waits for a lock before it answers busy, in ms; the process stands still meanwhile. */
 const BUSY_TIMEOUT_MS = 20;
+/**
+ * Pages of 4 KiB in the write-ahead log before a COMMIT copies them into the database file: four times SQLite's default, so
+ * that a page which changes often is copied more rarely.
+ */
+const MAX_LOG_PAGES = 4000;
 /** What the file of the write-ahead log keeps when its pages have been copied. */
 const MAX_LOG_BYTES = 64 * 1024 * 1024;
 /** PostgreSQL ends a reading statement after this time, in ms. */
@@ -85,6 +90,7 @@ export async function connectionOptions(
       db.pragma('synchronous = FULL');
       // Statement journals, for rolling savepoints back, need not survive the process: the WAL does.
       db.pragma('temp_store = MEMORY');
+      db.pragma(`wal_autocheckpoint = ${MAX_LOG_PAGES}`);
       // After a time when a reader kept the log from being reused, its file becomes small again.
       db.pragma(`journal_size_limit = ${MAX_LOG_BYTES}`);
     };
