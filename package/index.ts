@@ -52,5 +52,6 @@ export { migrateDatabase } from '../src/infrastructure/persistence/database.js';
 export type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
 export { DatabaseUnavailable, UnitTimedOut, type Sql } from '../src/infrastructure/persistence/sql.js';
 export type { Unit } from '../src/infrastructure/persistence/unit.js';
+export { updateReturning } from '../src/infrastructure/persistence/update-returning.js';
 export { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';
 export { migrationHistories } from '../src/infrastructure/store/migration-histories.js';

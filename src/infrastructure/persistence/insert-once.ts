@@ -1,4 +1,5 @@
 import type { ObjectLiteral, Repository } from 'typeorm';
+import { ReturnedRows } from './returned-rows.js';
 
 type Row<Entity extends ObjectLiteral> = Parameters<Repository<Entity>['insert']>[0] & object;
 type Property<Entity> = keyof Entity & string;
@@ -17,22 +18,16 @@ export async function insertOnce<Entity extends ObjectLiteral>(
 ): Promise<Entity[]> {
   if (rows.length === 0) return [];
   const { metadata, manager } = repository;
-  const { driver } = manager.connection;
+  const returned = new ReturnedRows(repository);
   const keyColumns = key.map((property) => metadata.findColumnWithPropertyName(property)!.databaseName);
-  const columns = metadata.columns.map((column) => driver.escape(column.databaseName)).join(', ');
   const insertion = repository
     .createQueryBuilder()
     .insert()
     .values([...rows]);
   // An update that changes nothing: only then PostgreSQL and SQLite return the row that was there.
   const [text, parameters] = insertion.orUpdate([keyColumns[0]!], keyColumns).getQueryAndParameters();
-  const found = await manager.query<Record<string, unknown>[]>(`${text} RETURNING ${columns}`, parameters);
-  const entities = found.map((raw) => {
-    const entity = repository.create();
-    for (const column of metadata.columns)
-      column.setEntityValue(entity, driver.prepareHydratedValue(raw[column.databaseName], column));
-    return entity;
-  });
+  const found = await manager.query<Record<string, unknown>[]>(`${text} RETURNING ${returned.columns}`, parameters);
+  const entities = found.map((raw) => returned.entityOf(raw));
   const keyOf = (it: object) => JSON.stringify(key.map((property) => (it as Record<string, unknown>)[property]));
   const byKey = new Map(entities.map((entity) => [keyOf(entity), entity]));
   return rows.map((row) => byKey.get(keyOf(row))!);

@@ -15,7 +15,14 @@ import { Transits } from './transits.store.js';
 import type { Transit } from './tables.js';
 import { priceCents } from './tariff.js';
 
-/** Sets the price of a transit that is over, publishes TransitCompleted, and sends the commands that settle it. */
+/** A transit that is over, how far it went, and the message that says so. */
+interface Ended<Message> {
+  readonly message: Message;
+  readonly transit: Transit;
+  readonly distanceMetres: number;
+}
+
+/** Sets the price of transits that are over, publishes TransitCompleted, and sends the commands that settle them. */
 @Injectable()
 export class Completion {
   constructor(
@@ -24,23 +31,36 @@ export class Completion {
     private readonly events: EventBus,
   ) {}
 
-  async complete(transit: Transit, distanceMetres: number): Promise<void> {
-    const { id, clientId, driverId, clientName, startedAt, completingAt, reached, reachedId } = transit;
-    if (driverId === null || !startedAt || !completingAt || !reached || !reachedId) {
-      throw new Reject(`Transit ${id} is COMPLETING, but lacks its driver, its start or its destination`);
+  async complete<Message>(ended: readonly Ended<Message>[], causedBy: CausedBy<Message>): Promise<void> {
+    if (ended.length === 0) return;
+    const ends = new Map(ended.map(({ transit, distanceMetres }) => [transit.id, endOf(transit, distanceMetres)]));
+    const completed = await this.transits.complete(ends);
+    for (const { message, transit } of ended) {
+      // Once for a transit that two messages are about.
+      if (completed.delete(transit.id)) await causedBy(message, () => this.announce(transit, ends.get(transit.id)!));
     }
-    const price = priceCents(distanceMetres, transit.tariff);
-    // The transit ended when the user said so, not when this message was handled.
-    const completed = { status: 'COMPLETED', price, distanceMetres, completedAt: completingAt } as const;
-    const destination = { destination: reached, destinationId: reachedId };
-    if (!(await this.transits.changeIf({ id, status: 'COMPLETING' }, { ...completed, ...destination }))) return;
-    const times = { startedAt, completedAt: completingAt };
-    this.events.publish(new TransitCompleted(id, { clientId, driverId, price, distanceMetres, ...times }));
+  }
+
+  private async announce({ id, clientId, clientName }: Transit, end: End): Promise<void> {
+    const { driverId, price } = end;
+    this.events.publish(new TransitCompleted(id, { clientId, ...end }));
     await this.commands.execute(new CalculateFee(id, { driverId, transitPrice: price }));
     await this.commands.execute(new FreeDriver(id, { driverId }));
     await this.commands.execute(new RegisterMiles(id, { clientId }));
     await this.commands.execute(new IssueInvoice(id, { amount: price, subjectName: clientName }));
   }
+}
+
+type End = ReturnType<typeof endOf>;
+
+/** @throws Reject for a transit that can't have ended */
+function endOf({ id, driverId, startedAt, completingAt, reached, reachedId, tariff }: Transit, distanceMetres: number) {
+  if (driverId === null || !startedAt || !completingAt || !reached || !reachedId) {
+    throw new Reject(`Transit ${id} is COMPLETING, but lacks its driver, its start or its destination`);
+  }
+  const price = priceCents(distanceMetres, tariff);
+  // The transit ended when the user said so, not when this message is handled.
+  return { driverId, price, distanceMetres, startedAt, completedAt: completingAt };
 }
 
 @CommandHandler(CompleteTransit)
@@ -53,18 +73,18 @@ export class CompleteTransitHandler implements DurableCommandBatchHandler<Comple
 
   async executeMany(messages: readonly CompleteTransit[], causedBy: CausedBy<CompleteTransit>): Promise<void> {
     const transits = await this.transits.findAll(messages.map(({ subject }) => subject));
-    for (const message of messages) await causedBy(message, () => this.complete(known(transits, message.subject)));
-  }
-
-  private async complete(transit: Transit): Promise<void> {
-    if (transit.status !== 'COMPLETING' || !transit.reached) return; // already completed
-    if (transit.reachedId === transit.destinationId) {
-      await this.completion.complete(transit, transit.distanceMetres);
-    } else {
-      await this.commands.execute(
-        new UpdateDestination(transit.id, { from: transit.pickup, destination: transit.reached }),
-      );
+    const ended: Ended<CompleteTransit>[] = [];
+    for (const message of messages) {
+      const transit = known(transits, message.subject);
+      const { id, status, reached, reachedId, destinationId, pickup, distanceMetres } = transit;
+      if (status !== 'COMPLETING' || !reached) continue; // already completed
+      if (reachedId === destinationId) ended.push({ message, transit, distanceMetres });
+      else
+        await causedBy(message, () =>
+          this.commands.execute(new UpdateDestination(id, { from: pickup, destination: reached })),
+        );
     }
+    await this.completion.complete(ended, causedBy);
   }
 }
 
@@ -78,12 +98,10 @@ export class CompleteTransitOnDestinationUpdated implements DurableEventBatchHan
   /** Ignores answers for a transit that is not over, or for an earlier destination. */
   async handleMany(events: readonly DestinationUpdated[], causedBy: CausedBy<DestinationUpdated>): Promise<void> {
     const transits = await this.transits.findAll(events.map(({ subject }) => subject));
-    for (const event of events) {
-      const { addressId, distanceMetres } = event.data;
-      const transit = known(transits, event.subject);
-      if (transit.status === 'COMPLETING' && transit.reachedId === addressId)
-        await causedBy(event, () => this.completion.complete(transit, distanceMetres));
-    }
+    const ended = events
+      .map((message) => ({ message, transit: known(transits, message.subject), ...message.data }))
+      .filter(({ transit, addressId }) => transit.status === 'COMPLETING' && transit.reachedId === addressId);
+    await this.completion.complete(ended, causedBy);
   }
 }
 

@@ -40,10 +40,10 @@ export class RequestCompletionHandler implements ICommandHandler<RequestCompleti
         reachedId,
         completingAt: this.clock.now().toISOString(),
       } as const;
-      const isFirst = await this.transits.changeIf({ id: transitId, status: 'IN_TRANSIT' }, completing);
-      const transit = await this.transits.get(transitId);
+      const changed = await this.transits.changeIf({ id: transitId, status: 'IN_TRANSIT' }, completing);
+      const transit = changed ?? (await this.transits.get(transitId));
       assertAssigned(transit, driverId);
-      if (isFirst) {
+      if (changed) {
         await this.commands.execute(new CompleteTransit(transitId, { transitId, destination: reached }));
       } else {
         assertRepeat(transit, reachedId);

@@ -3,6 +3,8 @@ import { In, type FindOptionsWhere, type Repository } from 'typeorm';
 import type { z } from 'zod';
 import { Conflict, Forbidden, NotFound } from '../../infrastructure/contracts/domain-errors.js';
 import { Reject } from '../../infrastructure/contracts/message.js';
+import { updateReturning } from '../../infrastructure/persistence/update-returning.js';
+import type { SqlParameter } from '../../infrastructure/persistence/sql.js';
 import { UnitOfWork } from '../../infrastructure/persistence/unit-of-work.js';
 import type { transit } from './contract.js';
 import { TransitNotifier } from './transit-notifier.js';
@@ -49,10 +51,9 @@ export class Transits {
    * @throws NotFound, or Conflict that names the state
    */
   async change(id: string, action: Action, changes: Changes, also: FindOptionsWhere<Transit> = {}): Promise<Transit> {
-    const done = await this.changeIf({ ...also, id, status: In([...ALLOWED_FROM[action]]) }, changes);
-    const transit = await this.get(id);
-    if (!done) throw wrongState(transit, action);
-    return transit;
+    const changed = await this.changeIf({ ...also, id, status: In([...ALLOWED_FROM[action]]) }, changes);
+    if (!changed) throw wrongState(await this.get(id), action);
+    return changed;
   }
 
   /** The transit, if its state allows the action. @throws NotFound, or Conflict that names the state */
@@ -62,12 +63,29 @@ export class Transits {
     return transit;
   }
 
-  /** Changes a transit if `where` matches it. @returns whether it did */
-  async changeIf(where: Where, changes: Changes): Promise<boolean> {
-    const { affected } = await this.work.repository(Transit).update(where, changes);
-    if (!affected) return false;
-    this.work.unit.afterCommit(() => this.notifier.changed(where.id));
-    return true;
+  /** Changes a transit if `where` matches it. @returns the transit after the change; undefined when it doesn't match */
+  async changeIf(where: Where, changes: Changes): Promise<Transit | undefined> {
+    const [changed] = await updateReturning(this.work.repository(Transit), where, changes);
+    if (changed) this.work.unit.afterCommit(() => this.notifier.changed(where.id));
+    return changed;
+  }
+
+  /**
+   * Completes the transits that are COMPLETING, in one statement.
+   * @param ends the price in cents and the distance of each, by its id
+   * @returns the ids of those that were COMPLETING
+   */
+  async complete(ends: ReadonlyMap<string, { price: number; distanceMetres: number }>): Promise<Set<string>> {
+    const rows = [...ends].map(
+      (_, n) => `($${3 * n + 1}, CAST($${3 * n + 2} AS integer), CAST($${3 * n + 3} AS integer))`,
+    );
+    return this.changeAll(
+      `WITH end_of (id, price, distance_metres) AS (VALUES ${rows.join(', ')})
+       UPDATE rides_transit SET status = 'COMPLETED', price = end_of.price, distance_metres = end_of.distance_metres,
+         completed_at = completing_at, destination = reached, destination_id = reached_id FROM end_of
+       WHERE rides_transit.id = end_of.id AND status = 'COMPLETING' RETURNING rides_transit.id AS id`,
+      [...ends].flatMap(([id, { price, distanceMetres }]) => [id, price, distanceMetres]),
+    );
   }
 
   /**
@@ -85,13 +103,18 @@ export class Transits {
   /** As `settle()`, for the transits that also match a condition. @returns their ids */
   async settleIf(set: string, condition: string, answers: ReadonlyMap<string, number | null>): Promise<Set<string>> {
     const rows = [...answers].map((_, index) => `($${2 * index + 1}, CAST($${2 * index + 2} AS integer))`);
-    const known = await this.work.sql.all<{ id: string }>(
+    return this.changeAll(
       `WITH answer (id, value) AS (VALUES ${rows.join(', ')})
        UPDATE rides_transit SET ${set} FROM answer
        WHERE rides_transit.id = answer.id AND ${condition} RETURNING rides_transit.id AS id`,
       [...answers].flat(),
     );
-    const ids = new Set(known.map(({ id }) => id));
+  }
+
+  /** @param statement returns the ids of the transits that it changes. @returns these ids */
+  private async changeAll(statement: string, parameters: SqlParameter[]): Promise<Set<string>> {
+    const changed = await this.work.sql.all<{ id: string }>(statement, parameters);
+    const ids = new Set(changed.map(({ id }) => id));
     this.work.unit.afterCommit(() => ids.forEach((id) => this.notifier.changed(id)));
     return ids;
   }

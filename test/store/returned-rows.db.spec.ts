@@ -1,0 +1,112 @@
+import { Column, Entity, In, PrimaryColumn, type MigrationInterface, type QueryRunner } from 'typeorm';
+import { Database } from '../../src/infrastructure/persistence/database.js';
+import { insertOnce } from '../../src/infrastructure/persistence/insert-once.js';
+import { updateReturning } from '../../src/infrastructure/persistence/update-returning.js';
+import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
+import { DATABASES } from '../support/databases.js';
+
+@Entity('bill')
+class Bill {
+  @PrimaryColumn('text')
+  id: string;
+  @Column('text', { unique: true })
+  order: string;
+  @Column('simple-json')
+  lines: string[];
+  @Column('boolean')
+  isPaid: boolean;
+  @Column('double precision', { nullable: true })
+  discount: number | null;
+}
+
+class Bills1763900000000 implements MigrationInterface {
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`CREATE TABLE bill (id text PRIMARY KEY, "order" text NOT NULL UNIQUE, lines text NOT NULL,
+      is_paid boolean NOT NULL, discount double precision)`);
+  }
+
+  async down(): Promise<void> {}
+}
+
+const bill = (n: number, changes: Partial<Bill> = {}): Bill => ({
+  id: `bill ${n}`,
+  order: `order ${n}`,
+  lines: [`line ${n}`],
+  isPaid: n % 2 === 0,
+  discount: n === 1 ? null : n / 4,
+  ...changes,
+});
+
+describe.each(DATABASES)('Rows that a statement returns, on $kind', ({ fresh }) => {
+  let database: Database;
+  let work: UnitOfWork;
+  beforeEach(async () => {
+    const histories = [{ owner: 'bills', migrations: [Bills1763900000000] }];
+    database = await Database.open({ database: await fresh(), entities: [Bill], histories, migrate: true });
+    work = new UnitOfWork(database);
+  });
+  afterEach(() => database.close());
+
+  const insert = (...bills: Bill[]) => work.run(() => insertOnce(work.repository(Bill), bills, ['order']));
+
+  describe('insertOnce()', () => {
+    it('returns the rows that it has inserted, as entities', async () => {
+      const inserted = await insert(bill(2), bill(1));
+      expect(inserted).toEqual([bill(2), bill(1)]);
+      expect(inserted[0]).toBeInstanceOf(Bill);
+      expect(await work.repository(Bill).find({ order: { id: 'ASC' } })).toEqual([bill(1), bill(2)]);
+    });
+
+    it('returns the row that was there, and leaves it as it was', async () => {
+      await insert(bill(1));
+      const other = bill(1, { id: 'another', lines: [], isPaid: true, discount: 3 });
+      expect(await insert(bill(3), other)).toEqual([bill(3), bill(1)]);
+      expect(await work.repository(Bill).count()).toBe(2);
+    });
+
+    it('does nothing without rows', async () => {
+      expect(await insert()).toEqual([]);
+    });
+
+    it('fails where another unique key is taken', async () => {
+      await insert(bill(1));
+      await expect(insert(bill(2, { id: 'bill 1' }))).rejects.toThrow();
+      expect(await work.repository(Bill).count()).toBe(1);
+    });
+  });
+
+  describe('updateReturning()', () => {
+    const update = (...[where, changes]: [object, Partial<Bill>]) =>
+      work.run(() => updateReturning(work.repository(Bill), where, changes));
+
+    it('returns the rows that it has updated, as they are now, as entities', async () => {
+      await insert(bill(1), bill(2), bill(3));
+      const paid = await update({ isPaid: false }, { isPaid: true, lines: ['all'], discount: 0.5 });
+      const changes = { isPaid: true, lines: ['all'], discount: 0.5 };
+      expect(paid.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual([bill(1, changes), bill(3, changes)]);
+      expect(paid[0]).toBeInstanceOf(Bill);
+      expect(await work.repository(Bill).find({ order: { id: 'ASC' } })).toEqual([paid[0], bill(2), paid[1]]);
+    });
+
+    it('takes the operators of TypeORM, and changes to null', async () => {
+      await insert(bill(2), bill(3));
+      expect(await update({ id: In(['bill 2', 'bill 9']) }, { discount: null })).toEqual([bill(2, { discount: null })]);
+    });
+
+    it('returns nothing where no row matches', async () => {
+      await insert(bill(1));
+      expect(await update({ id: 'bill 1', isPaid: true }, { discount: 1 })).toEqual([]);
+      expect(await work.repository(Bill).find()).toEqual([bill(1)]);
+    });
+
+    it('leaves nothing behind when its unit fails', async () => {
+      await insert(bill(1));
+      const failing = work.run(async () => {
+        await updateReturning(work.repository(Bill), { id: 'bill 1' }, { isPaid: true });
+        throw new Error('The unit fails');
+      });
+      await expect(failing).rejects.toThrow('The unit fails');
+      expect(await work.repository(Bill).find()).toEqual([bill(1)]);
+    });
+  });
+});
