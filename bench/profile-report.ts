@@ -38,7 +38,7 @@ function placeOf(file: string): string {
   if (packageName) return packageName;
   const [, folder] = /dist\/src\/(modules|infrastructure\/\w+)/.exec(file) ?? [];
   if (folder) return `src/${folder}`;
-  if (file.includes('profile-agent')) return 'the profile itself';
+  if (file.includes('profile-agent') || file === 'node:inspector') return PROFILE;
   return /^node:.*(http|net|stream)/.test(file)
     ? 'Node: HTTP and sockets'
     : file.startsWith('node:')
@@ -46,7 +46,8 @@ function placeOf(file: string): string {
       : 'other';
 }
 
-const IDLE = 'idle';
+/** What isn't of the application. */
+const [IDLE, PROFILE] = ['idle', 'the profile'];
 
 /** The report, in Markdown. */
 export function profileReport(
@@ -73,7 +74,7 @@ A round trip is a statement on PostgreSQL that is not sent together with an earl
         ['wall clock, ms', ...profiles.map(({ together }) => perRide(together, together.ms, 2))],
       ],
     ),
-    'Where the time of the process goes, in % of its samples without idle ones:',
+    'Where the time of the process goes, in % of its samples, without idle ones and those of the profile itself:',
     places(profiles),
     ...profiles.flatMap(databaseReport),
     '',
@@ -131,6 +132,7 @@ function places(profiles: readonly DatabaseProfile[]): string {
     const ofPlace = new Map<string, number>();
     for (const [file, ms] of Object.entries(selfMs)) ofPlace.set(placeOf(file), (ofPlace.get(placeOf(file)) ?? 0) + ms);
     ofPlace.delete(IDLE);
+    ofPlace.delete(PROFILE);
     const busy = sum([...ofPlace.values()]);
     return new Map([...ofPlace].map(([place, ms]) => [place, (100 * ms) / busy]));
   });

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import BetterSqlite3 from 'better-sqlite3';
+import { BetterSqlite3 } from '../tools/better-sqlite3.js';
 import pg from 'pg';
 import { PICKUP, PLANNED, REACHED } from '../src/demo.js';
 import { runCommand } from '../tools/command-line.js';

