@@ -7,15 +7,18 @@ import { installRivals } from './contenders/install.js';
 /** The folder of the rivals. Set where the program of versions.ts runs, absent where npm can't install it. */
 const { RIVALS } = process.env;
 
-/** What a process needs in its environment to run on this program of Node. */
+/** Finds the packages of that folder, also the better-sqlite3 that this version of Node needs. */
+const NODE_OPTIONS = `--import=${pathToFileURL(join(ROOT, 'bench/resolve-rivals.mjs')).href}`;
+
+/** The environment of each process that is measured. */
 export const NODE_ENVIRONMENT: { readonly PATH?: string; readonly RIVALS?: string; readonly NODE_OPTIONS?: string } = {
   PATH: process.env.PATH,
-  ...(RIVALS && { RIVALS, NODE_OPTIONS: `--import=${pathToFileURL(join(ROOT, 'bench/resolve-rivals.mjs')).href}` }),
+  ...(RIVALS && { RIVALS, NODE_OPTIONS }),
 };
 
 /**
- * Runs this program once more, on the Node of versions.ts, and ends with it: all that is measured runs on the same
- * version, and it is the one of the image. Does nothing where npm can't install it, and says so.
+ * Runs this program once more, on the Node of versions.ts, and ends with it: all that is measured runs on one version, as new as
+ * that of the image. Where npm can't install it, says so and goes on.
  */
 export function restartOnMeasuredNode(): void {
   if (RIVALS) return;
@@ -28,11 +31,7 @@ export function restartOnMeasuredNode(): void {
   }
   const { status } = spawnSync(rivals.node, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: 'inherit',
-    env: {
-      ...process.env,
-      RIVALS: rivals.folder,
-      NODE_OPTIONS: `--import=${pathToFileURL(join(ROOT, 'bench/resolve-rivals.mjs')).href}`,
-    },
+    env: { ...process.env, RIVALS: rivals.folder, NODE_OPTIONS },
   });
   process.exit(status ?? 1);
 }
