@@ -83,7 +83,7 @@ export async function insertDeliveryRows(sql: Sql, rows: readonly SqlValue[][], 
   await sql.run(
     `INSERT INTO mesh_delivery (${COLUMNS})
      SELECT it->>0, it->>1, it->>2, it->>3, it->>4, ${createdAt}, ${attempts}, ${attempts ? '$2' : createdAt}
-     FROM json_array_elements($1::json) WITH ORDINALITY AS them(it, place) ORDER BY place`,
+     FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS them(it, place) ORDER BY place`,
     [JSON.stringify(rows), ...due],
   );
 }

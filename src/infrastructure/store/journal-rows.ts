@@ -49,12 +49,15 @@ export async function insertJournalRows(sql: Sql, entries: readonly NewJournalEn
   for (const it of entries) await sql.run(insert, valuesOf(it, now));
 }
 
-/** For a statement that does more, on PostgreSQL: the INSERT of the rows in the `n`-th parameter, of `journalParameter()`. */
+/**
+ * For a statement that does more, on PostgreSQL: the INSERT of the rows in the `n`-th parameter, of `journalParameter()`. As
+ * json instead of jsonb, a row would be parsed once for each of its columns.
+ */
 export function insertionFrom(n: number): string {
   const [created, handled] = ['(it->>7)::double precision', '(it->>8)::double precision'];
   return `INSERT INTO mesh_journal (${COLUMNS})
     SELECT it->>0, it->>1, it->>2, it->>3, it->>4, it->>5, it->>6, ${created}, ${handled}, (it->>9)::integer, it->>10
-    FROM json_array_elements($${n}::json) WITH ORDINALITY AS them(it, place)`;
+    FROM jsonb_array_elements($${n}::jsonb) WITH ORDINALITY AS them(it, place)`;
 }
 
 export function journalParameter(entries: readonly NewJournalEntry[]): string {

@@ -46,7 +46,7 @@ export async function insertIntoOutbox(sql: Sql, events: readonly CloudEvent[]):
   await sql.run(
     `INSERT INTO mesh_outbox (${OUTBOX_COLUMNS.join(', ')})
      SELECT it->>0, it->>1, it->>2, it->>3, it->>4, (it->>5)::double precision
-     FROM json_array_elements($1::json) WITH ORDINALITY AS them(it, place) ORDER BY place`,
+     FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS them(it, place) ORDER BY place`,
     [JSON.stringify(events.map(outboxValues))],
   );
 }
