@@ -58,6 +58,36 @@ const DELAY_MS = 20;
     expect(await work.repository(Note).count()).toBe(0);
   });
 
+  // A text gets a name when it comes often. In an aborted transaction its first statement is not prepared, and the others of the
+  // pipeline run what isn't there.
+  it.each([
+    [
+      'a duplicate key',
+      `INSERT INTO note (id) VALUES ($1) -- once`,
+      'INSERT INTO note (id) VALUES ($1) -- often',
+      'duplicate key',
+    ],
+    ['an unknown column', 'SELECT 1 WHERE $1 = $1', 'INSERT INTO note (title) VALUES ($1)', 'column "title"'],
+  ])('say what failed first: %s', async (_, first, often, message) => {
+    await work.run(() => work.repository(Note).insert({ id: 'there' }));
+    const query = (text: string, id: string) => work.unit.manager.query(text, [id]);
+    let runs = 0;
+    for (let n = 1; n <= 3; n++) {
+      const unit = work.run(() => {
+        runs++;
+        return Promise.all([query(first, 'there'), ...numbers(6).map((it) => query(often, `note ${it}`))]);
+      });
+      await expect(unit).rejects.toThrow(message);
+      expect(runs).toBe(n);
+    }
+    const last = work.run(async () => {
+      const many = await Promise.allSettled([query(first, 'there'), ...numbers(6).map((it) => query(often, `${it}`))]);
+      throw (many.at(-1) as PromiseRejectedResult).reason;
+    });
+    await expect(last).rejects.toThrow(/duplicate key|column "title"|current transaction is aborted/);
+    expect(await work.repository(Note).count()).toBe(1);
+  });
+
   it('leave nothing when an epilogue fails before it sends its statement', async () => {
     const unit = work.run(async () => {
       await work.repository(Note).insert({ id: 'state' });

@@ -78,7 +78,7 @@ export class PostgresTransactions {
         return value;
       } catch (error) {
         const cause = await this.rollBack(client, error);
-        throw cause instanceof DatabaseUnavailable ? cause : (statements.error ?? cause);
+        throw cause instanceof DatabaseUnavailable ? cause : statements.causeOf(cause);
       }
     } finally {
       statements?.end();

@@ -34,24 +34,43 @@ export async function repeatStale<T>(poolSize: number, work: () => Promise<T>): 
   }
 }
 
-/** Watches a connection of a pool while it is in use: a handler may catch the error of a statement, and throw another one. */
+/**
+ * Watches a connection of a pool during a transaction: a handler may catch the error of a statement, and throw another one. What
+ * fails in an aborted transaction shows nothing: in a pipeline a statement may be run there whose Parse has failed before.
+ */
 export class StatementWatch {
   /** The error that shows that the statements are stale. */
-  error?: unknown;
+  private error?: unknown;
+  /** The last error that aborted the transaction, if it was another one. */
+  private abortedBy?: unknown;
+  private isAborted = false;
   private readonly connection: EventEmitter;
 
   constructor(private readonly client: ClientBase) {
     this.connection = (client as unknown as { connection: EventEmitter }).connection;
     this.connection.on('errorMessage', this.failed);
+    this.connection.on('readyForQuery', this.answered);
+  }
+
+  /** @param error that the transaction ended with. @returns its cause */
+  causeOf(error: unknown): unknown {
+    return this.error ?? (isStale(error) && this.abortedBy ? this.abortedBy : error);
   }
 
   /** Closes a connection with stale statements, so that the pool doesn't take it back. */
   end(): void {
     this.connection.off('errorMessage', this.failed);
+    this.connection.off('readyForQuery', this.answered);
     if (this.error) void closeConnection(this.client);
   }
 
   private readonly failed = (error: unknown) => {
+    if (this.isAborted) return;
     if (isStale(error)) this.error ??= error;
+    else this.abortedBy = error;
+  };
+
+  private readonly answered = ({ status }: { status: string }) => {
+    this.isAborted = status === 'E';
   };
 }
