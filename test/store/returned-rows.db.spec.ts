@@ -1,4 +1,15 @@
-import { Column, Entity, In, PrimaryColumn, type MigrationInterface, type QueryRunner } from 'typeorm';
+import { randomUUID } from 'node:crypto';
+import {
+  Column,
+  Entity,
+  In,
+  JoinColumn,
+  ManyToOne,
+  PrimaryColumn,
+  VirtualColumn,
+  type MigrationInterface,
+  type QueryRunner,
+} from 'typeorm';
 import { Database } from '../../src/infrastructure/persistence/database.js';
 import { insertOnce } from '../../src/infrastructure/persistence/insert-once.js';
 import { updateReturning } from '../../src/infrastructure/persistence/update-returning.js';
@@ -19,10 +30,37 @@ class Bill {
   discount: number | null;
 }
 
+/** Has columns that `find()` doesn't read. */
+@Entity('parcel')
+class Parcel {
+  @PrimaryColumn('text')
+  id: string;
+  @Column('text', { default: 'secret', select: false })
+  secret?: string;
+  @VirtualColumn({ query: () => 'SELECT 7' })
+  seven?: number;
+  @ManyToOne(() => Payer)
+  @JoinColumn({ name: 'payer_id' })
+  payer?: Payer | null;
+}
+
+@Entity('payer')
+class Payer {
+  @PrimaryColumn('uuid')
+  id: string;
+  @Column('bigint', { unique: true })
+  number: string | number;
+}
+
 class Bills1763900000000 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`CREATE TABLE bill (id text PRIMARY KEY, "order" text NOT NULL UNIQUE, lines text NOT NULL,
       is_paid boolean NOT NULL, discount double precision)`);
+    await runner.query(
+      `CREATE TABLE parcel (id text PRIMARY KEY, secret text NOT NULL DEFAULT 'secret', payer_id text)`,
+    );
+    const uuid = runner.connection.options.type === 'postgres' ? 'uuid' : 'varchar';
+    await runner.query(`CREATE TABLE payer (id ${uuid} PRIMARY KEY, number bigint NOT NULL UNIQUE)`);
   }
 
   async down(): Promise<void> {}
@@ -42,7 +80,12 @@ describe.each(DATABASES)('Rows that a statement returns, on $kind', ({ fresh }) 
   let work: UnitOfWork;
   beforeEach(async () => {
     const histories = [{ owner: 'bills', migrations: [Bills1763900000000] }];
-    database = await Database.open({ database: await fresh(), entities: [Bill], histories, migrate: true });
+    database = await Database.open({
+      database: await fresh(),
+      entities: [Bill, Payer, Parcel],
+      histories,
+      migrate: true,
+    });
     work = new UnitOfWork(database);
   });
   afterEach(() => database.close());
@@ -62,6 +105,23 @@ describe.each(DATABASES)('Rows that a statement returns, on $kind', ({ fresh }) 
       const other = bill(1, { id: 'another', lines: [], isPaid: true, discount: 3 });
       expect(await insert(bill(3), other)).toEqual([bill(3), bill(1)]);
       expect(await work.repository(Bill).count()).toBe(2);
+    });
+
+    it('returns a row whose key is read in another form than it was given', async () => {
+      const id = 'ABCDEF01-2345-4678-8ABC-DEF012345678';
+      const payers = work.repository(Payer);
+      const [byId] = await work.run(() => insertOnce(work.repository(Payer), [{ id, number: 8 }], ['id']));
+      const [byNumber] = await work.run(() =>
+        insertOnce(work.repository(Payer), [{ id: randomUUID(), number: 8 }], ['number']),
+      );
+      expect(byId!.id.toLowerCase()).toBe(id.toLowerCase());
+      expect(Number(byNumber!.number)).toBe(8);
+      expect(await payers.count()).toBe(1);
+    });
+
+    it('names a property that the entity lacks', async () => {
+      const wrong = work.run(() => insertOnce(work.repository(Bill), [bill(1)], ['numbr' as 'id']));
+      await expect(wrong).rejects.toThrow('Bill has no column numbr');
     });
 
     it('does nothing without rows', async () => {
@@ -91,6 +151,19 @@ describe.each(DATABASES)('Rows that a statement returns, on $kind', ({ fresh }) 
     it('takes the operators of TypeORM, and changes to null', async () => {
       await insert(bill(2), bill(3));
       expect(await update({ id: In(['bill 2', 'bill 9']) }, { discount: null })).toEqual([bill(2, { discount: null })]);
+    });
+
+    it('reads what find() reads of the columns of an entity', async () => {
+      const parcels = () => work.repository(Parcel);
+      const inserted = await work.run(() => insertOnce(parcels(), [{ id: 'one' }], ['id']));
+      const updated = await work.run(() => updateReturning(parcels(), { id: 'one' }, { secret: 'other' }));
+      expect([...inserted, ...updated].map((it) => ({ ...it }))).toEqual([{ id: 'one' }, { id: 'one' }]);
+    });
+
+    it.each([null, undefined])('refuses a condition that is %s', async (discount) => {
+      await insert(bill(1));
+      await expect(update({ id: 'bill 1', discount }, { isPaid: true })).rejects.toThrow('the condition on discount');
+      expect(await work.repository(Bill).find()).toEqual([bill(1)]);
     });
 
     it('returns nothing where no row matches', async () => {

@@ -1,19 +1,26 @@
 import type { ObjectLiteral, Repository } from 'typeorm';
 
-/** Reads the entities of `… RETURNING <columns>`, which TypeORM has no way to write for SQLite. */
+/**
+ * Reads the entities of `… RETURNING <columns>`, which TypeORM has no way to write for SQLite: what `find()` reads without
+ * relations. Listeners of the entity aren't called.
+ */
 export class ReturnedRows<Entity extends ObjectLiteral> {
-  constructor(private readonly repository: Repository<Entity>) {}
+  private readonly read;
+
+  constructor(private readonly repository: Repository<Entity>) {
+    // A relation without a property for its column would become an object; a virtual column is none of the table.
+    this.read = repository.metadata.columns.filter((it) => it.isSelect && !it.isVirtual && !it.isVirtualProperty);
+  }
 
   get columns(): string {
-    const { metadata, manager } = this.repository;
-    return metadata.columns.map(({ databaseName }) => manager.connection.driver.escape(databaseName)).join(', ');
+    const { driver } = this.repository.manager.connection;
+    return this.read.map(({ databaseName }) => driver.escape(databaseName)).join(', ');
   }
 
   entityOf(raw: Readonly<Record<string, unknown>>): Entity {
-    const { metadata, manager } = this.repository;
-    const { driver } = manager.connection;
+    const { driver } = this.repository.manager.connection;
     const entity = this.repository.create();
-    for (const column of metadata.columns)
+    for (const column of this.read)
       column.setEntityValue(entity, driver.prepareHydratedValue(raw[column.databaseName], column));
     return entity;
   }

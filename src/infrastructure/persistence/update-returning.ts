@@ -6,12 +6,15 @@ type Row = Record<string, unknown>;
 /**
  * Updates the rows that match `where`, and reads them, in one statement: a conditional change and what it led to.
  * @returns the rows that were updated, as they are now
+ * @throws Error for a condition that is null or undefined, which no row would match: use `IsNull()`
  */
 export async function updateReturning<Entity extends ObjectLiteral>(
   repository: Repository<Entity>,
   where: FindOptionsWhere<Entity>,
   changes: Parameters<Repository<Entity>['update']>[1],
 ): Promise<Entity[]> {
+  const missing = Object.keys(where).find((property) => (where as Row)[property] == null);
+  if (missing !== undefined) throw new Error(`updateReturning(): the condition on ${missing} is null or undefined`);
   const returned = new ReturnedRows(repository);
   const update = repository.createQueryBuilder().update().set(changes).where(where);
   const [text, parameters] = update.getQueryAndParameters();
