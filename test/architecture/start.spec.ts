@@ -24,6 +24,7 @@ import { DELIVERY_POLICY } from '../../src/infrastructure/delivery/inbox-receive
 import { ModuleReconciler } from '../../src/infrastructure/maintenance/reconciler.js';
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
+import { ADDED } from '../../src/infrastructure/observability/telemetry.js';
 import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { assertHistoriesComplete } from '../../src/infrastructure/store/migration-histories.js';
@@ -384,11 +385,11 @@ it('MeshModule.forRootAsync() starts with the options of its factory', async () 
   await app.init();
   try {
     const work = app.get(UnitOfWork);
-    const [row] = await work.run(async () => {
-      await app.get(Outbox).add(work.unit.manager, new Baked('today', { loaves: 3 }));
-      return work.sql.all<{ event: string }>('SELECT event FROM mesh_outbox');
-    });
-    expect(JSON.parse(row!.event)).toMatchObject({ source: 'usvc://bakeries/bakery', data: { loaves: 3 } });
+    const added: object[] = [];
+    const stopListening = ADDED.onPublish((event) => added.push(event));
+    await work.run(async () => app.get(Outbox).add(new Baked('today', { loaves: 3 })));
+    stopListening();
+    expect(added).toEqual([expect.objectContaining({ source: 'usvc://bakeries/bakery', data: { loaves: 3 } })]);
     expect(app.get(DELIVERY_POLICY)).toMatchObject({ retry: 7 });
     const shown = app.get<readonly MeshRoute[]>(MESH_ROUTES).map(({ path }) => path);
     expect(shown).toContain('/mesh/outbox');

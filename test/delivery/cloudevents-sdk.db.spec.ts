@@ -103,6 +103,22 @@ describe.each(DATABASES)('A CloudEvent of the SDK on $kind', ({ fresh }) => {
     expect(handled).toEqual([]);
   });
 
+  it('is handled in the order in which a unit adds it, with its manager and without', async () => {
+    const event = (n: number) => new CloudEvent({ ...ATTRIBUTES, id: `event ${n}`, data: { n } });
+    await work().run(async () => {
+      const { manager } = work().unit;
+      outbox().add(event(1));
+      await outbox().add(manager, event(2));
+      outbox().add(event(3));
+      await outbox().add(manager, event(4));
+    });
+    await eventually(
+      async () => handled.length,
+      (count) => count === 4,
+    );
+    expect(handled.map(({ data }) => data)).toEqual([1, 2, 3, 4].map((n) => ({ n })));
+  });
+
   it('that breaks its contract rejects the promise of outbox.add(manager, event)', async () => {
     await dataSource.transaction(async (manager) => {
       const added = outbox().add(manager, new CloudEvent({ ...ATTRIBUTES, data: {} }));

@@ -55,7 +55,8 @@ export class Outbox {
   add(message: DurableMessage | CloudEvent): void;
   /**
    * Adds a message to a transaction of TypeORM, of any data source on the database of the mesh: for code that opens and
-   * commits its own. The relay is woken when TypeORM commits, and polls as a safety net.
+   * commits its own. The relay is woken when TypeORM commits, and polls as a safety net. The manager of the open unit of work adds
+   * to that unit.
    * @param options `from`: name of the sending module; by default the module that handles a message now, if the contract
    *   lets it send this one, else the owner of the message, if it may, else the first module that may
    * @throws Error when `manager` has no open transaction, and as above
@@ -66,16 +67,12 @@ export class Outbox {
     message?: DurableMessage | CloudEvent,
     { from }: { from?: string } = {},
   ): void | Promise<void> {
-    if (message === undefined) {
-      const event = this.eventOf(first as DurableMessage | CloudEvent);
-      this.stage(event);
-      return ADDED.publish(event);
-    }
+    if (message === undefined) return this.stage(this.work.unit, this.eventOf(first as DurableMessage | CloudEvent));
     return this.insert(first as EntityManager, message, from);
   }
 
-  private stage(event: CloudEvent): void {
-    const { unit } = this.work;
+  private stage(unit: Unit, event: CloudEvent): void {
+    ADDED.publish(event);
     const known = this.staged.get(unit);
     if (known) {
       known.events.push(event);
@@ -102,6 +99,9 @@ export class Outbox {
     const event = this.eventOf(message, from);
     if (!manager.queryRunner?.isTransactionActive)
       throw new Error('outbox.add() needs the entity manager of an open transaction');
+    const unit = this.work.open;
+    // In one order with the other messages of the unit.
+    if (unit?.manager === manager) return this.stage(unit, event);
     // TypeORM 0.3 has no `dataSource`; 1.x has both.
     const isPostgres = manager.connection.options.type === 'postgres';
     const parameters = OUTBOX_COLUMNS.map((_, index) => (isPostgres ? `$${index + 1}` : '?')).join(', ');
@@ -113,9 +113,6 @@ export class Outbox {
       outboxValues(event),
     );
     ADDED.publish(event);
-    const unit = this.work.open;
-    // TypeORM doesn't see the commit of one of our units.
-    if (unit?.manager === manager) return unit.afterCommit(() => this.relay.wake());
     const { subscribers } = manager.connection;
     if (!subscribers.includes(this.subscriber)) subscribers.push(this.subscriber);
   }
