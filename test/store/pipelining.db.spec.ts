@@ -88,6 +88,21 @@ const DELAY_MS = 20;
     expect(await work.repository(Note).count()).toBe(1);
   });
 
+  it('leave nothing when the unit does not wait for them', async () => {
+    let after: Promise<unknown>;
+    const unit = work.run(async () => {
+      const write = async () => {
+        await work.sql.run(`INSERT INTO note (id) VALUES ('state')`);
+        work.unit.atEnd({ store: () => Promise.resolve() }, 'its message');
+      };
+      after = write();
+      after.catch(() => undefined);
+    });
+    await expect(unit).rejects.toThrow('was not awaited');
+    await expect(after!).rejects.toThrow('was rolled back');
+    expect(await work.repository(Note).count()).toBe(0);
+  });
+
   it('leave nothing when an epilogue fails before it sends its statement', async () => {
     const unit = work.run(async () => {
       await work.repository(Note).insert({ id: 'state' });

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
-import { DatabaseUnavailable, isConflict, PartlyUnavailable, UNIT_LIMIT_MS, UnitTimedOut } from '../sql.js';
+import { DatabaseUnavailable, isConflict, PartlyUnavailable, UNIT_LIMIT_MS, UnitEnded, UnitTimedOut } from '../sql.js';
 import { runBatched } from '../batched-units.js';
 import { Unit, type BatchPrelude, type UnitEngine, type JointWork } from '../unit.js';
 import type { AbandonedSessions } from './abandoned-sessions.js';
@@ -103,6 +103,8 @@ export class PostgresEngine implements UnitEngine {
       const value = await Promise.race([unit.complete(work), limit]);
       // A unit that blocks the event loop also blocks the timer.
       if (performance.now() - started > UNIT_LIMIT_MS) throw new UnitTimedOut();
+      // What comes after the answer, as a message, would miss the COMMIT.
+      if (clock.isWaiting) throw new UnitEnded('A statement of this unit of work was not awaited');
       units.push(unit);
       unit.end('This unit of work was committed');
       return { unit, value };
