@@ -42,7 +42,7 @@ export async function alternating<Value>(rounds: number, ...contenders: (() => P
 }
 
 /** Rounds before the measured ones. */
-export const WARM_UPS = 3;
+export const WARM_UPS = 6;
 
 /** For contenders in this process: runs WARM_UPS rounds first, so that their code is compiled. */
 export async function alternatingWarm<Value>(rounds: number, ...contenders: (() => Promise<Value>)[]) {

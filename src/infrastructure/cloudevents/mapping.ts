@@ -1,13 +1,12 @@
-import { v7 as uuidv7 } from 'uuid';
 import { issuesOf, ValidationFailed } from '../contracts/domain-errors.js';
 import { Reject, type DurableMessage, type MessageClass } from '../contracts/message.js';
 import { sourceOf } from '../contracts/permissions.js';
 import { messageSpan } from '../observability/message-span.js';
-import { randomBytes } from '../observability/random-bytes.js';
 import { continueTrace, requestContext } from '../observability/request-context.js';
 import { markedBySpan } from '../observability/tracing.js';
 import { checkAttribute, isWithinNameLimit, MalformedEvent, MAX_NAME_BYTES } from './attributes.js';
 import { extension, type CloudEvent } from './cloud-event.js';
+import { eventId } from './event-id.js';
 
 /**
  * Makes the event of a message. Retries, requeues and transports never change it.
@@ -23,8 +22,7 @@ export function toCloudEvent(
 ): CloudEvent {
   checkAttribute('subject', message.subject);
   if (!isWithinNameLimit(message.subject)) throw new MalformedEvent('subject', `longer than ${MAX_NAME_BYTES} bytes`);
-  // Without a system call for each id. Events of one millisecond are ordered by the outbox, not by their ids.
-  const id = uuidv7({ rng: () => randomBytes(16) });
+  const id = eventId();
   const context = requestContext();
   const { subject } = message;
   const source = sourceOf(application, sender);
