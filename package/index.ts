@@ -37,6 +37,7 @@ export { UnknownType } from '../src/infrastructure/delivery/unknown-type.js';
 export type { Administration } from '../src/infrastructure/http/administration.js';
 export {
   ModuleReconciler,
+  type Discrepancy,
   type Reconciler,
   type ReconciliationPage,
 } from '../src/infrastructure/maintenance/reconciler.js';
