@@ -39,9 +39,9 @@ export async function publishing({ rounds, newDatabasePath }: TestBed): Promise<
     notes: `**Publishing.** The sink is a process that reads each request and answers 202; it measures the time from its first request to its last
 answer. The mesh reads the events from SQLite, converts them to HTTP, keeps the order within a partition key, and deletes accepted events
 durably. The client posts headers and bodies that are ready in memory. A profile of 30 November 2026 on two cores shows for each message about 24 µs of
-processor time: 13 to 15 µs for undici to send the request and receive the answer, which is all that the client does; 2 to 3 µs to read and parse rows, 2 µs to delete accepted
+processor time: 13 to 15 µs for undici to send the request and receive the answer, which is all that the client does; 2 to 3 µs to read and parse rows, 3 µs to delete accepted
 events and to commit that (up to 2,000 at once), 1 to 2 µs to collect garbage, and the rest for queues, headers and metrics. The process also stands still
-while the disk writes each \`COMMIT\`. A thread for the database could remove 4 µs at most; its \`COMMIT\` would stop requests that write, since SQLite has one writer.`,
+while the disk writes each \`COMMIT\`. A thread for the database could remove 6 µs at most; its \`COMMIT\` would stop requests that write, since SQLite has one writer.`,
   };
 }
 

@@ -15,6 +15,7 @@ import {
 } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
 import type { Observable } from 'rxjs';
+import { DataSource } from 'typeorm';
 import { z } from 'zod';
 import { durableCommand, durableEvent, query, type CommandClass } from '../../src/infrastructure/contracts/message.js';
 import { PROCESS_BUSES } from '../../src/infrastructure/contracts/module-buses.js';
@@ -24,8 +25,8 @@ import { DELIVERY_POLICY } from '../../src/infrastructure/delivery/inbox-receive
 import { ModuleReconciler } from '../../src/infrastructure/maintenance/reconciler.js';
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
-import { ADDED } from '../../src/infrastructure/observability/telemetry.js';
 import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
+import { dataSourceOptions } from '../../src/infrastructure/persistence/data-source-options.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { assertHistoriesComplete } from '../../src/infrastructure/store/migration-histories.js';
 
@@ -369,13 +370,14 @@ it('MeshModule.forRootAsync() starts with the options of its factory', async () 
   @Module({ providers: [{ provide: SETTINGS, useValue: { name: 'bakeries', retry: 7 } }], exports: [SETTINGS] })
   class Settings {}
   const modules = [bakery(complete)];
+  const database = newDatabase();
   const mesh = MeshModule.forRootAsync({
     imports: [Settings],
     inject: [SETTINGS],
     useFactory: async ({ name, retry }: { name: string; retry: number }) => ({
       application: name,
       modules,
-      database: newDatabase(),
+      database,
       migrate: true,
       delivery: { retry },
     }),
@@ -384,12 +386,13 @@ it('MeshModule.forRootAsync() starts with the options of its factory', async () 
   const app = await Test.createTestingModule({ imports: [mesh, ...modules] }).compile();
   await app.init();
   try {
-    const work = app.get(UnitOfWork);
-    const added: object[] = [];
-    const stopListening = ADDED.onPublish((event) => added.push(event));
-    await work.run(async () => app.get(Outbox).add(new Baked('today', { loaves: 3 })));
-    stopListening();
-    expect(added).toEqual([expect.objectContaining({ source: 'usvc://bakeries/bakery', data: { loaves: 3 } })]);
+    const dataSource = await new DataSource(dataSourceOptions(database)).initialize();
+    const [row] = await dataSource.transaction(async (manager) => {
+      await app.get(Outbox).add(manager, new Baked('today', { loaves: 3 }));
+      return manager.query<{ event: string }[]>('SELECT event FROM mesh_outbox');
+    });
+    await dataSource.destroy();
+    expect(JSON.parse(row!.event)).toMatchObject({ source: 'usvc://bakeries/bakery', data: { loaves: 3 } });
     expect(app.get(DELIVERY_POLICY)).toMatchObject({ retry: 7 });
     const shown = app.get<readonly MeshRoute[]>(MESH_ROUTES).map(({ path }) => path);
     expect(shown).toContain('/mesh/outbox');

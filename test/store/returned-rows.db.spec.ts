@@ -41,7 +41,8 @@ class Parcel {
   seven?: number;
   @ManyToOne(() => Payer)
   @JoinColumn({ name: 'payer_id' })
-  payer?: Payer | null;
+  /** Defined without a value, as target ES2022 defines each field. */
+  payer?: Payer | null = undefined;
 }
 
 @Entity('payer')
