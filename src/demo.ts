@@ -25,7 +25,7 @@ export function welcome(url: string, seed: 'demo' | 'none', meshUrl = url): stri
   if (seed !== 'demo') return `\n${addresses.join('\n')}\n`;
   const body = JSON.stringify({ ...REACHED, hash: -580606919 });
   return `
-Bob Falc is driving John Doe. End the ride:
+Bob Falc is driving John Doe, until you end the ride (a second time changes nothing):
 
 curl -i -X POST ${url}/transits/${DEMO_RIDE}/complete \\
   -H 'Content-Type: application/json' \\
