@@ -70,6 +70,8 @@ class Purchase {
 }
 
 const inserted: string[] = [];
+/** The items of the handled events. */
+const mailed: string[] = [];
 
 @EventSubscriber()
 class InsertWatch implements EntitySubscriberInterface {
@@ -112,6 +114,20 @@ class SalesService {
     });
   }
 
+  /** A transaction for each name inside of one unit; those that fail are skipped. */
+  import(names: readonly string[]): Promise<string[]> {
+    return this.work.run(async () => {
+      const imported: string[] = [];
+      for (const name of names) {
+        await this.buyInOwnTransaction(name, name, name.startsWith('bad')).then(
+          () => imported.push(name),
+          () => undefined,
+        );
+      }
+      return imported;
+    });
+  }
+
   find(id: number) {
     return this.purchases.findOne({ where: { id }, relations: { customer: true } });
   }
@@ -124,7 +140,8 @@ class SalesService {
 class MailOnPurchased implements DurableEventHandler<Purchased> {
   constructor(@InjectRepository(Purchase) private readonly purchases: Repository<Purchase>) {}
 
-  async handle({ subject }: Purchased): Promise<void> {
+  async handle({ subject, data }: Purchased): Promise<void> {
+    mailed.push(data.item);
     await this.purchases.increment({ id: Number(subject) }, 'mails', 1);
   }
 }
@@ -239,6 +256,19 @@ describe.each(DATABASES)('The mesh in an application with its own data source on
     expect(await customers()).toBe(before);
     const { body } = await request(app.getHttpServer()).get('/mesh/outbox');
     expect(body).toMatchObject({ pending: 0, deadLetters: 0 });
+  });
+
+  it('leaves out the messages of transactions that failed inside of a unit', async () => {
+    mailed.length = 0;
+    const sales = app.get(SalesService, { strict: false });
+    expect(await sales.import(['bad first', 'one', 'bad second', 'two'])).toEqual(['one', 'two']);
+    await eventually(
+      async () => mailed,
+      (it) => it.includes('two'),
+    );
+    const { body } = await request(app.getHttpServer()).get('/mesh/outbox');
+    expect(body).toMatchObject({ pending: 0, deadLetters: 0 });
+    expect(mailed).toEqual(['one', 'two']);
   });
 
   it('calls the subscribers of the application in a unit', async () => {

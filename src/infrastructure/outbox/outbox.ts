@@ -15,11 +15,11 @@ import { UnitOfWork } from '../persistence/unit-of-work.js';
 import { OUTBOX_COLUMNS, outboxValues } from '../store/outbox-rows.js';
 import { Relay } from './relay.js';
 
-/** The messages of one unit of work, until its end. */
+/** A message of a unit of work, until its end. */
 interface Staged {
-  readonly events: CloudEvent[];
-  /** Whether they, or some of a neighbour in the transaction, are in the outbox, and not among the deliveries. */
-  areInOutbox: boolean;
+  readonly event: CloudEvent;
+  /** Whether it, or one of a neighbour in the transaction, is in the outbox, and not among the deliveries. */
+  isInOutbox: boolean;
 }
 
 /**
@@ -30,8 +30,10 @@ interface Staged {
 export class Outbox {
   /** The module that sends, for the outbox of a bus of a module. */
   private readonly module?: string;
-  private readonly staged = new WeakMap<Unit, Staged>();
-  private readonly epilogue: Epilogue<Staged> = { store: (sql, units) => this.store(sql, units) };
+  private readonly epilogue: Epilogue<Staged> = {
+    store: (sql, staged) => this.store(sql, staged),
+    committed: (staged) => this.committed(staged),
+  };
 
   constructor(
     private readonly database: Database,
@@ -73,26 +75,20 @@ export class Outbox {
 
   private stage(unit: Unit, event: CloudEvent): void {
     ADDED.publish(event);
-    const known = this.staged.get(unit);
-    if (known) {
-      known.events.push(event);
-      return;
-    }
-    const staged: Staged = { events: [event], areInOutbox: false };
-    unit.atEnd(this.epilogue, staged);
-    unit.afterCommit(() => this.committed(staged));
-    this.staged.set(unit, staged);
+    unit.atEnd(this.epilogue, { event, isInOutbox: false });
   }
 
-  private async store(sql: Sql, units: readonly Staged[]): Promise<void> {
-    const events = units.flatMap((it) => it.events);
-    const areInOutbox = await this.relay.store(sql, events);
-    for (const it of units) it.areInOutbox = areInOutbox;
+  private async store(sql: Sql, staged: readonly Staged[]): Promise<void> {
+    const areInOutbox = await this.relay.store(
+      sql,
+      staged.map(({ event }) => event),
+    );
+    for (const it of staged) it.isInOutbox = areInOutbox;
   }
 
-  private committed({ events, areInOutbox }: Staged): void {
-    this.relay.wakeConsumersOf(new Set(events.map(({ type }) => type)));
-    if (areInOutbox) this.relay.wake();
+  private committed(staged: readonly Staged[]): void {
+    this.relay.wakeConsumersOf(new Set(staged.map(({ event }) => event.type)));
+    if (staged.some((it) => it.isInOutbox)) this.relay.wake();
   }
 
   private async insert(manager: EntityManager, message: DurableMessage | CloudEvent, from?: string): Promise<void> {
@@ -101,7 +97,7 @@ export class Outbox {
       throw new Error('outbox.add() needs the entity manager of an open transaction');
     const unit = this.work.open;
     // In one order with the other messages of the unit.
-    if (unit?.manager === manager) return this.stage(unit, event);
+    if (unit?.owns(manager.queryRunner)) return this.stage(unit, event);
     // TypeORM 0.3 has no `dataSource`; 1.x has both.
     const isPostgres = manager.connection.options.type === 'postgres';
     const parameters = OUTBOX_COLUMNS.map((_, index) => (isPostgres ? `$${index + 1}` : '?')).join(', ');

@@ -30,9 +30,27 @@ export function joinUnits(host: DataSource, openUnit: () => Unit | undefined): v
   const create = host.createQueryRunner.bind(host);
   host.createQueryRunner = (mode) => {
     const holder = openUnit()?.manager.queryRunner;
-    // The unit ends the transaction and releases the connection.
-    return holder
-      ? (Object.create(holder, { release: { value: async () => undefined } }) as QueryRunner)
-      : create(mode);
+    return holder ? memberOf(holder) : create(mode);
   };
+}
+
+type Runner = QueryRunner & { transactionDepth: number };
+
+/** A query runner in the transaction of a unit, which the unit ends. It may have transactions of its own inside. */
+function memberOf(holder: QueryRunner): QueryRunner {
+  const member = Object.create(holder) as Runner;
+  const outside = member.transactionDepth;
+  const Broadcaster = holder.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
+  return Object.assign(member, {
+    broadcaster: new Broadcaster(member),
+    manager: holder.manager.connection.createEntityManager(member),
+    // For TypeORM a transaction is active, so `if (runner.isTransactionActive)` doesn't keep anyone from calling this.
+    rollbackTransaction: async () => {
+      if (member.transactionDepth > outside) await holder.rollbackTransaction.call(member);
+    },
+    release: async () => undefined,
+    [Symbol.asyncDispose]: async () => {
+      while (member.transactionDepth > outside) await member.commitTransaction();
+    },
+  });
 }

@@ -106,7 +106,19 @@ export function isDataException(error: unknown): boolean {
 
 /** A unit of work was used after its end, because a promise was not awaited. */
 export class UnitEnded extends Error {
-  override readonly name = 'UnitEnded';
+  override readonly name: string = 'UnitEnded';
+}
+
+/** A transaction of TypeORM inside of a unit failed, and its rollback would have undone what other code of the unit has written. */
+export class TransactionsOverlap extends UnitEnded {
+  override readonly name = 'TransactionsOverlap';
+
+  constructor() {
+    super(
+      'A transaction inside of this unit of work failed while other code of the unit wrote: both are one transaction, so the ' +
+        'unit was rolled back. Await a transaction before the next statement, and use its entity manager inside of it',
+    );
+  }
 }
 
 /** A unit of work took too long and was rolled back. */

@@ -111,10 +111,9 @@ export class UnitOfWork {
     return unit;
   }
 
-  /** As `open`, but undefined when that unit is over. */
+  /** As `open`, but undefined when that unit and its work are over. @throws UnitEnded for work that outlives its unit */
   get openOrNone(): Unit | undefined {
-    const unit = current.getStore();
-    return unit?.isOpen ? unit : undefined;
+    return current.getStore()?.isOver ? undefined : this.open;
   }
 
   /** @throws Error outside a unit */

@@ -1,7 +1,8 @@
 import { AsyncResource } from 'node:async_hooks';
 
-import type { EntityManager } from 'typeorm';
+import type { EntityManager, QueryRunner } from 'typeorm';
 import { UnitEnded, type Sql } from './sql.js';
+import { UnitSavepoints, type UnitPosition } from './unit-savepoints.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** One local transaction, as the code inside it sees it. */
@@ -9,10 +10,12 @@ export class Unit {
   private static readonly logger = new MeshLogger('UnitOfWork');
   private ended?: string | Error;
   private isComplete = false;
+  private isRunning = true;
   private readonly beforeCommitHooks: (() => Promise<void>)[] = [];
   private readonly epilogues: [Epilogue<unknown>, unknown][] = [];
   private readonly afterCommitHooks: (() => void)[] = [];
   private opened?: EntityManager;
+  private inside?: UnitSavepoints;
   sql: Sql;
   /** Set by the engine: makes an entity manager for the units that use one. */
   openManager: () => EntityManager;
@@ -21,8 +24,27 @@ export class Unit {
     return (this.opened ??= this.openManager());
   }
 
-  get isOpen(): boolean {
-    return this.ended === undefined;
+  /** The transactions of TypeORM inside of this unit. */
+  get savepoints(): UnitSavepoints {
+    return (this.inside ??= new UnitSavepoints(this, this.manager.queryRunner!));
+  }
+
+  /** For engines: a plain statement of this unit was sent. */
+  wrote(text: string): void {
+    this.inside?.wrote(text);
+  }
+
+  /** Whether a query runner writes to this unit. */
+  owns(runner: QueryRunner | undefined): boolean {
+    const own = this.opened?.queryRunner;
+    return (
+      own !== undefined && (own === runner || Object.prototype.isPrototypeOf.call(own, runner ?? Object.prototype))
+    );
+  }
+
+  /** Whether it has ended, and so has its work: that may go on after a time-out. */
+  get isOver(): boolean {
+    return this.ended !== undefined && !this.isRunning;
   }
 
   /** @throws UnitEnded after the unit has been committed or rolled back */
@@ -57,11 +79,24 @@ export class Unit {
     this.afterCommitHooks.push(hook);
   }
 
+  get position(): UnitPosition {
+    return [this.beforeCommitHooks.length, this.epilogues.length, this.afterCommitHooks.length];
+  }
+
+  /** Forgets the hooks and items that were added since. */
+  returnTo([beforeCommit, items, afterCommit]: UnitPosition): void {
+    this.beforeCommitHooks.length = beforeCommit;
+    this.epilogues.length = items;
+    this.afterCommitHooks.length = afterCommit;
+  }
+
   /** For engines: runs the work and the hooks that belong to the transaction. */
   async complete<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
-    const value = await work(this);
+    const value = await work(this).finally(() => (this.isRunning = false));
     // The loop also reaches hooks that hooks add.
     for (const hook of this.beforeCommitHooks) await hook();
+    // What ended it may have been caught.
+    this.assertOpen();
     this.isComplete = true;
     return value;
   }
@@ -80,7 +115,14 @@ export class Unit {
   /** For engines: runs the hooks that wait for the disk. An error of a hook is logged: the commit stands. */
   committed(): void {
     // Emptied: units that ran as one share this.
-    for (const hook of this.afterCommitHooks.splice(0)) {
+    const items = Unit.epiloguesOf([this]);
+    this.epilogues.length = 0;
+    const stored = [...items].map(
+      ([epilogue, them]) =>
+        () =>
+          epilogue.committed?.(them),
+    );
+    for (const hook of [...stored, ...this.afterCommitHooks.splice(0)]) {
       try {
         hook();
       } catch (error) {
@@ -106,6 +148,8 @@ export interface UnitOptions {
 export interface Epilogue<Item> {
   /** On PostgreSQL it sends its statements before it waits for anything: the COMMIT is sent right after them. */
   store(sql: Sql, items: readonly Item[]): Promise<void>;
+  /** Runs when the commit of a unit is on disk, with its items. */
+  committed?(items: readonly Item[]): void;
 }
 
 /** The first statement of units, which can be run for several of them at once. */

@@ -93,7 +93,10 @@ export class PostgresEngine implements UnitEngine {
     const clock = new StatementClock(beginMs);
     const connection = fencedConnection(client, unit, clock);
     unit.openManager = () => fencedRunner(this.dataSource, unit, runner, connection).manager;
-    unit.sql = new PostgresSql(async (query) => connection.query(query));
+    unit.sql = new PostgresSql(async (query) => {
+      unit.wrote(query.text);
+      return connection.query(query);
+    });
     let timer: NodeJS.Timeout | undefined;
     try {
       const limit = new Promise<never>((_, reject) => {

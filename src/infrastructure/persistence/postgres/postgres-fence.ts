@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { UnitEnded } from '../sql.js';
 import type { Unit } from '../unit.js';
+import { assertNoEnd } from '../unit-savepoints.js';
 import { pipeline } from './postgres-transactions.js';
 import { FrequentStatements } from './postgres-sql.js';
 import type { StatementClock } from './statement-clock.js';
@@ -15,6 +16,7 @@ export function fencedConnection(client: ClientBase, unit: Unit, clock: Statemen
   const query = (...parameters: Parameters<ClientBase['query']>) => {
     unit.assertOpen();
     const [text, values, ...rest] = parameters as unknown[];
+    assertNoEnd(typeof text === 'string' ? text : String((text as { text?: unknown } | undefined)?.text));
     // A cursor keeps its portal open over several round trips, which a pipeline can't.
     if (isSubmittable(text) && !clock.isWaiting) pipeline(client, false);
     const isPlain = typeof text === 'string' && Array.isArray(values) && values.length > 0 && rest.length === 0;
@@ -42,17 +44,19 @@ export function fencedRunner(
 ): QueryRunner {
   const runner = Object.create(holder) as QueryRunner & Record<string, unknown>;
   const Broadcaster = holder.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
-  const query = holder.query.bind(runner);
   return Object.assign(runner, {
     // The holder is released with the unit: a late caller should get the error of the unit, not of the holder.
     isReleased: false,
     connect: async () => connection,
     broadcaster: new Broadcaster(runner),
     manager: dataSource.createEntityManager(runner),
-    query: async (...parameters: Parameters<QueryRunner['query']>) => {
+    // `this` is this runner, or one of an application's data source, which inherits from it.
+    query: async function (this: QueryRunner, statement: string, ...rest: unknown[]) {
       unit.assertOpen();
       try {
-        return (await query(...parameters)) as unknown;
+        return await unit.savepoints.send<unknown>(this, statement, (text) =>
+          holder.query.call(this, text, ...(rest as [])),
+        );
       } catch (error) {
         throw error instanceof QueryFailedError && error.driverError instanceof UnitEnded ? error.driverError : error;
       }

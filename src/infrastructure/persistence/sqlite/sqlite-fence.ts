@@ -4,6 +4,7 @@ import { errorMessage } from '../../observability/error-message.js';
 import { DatabaseUnavailable, isFileUnusable, UnitEnded, type Sql, type SqlValue, type SqlParameter } from '../sql.js';
 import type { SqliteStatements } from './sqlite-statements.js';
 import type { Unit } from '../unit.js';
+import { assertNoEnd } from '../unit-savepoints.js';
 
 /**
  * The access of one unit to the shared connection; every use after the end of the unit throws. Without the fence, a write
@@ -24,11 +25,13 @@ export class SqliteFence implements Sql {
   ) {}
 
   async all<Row>(statement: string, parameters: readonly SqlParameter[] = []): Promise<Row[]> {
-    return this.guard(() => this.statements.rows(statement, parameters) as Row[]);
+    this.unit.wrote(statement);
+    return this.guard(statement, () => this.statements.rows(statement, parameters) as Row[]);
   }
 
   async run(statement: string, parameters: readonly SqlParameter[] = []): Promise<number> {
-    return this.guard(() => this.statements.changes(statement, parameters));
+    this.unit.wrote(statement);
+    return this.guard(statement, () => this.statements.changes(statement, parameters));
   }
 
   /** A query runner of this unit for TypeORM, in a transaction that TypeORM neither opens nor closes. */
@@ -37,27 +40,32 @@ export class SqliteFence implements Sql {
     const runner = Object.create(dataSource.createQueryRunner()) as QueryRunner & Record<string, unknown>;
     Object.assign(runner, { isTransactionActive: true, transactionDepth: 1, data: {}, loadedTables: [] });
     const Broadcaster = runner.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
-    Object.assign(runner, {
+    const execute = (text: string, parameters: readonly SqlValue[], structured: boolean, by: QueryRunner): unknown => {
+      dataSource.logger.logQuery(text, [...parameters], by);
+      try {
+        return this.guard(text, () => this.statements.positional(text, parameters).forTypeOrm(structured));
+      } catch (error) {
+        if (error instanceof UnitEnded || error instanceof DatabaseUnavailable) throw error;
+        dataSource.logger.logQueryError(error as Error, text, [...parameters], by);
+        // JSON has no bigint.
+        const given = parameters.map((it) => (typeof it === 'bigint' ? Number(it) : it));
+        throw new QueryFailedError(text, given, error as Error);
+      }
+    };
+    const { unit } = this;
+    return Object.assign(runner, {
       broadcaster: new Broadcaster(runner),
-      query: async (statement: string, parameters: SqlValue[] = [], structured = false) => {
-        dataSource.logger.logQuery(statement, parameters, runner);
-        try {
-          return this.guard(() => this.statements.positional(statement, parameters).forTypeOrm(structured));
-        } catch (error) {
-          if (error instanceof UnitEnded || error instanceof DatabaseUnavailable) throw error;
-          dataSource.logger.logQueryError(error as Error, statement, parameters, runner);
-          // JSON has no bigint.
-          const given = parameters.map((it) => (typeof it === 'bigint' ? Number(it) : it));
-          throw new QueryFailedError(statement, given, error as Error);
-        }
+      manager: dataSource.createEntityManager(runner),
+      // `this` is this runner, or one of an application's data source, which inherits from it.
+      query: async function (this: QueryRunner, statement: string, parameters: SqlValue[] = [], structured = false) {
+        return unit.savepoints.send(this, statement, async (text) => execute(text, parameters, structured, this));
       },
     });
-    Object.assign(runner, { manager: dataSource.createEntityManager(runner) });
-    return runner;
   }
 
-  private guard<T>(execute: () => T): T {
+  private guard<T>(text: string, execute: () => T): T {
     this.unit.assertOpen();
+    assertNoEnd(text);
     try {
       return execute();
     } catch (error) {

@@ -1,0 +1,119 @@
+import type { QueryRunner } from 'typeorm';
+import { TransactionsOverlap, UnitEnded } from './sql.js';
+
+/** How far a unit has come: how many hooks and items it has of each kind. */
+export type UnitPosition = readonly [beforeCommit: number, items: number, afterCommit: number];
+
+/** A unit, as its savepoints see it. */
+interface Undoable {
+  readonly position: UnitPosition;
+  /** Forgets the hooks and items that were added since. */
+  returnTo(position: UnitPosition): void;
+  end(reason: Error): void;
+}
+
+/** A transaction of TypeORM inside of a unit. */
+interface Savepoint {
+  readonly runner: QueryRunner;
+  /** As TypeORM names it: several query runners may use the same name. */
+  readonly given: string;
+  /** Unique among those of the unit. */
+  readonly name: string;
+  /** What of the unit was there before. */
+  readonly before: UnitPosition;
+  isReleased: boolean;
+  /** Whether other code of the unit has written since, which a rollback would undo. */
+  isShared: boolean;
+}
+
+/** The first letters of all statements below: tested for each statement. */
+const CONTROL = /^\s*(?:SAVEP|RELEA|ROLLB|ABORT|COMMIT|END|PREPARE\s+T)/i;
+const SAVEPOINT = /^\s*SAVEPOINT\s+([^\s;]+)/i;
+const RELEASE = /^\s*RELEASE\s+(?:SAVEPOINT\s+)?([^\s;]+)/i;
+const ROLLBACK_TO = /^\s*ROLLBACK\s+(?:(?:WORK|TRANSACTION)\s+)?TO\s+(?:SAVEPOINT\s+)?([^\s;]+)/i;
+const END = /^\s*(COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION)\b/i;
+
+/** @throws UnitEnded for a statement that would end the transaction of the unit */
+export function assertNoEnd(text: string): void {
+  if (!CONTROL.test(text) || ROLLBACK_TO.test(text)) return;
+  const [, end] = END.exec(text) ?? [];
+  if (!end) return;
+  throw new UnitEnded(`${end.toUpperCase()} would end the unit of work: throw to roll it back, return to commit it`);
+}
+
+/**
+ * The transactions of TypeORM inside of one unit. They share its connection, so each is a savepoint inside of the one that
+ * was begun before and isn't over. What was written after a savepoint is undone with it, also messages and hooks. Where that
+ * would undo what other code has written meanwhile, and was told that it is done, the whole unit fails instead.
+ */
+export class UnitSavepoints {
+  private readonly open: Savepoint[] = [];
+
+  constructor(
+    private readonly unit: Undoable,
+    /** The query runner of the unit itself; those of an application's data source inherit from it. */
+    private readonly own: QueryRunner,
+  ) {}
+
+  /** Sends a statement of TypeORM. @throws TransactionsOverlap for a rollback that would undo what others have written */
+  async send<T>(runner: QueryRunner, text: string, send: (text: string) => Promise<T>): Promise<T | undefined> {
+    if (!CONTROL.test(text)) {
+      this.wrote(text, runner);
+      return send(text);
+    }
+    const [, begun] = SAVEPOINT.exec(text) ?? [];
+    if (begun) return send(`SAVEPOINT ${this.begin(runner, begun)}`);
+    const [, released] = RELEASE.exec(text) ?? [];
+    if (released) {
+      const name = this.release(this.find(runner, released));
+      return name === undefined ? undefined : send(`RELEASE SAVEPOINT ${name}`);
+    }
+    const [, undone] = ROLLBACK_TO.exec(text) ?? [];
+    return undone ? send(`ROLLBACK TO SAVEPOINT ${this.rollBack(this.find(runner, undone))}`) : send(text);
+  }
+
+  /** Notes a statement that isn't one of these. @param runner the unit's own by default */
+  wrote(text: string, runner = this.own): void {
+    if (this.open.length === 0 || /^\s*SELECT\b/i.test(text)) return;
+    for (const it of this.open) {
+      // A query runner that inherits from another one works inside of its transaction.
+      if (it.runner !== runner && !Object.prototype.isPrototypeOf.call(it.runner, runner)) it.isShared = true;
+    }
+  }
+
+  private begin(runner: QueryRunner, given: string): string {
+    this.wrote('SAVEPOINT', runner);
+    const name = `mesh_${this.open.length + 1}`;
+    this.open.push({ runner, given, name, before: this.unit.position, isReleased: false, isShared: false });
+    return name;
+  }
+
+  /** @throws UnitEnded when there is none of that name */
+  private find(runner: QueryRunner, given: string): Savepoint {
+    const named = this.open.filter((it) => it.given === given && !it.isReleased);
+    const found = named.findLast((it) => it.runner === runner) ?? named.at(-1);
+    if (!found) throw new UnitEnded(`This unit of work has no savepoint ${given}`);
+    return found;
+  }
+
+  /** @returns the name to release; undefined while one above it is open, which needs it */
+  private release(savepoint: Savepoint): string | undefined {
+    savepoint.isReleased = true;
+    let name: string | undefined;
+    while (this.open.at(-1)?.isReleased) ({ name } = this.open.pop()!);
+    return name;
+  }
+
+  private rollBack(savepoint: Savepoint): string {
+    const index = this.open.indexOf(savepoint);
+    if (savepoint.isShared || index < this.open.length - 1) {
+      const error = new TransactionsOverlap();
+      this.unit.end(error);
+      throw error;
+    }
+    this.unit.returnTo(savepoint.before);
+    this.open.pop();
+    while (this.open.at(-1)?.isReleased) this.open.pop();
+    return savepoint.name;
+  }
+}
