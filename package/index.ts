@@ -51,7 +51,12 @@ export { Relay } from '../src/infrastructure/outbox/relay.js';
 export { insertOnce } from '../src/infrastructure/persistence/insert-once.js';
 export { migrateDatabase } from '../src/infrastructure/persistence/database.js';
 export type { MigrationHistory } from '../src/infrastructure/persistence/migrate.js';
-export { DatabaseUnavailable, UnitTimedOut, type Sql } from '../src/infrastructure/persistence/sql.js';
+export {
+  DatabaseUnavailable,
+  TransactionsOverlap,
+  UnitTimedOut,
+  type Sql,
+} from '../src/infrastructure/persistence/sql.js';
 export type { Unit } from '../src/infrastructure/persistence/unit.js';
 export { updateReturning } from '../src/infrastructure/persistence/update-returning.js';
 export { UnitOfWork } from '../src/infrastructure/persistence/unit-of-work.js';

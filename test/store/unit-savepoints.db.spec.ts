@@ -96,6 +96,20 @@ describe.each(DATABASES)('Transactions of TypeORM in a unit of work on $kind', (
     expect(await outcome(inPlainSql)).toBeInstanceOf(TransactionsOverlap);
   });
 
+  it('lose nothing that was written while they roll back', async () => {
+    const unit = run(async () => {
+      const runner = host.createQueryRunner();
+      await runner.startTransaction();
+      await runner.manager.insert(Note, { id: 'undone' });
+      const rolledBack = runner.rollbackTransaction().catch(() => undefined);
+      // The ROLLBACK isn't sent yet.
+      await Promise.resolve();
+      await Promise.all([rolledBack, notes.add('other')]);
+    });
+    const result = await outcome(unit);
+    expect(await notes.seen()).toEqual(result === 'done' ? ['other'] : []);
+  });
+
   it('leave what their callers were told, in whichever order they begin, write and end', async () => {
     let committed = 0;
     for (let seed = 0; seed < SCHEDULES; seed++) {

@@ -12,16 +12,19 @@ interface Undoable {
   end(reason: Error): void;
 }
 
+const nameOf = (number: number) => `mesh_${number}`;
+
 /** A transaction of TypeORM inside of a unit. */
 interface Savepoint {
   readonly runner: QueryRunner;
   /** As TypeORM names it: several query runners may use the same name. */
   readonly given: string;
-  /** Unique among those of the unit. */
-  readonly name: string;
+  /** Larger than that of those below it. */
+  readonly number: number;
   /** What of the unit was there before. */
   readonly before: UnitPosition;
-  isReleased: boolean;
+  /** Released, or about to be rolled back. */
+  isOver: boolean;
   /** Whether other code of the unit has written since, which a rollback would undo. */
   isShared: boolean;
 }
@@ -69,7 +72,7 @@ export class UnitSavepoints {
       return name === undefined ? undefined : send(`RELEASE SAVEPOINT ${name}`);
     }
     const [, undone] = ROLLBACK_TO.exec(text) ?? [];
-    return undone ? send(`ROLLBACK TO SAVEPOINT ${this.rollBack(this.find(runner, undone))}`) : send(text);
+    return undone ? this.rollBack(this.find(runner, undone), send) : send(text);
   }
 
   /** Notes a statement that isn't one of these. @param runner the unit's own by default */
@@ -83,14 +86,14 @@ export class UnitSavepoints {
 
   private begin(runner: QueryRunner, given: string): string {
     this.wrote('SAVEPOINT', runner);
-    const name = `mesh_${this.open.length + 1}`;
-    this.open.push({ runner, given, name, before: this.unit.position, isReleased: false, isShared: false });
-    return name;
+    const number = (this.open.at(-1)?.number ?? 0) + 1;
+    this.open.push({ runner, given, number, before: this.unit.position, isOver: false, isShared: false });
+    return nameOf(number);
   }
 
   /** @throws UnitEnded when there is none of that name */
   private find(runner: QueryRunner, given: string): Savepoint {
-    const named = this.open.filter((it) => it.given === given && !it.isReleased);
+    const named = this.open.filter((it) => it.given === given && !it.isOver);
     const found = named.findLast((it) => it.runner === runner) ?? named.at(-1);
     if (!found) throw new UnitEnded(`This unit of work has no savepoint ${given}`);
     return found;
@@ -98,22 +101,29 @@ export class UnitSavepoints {
 
   /** @returns the name to release; undefined while one above it is open, which needs it */
   private release(savepoint: Savepoint): string | undefined {
-    savepoint.isReleased = true;
-    let name: string | undefined;
-    while (this.open.at(-1)?.isReleased) ({ name } = this.open.pop()!);
-    return name;
+    savepoint.isOver = true;
+    let lowest: Savepoint | undefined;
+    while (this.open.at(-1)?.isOver) lowest = this.open.pop();
+    return lowest && nameOf(lowest.number);
   }
 
-  private rollBack(savepoint: Savepoint): string {
-    const index = this.open.indexOf(savepoint);
-    if (savepoint.isShared || index < this.open.length - 1) {
-      const error = new TransactionsOverlap();
-      this.unit.end(error);
-      throw error;
-    }
+  private async rollBack<T>(savepoint: Savepoint, send: (text: string) => Promise<T>): Promise<T> {
+    savepoint.isOver = true;
+    if (savepoint !== this.open.at(-1)) savepoint.isShared = true;
+    this.assertUnshared(savepoint);
     this.unit.returnTo(savepoint.before);
-    this.open.pop();
-    while (this.open.at(-1)?.isReleased) this.open.pop();
-    return savepoint.name;
+    const answer = await send(`ROLLBACK TO SAVEPOINT ${nameOf(savepoint.number)}`);
+    // What was sent meanwhile may have come before it.
+    this.assertUnshared(savepoint);
+    const index = this.open.indexOf(savepoint);
+    if (index >= 0) this.open.splice(index, 1);
+    return answer;
+  }
+
+  private assertUnshared({ isShared }: Savepoint): void {
+    if (!isShared) return;
+    const error = new TransactionsOverlap();
+    this.unit.end(error);
+    throw error;
   }
 }
