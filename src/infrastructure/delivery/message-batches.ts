@@ -10,7 +10,8 @@ import { messageContext } from './message-context.js';
 
 /** A message that is about to be recorded in the inbox. */
 export interface ReceivedMessage extends IncomingMessage {
-  readonly message: DurableMessage;
+  /** @returns a message that no other run has */
+  readonly nextMessage: () => DurableMessage;
   readonly prepared: unknown;
 }
 
@@ -35,30 +36,47 @@ export class MessageBatches {
   }
 
   private async run(
-    { consumer, handler, effect }: Subscription,
+    subscription: Subscription,
     received: readonly ReceivedMessage[],
     outcomes: readonly InboxOutcome[],
   ): Promise<Outcome[]> {
     const fresh = received.filter((_, index) => outcomes[index] === 'new');
-    if (fresh.length > 0) {
-      const events = new Map(fresh.map(({ message, event }) => [message, event]));
-      const causedBy = <T>(message: DurableMessage, work: () => T): T => {
-        const event = events.get(message);
-        if (!event) throw new Error('causedBy() needs a message of this batch');
-        return runInContext(messageContext(event, consumer), work);
-      };
-      const together = { correlationId: randomUUID(), traceparent: continueTrace(), module: consumer };
-      const handled = runInContext(together, () =>
-        handler!.handleMany!(
-          [...events.keys()],
-          causedBy,
-          fresh.map(({ prepared }) => prepared),
-        ),
-      );
-      // Each message is told to take as long as the batch.
-      await Promise.all(fresh.map(({ event }) => HANDLING.run({ consumer, event }, () => handled)));
-      if (effect) for (const { event } of fresh) await this.addEffect(effect.consumer, event);
-    }
+    if (fresh.length > 0) await this.handle(subscription, fresh);
     return outcomes.map((outcome) => (outcome === 'new' ? 'handled' : outcome));
   }
+
+  private async handle(
+    { consumer, handler, effect }: Subscription,
+    received: readonly ReceivedMessage[],
+  ): Promise<void> {
+    const events = new Map(received.map(({ nextMessage, event }) => [nextMessage(), event]));
+    const causedBy = <T>(message: DurableMessage, work: () => T): T => {
+      const event = events.get(message);
+      if (!event) throw new Error('causedBy() needs a message of this batch');
+      return runInContext(messageContext(event, consumer), work);
+    };
+    const together = { correlationId: randomUUID(), traceparent: continueTrace(), module: consumer };
+    const handled = runInContext(together, () =>
+      handler!.handleMany!(
+        [...events.keys()],
+        causedBy,
+        received.map(({ prepared }) => prepared),
+      ),
+    );
+    // Each message is told to take as long as the batch.
+    await Promise.all(received.map(({ event }) => HANDLING.run({ consumer, event }, () => handled)));
+    if (effect) for (const { event } of received) await this.addEffect(effect.consumer, event);
+  }
+}
+
+/**
+ * A run that was rolled back may have changed its message, so each repetition gets a new one.
+ * @param first for the first run, where no other code has it
+ */
+export function oneForEachRun(parse: () => DurableMessage, first?: DurableMessage): () => DurableMessage {
+  return () => {
+    const message = first ?? parse();
+    first = undefined;
+    return message;
+  };
 }
