@@ -131,4 +131,25 @@ describe.each(DATABASES)('Messages that share a unit of work on $kind', ({ kind,
     expect(await receive(Wrap, 'a', 'tea')).toBe('handled');
     expect([runs, seen.map(({ items }) => items)]).toEqual([3, ['tea,box']]);
   });
+
+  it('come in lists of different subjects, one list after the other in one unit', async () => {
+    await Promise.all(['a1', 'a2', 'b1', 'a3'].map(([subject, item]) => receive(Packed, subject!, item!)));
+    expect([...lists.values()]).toEqual([[['a1', 'b1'], ['a2'], ['a3']]]);
+  });
+
+  it('come in lists of different partition keys, also where these are not the subjects', async () => {
+    const sent = [
+      ['a1', 'x'],
+      ['b1', 'x'],
+      ['c1', 'y'],
+      ['a2', 'z'],
+    ] as const;
+    await Promise.all(sent.map(([[subject, item], key]) => receive(Packed, subject!, item!, key)));
+    expect([...lists.values()]).toEqual([
+      [
+        ['a1', 'c1'],
+        ['b1', 'a2'],
+      ],
+    ]);
+  });
 });

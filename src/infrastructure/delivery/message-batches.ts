@@ -5,6 +5,7 @@ import type { DurableMessage } from '../contracts/message.js';
 import { continueTrace, runInContext } from '../observability/request-context.js';
 import { HANDLING } from '../observability/telemetry.js';
 import type { JointBatch } from '../persistence/unit-of-work.js';
+import { partitionKeyOf } from '../store/row-parameters.js';
 import type { IncomingMessage, InboxOutcome } from '../store/inbox-rows.js';
 import { messageContext } from './message-context.js';
 
@@ -41,7 +42,7 @@ export class MessageBatches {
     outcomes: readonly InboxOutcome[],
   ): Promise<Outcome[]> {
     const fresh = received.filter((_, index) => outcomes[index] === 'new');
-    if (fresh.length > 0) await this.handle(subscription, fresh);
+    for (const list of listsOf(fresh)) await this.handle(subscription, list);
     return outcomes.map((outcome) => (outcome === 'new' ? 'handled' : outcome));
   }
 
@@ -79,4 +80,21 @@ export function oneForEachRun(parse: () => DurableMessage, first?: DurableMessag
     first = undefined;
     return message;
   };
+}
+
+/**
+ * Several messages of a key come together as retries, or when a broker delivers them at once. They may be about the same row, so
+ * each list has at most one of each subject and of each partition key. The order within both stays.
+ */
+function listsOf(received: readonly ReceivedMessage[]): ReceivedMessage[][] {
+  const lists: ReceivedMessage[][] = [];
+  /** The first list that has no message of a key. */
+  const next = new Map<string, number>();
+  for (const message of received) {
+    const [key, subject] = [partitionKeyOf(message.event), message.event.subject!];
+    const index = Math.max(next.get(key) ?? 0, next.get(subject) ?? 0);
+    (lists[index] ??= []).push(message);
+    next.set(key, index + 1).set(subject, index + 1);
+  }
+  return lists;
 }
