@@ -9,6 +9,7 @@ import type { DurableMessage, MessageClass } from './contracts/message.js';
 import type { ListedDeadLetter } from './dead-letters/dead-letter.js';
 import { DeadLetters } from './dead-letters/dead-letters.js';
 import { Retention } from './maintenance/retention.js';
+import { requestContext, type RequestContext } from './observability/request-context.js';
 import { Outbox } from './outbox/outbox.js';
 import { Relay } from './outbox/relay.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
@@ -24,11 +25,17 @@ const MAX_DEAD_LETTERS = 1000;
 
 /** Which handlers fail, how often, and with what. */
 export interface Failure {
-  /** Attempts that fail; all by default. */
+  /** Attempts that fail, each of one message; all by default. Messages that are handled together fail together, and then alone. */
   readonly times?: number;
   readonly error?: Error;
   /** The module whose handler fails; every module by default. */
   readonly module?: string;
+}
+
+interface PlannedFailure {
+  readonly type: string;
+  readonly failure: Failure;
+  left: number;
 }
 
 /** Messages of one class. */
@@ -46,7 +53,9 @@ type Messages<Class> = Class extends new (...args: never[]) => infer Message ? M
  */
 export class TestMesh {
   private readonly done: { readonly message: DurableMessage; readonly module: string }[] = [];
-  private readonly failures: { readonly type: string; readonly failure: Failure; left: number }[] = [];
+  private readonly failures: PlannedFailure[] = [];
+  /** An attempt whose unit is repeated, because it shared a transaction, fails again and counts once. */
+  private readonly failedAttempts = new WeakMap<RequestContext, PlannedFailure>();
 
   private constructor(private readonly app: INestApplicationContext) {
     const registry = app.get(HandlerRegistry);
@@ -114,13 +123,25 @@ export class TestMesh {
 
   private watch({ handler, effect, consumer: module, message: { type } }: Subscription): void {
     if (handler) {
+      // A class with both is done when its effect is.
+      const handled = (message: DurableMessage) =>
+        !effect && this.work.unit.afterCommit(() => this.done.push({ message, module }));
       const handle = handler.handle.bind(handler);
+      const handleMany = handler.handleMany?.bind(handler);
       handler.handle = async (message, prepared) => {
         await handle(message, prepared);
         this.failIfAsked(type, module);
-        // A class with both is done when its effect is.
-        if (!effect) this.work.unit.afterCommit(() => this.done.push({ message, module }));
+        handled(message);
       };
+      if (handleMany) {
+        handler.handleMany = async (messages, causedBy, prepared) => {
+          await handleMany(messages, causedBy, prepared);
+          // Doesn't count: each message is handled again by itself, in the same attempt.
+          const failure = this.failureOf(type, module);
+          if (failure) throw errorOf(failure, module);
+          messages.forEach(handled);
+        };
+      }
     }
     if (effect) {
       const perform = effect.perform.bind(effect);
@@ -133,12 +154,17 @@ export class TestMesh {
   }
 
   private failIfAsked(type: string, module: string): void {
-    const applies = (it: (typeof this.failures)[number]) =>
-      it.left > 0 && it.type === type && (it.failure.module ?? module) === module;
-    const found = this.failures.find(applies);
+    const attempt = requestContext()!;
+    const known = this.failedAttempts.get(attempt);
+    const found = known ?? this.failureOf(type, module);
     if (!found) return;
-    found.left--;
-    throw found.failure.error ?? new Error(`The test lets ${module} fail`);
+    if (!known) found.left--;
+    this.failedAttempts.set(attempt, found);
+    throw errorOf(found, module);
+  }
+
+  private failureOf(type: string, module: string): PlannedFailure | undefined {
+    return this.failures.find((it) => it.left > 0 && it.type === type && (it.failure.module ?? module) === module);
   }
 
   private async skipWaits(): Promise<void> {
@@ -154,6 +180,10 @@ export class TestMesh {
     );
     return `The mesh has not settled:\n- ${lines.join('\n- ') || 'messages in the outbox'}`;
   }
+}
+
+function errorOf({ failure }: PlannedFailure, module: string): Error {
+  return failure.error ?? new Error(`The test lets ${module} fail`);
 }
 
 /**

@@ -3,6 +3,7 @@ import { Module } from '@nestjs/common';
 import { CommandHandler, EventsHandler } from '@nestjs/cqrs';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { z } from 'zod';
+import type { DurableCommandBatchHandler } from '../../src/infrastructure/contracts/batch-handler.js';
 import { MeshFeature } from '../../src/infrastructure/contracts/mesh-feature.js';
 import {
   durableCommand,
@@ -12,6 +13,7 @@ import {
   type DurableEventHandler,
   type EffectHandler,
 } from '../../src/infrastructure/contracts/message.js';
+import { InboxReceiver } from '../../src/infrastructure/delivery/inbox-receiver.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
 import { temporaryDatabase, TestMesh } from '../../src/infrastructure/test-mesh.js';
@@ -21,6 +23,7 @@ import { DATABASES } from '../support/databases.js';
 
 class Ordered extends durableEvent('testing.shop.ordered', z.object({ item: z.string() })) {}
 class Pack extends durableCommand('testing.stock.pack', z.object({ item: z.string() }), { sentBy: ['shop'] }) {}
+class Weigh extends durableCommand('testing.stock.weigh', z.object({ item: z.string() }), { sentBy: ['shop'] }) {}
 
 @EventsHandler(Ordered)
 class PackOnOrdered implements DurableEventHandler<Ordered> {
@@ -35,6 +38,12 @@ class PackOnOrdered implements DurableEventHandler<Ordered> {
 class PackHandler implements DurableCommandHandler<Pack> {
   async execute() {}
 }
+@CommandHandler(Weigh)
+class WeighHandler implements DurableCommandBatchHandler<Weigh> {
+  async executeMany(commands: readonly Weigh[]) {
+    weighings.push(commands.length);
+  }
+}
 @EventsHandler(Ordered)
 class MailOnOrdered implements EffectHandler<Ordered> {
   async perform({ subject }: Ordered) {
@@ -45,6 +54,8 @@ class MailOnOrdered implements EffectHandler<Ordered> {
 
 let packings: string[] = [];
 let mails: string[] = [];
+/** How many commands each call got. */
+let weighings: number[] = [];
 let mailing = Promise.resolve();
 
 describe.each([...DATABASES, { kind: 'a temporary database', fresh: undefined }])('TestMesh on $kind', ({ fresh }) => {
@@ -53,12 +64,12 @@ describe.each([...DATABASES, { kind: 'a temporary database', fresh: undefined }]
   let mesh: TestMesh;
 
   beforeEach(async () => {
-    [packings, mails] = [[], []];
+    [packings, mails, weighings] = [[], [], []];
     @MeshFeature({ name: 'shop', contract: { Ordered } })
     @Module({ providers: [PackOnOrdered] })
     class ShopModule {}
-    @MeshFeature({ name: 'stock', contract: { Pack } })
-    @Module({ providers: [PackHandler, MailOnOrdered] })
+    @MeshFeature({ name: 'stock', contract: { Pack, Weigh } })
+    @Module({ providers: [PackHandler, WeighHandler, MailOnOrdered] })
     class StockModule {}
     const modules = [ShopModule, StockModule];
     temporary = fresh ? undefined : temporaryDatabase();
@@ -113,6 +124,37 @@ describe.each([...DATABASES, { kind: 'a temporary database', fresh: undefined }]
     await mesh.publish(new Pack('2', { item: 'tea' }));
     await mesh.settled();
     expect(mesh.handled(Pack).map(({ subject }) => subject)).toEqual(['2']);
+  });
+
+  it.each([
+    { method: 'execute()', message: Pack },
+    { method: 'executeMany()', message: Weigh },
+  ])('lets $method fail for each message of several that are handled at once', async ({ message }) => {
+    const attempts: string[] = [];
+    app.get(InboxReceiver).beforeAttempt = async (consumer) => void attempts.push(consumer);
+    const subjects = () => mesh.handled(message).map(({ subject }) => subject);
+    const publish = (...names: string[]) => mesh.publish(...names.map((it) => new message(it, { item: 'tea' })));
+    mesh.fail(message, { times: 2 });
+    await publish('1', '2', '3');
+    await mesh.settled();
+    expect(attempts).toHaveLength(3 + 2);
+    expect(subjects().sort()).toEqual(['1', '2', '3']);
+    mesh.fail(message);
+    await publish('4', '5', '6');
+    await mesh.settled();
+    expect(subjects()).toHaveLength(3);
+    expect((await mesh.deadLetters()).map(({ error }) => error)).toEqual(
+      Array(3).fill('Error: The test lets stock fail'),
+    );
+    mesh.recover();
+    expect(message === Pack || Math.max(...weighings) > 1).toBe(true);
+  });
+
+  it('tells of each message that was handled with others', async () => {
+    await mesh.publish(...['1', '2', '3'].map((it) => new Weigh(it, { item: 'tea' })));
+    await mesh.settled();
+    expect(mesh.handled(Weigh).map(({ subject }) => subject).sort()).toEqual(['1', '2', '3']); // prettier-ignore
+    expect(Math.max(...weighings)).toBeGreaterThan(1);
   });
 
   it('names what has not settled', async () => {

@@ -144,14 +144,14 @@ export function query<Schema extends z.ZodType, Result extends z.ZodType>(
 
 /** Handles a durable command, in the unit of work that records it in the inbox. */
 export interface DurableCommandHandler<Message, Prepared = void> {
-  /** Runs before the unit and may wait for queries and I/O. It is repeated with every attempt, so it must have no effects. */
+  /** Runs before the unit and may wait for queries and I/O. It is repeated: it must have no effects, nor change its message. */
   prepare?(message: Message): Promise<Prepared>;
   execute(message: Message, prepared: Prepared): Promise<void>;
 }
 
 /** Handles a durable event, in the unit of work that records it in the inbox. */
 export interface DurableEventHandler<Message, Prepared = void> {
-  /** Runs before the unit and may wait for queries and I/O. It is repeated with every attempt, so it must have no effects. */
+  /** Runs before the unit and may wait for queries and I/O. It is repeated: it must have no effects, nor change its message. */
   prepare?(message: Message): Promise<Prepared>;
   handle(message: Message, prepared: Prepared): Promise<void>;
 }

@@ -16,7 +16,7 @@ import { isInInbox, recordInInbox, type IncomingMessage, type InboxOutcome } fro
 import type { Consumer } from './consumer.js';
 import { effectConsumer } from './effect-consumer.js';
 import { Journal } from './journal.js';
-import { MessageBatches, type ReceivedMessage } from './message-batches.js';
+import { MessageBatches, oneForEachRun, type ReceivedMessage } from './message-batches.js';
 import { messageContext } from './message-context.js';
 import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import { withinTime } from './time-limit.js';
@@ -85,15 +85,17 @@ export class InboxReceiver {
     if (!subscription) return this.receiveUnknown(consumer, plain, delivery);
     this.permissions.assertAllowsSource(subscription.message, plain.source);
     if (this.beforeAttempt) await this.beforeAttempt(consumer);
-    const message = parseMessage(plain, subscription.message);
+    const parse = () => parseMessage(plain, subscription.message);
+    const message = parse();
     const context = messageContext(plain, consumer);
     const { handler, effect } = subscription;
     const preparing = handler && runInContext(context, () => handler.prepare(message));
     const prepared = preparing && (await withinTime(this.policy.timeoutMs, 'prepare()', () => preparing));
-    const incoming: ReceivedMessage = { consumer, event: plain, message, prepared, ...(delivery && { delivery }) };
+    const nextMessage = oneForEachRun(parse, preparing ? undefined : message);
+    const incoming: ReceivedMessage = { consumer, event: plain, nextMessage, prepared, ...(delivery && { delivery }) };
     const handle = async (outcome: InboxOutcome) => {
       if (outcome !== 'new') return outcome;
-      if (handler) await HANDLING.run({ consumer, event: plain }, () => handler.handle(message, prepared));
+      if (handler) await HANDLING.run({ consumer, event: plain }, () => handler.handle(nextMessage(), prepared));
       if (effect) await this.addEffect(effect.consumer, plain);
       return 'handled';
     };

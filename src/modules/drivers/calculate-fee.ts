@@ -19,14 +19,12 @@ export class CalculateFeeHandler implements DurableCommandBatchHandler<Calculate
     const ids = commands.map(({ data }) => data.driverId).filter((id) => id <= MAX_ID);
     const found = await this.work.repository(Driver).findBy({ id: In([...new Set(ids)]) });
     const drivers = new Map(found.map((driver) => [driver.id, driver]));
-    const rows = new Map<string, TransitFee>();
-    for (const { subject: transitId, data } of commands) {
-      const { driverId, transitPrice: price } = data;
+    const rows = commands.flatMap(({ subject: transitId, data: { driverId, transitPrice: price } }): TransitFee[] => {
       const driver = drivers.get(driverId);
-      if (driver) rows.set(transitId, { transitId, driverId, price, fee: driverFee(driver.fee, price) });
-    }
+      return driver ? [{ transitId, driverId, price, fee: driverFee(driver.fee, price) }] : [];
+    });
     // The answer has the fee that was stored first: the agreement may have changed since.
-    const stored = await insertOnce(this.work.repository(TransitFee), [...rows.values()], ['transitId']);
+    const stored = await insertOnce(this.work.repository(TransitFee), rows, ['transitId']);
     const fees = new Map(stored.map((fee) => [fee.transitId, fee]));
     for (const command of commands) causedBy(command, () => this.answer(command, fees.get(command.subject)));
   }

@@ -14,10 +14,9 @@ export class FreeDriverHandler implements DurableCommandBatchHandler<FreeDriver>
 
   async executeMany(commands: readonly FreeDriver[], causedBy: CausedBy<FreeDriver>): Promise<void> {
     const forGood = commands.filter(({ data }) => data.attempt === undefined);
-    const freed = forGood.map(({ subject: transitId, data: { driverId } }): Occupancy => {
+    const rows = forGood.map(({ subject: transitId, data: { driverId } }): Occupancy => {
       return { driverId, transitId, state: 'FREED', attempt: null, freedOn: today() };
     });
-    const rows = [...new Map(freed.map((row) => [`${row.driverId} ${row.transitId}`, row])).values()];
     // An upsert, so that FREED also wins over an OccupyDriver that comes later.
     if (rows.length > 0) await this.work.repository(Occupancy).upsert(rows, ['driverId', 'transitId']);
     for (const command of forGood) {

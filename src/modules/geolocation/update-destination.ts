@@ -59,12 +59,8 @@ export class UpdateDestinationHandler implements DurableCommandBatchHandler<Upda
   }
 
   /** @returns each route as it was stored first: the geocoder may have changed since */
-  private async measure(routes: readonly Route[]): Promise<Route[]> {
-    const keyOf = ({ transitId, addressId }: Route) => `${transitId} ${addressId}`;
-    const measured = new Map(routes.map((route) => [keyOf(route), route]));
-    const stored = await insertOnce(this.work.repository(Route), [...measured.values()], ['transitId', 'addressId']);
-    const byKey = new Map(stored.map((route) => [keyOf(route), route]));
-    return routes.map((route) => byKey.get(keyOf(route))!);
+  private measure(routes: readonly Route[]): Promise<Route[]> {
+    return insertOnce(this.work.repository(Route), routes, ['transitId', 'addressId']);
   }
 }
 

@@ -17,16 +17,12 @@ export class IssueInvoiceHandler implements DurableCommandBatchHandler<IssueInvo
 
   async executeMany(commands: readonly IssueInvoice[], causedBy: CausedBy<IssueInvoice>): Promise<void> {
     const issuedAt = this.clock.now().toISOString();
-    const rows = new Map(
-      commands.map(({ subject: transitId, data: { amount, subjectName } }) => [
-        transitId,
-        { id: uuidv7(), transitId, amount, subjectName, issuedAt },
-      ]),
-    );
-    const issued = await insertOnce(this.work.repository(Invoice), [...rows.values()], ['transitId']);
-    const invoices = new Map(issued.map((invoice) => [invoice.transitId, invoice]));
-    for (const command of commands) {
-      const { id: invoiceId, amount } = invoices.get(command.subject)!;
+    const rows = commands.map(({ subject: transitId, data: { amount, subjectName } }) => {
+      return { id: uuidv7(), transitId, amount, subjectName, issuedAt };
+    });
+    const invoices = await insertOnce(this.work.repository(Invoice), rows, ['transitId']);
+    for (const [index, command] of commands.entries()) {
+      const { id: invoiceId, amount } = invoices[index]!;
       causedBy(command, () => void this.events.publish(new InvoiceIssued(command.subject, { invoiceId, amount })));
     }
   }

@@ -36,8 +36,7 @@ export class Completion {
     const ends = new Map(ended.map(({ transit, distanceMetres }) => [transit.id, endOf(transit, distanceMetres)]));
     const completed = await this.transits.complete(ends);
     for (const { message, transit } of ended) {
-      // Once for a transit that two messages are about.
-      if (completed.delete(transit.id)) await causedBy(message, () => this.announce(transit, ends.get(transit.id)!));
+      if (completed.has(transit.id)) await causedBy(message, () => this.announce(transit, ends.get(transit.id)!));
     }
   }
 

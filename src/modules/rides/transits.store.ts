@@ -29,7 +29,7 @@ export class Transits {
 
   /** The transits that are there, by their ids. */
   async findAll(ids: readonly string[]): Promise<Map<string, Transit>> {
-    const found = await this.work.repository(Transit).findBy({ id: In([...new Set(ids)]) });
+    const found = await this.work.repository(Transit).findBy({ id: In([...ids]) });
     return new Map(found.map((transit) => [transit.id, transit]));
   }
 
