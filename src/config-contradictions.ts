@@ -1,8 +1,15 @@
 import { problem, type Environment } from './config-schema.js';
 import type { DeliveryPolicy } from './infrastructure/contracts/retry-policy.js';
+import { inboxProblem } from './infrastructure/maintenance/inbox-retention.js';
 import { brokerChainMs } from './infrastructure/policies.js';
 
 const DAY_MS = 86_400_000;
+
+const INBOX_VARIABLES = {
+  replayWindow: 'MESH_REPLAY_WINDOW',
+  retry: 'MESH_RETRY',
+  unknownTypeGrace: 'MESH_UNKNOWN_TYPE_GRACE',
+};
 
 /** What was read from the environment. */
 interface Readings {
@@ -47,6 +54,9 @@ export function contradictions(env: Environment, { hosted, all, port, meshPort, 
       ),
     );
   }
+  const retention = { inboxMs: env.MESH_INBOX_RETENTION, replayWindowMs: env.MESH_REPLAY_WINDOW };
+  const forgotten = inboxProblem(retention, delivery, INBOX_VARIABLES);
+  if (forgotten) problems.push(problem('MESH_INBOX_RETENTION', forgotten));
   problems.push(...guardContradictions(env), ...restContradictions(env), ...accessContradictions(env));
   if (env.KUBERNETES_SERVICE_HOST && env.DATABASE_URL.startsWith('sqlite:') && env.MESH_ALLOW_SQLITE !== 'true') {
     problems.push(

@@ -37,6 +37,7 @@ import { UNKNOWN_CONSUMER, UNPUBLISHED } from './store/dead-letter-rows.js';
 import { RETENTION_POLICY } from './store/expired-rows.js';
 import { OUTBOX_RESOURCE } from './store/lease-rows.js';
 import { assertOwners, migrationHistories } from './store/migration-histories.js';
+import { errorMessage } from './observability/error-message.js';
 import { MeshLogger } from './observability/mesh-logger.js';
 
 /** The injection token of a boolean: whether the repositories of the application's data source take part in units. */
@@ -66,7 +67,7 @@ export const optionProviders: Provider[] = [
   fromOptions(AT_ROOT, ({ broker }) => broker?.atRoot ?? false),
   fromOptions(MAX_WAITERS, ({ maxWaiters }) => maxWaiters ?? DEFAULT_MAX_WAITERS),
   fromOptions(MESH_LISTENER, ({ listener }) => listener),
-  fromOptions(TOKEN_VERIFIER, ({ broker }) => broker?.tokens && verifierOf(broker.tokens)),
+  fromOptions(TOKEN_VERIFIER, ({ broker }) => broker?.tokens && verifierOf('broker.tokens', broker.tokens)),
   fromOptions(SENDERS, ({ broker }) => broker?.tokens?.senders ?? []),
   fromOptions(QUERY_CALLERS, ({ broker }) => broker?.tokens?.callers ?? {}),
   fromOptions(ConsumerAddresses, ({ broker, modules }) => new ConsumerAddresses(broker?.services ?? {}, modules)),
@@ -182,14 +183,18 @@ async function leaseScopeOf({ postgres }: Database, options: MeshOptions): Promi
 export function restTokens(isWhole: boolean): Provider {
   return fromOptions(REST_TOKENS, async ({ restTokens: options }) => {
     if (options && !isWhole) throw new Error("restTokens needs http: 'whole': set both, or guard your routes yourself");
-    return options && { ...options, verifier: await verifierOf(options) };
+    return options && { ...options, verifier: await verifierOf('restTokens', options) };
   });
 }
 
-async function verifierOf(options: Omit<TokenOptions, 'senders'>): Promise<TokenVerifier> {
+async function verifierOf(option: string, options: Omit<TokenOptions, 'senders'>): Promise<TokenVerifier> {
   const { issuer, audience, jwksUrl, credentialsFile } = options;
   await loadJose();
   const { OidcTokens } = await import('./http/oidc/oidc-tokens.js');
   const credentials = credentialsFile && { credentials: new TokenFile(credentialsFile) };
-  return new OidcTokens({ issuer, audience, ...(jwksUrl && { jwksUrl }), ...credentials });
+  try {
+    return new OidcTokens({ issuer, audience, ...(jwksUrl && { jwksUrl }), ...credentials });
+  } catch (error) {
+    throw new Error(`The option ${option}: ${errorMessage(error)}`, { cause: error });
+  }
 }

@@ -25,6 +25,7 @@ import { DELIVERY_POLICY } from '../../src/infrastructure/delivery/inbox-receive
 import { ModuleReconciler } from '../../src/infrastructure/maintenance/reconciler.js';
 import { Reconciliation } from '../../src/infrastructure/maintenance/reconciliation.js';
 import { MeshModule } from '../../src/infrastructure/mesh.module.js';
+import type { MeshOptions } from '../../src/infrastructure/mesh-options.js';
 import { Outbox } from '../../src/infrastructure/outbox/outbox.js';
 import { dataSourceOptions } from '../../src/infrastructure/persistence/data-source-options.js';
 import { UnitOfWork } from '../../src/infrastructure/persistence/unit-of-work.js';
@@ -262,6 +263,49 @@ describe('An application does not start', () => {
     await expect(Test.createTestingModule({ imports: [mesh, ...modules] }).compile()).rejects.toThrow(
       /^restTokens needs http: 'whole'/,
     );
+  });
+
+  it.each<[string, Partial<MeshOptions>, RegExp]>([
+    [
+      'with more retries than the inbox remembers',
+      { delivery: { retry: 30 } },
+      /^The option retention\.inboxMs: the inbox forgets after 14\.00 days, .*: lengthen it, or reduce delivery\.retry or retention\.replayWindowMs$/,
+    ],
+    [
+      'with messages of unknown types that wait longer than the inbox remembers',
+      { delivery: { unknownTypeGraceMs: 15 * 86_400_000 } },
+      /^The option retention\.inboxMs: .*: lengthen it, or shorten delivery\.unknownTypeGraceMs$/,
+    ],
+    [
+      'with a short token',
+      { administration: { isDevelopment: true, token: 'short' } },
+      /^The option administration\.token needs at least 16 /,
+    ],
+    [
+      'with a short token for reading',
+      { administration: { isDevelopment: true, readToken: 'short' } },
+      /^The option administration\.readToken needs at least 16 /,
+    ],
+    [
+      'with one token for both roles',
+      { administration: { isDevelopment: true, token: 'a'.repeat(16), readToken: 'a'.repeat(16) } },
+      /^The option administration\.readToken must differ from administration\.token$/,
+    ],
+    [
+      'with tokens of an issuer that is no URL',
+      { broker: { tokens: { issuer: 'nowhere', audience: 'planted', senders: [] } } },
+      /^The option broker\.tokens: Invalid URL$/,
+    ],
+    [
+      'with tokens of REST for nobody',
+      { restTokens: { issuer: 'https://issuer.example', audience: '' } },
+      /^The option restTokens: Tokens need an issuer and an audience$/,
+    ],
+  ])('%s', async (_, wrong, says) => {
+    const modules = [bakery(complete)];
+    const options = { application: 'planted', modules, database: newDatabase(), migrate: true, ...wrong };
+    const mesh = MeshModule.forRoot(options);
+    await expect(Test.createTestingModule({ imports: [mesh, ...modules] }).compile()).rejects.toThrow(says);
   });
 
   it('with entities that no migration creates, where the application asks for it', () => {

@@ -197,7 +197,7 @@ describe.each(DATABASES)('Publishing to a synchronous broker on $kind', ({ fresh
       async () => app.get(Relay).suspendedReason,
       (it) => it !== undefined,
     );
-    expect(reason).toContain('MESH_OIDC_TOKEN_FILE');
+    expect(reason).toContain('broker.tokenFile');
   });
 
   it('tells an unreachable broker from one that refuses', async () => {

@@ -70,7 +70,7 @@ describe('A query between processes', () => {
       const stranger = await bearer(issuer, key, { sub: 'system:serviceaccount:cabs:loyalty' });
       expect((await ask().set('Authorization', stranger)).body).toMatchObject({
         status: 403,
-        detail: expect.stringContaining('MESH_OIDC_CALLERS') as unknown,
+        detail: expect.stringContaining('broker.tokens.callers') as unknown,
       });
       const forbidden = await bearer(issuer, key, { sub: DRIVERS });
       expect((await ask().set('Authorization', forbidden)).body).toMatchObject({
@@ -92,7 +92,7 @@ describe('A query between processes', () => {
     };
     expect(await askedBy(RIDES)).toEqual(['rides']);
     expect(await askedBy('another')).toEqual(['rides', 'drivers']);
-    await expect(askedBy('__proto__')).rejects.toThrow('MESH_OIDC_CALLERS');
+    await expect(askedBy('__proto__')).rejects.toThrow('broker.tokens.callers');
     expect(new QueryCallers(tokens, callers).of({} as IncomingMessage)).toBeUndefined();
   });
 });

@@ -128,7 +128,7 @@ describe.each(DATABASES)('The journal on $kind', ({ fresh }) => {
   it('says how to turn it on while it is off', async () => {
     await start(0);
     await send('a');
-    await expect(list()).rejects.toThrow('The journal is off: set MESH_JOURNAL');
+    await expect(list()).rejects.toThrow('The journal is off: set the option retention.journalMs');
   });
 });
 

@@ -3,9 +3,11 @@ import {
   Column,
   Entity,
   In,
+  IsNull,
   JoinColumn,
   ManyToOne,
   PrimaryColumn,
+  PrimaryGeneratedColumn,
   VirtualColumn,
   type MigrationInterface,
   type QueryRunner,
@@ -53,6 +55,26 @@ class Payer {
   number: string | number;
 }
 
+class Address {
+  @Column('text')
+  street: string;
+  @Column('text', { nullable: true })
+  floor: string | null;
+}
+
+@Entity('visit')
+class Visit {
+  @PrimaryGeneratedColumn('uuid')
+  id: string;
+  @Column('text', { unique: true })
+  day: string;
+  @Column(() => Address)
+  at: Address;
+  @ManyToOne(() => Payer)
+  @JoinColumn({ name: 'payer_id' })
+  payer: Payer;
+}
+
 class Bills1763900000000 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`CREATE TABLE bill (id text PRIMARY KEY, "order" text NOT NULL UNIQUE, lines text NOT NULL,
@@ -62,6 +84,9 @@ class Bills1763900000000 implements MigrationInterface {
     );
     const uuid = runner.connection.options.type === 'postgres' ? 'uuid' : 'varchar';
     await runner.query(`CREATE TABLE payer (id ${uuid} PRIMARY KEY, number bigint NOT NULL UNIQUE)`);
+    const generated = uuid === 'uuid' ? 'DEFAULT gen_random_uuid()' : '';
+    await runner.query(`CREATE TABLE visit (id ${uuid} PRIMARY KEY ${generated}, day text NOT NULL UNIQUE, at_street text NOT NULL,
+      at_floor text, payer_id ${uuid} REFERENCES payer (id))`);
   }
 
   async down(): Promise<void> {}
@@ -83,7 +108,7 @@ describe.each(DATABASES)('Rows that a statement returns, on $kind', ({ fresh }) 
     const histories = [{ owner: 'bills', migrations: [Bills1763900000000] }];
     database = await Database.open({
       database: await fresh(),
-      entities: [Bill, Payer, Parcel],
+      entities: [Bill, Payer, Parcel, Visit],
       histories,
       migrate: true,
     });
@@ -123,6 +148,37 @@ describe.each(DATABASES)('Rows that a statement returns, on $kind', ({ fresh }) 
     it('names a property that the entity lacks', async () => {
       const wrong = work.run(() => insertOnce(work.repository(Bill), [bill(1)], ['numbr' as 'id']));
       await expect(wrong).rejects.toThrow('Bill has no column numbr');
+    });
+
+    it.each<[string, () => Promise<unknown>, string]>([
+      ['no property', () => insertOnce(work.repository(Bill), [bill(1)], []), 'the key is empty: name the properties'],
+      [
+        'a property that is not selected',
+        () => insertOnce(work.repository(Parcel), [{ id: 'one', secret: 'mine' }], ['secret']),
+        'secret of Parcel has select: false',
+      ],
+      [
+        'a property that is computed',
+        () => insertOnce(work.repository(Parcel), [{ id: 'one' }], ['seven']),
+        'Parcel has no column seven',
+      ],
+      [
+        'a relation',
+        () => insertOnce(work.repository(Parcel), [{ id: 'one', payer: { id: randomUUID() } }], ['payer']),
+        'payer of Parcel is a relation: declare its column',
+      ],
+      [
+        'a value that the database generates',
+        () => insertOnce(work.repository(Visit), [{ day: 'Monday', at: { street: 'Main', floor: null } }], ['id']),
+        'a row of Visit has no value for id: set it in each row',
+      ],
+      [
+        'a value that is SQL',
+        () => insertOnce(work.repository(Parcel), [{ id: () => "'one'" }], ['id']),
+        'a row of Parcel has no value for id',
+      ],
+    ])('says what is wrong with a key of %s', async (_, insertion, message) => {
+      await expect(work.run(insertion)).rejects.toThrow(`insertOnce(): ${message}`);
     });
 
     it('does nothing without rows', async () => {
@@ -165,6 +221,52 @@ describe.each(DATABASES)('Rows that a statement returns, on $kind', ({ fresh }) 
       await insert(bill(1));
       await expect(update({ id: 'bill 1', discount }, { isPaid: true })).rejects.toThrow('the condition on discount');
       expect(await work.repository(Bill).find()).toEqual([bill(1)]);
+    });
+
+    describe('with conditions on embedded entities and relations', () => {
+      const payer = { id: randomUUID(), number: 1 };
+      const visits = () => work.repository(Visit);
+      const move = (where: object, street = 'Side') =>
+        work.run(async () => (await updateReturning(visits(), where, { at: { street } })).map(({ day }) => day).sort());
+      beforeEach(() =>
+        work.run(async () => {
+          await work.repository(Payer).insert(payer);
+          const visit = (day: string, floor: string | null) => ({ day, at: { street: 'Main', floor }, payer });
+          await insertOnce(visits(), [visit('Monday', null), visit('Tuesday', '2')], ['day']);
+        }),
+      );
+
+      it.each<[object, string[]]>([
+        [{ at: { street: 'Main', floor: '2' } }, ['Tuesday']],
+        [{ at: { floor: IsNull() } }, ['Monday']],
+        [{ payer }, ['Monday', 'Tuesday']],
+        [{ payer: { ...payer, number: undefined } }, ['Monday', 'Tuesday']],
+        [
+          [{ day: 'Monday' }, { at: { floor: '2' } }],
+          ['Monday', 'Tuesday'],
+        ],
+        [[{ day: 'Monday' }, { day: 'Sunday' }], ['Monday']],
+        [[{ day: In(['Tuesday']) }], ['Tuesday']],
+        [[], []],
+      ])('updates what matches: %j', async (where, days) => {
+        expect(await move(where)).toEqual(days);
+        expect(await visits().countBy({ at: { street: 'Side' } })).toBe(days.length);
+      });
+
+      it.each<[object, string]>([
+        [{ at: { street: 'Main', floor: null } }, 'on at.floor is null or undefined: use IsNull()'],
+        [{ at: { street: undefined } }, 'on at.street is null or undefined'],
+        [[{ day: 'Monday' }, { day: undefined }], 'on day is null or undefined'],
+        [[{ day: 'Monday' }, { at: { floor: null } }], 'on at.floor is null or undefined'],
+        [{ payer: { id: null } }, 'on id is null or undefined: use IsNull() to find NULL (in payer)'],
+        [{ payer: {} }, 'is empty: each row would match (in payer)'],
+        [{ at: {} }, 'on at is empty: each row would match'],
+        [{}, 'is empty: each row would match'],
+        [[{ day: 'Monday' }, {}], 'is empty: each row would match'],
+      ])('refuses what would match no row, or each: %j', async (where, problem) => {
+        await expect(move(where)).rejects.toThrow(`updateReturning(): the condition ${problem}`);
+        expect(await visits().countBy({ at: { street: 'Main' } })).toBe(2);
+      });
     });
 
     it('returns nothing where no row matches', async () => {

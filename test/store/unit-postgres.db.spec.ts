@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import type { ClientBase } from 'pg';
 import { DatabaseUnavailable } from '../../src/infrastructure/persistence/sql.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -113,5 +114,113 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
       return maxRunning;
     };
     expect(await eventually(runAll, (concurrent) => concurrent >= 3)).toBe(3);
+  });
+
+  describe('that change their session', () => {
+    let alone: Notes;
+    beforeAll(async () => (alone = await openNotes(await postgres!.fresh(), { poolSize: 1 })));
+    afterAll(() => alone.close());
+
+    /** The process of the session that the statements ran in, and of the one that comes next. */
+    const pids = async (statements: readonly string[]) => {
+      const pidAfter = (...before: readonly string[]) =>
+        alone.work.run(async () => {
+          for (const it of before) await alone.work.unit.manager.query(it);
+          const [row] = await alone.work.sql.all<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+          return row!.pid;
+        });
+      return [await pidAfter(...statements), await pidAfter()];
+    };
+
+    it.each([
+      ['SET search_path = nowhere'],
+      ['-- a tenant;\n/* of * ours */ set\nsession search_path to nowhere'],
+      ["UPDATE note SET id = 'b'; SET ROLE NONE"],
+      ['RESET search_path'],
+      ['SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY'],
+      ['DISCARD TEMP'],
+      ["SELECT set_config('search_path', 'a', true), set_config('search_path', 'nowhere', false)"],
+      ['LISTEN news'],
+      ['PREPARE mine AS SELECT 1'],
+      ['DEALLOCATE ALL'],
+      ['CREATE TEMP TABLE note (id int)'],
+      ['SELECT pg_advisory_lock(1)'],
+    ])('do not hand it on: %s', async (statement) => {
+      const [changed, next] = await pids([statement]);
+      expect(next).not.toBe(changed);
+      await alone.work.run(() => alone.work.sql.all("SELECT id FROM note WHERE id = 'none'"));
+    });
+
+    it.each([
+      ['SET LOCAL search_path = nowhere'],
+      ['SET  /* for now */ LOCAL search_path = nowhere'],
+      ['SET TRANSACTION READ WRITE'],
+      ['SET CONSTRAINTS ALL DEFERRED'],
+      ["SELECT set_config('search_path', 'nowhere', true)"],
+      ["UPDATE note\nSET id = 'b'"],
+      ["UPDATE note -- first; then\nSET id = 'b'"],
+      ["INSERT INTO note VALUES ('c') ON CONFLICT (id) DO UPDATE SET id = 'c'"],
+      ['CREATE TEMP TABLE passing (id int) ON COMMIT DROP'],
+      ['SELECT pg_advisory_xact_lock(1)'],
+    ])('until their end only leave it to the pool: %s', async (statement) => {
+      const [first, next] = await pids([statement]);
+      expect(next).toBe(first);
+    });
+
+    it('leave the settings of the next ones alone, also when they fail, and reads outside of units do', async () => {
+      const change = () => alone.work.sql.run('SET search_path = nowhere');
+      await alone.work.run(change);
+      await expect(alone.work.run(() => change().then(() => Promise.reject(new Error('fails'))))).rejects.toThrow();
+      await change();
+      await alone.work.run(() => alone.add('kept'));
+      expect(await alone.work.sql.all("SELECT id FROM note WHERE id = 'kept'")).toEqual([{ id: 'kept' }]);
+    });
+  });
+
+  describe('that catch the error of a value which cannot be sent', () => {
+    const cyclic: Record<string, unknown> = {};
+    cyclic.me = cyclic;
+    const nested: unknown[] = [];
+    nested.push(nested);
+    const text = 'SELECT $1::text AS value';
+    const ways: [string, (value: never) => Promise<unknown>][] = [
+      ['the manager of a unit', (value) => run(() => notes.work.unit.manager.query(text, [value]))],
+      ['plain statements of a unit', (value) => run(() => notes.work.sql.all(text, [value]))],
+      ['plain statements outside of units', (value) => notes.work.sql.all(text, [value])],
+      [
+        'the connection of a unit, by a name of its own',
+        (value) =>
+          run(async () => {
+            const connection = (await notes.work.unit.manager.queryRunner!.connect()) as ClientBase;
+            return (await connection.query({ name: 'mine', text, values: [value] })).rows;
+          }),
+      ],
+    ];
+
+    it.each(ways)('leave the statement usable: %s', async (_, send) => {
+      const good = () => together(numbers(6).map((n) => send(String(n) as never)));
+      expect(await good()).toEqual({ done: 6, errors: [] });
+      const failing = { toPostgres: () => JSON.parse('{') as unknown };
+      for (const bad of [cyclic, { n: 1n }, failing, [cyclic], nested]) {
+        const errors = await together(numbers(3).map(() => send(bad as never)));
+        expect(errors.done).toBe(0);
+        expect(errors.errors.map(({ name }) => name)).not.toContain('DatabaseUnavailable');
+        expect(await good()).toEqual({ done: 6, errors: [] });
+      }
+    });
+
+    it('go on preparing the statements with other values', async () => {
+      const values = ['a', 1, 2n, true, null, undefined, new Date(0), Buffer.from('b'), ['c', null, [1n]]];
+      const lengths = `SELECT ${values.map((_, n) => `length($${n + 1}::text) AS c${n}`).join(', ')}`;
+      const { manager, sql } = { manager: () => notes.work.unit.manager, sql: () => notes.work.sql };
+      const prepared = 'SELECT count(*)::int AS count FROM pg_prepared_statements WHERE statement = $1';
+      const counts = await run(async () => {
+        for (let n = 0; n < 4; n++) await manager().query(lengths, values.with(8, ['c', null]));
+        return sql().all(prepared, [lengths]);
+      });
+      expect(counts).toEqual([{ count: 1 }]);
+      const [row] = await run(() => manager().query<object[]>(lengths, values));
+      expect(row).toMatchObject({ c0: 1, c1: 1, c2: 1, c3: 4, c4: null, c5: null, c7: 1, c8: 16 });
+    });
   });
 });

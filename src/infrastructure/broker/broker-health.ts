@@ -53,7 +53,7 @@ export class BrokerHealth {
     if (!isSuspended) return undefined;
     const isToken = status === 401 || status === 403;
     return isToken
-      ? `The broker answers ${status}: check the token that this process sends (MESH_OIDC_TOKEN_FILE), and the event policies of the broker (${this.url}).`
+      ? `The broker answers ${status}: check the token that this process sends (option broker.tokenFile), and the event policies of the broker (${this.url}).`
       : `The broker refuses every message (${status}): check that K_SINK is its address (${this.url}).`;
   }
 

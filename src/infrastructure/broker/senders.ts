@@ -13,5 +13,6 @@ export function assertMayDeliver(senders: readonly Sender[], subject: string, se
   const isAllowed = senders.some(
     (it) => it.subject === subject && (it.segment === undefined || it.segment === segment),
   );
-  if (!isAllowed) throw new Forbidden('The subject of the token may not deliver here: list it in MESH_OIDC_SUBJECTS');
+  if (!isAllowed)
+    throw new Forbidden('The subject of the token may not deliver here: list it in the option broker.tokens.senders');
 }

@@ -22,7 +22,7 @@ export class QueryCallers implements RouteGuard {
     const subject = await this.tokens.verify(authorizationOf(request));
     const modules = Object.keys(this.subjects).filter((module) => this.subjects[module]!.includes(subject));
     if (modules.length === 0) {
-      throw new Forbidden('The subject of the token may not ask here: list it in MESH_OIDC_CALLERS');
+      throw new Forbidden('The subject of the token may not ask here: list it in the option broker.tokens.callers');
     }
     this.modules.set(request, modules);
   }

@@ -165,5 +165,5 @@ interface Outcome {
 }
 
 const TOO_OLD =
-  'Older than the replay window (MESH_REPLAY_WINDOW), so the inbox may have forgotten the event: if the consumer is ' +
+  'Older than the replay window (option retention.replayWindowMs), so the inbox may have forgotten the event: if the consumer is ' +
   'idempotent by a business key, replay it with force=true';

@@ -31,10 +31,10 @@ export class AdministrationGuard implements RouteGuard {
   /** @throws Error when a token is too short, or both are the same */
   constructor(@Inject(ADMINISTRATION) readonly administration: Administration) {
     const { token, readToken } = administration;
-    for (const it of [token, readToken])
-      if (it && !ADMIN_TOKEN.test(it)) throw new Error(`The administration token needs ${ADMIN_TOKEN_RULE}`);
+    for (const [name, it] of Object.entries({ token, readToken }))
+      if (it && !ADMIN_TOKEN.test(it)) throw new Error(`The option administration.${name} needs ${ADMIN_TOKEN_RULE}`);
     if (token && token === readToken)
-      throw new Error('The token for reading must differ from the administration token');
+      throw new Error('The option administration.readToken must differ from administration.token');
   }
 
   /** @throws NotFound where there is no administration, Unauthorized without a token, Forbidden when a reader changes something */
@@ -55,7 +55,7 @@ export class AdministrationGuard implements RouteGuard {
     const given = /^Bearer (.+)$/i.exec(authorizationOf(request) ?? '')?.[1];
     const role = given === undefined ? sessionRole(request, (it) => this.tokenOf(it)) : this.roleOfToken(given);
     if (role) return role;
-    throw new Unauthorized('Send the administration token: Authorization: Bearer <MESH_ADMIN_TOKEN>');
+    throw new Unauthorized('Send the administration token: Authorization: Bearer <token>');
   }
 
   /** @throws NotFound where there is no administration */

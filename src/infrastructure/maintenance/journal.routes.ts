@@ -54,7 +54,7 @@ export class JournalRoutes {
 
   private async list({ page, size, since, ...which }: z.infer<typeof listing>): Promise<object> {
     if (!this.journal.isOn)
-      throw new NotFound('The journal is off: set MESH_JOURNAL, or retention.journalMs, to how long it is to be kept');
+      throw new NotFound('The journal is off: set the option retention.journalMs to how long it is to be kept');
     const filter = { ...which, ...(since && { since: Date.parse(since) }) };
     const rows = await listJournalRows(this.work.sql, filter, { limit: size, offset: (page - 1) * size });
     return { items: rows.map(journalEntry), page, size };

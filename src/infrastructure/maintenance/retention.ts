@@ -1,7 +1,7 @@
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import { DELIVERY_POLICY } from '../delivery/inbox-receiver.js';
-import { redeliveryHorizonMs, type DeliveryPolicy } from '../contracts/retry-policy.js';
+import type { DeliveryPolicy } from '../contracts/retry-policy.js';
 import { UnitOfWork } from '../persistence/unit-of-work.js';
 import {
   databaseTime,
@@ -11,6 +11,7 @@ import {
   type RetentionPolicy,
 } from '../store/expired-rows.js';
 import { MeshLogger } from '../observability/mesh-logger.js';
+import { inboxProblem, type InboxSettings } from './inbox-retention.js';
 import { findRowRetentions } from './row-retention.js';
 
 /** How long the reply to an idempotency key is kept, in ms. */
@@ -18,7 +19,11 @@ const IDEMPOTENCY_MS = 24 * 3_600_000;
 /** Rows that one unit of work removes: few, so that no other unit waits for the clean-up. */
 const BATCH = 500;
 const INTERVAL_MS = 10 * 60_000;
-const DAY_MS = 86_400_000;
+const OPTIONS: InboxSettings = {
+  replayWindow: 'retention.replayWindowMs',
+  retry: 'delivery.retry',
+  unknownTypeGrace: 'delivery.unknownTypeGraceMs',
+};
 
 /** Removes rows whose retention has ended: those of the mesh, and those that the modules name. */
 @Injectable()
@@ -36,19 +41,8 @@ export class Retention implements OnModuleInit {
     @Inject(DELIVERY_POLICY) delivery: DeliveryPolicy,
     private readonly container: ModulesContainer,
   ) {
-    const days = (ms: number) => `${(ms / DAY_MS).toFixed(2)} days`;
-    const { unknownTypeGraceMs = 0 } = delivery;
-    if (policy.inboxMs < unknownTypeGraceMs)
-      throw new Error(
-        `The inbox forgets after ${days(policy.inboxMs)}, but a message of an unknown type waits for ` +
-          `${days(unknownTypeGraceMs)}: lengthen MESH_INBOX_RETENTION or shorten MESH_UNKNOWN_TYPE_GRACE`,
-      );
-    const horizonMs = redeliveryHorizonMs(delivery) + policy.replayWindowMs;
-    if (policy.inboxMs >= horizonMs) return;
-    throw new Error(
-      `The inbox forgets after ${days(policy.inboxMs)}, but a message can be delivered again for ${days(horizonMs)} ` +
-        '(retries, time-outs and the replay window): lengthen MESH_INBOX_RETENTION or shorten MESH_REPLAY_WINDOW',
-    );
+    const problem = inboxProblem(policy, delivery, OPTIONS);
+    if (problem) throw new Error(`The option retention.inboxMs: ${problem}`);
   }
 
   onModuleInit(): void {

@@ -1,6 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import type { Pool } from 'pg';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { errorMessage } from '../observability/error-message.js';
+import { closeChanged } from './postgres/session-statements.js';
 import { bindNumbers } from './sqlite/bound-numbers.js';
 import { isBusy } from './sqlite/sqlite-statements.js';
 
@@ -10,12 +12,17 @@ export async function connect(options: DataSourceOptions): Promise<DataSource> {
     try {
       const dataSource = await new DataSource(options).initialize();
       if (options.type === 'better-sqlite3') bindNumbers(dataSource);
+      else closeChanged(poolOf(dataSource));
       return dataSource;
     } catch (error) {
       if (!isBusy(error) || attempts > 50) throw namingFile(options, error);
       await wait(20);
     }
   }
+}
+
+export function poolOf(dataSource: DataSource): Pool {
+  return (dataSource.driver as unknown as { master: Pool }).master;
 }
 
 /** The messages of SQLite don't say which file it is. */

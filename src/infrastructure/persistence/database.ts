@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Pool, PoolClient } from 'pg';
+import type { PoolClient } from 'pg';
 import type { DataSource } from 'typeorm';
-import { connect } from './connect.js';
+import { connect, poolOf } from './connect.js';
 import { connectionOptions, dataSourceOptions, READ_LIMIT_MS } from './data-source-options.js';
 import { entitiesOf, isDataSource, type DatabaseLocation } from './host-data-source.js';
 import { noLock, PostgresLock, type Lock } from './lock.js';
@@ -184,10 +184,6 @@ async function assertMigrated(dataSource: DataSource, histories: MigrationHistor
   throw new Error(
     `The database lacks migrations; apply them first (npm run migrate, or npx meshy migrate): ${pending.join(', ')}`,
   );
-}
-
-function poolOf(dataSource: DataSource): Pool {
-  return (dataSource.driver as unknown as { master: Pool }).master;
 }
 
 function sessionConfig(dataSource: DataSource): SessionConfig {

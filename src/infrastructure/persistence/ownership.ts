@@ -35,7 +35,7 @@ export async function assertAtHome(on: DataSource | QueryRunner, modules: readon
     if (!modules.includes(name)) continue;
     throw new Error(
       state === 'moved'
-        ? `${name} has moved to ${place}: host it in a process on that database, or take it out of MODULES here`
+        ? `${name} has moved to ${place}: host it in a process on that database, or leave it out of the option hosted here`
         : `${name} is still on its way into this database from ${place}: finish its extraction first (npm run extract)`,
     );
   }

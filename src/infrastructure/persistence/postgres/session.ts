@@ -1,5 +1,6 @@
 import type { Client, ClientConfig } from 'pg';
 import { DatabaseUnavailable } from '../sql.js';
+import { inspected } from './session-statements.js';
 import { closeConnection, withTimeout } from './timeouts.js';
 
 /** Longest time for opening a session, from the first packet to the last setting, in ms. */
@@ -80,6 +81,10 @@ export async function sessionClient(settings: SessionSettings, schema?: string):
       opened.then(() => (callback as () => void)(), callback);
     }
 
+    override query(...parameters: unknown[]): never {
+      return super.query(...(inspected(this, parameters) as Parameters<Client['query']>)) as never;
+    }
+
     private async open(): Promise<Client> {
       try {
         // connectionTimeoutMillis of `pg` ends with the login: a pooler answers that before it has a session to give.
@@ -93,8 +98,9 @@ export async function sessionClient(settings: SessionSettings, schema?: string):
 
     private async logIn(): Promise<void> {
       await super.connect();
-      if (schema) await this.query(USE_SCHEMA, [schema]);
-      const { rows } = await this.query<Opened>(APPLY, parameters);
+      // These settings are no changes of the session.
+      if (schema) await super.query(USE_SCHEMA, [schema]);
+      const { rows } = await super.query<Opened>(APPLY, parameters);
       this.serverPid = rows[0]?.pid;
       if (rows[0]?.is_standby && all.default_transaction_read_only === 'off')
         throw new Error('this server is a standby, which takes no writes');

@@ -28,7 +28,10 @@ export async function repeatStale<T>(poolSize: number, work: () => Promise<T>): 
     } catch (error) {
       if (!isStale(error)) throw error;
       if (repetitions < poolSize) continue;
-      const advice = 'a pooler needs pool_mode = session';
+      const advice =
+        driverErrorOf(error).code === '0A000'
+          ? 'the columns of a table change again and again'
+          : 'a pooler needs pool_mode = session, and no unit of work may run DEALLOCATE or DISCARD';
       throw new DatabaseUnavailable(`Prepared statements fail on each connection: ${advice}`, { cause: error });
     }
   }
