@@ -1,5 +1,6 @@
 import type { Client, ClientConfig } from 'pg';
-import { DatabaseUnavailable } from '../sql.js';
+import type { EventEmitter } from 'node:events';
+import { DatabaseUnavailable, noteReported } from '../sql.js';
 import { closeConnection, withTimeout } from './timeouts.js';
 
 /** Longest time for opening a session, from the first packet to the last setting, in ms. */
@@ -69,7 +70,9 @@ export async function sessionClient(settings: SessionSettings, schema?: string):
       super(config);
       // An 'error' event without a listener ends the process, and a pool adds its listener only after connect(). Queries that
       // wait for an answer are rejected with the same error.
-      this.on('error', () => undefined);
+      this.on('error', noteReported);
+      const { connection } = this as unknown as { connection: EventEmitter };
+      connection.on('errorMessage', noteReported);
     }
 
     override connect(): Promise<Client>;
