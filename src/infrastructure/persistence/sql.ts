@@ -115,11 +115,13 @@ export function isConnectionLost(error: unknown): boolean {
   if (OF_DRIVER.test(String(message))) return true;
   if (!isOfServer(error)) return false;
   if (/^08/.test(String(code))) return routine === undefined;
+  // A database that takes no connections for now, as during its restore.
+  if (code === '55000') return routine === 'CheckMyDatabase';
   if (code === '58P01') return /^(md|slru|fd)\.c$/.test(String(file));
   return (
     /^(57P0|53[0-3]|58|25P0[34])/.test(String(code)) ||
     /^(ECONN(REFUSED|RESET|ABORTED)|EPIPE|ETIMEDOUT|E(HOST|NET)UNREACH|ENET(DOWN|RESET))$/.test(String(code)) ||
-    (routine === undefined && /connection (terminated|error|ended)|not currently accepting/i.test(String(message)))
+    (routine === undefined && /connection (terminated|error|ended)/i.test(String(message)))
   );
 }
 
