@@ -57,13 +57,51 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     expect([ran, await notes.seen()]).toEqual([0, []]);
   });
 
-  it.each(['; COMMIT', '; COMMIT; BEGIN', '; ROLLBACK; BEGIN', '; COMMIT; SELECT 1 / 0'])(
-    'fail when they end their transaction in a string of statements: INSERT …%s',
+  const query = (text: string) => notes.work.unit.manager.query(text);
+
+  it.each([
+    '; COMMIT',
+    '; commit',
+    ';END;',
+    '; ROLLBACK; BEGIN',
+    '; -- now\n COMMIT; SELECT 1 / 0',
+    '; START TRANSACTION',
+  ])('can not end their transaction in a string of statements: INSERT …%s', async (ending) => {
+    const refused = run(async () => {
+      const error = await outcome(query(`INSERT INTO note (id) VALUES ('before')${ending}`));
+      await add('in the transaction');
+      throw error as Error;
+    });
+    await expect(refused).rejects.toThrow('leave BEGIN, COMMIT and ROLLBACK to the unit');
+    expect(await notes.seen()).toEqual([]);
+  });
+
+  it.each([
+    `INSERT INTO note (id) VALUES ('; COMMIT'); SELECT 1`,
+    `INSERT INTO note (id) VALUES (E'\\'; COMMIT'); SELECT 1`,
+    `INSERT INTO note (id) VALUES ($a$; COMMIT$a$); SELECT 1`,
+    `INSERT INTO note (id) VALUES ('x') -- ; COMMIT`,
+    `INSERT INTO note (id) VALUES ('x') /* ; COMMIT */; SELECT 1 AS "; COMMIT"`,
+    `DO $$ BEGIN INSERT INTO note (id) VALUES ('x'); END $$; SELECT 1`,
+    `SAVEPOINT s; ROLLBACK TO s; ROLLBACK WORK TO SAVEPOINT s; INSERT INTO note (id) VALUES ('x')`,
+    `CREATE FUNCTION pg_temp.one() RETURNS int LANGUAGE SQL BEGIN ATOMIC SELECT 1; END; INSERT INTO note (id) VALUES ('x')`,
+  ])('may send a string of statements that keeps the transaction: %s', async (text) => {
+    await run(() => query(text));
+    expect(await notes.seen()).toHaveLength(1);
+  });
+
+  it.each(['COMMIT', 'COMMIT; BEGIN', 'COMMIT; SELECT 1 / 0'])(
+    'fail when their transaction was ended in a way that no one foresaw: %s',
     async (ending) => {
       let ran = 0;
       const ended = run(async () => {
         notes.work.unit.afterCommit(() => ran++);
-        await outcome(notes.work.unit.manager.query(`INSERT INTO note (id) VALUES ('before')${ending}`));
+        // Only PostgreSQL has comments inside of comments.
+        await outcome(
+          query(
+            `INSERT INTO note (id) VALUES ('before'); /* /* */ */ ${ending.replace('; BEGIN', '; /* /* */ */ BEGIN')}`,
+          ),
+        );
         notes.work.unit.atEnd({ store: async () => void ran++ }, 'a message');
       });
       await expect(ended).rejects.toThrow('ended its transaction');
@@ -115,25 +153,19 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
   const reject = (error: Error) => Promise.reject(error);
 
   it('fail through the fault of the database when its fault is wrapped, or another error hides it', async () => {
-    const hidden = run(async () => {
-      await outcome(notes.work.sql.run('SELECT * FROM mesh_absent'));
-      throw new Error('hidden');
-    });
-    const wrapped = run(() =>
-      notes.work.unit.manager
-        .transaction(() => notes.work.sql.run('SELECT * FROM mesh_absent'))
-        .catch((cause: unknown) => {
-          throw new Error('wrapped', { cause });
+    const failing = () => notes.work.sql.run('SELECT * FROM mesh_absent');
+    const inSavepoint = () => notes.work.unit.manager.transaction(failing);
+    const errorOf = async (prepare: () => Promise<unknown>, message: string) =>
+      outcome(
+        run(async () => {
+          const cause = await outcome(prepare());
+          throw new Error(message, message === 'wrapped' ? { cause } : {});
         }),
-    );
-    const own = run(async () => {
-      await outcome(notes.work.unit.manager.transaction(() => notes.work.sql.run('SELECT * FROM mesh_absent')));
-      throw new Error('mine');
-    });
-    expect(await outcome(hidden)).toBeInstanceOf(DatabaseUnavailable);
-    expect(await outcome(wrapped)).toBeInstanceOf(DatabaseUnavailable);
-    await expect(own).rejects.toThrow('mine');
-    expect(await outcome(own)).not.toBeInstanceOf(DatabaseUnavailable);
+      );
+    expect(await errorOf(failing, 'hidden')).toBeInstanceOf(DatabaseUnavailable);
+    expect(await errorOf(inSavepoint, 'wrapped')).toBeInstanceOf(DatabaseUnavailable);
+    // The savepoint took the fault back, and the unit failed for a reason of its own.
+    expect(await errorOf(inSavepoint, 'mine')).toMatchObject({ name: 'Error', message: 'mine' });
   });
 
   it('fail through the fault of the connection, whatever they throw when it is lost', async () => {

@@ -6,6 +6,7 @@ import type { OpenStreams, Submittable } from './open-streams.js';
 import { pipeline } from './postgres-transactions.js';
 import { FrequentStatements } from './postgres-sql.js';
 import type { StatementClock } from './statement-clock.js';
+import { assertKeepsTransaction } from './transaction-control.js';
 
 export type FencedConnection = Pick<ClientBase, 'query'>;
 
@@ -21,6 +22,7 @@ export function fencedConnection(
   const query = (...parameters: Parameters<ClientBase['query']>) => {
     unit.assertOpen();
     const [text, values, ...rest] = parameters as unknown[];
+    assertKeepsTransaction(typeof text === 'string' ? text : (text as { text?: unknown } | null)?.text);
     // A cursor keeps its portal open over several round trips, which a pipeline can't.
     if (isSubmittable(text) && !clock.isWaiting) pipeline(client, false);
     if (isSubmittable(text)) streams.add(text);

@@ -3,6 +3,7 @@ import type { ClientBase } from 'pg';
 import { DatabaseUnavailable, driverErrorOf } from '../sql.js';
 import { faultOfDatabase } from './engine-errors.js';
 import { closeConnection } from './timeouts.js';
+import { TransactionEnded } from './transaction-control.js';
 
 /** How many causes of an error are searched for a fault of the database: a handler may wrap the error of a statement. */
 const MAX_CAUSES = 5;
@@ -63,14 +64,11 @@ export class StatementWatch {
 
   /**
    * To be called before the COMMIT. @throws the error of stale statements, also when it was caught in a savepoint: the work
-   * begins anew; Error when a statement of a unit has ended the transaction, as in one string of several statements
+   * begins anew; TransactionEnded when a statement of a unit has ended the transaction in spite of `assertKeepsTransaction()`
    */
   assertCommittable(): void {
     if (this.error) throw this.error as Error;
-    if (this.hasEnded)
-      throw new Error(
-        'A statement of this unit of work ended its transaction: leave BEGIN, COMMIT and ROLLBACK to the unit',
-      );
+    if (this.hasEnded) throw new TransactionEnded();
   }
 
   /** The fault of the database that made a unit fail: it aborted the transaction, or the unit threw it on. */
