@@ -149,6 +149,32 @@ describe.each(DATABASES)('Delivery on $kind', ({ kind, fresh, makeUnavailable })
     expect(await deadLetters().count({})).toBe(0);
   });
 
+  const statement = (text: string, values: string[] = []) => work().sql.run(text, values);
+  const failing = (code: string, message = 'of another system') =>
+    Promise.reject(Object.assign(new Error(message), { code }));
+  it.each<[string, () => Promise<unknown>]>([
+    ['has a parameter too few', () => statement('INSERT INTO left_effect (who, n) VALUES ($1 || $2, 1)', ['a'])],
+    ['has the words of a driver', () => failing('', 'Carrier: connection error 4711')],
+    ['is an HTTP client’s ECONNREFUSED', () => failing('ECONNREFUSED')],
+    ['is another file’s SQLITE_CANTOPEN', () => failing('SQLITE_CANTOPEN')],
+    ['is another server’s XX001', () => failing('XX001')],
+    ['is another server’s 40P01', () => failing('40P01')],
+    ['is another server’s 53300', () => failing('53300')],
+  ])('counts the attempts of a handler whose error %s', async (_, fail) => {
+    let runs = 0;
+    await start({
+      prepare: async ({ data: { n } }) => {
+        if (n === 2) await Promise.resolve(++runs).then(fail);
+      },
+      work: async ({ data: { n } }) => {
+        if (n === 1) await Promise.resolve(++runs).then(fail);
+      },
+    });
+    for (const n of [1, 2]) await work().run(() => send(n, `key ${n}`));
+    await eventually(deadLetters().count.bind(deadLetters(), {}), (count) => count === 2);
+    expect(runs).toBe(8);
+  });
+
   it('replaces characters that databases can’t store in the error of a dead letter', async () => {
     await start({
       left: async () => {

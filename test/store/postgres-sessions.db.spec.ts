@@ -6,7 +6,7 @@ import { addressProblem } from '../../src/infrastructure/persistence/database-ad
 import { sessionClient } from '../../src/infrastructure/persistence/postgres/session.js';
 import { DatabaseUnavailable, isConnectionLost, UnitTimedOut } from '../../src/infrastructure/persistence/sql.js';
 import { DATABASES } from '../support/databases.js';
-import { connect, deferred, notesHistory, openNotes, outcome, type Notes } from '../support/notes.js';
+import { connect, deferred, notesHistory, numbers, openNotes, outcome, type Notes } from '../support/notes.js';
 
 const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
 
@@ -289,6 +289,21 @@ describe('The address of a database', () => {
       await readInAll();
       expect(await sql().all('SELECT id FROM note')).toEqual([{ id: 'a note' }]);
       expect(await inUnit(() => sql().all('SELECT id FROM note'))).toEqual([{ id: 'a note' }]);
+    });
+
+    it('is replaced also when a handler catches the error in a savepoint', async () => {
+      let outcomes: unknown[] = [];
+      const books: unknown[][] = [];
+      await Promise.all(
+        numbers(2).map(() =>
+          inUnit(async () => {
+            const read = () => notes!.work.unit.manager.transaction(() => sql().all('SELECT id FROM note'));
+            books.push((outcomes = [await outcome(read()), await outcome(read())]));
+          }),
+        ),
+      );
+      expect(books.length).toBeGreaterThan(2);
+      expect(outcomes).toEqual(['done', 'done']);
     });
 
     it('is replaced also when a handler throws another error instead', async () => {

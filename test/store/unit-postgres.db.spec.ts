@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ClientBase } from 'pg';
+import pg, { type ClientBase } from 'pg';
 import { DatabaseUnavailable } from '../../src/infrastructure/persistence/sql.js';
 import { eventually } from '../support/cabs.js';
 import { DATABASES } from '../support/databases.js';
@@ -55,6 +55,202 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     });
     await expect(aborted).rejects.toThrow('aborted by a statement whose error was caught');
     expect([ran, await notes.seen()]).toEqual([0, []]);
+  });
+
+  const query = (text: string) => notes.work.unit.manager.query(text);
+
+  it.each([
+    '; COMMIT',
+    '; commit',
+    ';END;',
+    '; ROLLBACK; BEGIN',
+    '; -- now\n COMMIT; SELECT 1 / 0',
+    '; START TRANSACTION',
+  ])('can not end their transaction in a string of statements: INSERT …%s', async (ending) => {
+    const refused = run(async () => {
+      const error = await outcome(query(`INSERT INTO note (id) VALUES ('before')${ending}`));
+      await add('in the transaction');
+      throw error as Error;
+    });
+    await expect(refused).rejects.toThrow('leave BEGIN, COMMIT and ROLLBACK to the unit');
+    expect(await notes.seen()).toEqual([]);
+  });
+
+  it.each([
+    `INSERT INTO note (id) VALUES ('; COMMIT'); SELECT 1`,
+    `INSERT INTO note (id) VALUES (E'\\'; COMMIT'); SELECT 1`,
+    `INSERT INTO note (id) VALUES ($a$; COMMIT$a$); SELECT 1`,
+    `INSERT INTO note (id) VALUES ('x') -- ; COMMIT`,
+    `INSERT INTO note (id) VALUES ('x') /* ; COMMIT */; SELECT 1 AS "; COMMIT"`,
+    `DO $$ BEGIN INSERT INTO note (id) VALUES ('x'); END $$; SELECT 1`,
+    `SAVEPOINT s; ROLLBACK TO s; ROLLBACK WORK TO SAVEPOINT s; INSERT INTO note (id) VALUES ('x')`,
+    `CREATE FUNCTION pg_temp.one() RETURNS int LANGUAGE SQL BEGIN ATOMIC SELECT 1; END; INSERT INTO note (id) VALUES ('x')`,
+  ])('may send a string of statements that keeps the transaction: %s', async (text) => {
+    await run(() => query(text));
+    expect(await notes.seen()).toHaveLength(1);
+  });
+
+  it.each(['COMMIT', 'COMMIT; BEGIN', 'COMMIT; SELECT 1 / 0'])(
+    'fail when their transaction was ended in a way that no one foresaw: %s',
+    async (ending) => {
+      let ran = 0;
+      const ended = run(async () => {
+        notes.work.unit.afterCommit(() => ran++);
+        // Only PostgreSQL has comments inside of comments.
+        await outcome(
+          query(
+            `INSERT INTO note (id) VALUES ('before'); /* /* */ */ ${ending.replace('; BEGIN', '; /* /* */ */ BEGIN')}`,
+          ),
+        );
+        notes.work.unit.atEnd({ store: async () => void ran++ }, 'a message');
+      });
+      await expect(ended).rejects.toThrow('ended its transaction');
+      expect(ran).toBe(0);
+      await run(() => add('next'));
+      expect(await notes.seen()).toContain('next');
+    },
+  );
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['counted one parameter too few', () => notes.work.sql.run('INSERT INTO note (id) VALUES ($1 || $2)', ['a'])],
+    ['counted one parameter too many', () => notes.work.unit.manager.query('SELECT $1::text', ['a', 'b'])],
+    [
+      'has more parameters than PostgreSQL takes',
+      () => notes.work.repository(Note).insert(numbers(70_000).map((n) => ({ id: `${n}` }))),
+    ],
+    ['raised the code of a lost connection', () => raise('08006')],
+    ['raised the code of a full disk', () => raise('53100')],
+    ['raised the code of damaged data', () => raise('XX001')],
+    ['raised the code of a standby', () => raise('25006')],
+    ['read a file that is missing', () => notes.work.sql.all(`SELECT pg_read_file('absent')`)],
+    [
+      'lost its connection to another system',
+      () => reject(Object.assign(new Error('no cache'), { code: 'ECONNREFUSED' })),
+    ],
+    ['deadlocked in another database', () => reject(Object.assign(new Error('deadlock'), { code: '40P01' }))],
+    ['threw an error with the words of a driver', () => reject(new Error('Carrier: connection error 4711'))],
+  ])('fail through their own fault when one %s', async (_, fail) => {
+    let runs = 0;
+    const failing = async () => {
+      runs++;
+      await fail();
+    };
+    const error = await outcome(run(failing));
+    expect(error).toBeInstanceOf(Error);
+    expect(error).not.toBeInstanceOf(DatabaseUnavailable);
+    const wrapped = run(() =>
+      failing().catch((cause: unknown) => {
+        throw new Error('wrapped', { cause });
+      }),
+    );
+    await expect(wrapped).rejects.toThrow('wrapped');
+    expect(runs).toBe(2);
+    await run(() => add('next'));
+    expect(await notes.seen()).toEqual(['next']);
+  });
+  const raise = (code: string) =>
+    notes.work.sql.run(`DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '${code}'; END $$`);
+  const reject = (error: Error) => Promise.reject(error);
+
+  it('fail through the fault of the database when its fault is wrapped, or another error hides it', async () => {
+    const failing = () => notes.work.sql.run('SELECT * FROM mesh_absent');
+    const inSavepoint = () => notes.work.unit.manager.transaction(failing);
+    const errorOf = async (prepare: () => Promise<unknown>, message: string) =>
+      outcome(
+        run(async () => {
+          const cause = await outcome(prepare());
+          throw new Error(message, message === 'wrapped' ? { cause } : {});
+        }),
+      );
+    expect(await errorOf(failing, 'hidden')).toBeInstanceOf(DatabaseUnavailable);
+    expect(await errorOf(inSavepoint, 'wrapped')).toBeInstanceOf(DatabaseUnavailable);
+    // The savepoint took the fault back, and the unit failed for a reason of its own.
+    expect(await errorOf(inSavepoint, 'mine')).toMatchObject({ name: 'Error', message: 'mine' });
+  });
+
+  it('fail through the fault of the connection, whatever they throw when it is lost', async () => {
+    const lost = run(async () => {
+      await add('before');
+      await outcome(terminate(await backendPid()));
+      await outcome(add('after'));
+      throw new Error('mine');
+    });
+    expect(await outcome(lost)).toBeInstanceOf(DatabaseUnavailable);
+    await run(() => add('next'));
+    expect(await notes.seen()).toEqual(['next']);
+  });
+
+  describe('with a cursor', () => {
+    type Next = (connection: Connection) => unknown;
+    /** Opens a cursor for five rows that reads two at a time. `suspended` is called when it has read two and may go on. */
+    const open = async (suspended: (next: () => unknown, connection: PgConnection) => unknown) => {
+      const client = (await notes.work.unit.manager.queryRunner!.connect()) as pg.ClientBase;
+      return new Promise<void>((resolve, reject) => {
+        const cursor = new pg.Query({ text: 'SELECT generate_series(1, 5) AS n', rows: 2 } as pg.QueryConfig);
+        const goOn = (cursor as unknown as { handlePortalSuspended: Next }).handlePortalSuspended.bind(cursor);
+        Object.assign(cursor, {
+          handlePortalSuspended: (connection: Connection & PgConnection) => {
+            suspended(() => goOn(connection), connection);
+            resolve();
+          },
+        });
+        cursor.on('error', reject);
+        client.query(cursor);
+      });
+    };
+    interface PgConnection {
+      close(portal: { type: 'P' }): void;
+      sync(): void;
+    }
+    const timed = async (promise: Promise<unknown>) => {
+      const began = performance.now();
+      const result = await outcome(promise);
+      return { result, ms: performance.now() - began };
+    };
+    const works = async () => {
+      expect(await together(numbers(6).map((n) => run(() => add(`next ${n}`))))).toEqual({ done: 6, errors: [] });
+    };
+
+    it.each(['ends', 'throws'])('that is left open fail at once when one %s', async (how) => {
+      const { result, ms } = await timed(
+        run(async () => {
+          await add('before');
+          await open(() => undefined);
+          if (how === 'throws') throw new Error('mine');
+        }),
+      );
+      expect(result).toMatchObject(
+        how === 'throws'
+          ? { message: 'mine' }
+          : { name: 'UnitEnded', message: expect.stringContaining('neither read to its end nor closed') as string },
+      );
+      expect(ms).toBeLessThan(1000);
+      await works();
+      expect(await notes.seen()).not.toContain('before');
+    });
+
+    it('time out when they wait for a statement for each row', async () => {
+      const { result, ms } = await timed(
+        run(async () => {
+          await open((next) => void add('row').then(next, () => undefined));
+          await add('after');
+        }),
+      );
+      expect(result).toMatchObject({ name: 'UnitTimedOut' });
+      expect(ms).toBeLessThan(2000);
+      await works();
+    });
+
+    it('that is closed are committed, also before the server has answered', async () => {
+      await run(async () => {
+        await add('before');
+        await open((_, connection) => {
+          connection.close({ type: 'P' });
+          connection.sync();
+        });
+      });
+      expect(await notes.seen()).toEqual(['before']);
+    });
   });
 
   it('fail alone with the error of their COMMIT, and leave a working connection', async () => {

@@ -38,9 +38,41 @@ export class DatabaseUnavailable extends Error {
 /** The database works, but failed this unit of work through no fault of the unit. Others may succeed meanwhile. */
 export class PartlyUnavailable extends DatabaseUnavailable {}
 
+/** Where in its source PostgreSQL raised an error; unlike messages, these names aren't translated. */
+interface ServerError {
+  readonly code?: unknown;
+  readonly message?: unknown;
+  readonly routine?: unknown;
+  readonly file?: unknown;
+}
+
 /** The error of the driver, also inside an error of TypeORM; for any thrown value. */
 export function driverErrorOf(error: unknown): { readonly code?: unknown; readonly message?: unknown } {
   return Object((error as { driverError?: unknown } | null | undefined)?.driverError ?? error) as object;
+}
+
+const reported = new WeakSet<object>();
+
+/**
+ * Remembers an error as one of a connection to the database of the mesh. A handler may throw errors of other systems with the
+ * same codes: the ECONNREFUSED of an HTTP client, or the deadlock of another database. @returns the error
+ */
+export function noteReported<T>(error: T): T {
+  reported.add(driverErrorOf(error));
+  return error;
+}
+
+/** Whether a connection to the database of the mesh reported the error; also inside an error of TypeORM. */
+export function isReported(error: unknown): boolean {
+  return reported.has(driverErrorOf(error));
+}
+
+/** PostgreSQL's routines for RAISE, and for errors of other servers (postgres_fdw, dblink): the server itself is well. */
+const PASSED_ON = /^(exec_stmt_raise|pgfdw_report_error|dblink_res_error)$/;
+
+/** Whether the database of the mesh reported the error about itself. */
+export function isOfServer(error: unknown): boolean {
+  return isReported(error) && !PASSED_ON.test(String((driverErrorOf(error) as ServerError).routine));
 }
 
 /** Whether SQLite can't use the file: it is damaged or no database, the disk is full or fails. No statement is at fault. */
@@ -55,7 +87,8 @@ export function isFileUnusable(error: unknown): boolean {
  * 42501 of a policy for rows or of RAISE, which depends on values: only the check of rights counts.
  */
 export function isServerAtFault(error: unknown): boolean {
-  const { code, message, routine } = driverErrorOf(error) as ReturnType<typeof driverErrorOf> & { routine?: unknown };
+  const { code, message, routine } = driverErrorOf(error) as ServerError;
+  if (!isOfServer(error)) return false;
   if (code === '42501') return String(routine).startsWith('aclcheck_error');
   if (/^(42P01|42703|3F000)$/.test(String(code))) return /\bmesh_\w/.test(String(message));
   return code === 'XX001' || code === 'XX002';
@@ -63,23 +96,32 @@ export function isServerAtFault(error: unknown): boolean {
 
 /** Whether the database is at fault, and no statement: see `isServerAtFault()`; or SQLite can't use its file. */
 export function isDatabaseUnusable(error: unknown): boolean {
-  return isFileUnusable(error) || isServerAtFault(error);
+  return (isReported(error) && isFileUnusable(error)) || isServerAtFault(error);
 }
+
+/** The driver's own words: it makes these errors for each statement, so they can't be noted where they are made. */
+const OF_DRIVER =
+  /^(Connection terminated|Client (has encountered a connection error|was closed) and is not queryable|timeout exceeded when trying to connect)$/;
 
 /**
  * Whether a connection is lost or refused: PostgreSQL's classes 08, 53, 57P0 and 58, and time-outs that end a session
  * (https://www.postgresql.org/docs/15/errcodes-appendix.html), errors of the socket, and those of the driver. Also
- * whether the database can't be used.
+ * whether the database can't be used. Not the errors of one statement: a wrong number of parameters (08P01 of the server
+ * itself; poolers name no routine), a limit for temporary files (53400), a file that the statement names (58P01).
  */
 export function isConnectionLost(error: unknown): boolean {
-  const { code, message } = driverErrorOf(error);
+  if (isDatabaseUnusable(error)) return true;
+  const { code, message, routine, file } = driverErrorOf(error) as ServerError;
+  if (OF_DRIVER.test(String(message))) return true;
+  if (!isOfServer(error)) return false;
+  if (/^08/.test(String(code))) return routine === undefined;
+  // A database that takes no connections for now, as during its restore.
+  if (code === '55000') return routine === 'CheckMyDatabase';
+  if (code === '58P01') return /^(md|slru|fd)\.c$/.test(String(file));
   return (
-    isDatabaseUnusable(error) ||
-    /^(08|57P0|53|58|25P0[34])/.test(String(code)) ||
+    /^(57P0|53[0-3]|58|25P0[34])/.test(String(code)) ||
     /^(ECONN(REFUSED|RESET|ABORTED)|EPIPE|ETIMEDOUT|E(HOST|NET)UNREACH|ENET(DOWN|RESET))$/.test(String(code)) ||
-    /connection (terminated|error|ended)|not queryable|not currently accepting|exceeded when trying to connect/i.test(
-      String(message),
-    )
+    (routine === undefined && /connection (terminated|error|ended)/i.test(String(message)))
   );
 }
 
@@ -88,12 +130,12 @@ export function isConnectionLost(error: unknown): boolean {
  * transactions that can't be serialised (SQLSTATE 40P01, 55P03, 40001).
  */
 export function isConflict(error: unknown): boolean {
-  return /^(40P01|55P03|40001)$/.test(String(driverErrorOf(error).code));
+  return isReported(error) && /^(40P01|55P03|40001)$/.test(String(driverErrorOf(error).code));
 }
 
 /** Whether the same may work a moment later: conflicts, and a statement that was cancelled (57014). */
 export function isTransient(error: unknown): boolean {
-  return isConflict(error) || driverErrorOf(error).code === '57014';
+  return isConflict(error) || (isReported(error) && driverErrorOf(error).code === '57014');
 }
 
 /**
@@ -101,7 +143,7 @@ export function isTransient(error: unknown): boolean {
  * 54000). SQLite stores any value.
  */
 export function isDataException(error: unknown): boolean {
-  return /^(22001|22003|22021|22P05|54000)$/.test(String(driverErrorOf(error).code));
+  return isReported(error) && /^(22001|22003|22021|22P05|54000)$/.test(String(driverErrorOf(error).code));
 }
 
 /** A unit of work was used after its end, because a promise was not awaited. */

@@ -30,19 +30,10 @@ interface Savepoint {
 }
 
 /** The first letters of all statements below: tested for each statement. */
-const CONTROL = /^\s*(?:SAVEP|RELEA|ROLLB|ABORT|COMMIT|END|PREPARE\s+T)/i;
+const CONTROL = /^\s*(?:SAVEP|RELEA|ROLLB)/i;
 const SAVEPOINT = /^\s*SAVEPOINT\s+([^\s;]+)/i;
 const RELEASE = /^\s*RELEASE\s+(?:SAVEPOINT\s+)?([^\s;]+)/i;
 const ROLLBACK_TO = /^\s*ROLLBACK\s+(?:(?:WORK|TRANSACTION)\s+)?TO\s+(?:SAVEPOINT\s+)?([^\s;]+)/i;
-const END = /^\s*(COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION)\b/i;
-
-/** @throws UnitEnded for a statement that would end the transaction of the unit */
-export function assertNoEnd(text: string): void {
-  if (!CONTROL.test(text) || ROLLBACK_TO.test(text)) return;
-  const [, end] = END.exec(text) ?? [];
-  if (!end) return;
-  throw new UnitEnded(`${end.toUpperCase()} would end the unit of work: throw to roll it back, return to commit it`);
-}
 
 /**
  * The transactions of TypeORM inside of one unit. They share its connection, so each is a savepoint inside of the one that

@@ -1,9 +1,9 @@
-import { DatabaseUnavailable, driverErrorOf, isConnectionLost, isServerAtFault } from '../sql.js';
+import { DatabaseUnavailable, driverErrorOf, isConnectionLost, isOfServer, isServerAtFault } from '../sql.js';
 import { serverFault } from './server-faults.js';
 
 /** SQLSTATE 25006, read_only_sql_transaction. */
 export function isReadOnly(error: unknown): boolean {
-  return driverErrorOf(error).code === '25006';
+  return isOfServer(error) && driverErrorOf(error).code === '25006';
 }
 
 /** @throws DatabaseUnavailable for every error of `attempt` */
@@ -16,9 +16,14 @@ export async function orUnavailable<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
+export function connectionLost(cause: unknown): DatabaseUnavailable {
+  return new DatabaseUnavailable('The connection to the database was lost', { cause });
+}
+
 /** The error of a unit of work that failed with `cause`, when the database is at fault; else undefined. */
 export function faultOfDatabase(cause: unknown): DatabaseUnavailable | undefined {
+  if (isReadOnly(cause)) return new DatabaseUnavailable('The database takes no writes', { cause });
   if (isServerAtFault(cause)) return serverFault(cause);
-  if (isConnectionLost(cause)) return new DatabaseUnavailable('The connection to the database was lost', { cause });
+  if (isConnectionLost(cause)) return connectionLost(cause);
   return undefined;
 }

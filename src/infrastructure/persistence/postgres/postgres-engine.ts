@@ -88,10 +88,11 @@ export class PostgresEngine implements UnitEngine {
     }
   }
 
-  private async runUnit<T>({ runner, client, beginMs, units }: Transaction, work: (unit: Unit) => Promise<T>) {
+  private async runUnit<T>(transaction: Transaction, work: (unit: Unit) => Promise<T>) {
+    const { runner, client, beginMs, units, streams } = transaction;
     const unit = new Unit();
     const clock = new StatementClock(beginMs);
-    const connection = fencedConnection(client, unit, clock);
+    const connection = fencedConnection(client, unit, clock, streams);
     unit.openManager = () => fencedRunner(this.dataSource, unit, runner, connection).manager;
     unit.sql = new PostgresSql(async (query) => {
       unit.wrote(query.text);
@@ -106,6 +107,8 @@ export class PostgresEngine implements UnitEngine {
       const value = await Promise.race([unit.complete(work), limit]);
       // A unit that blocks the event loop also blocks the timer.
       if (performance.now() - started > UNIT_LIMIT_MS) throw new UnitTimedOut();
+      if (streams.isOpen)
+        throw new UnitEnded('A cursor or stream of this unit of work was neither read to its end nor closed');
       // What comes after the answer, as a message, would miss the COMMIT.
       if (clock.isWaiting) throw new UnitEnded('A statement of this unit of work was not awaited');
       units.push(unit);

@@ -2,7 +2,8 @@ import type { ClientBase } from 'pg';
 import { QueryFailedError, type DataSource, type QueryRunner } from 'typeorm';
 import { UnitEnded } from '../sql.js';
 import type { Unit } from '../unit.js';
-import { assertNoEnd } from '../unit-savepoints.js';
+import { assertKeepsTransaction } from '../transaction-control.js';
+import type { OpenStreams, Submittable } from './open-streams.js';
 import { pipeline } from './postgres-transactions.js';
 import { FrequentStatements } from './postgres-sql.js';
 import type { StatementClock } from './statement-clock.js';
@@ -12,13 +13,19 @@ export type FencedConnection = Pick<ClientBase, 'query'>;
 const frequent = new FrequentStatements();
 
 /** The connection, for as long as the unit is open. `clock` measures its statements. */
-export function fencedConnection(client: ClientBase, unit: Unit, clock: StatementClock): FencedConnection {
+export function fencedConnection(
+  client: ClientBase,
+  unit: Unit,
+  clock: StatementClock,
+  streams: OpenStreams,
+): FencedConnection {
   const query = (...parameters: Parameters<ClientBase['query']>) => {
     unit.assertOpen();
     const [text, values, ...rest] = parameters as unknown[];
-    assertNoEnd(typeof text === 'string' ? text : String((text as { text?: unknown } | undefined)?.text));
+    assertKeepsTransaction(typeof text === 'string' ? text : (text as { text?: unknown } | null)?.text);
     // A cursor keeps its portal open over several round trips, which a pipeline can't.
     if (isSubmittable(text) && !clock.isWaiting) pipeline(client, false);
+    if (isSubmittable(text)) streams.add(text);
     const isPlain = typeof text === 'string' && Array.isArray(values) && values.length > 0 && rest.length === 0;
     const named = isPlain ? frequent.named(text, values) : undefined;
     const answer: unknown = named ? client.query(named) : client.query(...parameters);
@@ -28,7 +35,7 @@ export function fencedConnection(client: ClientBase, unit: Unit, clock: Statemen
   return { query: query as ClientBase['query'] };
 }
 
-function isSubmittable(statement: unknown): boolean {
+function isSubmittable(statement: unknown): statement is Submittable {
   return typeof (statement as { submit?: unknown } | null)?.submit === 'function';
 }
 

@@ -5,10 +5,11 @@ import { TRANSACTION } from '../../observability/telemetry.js';
 import { DatabaseUnavailable, MARK_TRANSACTION, UnitEnded, UnitTimedOut } from '../sql.js';
 import { Unit } from '../unit.js';
 import type { AbandonedSessions } from './abandoned-sessions.js';
-import { faultOfDatabase, isReadOnly, orUnavailable } from './engine-errors.js';
+import { connectionLost, isReadOnly, orUnavailable } from './engine-errors.js';
+import { OpenStreams } from './open-streams.js';
 import { PostgresSql } from './postgres-sql.js';
 import { StatementWatch } from './stale-statements.js';
-import { bytesReceived, closeConnection, withTimeout } from './timeouts.js';
+import { bytesReceived, closeConnection, DatabaseTimeout, withTimeout } from './timeouts.js';
 
 /** How long a COMMIT may take, in ms: the time-outs of the server don't end a wait for the disk. */
 const COMMIT_TIMEOUT_MS = 5000;
@@ -24,6 +25,7 @@ export interface Transaction {
   readonly beginMs: number;
   /** The units that have run in it. */
   readonly units: Unit[];
+  readonly streams: OpenStreams;
 }
 
 /** What is sent together with BEGIN. */
@@ -58,6 +60,7 @@ export class PostgresTransactions {
       const client = await orUnavailable<ClientBase>(() => runner.connect() as Promise<ClientBase>);
       statements = new StatementWatch(client);
       pipeline(client);
+      const streams = new OpenStreams(client);
       const before = performance.eventLoopUtilization();
       const begin = this.begin(client, opening?.lockTimeoutMs);
       const result = opening?.send(this.sqlOf(client));
@@ -73,12 +76,19 @@ export class PostgresTransactions {
         // The engine begins and ends the transaction; savepoints of TypeORM come inside of it.
         Object.assign(runner, { isTransactionActive: true, transactionDepth: 1 });
         const units: Unit[] = [];
-        const value = await body({ runner, client, beginMs, units }, (await result) as Result);
+        const value = await body({ runner, client, beginMs, units, streams }, (await result) as Result);
+        statements.assertCommittable();
         await this.end(client, units);
         return value;
       } catch (error) {
-        const cause = await this.rollBack(client, error);
-        throw cause instanceof DatabaseUnavailable ? cause : statements.causeOf(cause);
+        const lost = await this.rollBack(client, streams, error);
+        if (lost) throw error instanceof DatabaseUnavailable ? error : connectionLost(lost.cause);
+        const fault = error instanceof DatabaseUnavailable ? error : statements.faultBehind(error);
+        // A failover made this server a standby: another one may take writes by now.
+        if (isReadOnly(fault?.cause)) void closeConnection(client);
+        throw fault ?? statements.causeOf(error);
+      } finally {
+        streams.end();
       }
     } finally {
       statements?.end();
@@ -145,24 +155,33 @@ export class PostgresTransactions {
 
   /**
    * If the ROLLBACK fails, the connection is lost and the transaction with it. A ROLLBACK waits for the statements of the
-   * unit: only when nothing was received meanwhile, a unit that timed out did so because of the connection.
-   * @returns the error to throw
+   * unit: only when nothing was received meanwhile, it timed out because of the connection.
+   * @returns why the unit failed, if the connection was lost: whatever else it threw, it can be repeated
    */
-  private async rollBack(client: ClientBase, error: unknown): Promise<unknown> {
+  private async rollBack(
+    client: ClientBase,
+    streams: OpenStreams,
+    error: unknown,
+  ): Promise<{ cause: unknown } | undefined> {
+    if (streams.isOpen) {
+      // The ROLLBACK would wait for the unit to read on.
+      await this.abandoned.add(client);
+      void closeConnection(client, 0);
+      return undefined;
+    }
     const before = bytesReceived(client);
     let after: number | undefined;
     // Read before the CancelRequest goes out: the server answers that, also when it was silent until then.
     const abandon = () => ((after = bytesReceived(client)), this.abandoned.add(client));
     const rollback = withTimeout(client, client.query('ROLLBACK'), undefined, abandon);
-    const result = await rollback.catch((lost: unknown) => ({ lost }));
-    const isSilent = 'lost' in result && (after ?? bytesReceived(client)) === before;
-    const cause = isSilent && error instanceof UnitTimedOut ? result.lost : error;
-    if (isReadOnly(cause)) {
-      // A failover made this server a standby: another one may take writes by now.
-      void closeConnection(client);
-      return new DatabaseUnavailable('The database takes no writes', { cause });
-    }
-    return faultOfDatabase(cause) ?? error;
+    const lost = await rollback.then(
+      () => undefined,
+      (it: unknown) => it,
+    );
+    if (!lost) return undefined;
+    const isSilent = (after ?? bytesReceived(client)) === before;
+    if (error instanceof UnitTimedOut) return isSilent ? { cause: lost } : undefined;
+    return isSilent || !(lost instanceof DatabaseTimeout) ? { cause: error } : undefined;
   }
 }
 

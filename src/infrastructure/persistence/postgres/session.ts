@@ -1,5 +1,6 @@
+import type { EventEmitter } from 'node:events';
 import type { Client, ClientConfig } from 'pg';
-import { DatabaseUnavailable } from '../sql.js';
+import { DatabaseUnavailable, noteReported } from '../sql.js';
 import { inspected } from './session-statements.js';
 import { closeConnection, withTimeout } from './timeouts.js';
 
@@ -70,7 +71,9 @@ export async function sessionClient(settings: SessionSettings, schema?: string):
       super(config);
       // An 'error' event without a listener ends the process, and a pool adds its listener only after connect(). Queries that
       // wait for an answer are rejected with the same error.
-      this.on('error', () => undefined);
+      this.on('error', noteReported);
+      const { connection } = this as unknown as { connection: EventEmitter };
+      connection.on('errorMessage', noteReported);
     }
 
     override connect(): Promise<Client>;

@@ -1,7 +1,11 @@
 import type { EventEmitter } from 'node:events';
 import type { ClientBase } from 'pg';
-import { DatabaseUnavailable, driverErrorOf } from '../sql.js';
+import { DatabaseUnavailable, driverErrorOf, UnitEnded } from '../sql.js';
+import { faultOfDatabase } from './engine-errors.js';
 import { closeConnection } from './timeouts.js';
+
+/** How many causes of an error are searched for a fault of the database: a handler may wrap the error of a statement. */
+const MAX_CAUSES = 5;
 
 /** The routine of PostgreSQL that refuses a plan: its message is translated, and 0A000 has many meanings. */
 const REPLANNING = 'RevalidateCachedQuery';
@@ -47,12 +51,38 @@ export class StatementWatch {
   /** The last error that aborted the transaction, if it was another one. */
   private abortedBy?: unknown;
   private isAborted = false;
+  /** The error that aborted the transaction, until a savepoint is rolled back. */
+  private abort?: unknown;
+  private hasBegun = false;
+  private hasEnded = false;
   private readonly connection: EventEmitter;
 
   constructor(private readonly client: ClientBase) {
     this.connection = (client as unknown as { connection: EventEmitter }).connection;
     this.connection.on('errorMessage', this.failed);
     this.connection.on('readyForQuery', this.answered);
+    this.connection.on('commandComplete', this.completed);
+  }
+
+  /**
+   * To be called before the COMMIT. @throws the error of stale statements, also when it was caught in a savepoint: the work
+   * begins anew; UnitEnded when a statement of a unit has ended the transaction in spite of `assertKeepsTransaction()`
+   */
+  assertCommittable(): void {
+    if (this.error) throw this.error as Error;
+    if (this.hasEnded) throw new UnitEnded('A statement of this unit of work ended its transaction');
+  }
+
+  /** The fault of the database that made a unit fail: it aborted the transaction, or the unit threw it on. */
+  faultBehind(thrown: unknown): DatabaseUnavailable | undefined {
+    const fault = faultOfDatabase(this.abort);
+    let cause = thrown;
+    for (let depth = 0; !fault && depth < MAX_CAUSES && cause; depth++) {
+      const found = faultOfDatabase(cause);
+      if (found) return found;
+      cause = (cause as { cause?: unknown }).cause;
+    }
+    return fault;
   }
 
   /** @param error that the transaction ended with. @returns its cause */
@@ -64,16 +94,26 @@ export class StatementWatch {
   end(): void {
     this.connection.off('errorMessage', this.failed);
     this.connection.off('readyForQuery', this.answered);
+    this.connection.off('commandComplete', this.completed);
     if (this.error) void closeConnection(this.client);
   }
 
   private readonly failed = (error: unknown) => {
     if (this.isAborted) return;
+    this.abort ??= error;
     if (isStale(error)) this.error ??= error;
     else this.abortedBy = error;
   };
 
   private readonly answered = ({ status }: { status: string }) => {
     this.isAborted = status === 'E';
+    if (status === 'T') this.abort = undefined;
+    if (this.hasBegun && status === 'I') this.hasEnded = true;
+    this.hasBegun ||= status === 'T';
+  };
+
+  /** A string with `COMMIT; BEGIN` leaves another transaction open. */
+  private readonly completed = ({ text }: { text: string }) => {
+    if (this.hasBegun && /^(COMMIT|BEGIN|START TRANSACTION)$/.test(text)) this.hasEnded = true;
   };
 }

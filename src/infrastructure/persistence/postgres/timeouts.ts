@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { ClientBase, Pool } from 'pg';
-import { UNIT_LIMIT_MS } from '../sql.js';
+import { noteReported, UNIT_LIMIT_MS } from '../sql.js';
 
 /*
  * Half-open connections: the other machine lost its power, or the network drops packets. TCP notices after a quarter of an
@@ -25,6 +25,7 @@ export class DatabaseTimeout extends Error {
 
   constructor(ms: number) {
     super(`The database did not respond within ${ms} ms`);
+    noteReported(this);
   }
 }
 

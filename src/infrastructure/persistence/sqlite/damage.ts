@@ -1,5 +1,5 @@
 import type BetterSqlite3 from 'better-sqlite3';
-import { DatabaseUnavailable, driverErrorOf } from '../sql.js';
+import { DatabaseUnavailable, driverErrorOf, noteReported } from '../sql.js';
 
 const METHODS = ['all', 'get', 'run', 'iterate'] as const;
 
@@ -42,7 +42,7 @@ export class Damage {
   }
 
   private noted(error: unknown): unknown {
-    const { code, message } = driverErrorOf(error);
+    const { code, message } = driverErrorOf(noteReported(error));
     if (/^SQLITE_(CORRUPT|NOTADB)/.test(String(code)))
       this.damage ??= new DatabaseUnavailable(
         `The file of the database is damaged (${String(message)}): restore it and restart the process`,

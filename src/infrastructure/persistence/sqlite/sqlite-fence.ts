@@ -4,7 +4,7 @@ import { errorMessage } from '../../observability/error-message.js';
 import { DatabaseUnavailable, isFileUnusable, UnitEnded, type Sql, type SqlValue, type SqlParameter } from '../sql.js';
 import type { SqliteStatements } from './sqlite-statements.js';
 import type { Unit } from '../unit.js';
-import { assertNoEnd } from '../unit-savepoints.js';
+import { assertKeepsTransaction } from '../transaction-control.js';
 
 /**
  * The access of one unit to the shared connection; every use after the end of the unit throws. Without the fence, a write
@@ -65,7 +65,7 @@ export class SqliteFence implements Sql {
 
   private guard<T>(text: string, execute: () => T): T {
     this.unit.assertOpen();
-    assertNoEnd(text);
+    assertKeepsTransaction(text, 'sqlite');
     try {
       return execute();
     } catch (error) {
