@@ -29,7 +29,7 @@ interface Savepoint {
   isShared: boolean;
 }
 
-/** The first letters of all statements below: tested for each statement. */
+/** Tested for each statement: those below begin with it. */
 const CONTROL = /^\s*(?:SAVEP|RELEA|ROLLB)/i;
 const SAVEPOINT = /^\s*SAVEPOINT\s+([^\s;]+)/i;
 const RELEASE = /^\s*RELEASE\s+(?:SAVEPOINT\s+)?([^\s;]+)/i;

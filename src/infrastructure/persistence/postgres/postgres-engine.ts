@@ -11,8 +11,9 @@ import type { ServerFaults } from './server-faults.js';
 import { repeatStale } from './stale-statements.js';
 import { StatementClock } from './statement-clock.js';
 import { TransactionBatcher, type WaitingUnit } from './transaction-batcher.js';
+import { TransactionSlots } from './transaction-slots.js';
 
-/** How long a transaction of several units waits for a lock, in ms: alone, a unit holds no other locks while it waits. */
+/** How long a transaction of several units waits for a lock, in ms. One of a single unit waits as long as its session may. */
 const BATCH_LOCK_TIMEOUT_MS = 250;
 /** How often a transaction is begun anew that other transactions stood in the way of. */
 const MAX_REPETITIONS = 4;
@@ -25,6 +26,7 @@ export class PostgresEngine implements UnitEngine {
 
   private readonly transactions: PostgresTransactions;
   private readonly poolSize: number;
+  private readonly slots: TransactionSlots;
 
   constructor(
     private readonly dataSource: DataSource,
@@ -33,6 +35,7 @@ export class PostgresEngine implements UnitEngine {
   ) {
     this.transactions = new PostgresTransactions(dataSource, abandoned);
     this.poolSize = abandoned.poolSize;
+    this.slots = new TransactionSlots(this.poolSize);
   }
 
   async run<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
@@ -50,8 +53,10 @@ export class PostgresEngine implements UnitEngine {
     joint?: JointWork,
   ): Promise<T> {
     let batcher = this.batchers.get(prelude.batchKey);
-    if (!batcher)
-      this.batchers.set(prelude.batchKey, (batcher = new TransactionBatcher((units) => this.runBatch(units))));
+    if (!batcher) {
+      batcher = new TransactionBatcher(this.slots, (units) => this.runBatch(units));
+      this.batchers.set(prelude.batchKey, batcher);
+    }
     return batcher.add(prelude, item, work as (unit: Unit, result: unknown) => Promise<T>, joint);
   }
 
@@ -59,7 +64,7 @@ export class PostgresEngine implements UnitEngine {
   private async runBatch(batch: readonly WaitingUnit[]): Promise<void> {
     const items = batch.map(({ item }) => item);
     const opening: Opening<readonly unknown[]> = {
-      lockTimeoutMs: batch.length > 1 ? BATCH_LOCK_TIMEOUT_MS : 0,
+      lockTimeoutMs: batch.length > 1 ? BATCH_LOCK_TIMEOUT_MS : undefined,
       send: (sql) => batch[0]!.prelude.load(sql, items),
     };
     const run = () =>
@@ -67,7 +72,7 @@ export class PostgresEngine implements UnitEngine {
         (transaction, results) => runBatched(batch, results, (work) => this.runUnit(transaction, work)),
         opening,
       );
-    const completed = await (batch.length > 1 ? run() : this.repeatedly(run));
+    const completed = await (batch.length > 1 ? run() : repeatStale(this.poolSize, run));
     for (const { batched, unit, value } of completed) {
       unit.committed();
       batched.resolve(value);

@@ -30,8 +30,8 @@ export interface Transaction {
 
 /** What is sent together with BEGIN. */
 export interface Opening<Result> {
-  /** How long statements wait for a lock, in ms. */
-  readonly lockTimeoutMs: number;
+  /** How long statements wait for a lock, in ms; undefined: as long as the session lets them. */
+  readonly lockTimeoutMs?: number | undefined;
   /** Sends one statement, which does nothing without `IN_TRANSACTION`. */
   send(sql: PostgresSql): Promise<Result>;
 }
