@@ -72,7 +72,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
       await add('in the transaction');
       throw error as Error;
     });
-    await expect(refused).rejects.toThrow('leave BEGIN, COMMIT and ROLLBACK to the unit');
+    await expect(refused).rejects.toThrow('is up to the unit of work');
     expect(await notes.seen()).toEqual([]);
   });
 

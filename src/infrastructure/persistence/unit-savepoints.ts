@@ -31,9 +31,9 @@ interface Savepoint {
 
 /** Tested for each statement: those below begin with it. */
 const CONTROL = /^\s*(?:SAVEP|RELEA|ROLLB)/i;
-const SAVEPOINT = /^\s*SAVEPOINT\s+([^\s;]+)/i;
-const RELEASE = /^\s*RELEASE\s+(?:SAVEPOINT\s+)?([^\s;]+)/i;
-const ROLLBACK_TO = /^\s*ROLLBACK\s+(?:(?:WORK|TRANSACTION)\s+)?TO\s+(?:SAVEPOINT\s+)?([^\s;]+)/i;
+const SAVEPOINT = /^\s*SAVEPOINT\s+([^\s;]+)[\s;]*$/i;
+const RELEASE = /^\s*RELEASE\s+(?:SAVEPOINT\s+)?([^\s;]+)[\s;]*$/i;
+const ROLLBACK_TO = /^\s*ROLLBACK\s+(?:(?:WORK|TRANSACTION)\s+)?TO\s+(?:SAVEPOINT\s+)?([^\s;]+)[\s;]*$/i;
 
 /**
  * The transactions of TypeORM inside of one unit. They share its connection, so each is a savepoint inside of the one that
@@ -63,7 +63,10 @@ export class UnitSavepoints {
       return name === undefined ? undefined : send(`RELEASE SAVEPOINT ${name}`);
     }
     const [, undone] = ROLLBACK_TO.exec(text) ?? [];
-    return undone ? this.rollBack(this.find(runner, undone), send) : send(text);
+    if (undone) return this.rollBack(this.find(runner, undone), send);
+    // A string of several statements, whose savepoints are its own.
+    this.wrote(text, runner);
+    return send(text);
   }
 
   /** Notes a statement that isn't one of these. @param runner the unit's own by default */
