@@ -31,7 +31,6 @@ import { Relay } from './outbox/relay.js';
 import { unaddressedMessages } from './outbox/unaddressed-messages.js';
 import { Database } from './persistence/database.js';
 import { isDataSource, joinUnits } from './persistence/host-data-source.js';
-import { noteErrorsOf } from './persistence/host-errors.js';
 import { UnitOfWork } from './persistence/unit-of-work.js';
 import { deliveryOf, DEFAULT_MAX_WAITERS, DEFAULT_RECONCILIATION, DEFAULT_RETENTION } from './policies.js';
 import { UNKNOWN_CONSUMER, UNPUBLISHED } from './store/dead-letter-rows.js';
@@ -90,10 +89,8 @@ export const optionProviders: Provider[] = [
 ];
 
 function joinHost({ database }: MeshOptions, work: UnitOfWork): boolean {
-  if (!isDataSource(database)) return false;
-  joinUnits(database, () => work.openOrNone);
-  noteErrorsOf(database);
-  return true;
+  if (isDataSource(database)) joinUnits(database, () => work.openOrNone);
+  return isDataSource(database);
 }
 
 /** @throws Error when other processes host some modules, and no broker reaches them */

@@ -1,4 +1,5 @@
 import { DataSource, type DataSourceOptions, type MixedList, type QueryRunner } from 'typeorm';
+import { noteErrorsOf } from './host-errors.js';
 import type { Unit } from './unit.js';
 
 /** The options of a data source on PostgreSQL: TypeORM 0.3 and 1.x give the type different names. */
@@ -24,7 +25,8 @@ export function entitiesOf(location: DatabaseLocation, ofModules: readonly Class
 
 /**
  * Lets the repositories of an application's data source take part in the open unit of work: `@InjectRepository`, also with
- * relations, subscribers and transactions of TypeORM, which become savepoints. Outside of units nothing changes.
+ * relations, subscribers and transactions of TypeORM, which become savepoints. Outside of units nothing changes, but errors of its
+ * connections count as those of the database.
  */
 export function joinUnits(host: DataSource, openUnit: () => Unit | undefined): void {
   const create = host.createQueryRunner.bind(host);
@@ -32,6 +34,7 @@ export function joinUnits(host: DataSource, openUnit: () => Unit | undefined): v
     const holder = openUnit()?.manager.queryRunner;
     return holder ? memberOf(holder) : create(mode);
   };
+  noteErrorsOf(host);
 }
 
 type Runner = QueryRunner & { transactionDepth: number };
