@@ -37,7 +37,7 @@ globalThis.Date = new Proxy(RealDate, {
 
 /** Class names of the handlers of durable messages. */
 export const disturbed = [];
-/** The messages that are being handled, `{ consumer, event, delivery, message }`, and their unit of work. */
+/** The messages that are being handled, `{ consumer, event, delivery, message }`, and their unit of work. One alone has no `message`. */
 const current = new AsyncLocalStorage();
 
 /**
@@ -74,7 +74,8 @@ function disturb({ name, prototype: handler }) {
       const result = await original.call(this, first, ...rest);
       const { work, received } = current.getStore();
       const messages = method.endsWith('Many') ? first : [first];
-      for (const it of received) if (messages.includes(it.message)) await recordHandling(work, it);
+      for (const it of received)
+        if (received.length === 1 || messages.includes(it.message)) await recordHandling(work, it);
       // After all statements of the handler, so that the rollback has to undo all of them.
       if (random() < (state.fail ?? 0) / 2) throw new Error('Injected fault: this handler fails');
       return result;
@@ -101,9 +102,10 @@ if (application) {
     if (!jointHandlings.has(joint)) jointHandlings.set(joint, { run });
     return jointHandlings.get(joint);
   };
-  UnitOfWork.prototype.runInBatch = function (prelude, message, handle, joint) {
-    const handling = { work: this, received: [message] };
-    const one = (result) => current.run(handling, handle, result);
-    return runInBatch.call(this, prelude, message, one, joint && jointHandlingOf(this, joint));
+  UnitOfWork.prototype.runInBatch = function (prelude, received, handle, joint) {
+    // Each run of a unit has a message of its own.
+    const watched = { ...received, nextMessage: () => (watched.message = received.nextMessage()) };
+    const one = (result) => current.run({ work: this, received: [watched] }, handle, result);
+    return runInBatch.call(this, prelude, watched, one, joint && jointHandlingOf(this, joint));
   };
 }
