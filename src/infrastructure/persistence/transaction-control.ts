@@ -3,8 +3,7 @@ import { UnitEnded, type Dialect } from './sql.js';
 const CONTROL =
   /^\s*(COMMIT|END|ABORT|BEGIN|START\s+TRANSACTION|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+((WORK|TRANSACTION)\s+)?TO\b))\b/i;
 
-/** What hides a statement: a comment before it, or another statement. */
-const HIDING = /^\s*(--|\/\*)|;/;
+const COMMENT = /^\s*(?:--|\/\*)/;
 
 /** Comments, literals and quoted names: what they hold is no statement. */
 const QUOTED = /--[^\n]*|\/\*[^]*?\*\/|\bE'(?:[^'\\]|\\[^]|'')*'|'[^']*'|"[^"]*"|\$((?:[a-z_]\w*)?)\$[^]*?\$\1\$/gi;
@@ -20,7 +19,9 @@ const FUNCTION_BODY = /\bBEGIN\s+ATOMIC\b/i;
  */
 export function assertKeepsTransaction(text: unknown, dialect: Dialect = 'postgres'): void {
   if (typeof text !== 'string') return;
-  const found = CONTROL.exec(text) ?? (HIDING.test(text) ? hiddenIn(text, dialect) : undefined);
+  // Behind a comment, or behind another statement. This is asked of each statement, so the quick tests come first.
+  const mayHide = text.includes(';') || COMMENT.test(text);
+  const found = CONTROL.exec(text) ?? (mayHide ? hiddenIn(text, dialect) : undefined);
   if (!found) return;
   throw new UnitEnded(
     `${found[1]!.toUpperCase()} is up to the unit of work: return to commit it, throw to roll it back`,

@@ -7,7 +7,6 @@ import { MeshLogger } from '../observability/mesh-logger.js';
 
 /** One local transaction, as the code inside it sees it. */
 export class Unit {
-  private static readonly logger = new MeshLogger('UnitOfWork');
   private ended?: string | Error;
   private isComplete = false;
   private isRunning = true;
@@ -92,7 +91,12 @@ export class Unit {
 
   /** For engines: runs the work and the hooks that belong to the transaction. */
   async complete<T>(work: (unit: Unit) => Promise<T>): Promise<T> {
-    const value = await work(this).finally(() => (this.isRunning = false));
+    let value: T;
+    try {
+      value = await work(this);
+    } finally {
+      this.isRunning = false;
+    }
     // The loop also reaches hooks that hooks add.
     for (const hook of this.beforeCommitHooks) await hook();
     // What ended it may have been caught.
@@ -114,26 +118,28 @@ export class Unit {
 
   /** For engines: runs the hooks that wait for the disk. An error of a hook is logged: the commit stands. */
   committed(): void {
-    // Emptied: units that ran as one share this.
-    const items = Unit.epiloguesOf([this]);
-    this.epilogues.length = 0;
-    const stored = [...items].map(
-      ([epilogue, them]) =>
-        () =>
-          epilogue.committed?.(them),
-    );
-    for (const hook of [...stored, ...this.afterCommitHooks.splice(0)]) {
-      try {
-        hook();
-      } catch (error) {
-        Unit.logger.error({ err: error }, 'A hook failed after its commit');
-      }
+    // Units that ran as one share this: the second has nothing left.
+    if (this.epilogues.length > 0) {
+      const stored = Unit.epiloguesOf([this]);
+      this.epilogues.length = 0;
+      for (const [epilogue, items] of stored) attempt(() => epilogue.committed?.(items));
     }
+    if (this.afterCommitHooks.length > 0) this.afterCommitHooks.splice(0).forEach(attempt);
   }
 
   /** For engines: from now on every use of this unit throws, with the error that ended it if there was one. */
   end(reason: string | Error): void {
     this.ended ??= reason;
+  }
+}
+
+const logger = new MeshLogger('UnitOfWork');
+
+function attempt(hook: () => void): void {
+  try {
+    hook();
+  } catch (error) {
+    logger.error({ err: error }, 'A hook failed after its commit');
   }
 }
 
