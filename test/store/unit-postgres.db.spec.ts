@@ -91,7 +91,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
   });
 
   it.each(['COMMIT', 'COMMIT; BEGIN', 'COMMIT; SELECT 1 / 0'])(
-    'fail when their transaction was ended in a way that no one foresaw: %s',
+    'fail when their transaction was ended in a way that is not refused: %s',
     async (ending) => {
       let ran = 0;
       const ended = run(async () => {

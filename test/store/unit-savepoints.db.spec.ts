@@ -184,6 +184,11 @@ describe.each(DATABASES)('Transactions of TypeORM in a unit of work on $kind', (
       await runner.commitTransaction();
       if (runner.isTransactionActive) await runner.rollbackTransaction();
       expect(await outcome(runner.commitTransaction())).toBeInstanceOf(UnitEnded);
+      const unused = host.createQueryRunner();
+      await notes.work.unit.manager.transaction(async (manager) => {
+        await manager.insert(Note, { id: 'inside of another' });
+        if (unused.isTransactionActive) await unused.rollbackTransaction();
+      });
       await runner.release();
       const disposable = host.createQueryRunner();
       await disposable.startTransaction();
@@ -191,7 +196,7 @@ describe.each(DATABASES)('Transactions of TypeORM in a unit of work on $kind', (
       await disposable[Symbol.asyncDispose]();
       stage('after');
     });
-    expect(await notes.seen()).toEqual(['before', 'disposed', 'inside']);
+    expect(await notes.seen()).toEqual(['before', 'disposed', 'inside', 'inside of another']);
     expect(stored).toEqual(['after']);
   });
 

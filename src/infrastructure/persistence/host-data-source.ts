@@ -32,7 +32,7 @@ export function joinUnits(host: DataSource, openUnit: () => Unit | undefined): v
   const create = host.createQueryRunner.bind(host);
   host.createQueryRunner = (mode) => {
     const holder = openUnit()?.manager.queryRunner;
-    return holder ? memberOf(holder) : create(mode);
+    return holder ? memberOf(holder as Runner) : create(mode);
   };
   noteErrorsOf(host);
 }
@@ -40,14 +40,16 @@ export function joinUnits(host: DataSource, openUnit: () => Unit | undefined): v
 type Runner = QueryRunner & { transactionDepth: number };
 
 /** A query runner in the transaction of a unit, which the unit ends. It may have transactions of its own inside. */
-function memberOf(holder: QueryRunner): QueryRunner {
+function memberOf(holder: Runner): QueryRunner {
   const member = Object.create(holder) as Runner;
-  const outside = member.transactionDepth;
+  // Its own from now on: the holder may begin a transaction, too.
+  const outside = holder.transactionDepth;
   const Broadcaster = holder.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
   return Object.assign(member, {
+    transactionDepth: outside,
     broadcaster: new Broadcaster(member),
     manager: holder.manager.connection.createEntityManager(member),
-    // For TypeORM a transaction is active, so `if (runner.isTransactionActive)` doesn't keep anyone from calling this.
+    // For TypeORM a transaction is active, so code that asks `isTransactionActive` before it calls this does call it.
     rollbackTransaction: async () => {
       if (member.transactionDepth > outside) await holder.rollbackTransaction.call(member);
     },
