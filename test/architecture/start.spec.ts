@@ -297,7 +297,7 @@ describe('An application does not start', () => {
       /^The option broker\.tokens: Invalid URL$/,
     ],
     [
-      'with tokens of REST for nobody',
+      'with tokens of REST without an audience',
       { restTokens: { issuer: 'https://issuer.example', audience: '' } },
       /^The option restTokens: Tokens need an issuer and an audience$/,
     ],

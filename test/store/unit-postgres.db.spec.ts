@@ -168,7 +168,7 @@ const postgres = DATABASES.find(({ kind }) => kind === 'postgres');
     expect(await errorOf(inSavepoint, 'mine')).toMatchObject({ name: 'Error', message: 'mine' });
   });
 
-  it('fail through the fault of the connection, whatever they throw when it is lost', async () => {
+  it('fail through the fault of a lost connection, also when they throw an error of their own', async () => {
     const lost = run(async () => {
       await add('before');
       await outcome(terminate(await backendPid()));

@@ -156,7 +156,7 @@ export class PostgresTransactions {
   /**
    * If the ROLLBACK fails, the connection is lost and the transaction with it. A ROLLBACK waits for the statements of the
    * unit: only when nothing was received meanwhile, it timed out because of the connection.
-   * @returns why the unit failed, if the connection was lost: whatever else it threw, it can be repeated
+   * @returns the cause when the connection was lost: the unit can be repeated then; undefined when it was rolled back
    */
   private async rollBack(
     client: ClientBase,

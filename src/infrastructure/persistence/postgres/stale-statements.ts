@@ -75,14 +75,15 @@ export class StatementWatch {
 
   /** The fault of the database that made a unit fail: it aborted the transaction, or the unit threw it on. */
   faultBehind(thrown: unknown): DatabaseUnavailable | undefined {
-    const fault = faultOfDatabase(this.abort);
+    const aborting = faultOfDatabase(this.abort);
+    if (aborting) return aborting;
     let cause = thrown;
-    for (let depth = 0; !fault && depth < MAX_CAUSES && cause; depth++) {
-      const found = faultOfDatabase(cause);
-      if (found) return found;
+    for (let depth = 0; depth < MAX_CAUSES && cause; depth++) {
+      const fault = faultOfDatabase(cause);
+      if (fault) return fault;
       cause = (cause as { cause?: unknown }).cause;
     }
-    return fault;
+    return undefined;
   }
 
   /** @param error that the transaction ended with. @returns its cause */

@@ -40,13 +40,13 @@ export class SqliteFence implements Sql {
     const runner = Object.create(dataSource.createQueryRunner()) as QueryRunner & Record<string, unknown>;
     Object.assign(runner, { isTransactionActive: true, transactionDepth: 1, data: {}, loadedTables: [] });
     const Broadcaster = runner.broadcaster.constructor as new (runner: QueryRunner) => QueryRunner['broadcaster'];
-    const execute = (text: string, parameters: readonly SqlValue[], structured: boolean, by: QueryRunner): unknown => {
-      dataSource.logger.logQuery(text, [...parameters], by);
+    const execute = (text: string, parameters: SqlValue[], structured: boolean, by: QueryRunner): unknown => {
+      dataSource.logger.logQuery(text, parameters, by);
       try {
         return this.guard(text, () => this.statements.positional(text, parameters).forTypeOrm(structured));
       } catch (error) {
         if (error instanceof UnitEnded || error instanceof DatabaseUnavailable) throw error;
-        dataSource.logger.logQueryError(error as Error, text, [...parameters], by);
+        dataSource.logger.logQueryError(error as Error, text, parameters, by);
         // JSON has no bigint.
         const given = parameters.map((it) => (typeof it === 'bigint' ? Number(it) : it));
         throw new QueryFailedError(text, given, error as Error);
